@@ -1,0 +1,1 @@
+//! Smartcards through PKCS#11 for ticketapi.

@@ -1,0 +1,166 @@
+//! Cancelling from another thread what blocks in this one.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result, Stage};
+
+type Hook = Box<dyn Fn() + Send>;
+
+/// A flag that ends a login from another thread, at whatever step it is.
+///
+/// Clones share the flag. Whoever starts something that blocks (a child process, a socket)
+/// registers with [`CancelToken::on_cancel`] how to end it.
+#[derive(Clone, Default)]
+pub struct CancelToken(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    cancelled: bool,
+    next: u64,
+    hooks: BTreeMap<u64, Hook>,
+}
+
+impl CancelToken {
+    /// A token that is not cancelled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cancels: runs every hook once, on this thread, before it returns.
+    pub fn cancel(&self) {
+        let mut state = self.0.lock();
+        state.cancelled = true;
+        // Hooks run under the lock, so that a guard that is gone means a hook that will not run.
+        for hook in std::mem::take(&mut state.hooks).into_values() {
+            hook();
+        }
+        drop(state);
+        self.0.changed.notify_all();
+    }
+
+    /// Whether it has been cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.lock().cancelled
+    }
+
+    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) at `stage` when cancelled.
+    pub fn check(&self, stage: Stage) -> Result<()> {
+        if self.is_cancelled() { Err(Error::cancelled(stage)) } else { Ok(()) }
+    }
+
+    /// Has `hook` run on cancelling, for as long as the guard lives; at once when it is cancelled
+    /// already. The hook runs under a lock: it must be short and must not use this token.
+    pub fn on_cancel(&self, hook: impl Fn() + Send + 'static) -> CancelGuard {
+        let mut state = self.0.lock();
+        let id = state.next;
+        state.next += 1;
+        if state.cancelled {
+            hook();
+        } else {
+            state.hooks.insert(id, Box::new(hook));
+        }
+        CancelGuard { shared: Arc::clone(&self.0), id }
+    }
+
+    /// Sleeps for `time` or until it is cancelled; true when it is cancelled.
+    pub fn wait(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        let mut state = self.0.lock();
+        while !state.cancelled {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+impl std::fmt::Debug for CancelToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CancelToken").field("cancelled", &self.is_cancelled()).finish()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes its hook back when dropped; see [`CancelToken::on_cancel`].
+#[must_use = "the hook is taken back when the guard is dropped"]
+pub struct CancelGuard {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Drop for CancelGuard {
+    fn drop(&mut self) {
+        self.shared.lock().hooks.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn counting_hook(count: &Arc<AtomicUsize>) -> impl Fn() + Send + use<> {
+        let count = Arc::clone(count);
+        move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_hook_runs_once_however_often_it_is_cancelled() {
+        let (token, count) = (CancelToken::new(), Arc::default());
+        let _guard = token.on_cancel(counting_hook(&count));
+        token.cancel();
+        token.cancel();
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_hook_given_to_a_cancelled_token_runs_at_once() {
+        let (token, count) = (CancelToken::new(), Arc::default());
+        token.cancel();
+        let _guard = token.on_cancel(counting_hook(&count));
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_hook_whose_guard_is_gone_does_not_run() {
+        let (token, count) = (CancelToken::new(), Arc::default());
+        drop(token.on_cancel(counting_hook(&count)));
+        token.cancel();
+        assert_eq!(count.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_waiting_thread_wakes_when_another_cancels() {
+        let token = CancelToken::new();
+        let waiter = std::thread::spawn({
+            let token = token.clone();
+            move || token.wait(Duration::from_secs(600))
+        });
+        token.cancel();
+        assert!(waiter.join().unwrap());
+    }
+
+    #[test]
+    fn waiting_ends_by_itself_when_nobody_cancels() {
+        assert!(!CancelToken::new().wait(Duration::ZERO));
+    }
+}

@@ -1,0 +1,209 @@
+//! One error type: at which stage, what happened, what the user can do about it.
+
+use std::fmt;
+
+/// The result of everything that can fail here.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation failed.
+///
+/// [`fmt::Display`] tells what happened in one sentence; [`Error::remedy`] tells what the user can
+/// do about it. Neither ever holds a PIN, a ticket or a challenge.
+#[derive(Debug, thiserror::Error)]
+pub struct Error {
+    kind: ErrorKind,
+    stage: Stage,
+    detail: String,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The step of the login in which something failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Reading the settings.
+    Configuration,
+    /// Waiting for the card and reading its certificate.
+    Card,
+    /// Asking the user for the PIN, or logging in to the card with it.
+    Pin,
+    /// Signing the challenge on the card.
+    Signing,
+    /// Asking the broker for a challenge.
+    Activation,
+    /// Sending the signed challenge to the broker.
+    Authentication,
+    /// Choosing the role, or telling the broker which one it is.
+    RoleSelection,
+    /// Using or ending a session that was there.
+    Session,
+}
+
+/// What kind of failure it is. Each has its own code in the Ticket API.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The configuration cannot be read, or a value in it is wrong.
+    Configuration,
+    /// No PKCS#11 module or card helper is configured or found, or it cannot be loaded or started.
+    NotInstalled,
+    /// The PC/SC service is not running, or there is no reader.
+    ReaderNotAvailable,
+    /// No card came within the time allowed.
+    NoCard,
+    /// Several cards could be meant; the settings have to say which.
+    SeveralCards,
+    /// The card is in the reader, but the module does not know it.
+    CardNotSupported,
+    /// The card has no authentication certificate.
+    NoCertificate,
+    /// The card has no private key for its authentication certificate.
+    NoKey,
+    /// The certificate has expired, or is not valid yet.
+    CertificateNotValid,
+    /// The PIN was wrong.
+    PinIncorrect {
+        /// How often it may still be tried; `None` when the card does not tell.
+        tries_left: Option<u8>,
+    },
+    /// The PIN is locked. No further try was made.
+    PinLocked,
+    /// The card left the reader, or the module failed, hung or crashed.
+    CardFailed,
+    /// The user cancelled, or the session was ended while the login was under way.
+    Cancelled,
+    /// Somebody has to be asked, and there is no way to.
+    NoPrompter,
+    /// The broker cannot be reached or does not answer in time.
+    ServerNotAvailable,
+    /// No trusted connection: unknown issuer, wrong name, expired certificate.
+    Tls,
+    /// The broker's answer cannot be understood.
+    BadAnswer,
+    /// The broker refused.
+    Refused,
+    /// The user is unknown to the broker, or has no role, or not the role that the settings ask for.
+    UserNotValid,
+    /// There is no session and the caller asked not to start one.
+    TicketNotAvailable,
+    /// A defect of ours.
+    Internal,
+}
+
+impl Error {
+    /// An error of `kind` at `stage`; `detail` is the sentence that tells what happened.
+    pub fn new(kind: ErrorKind, stage: Stage, detail: impl Into<String>) -> Self {
+        Self { kind, stage, detail: detail.into(), source: None }
+    }
+
+    /// The same error with what caused it. The cause must hold no secret.
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The error of a login that was cancelled at `stage`.
+    pub fn cancelled(stage: Stage) -> Self {
+        Self::new(ErrorKind::Cancelled, stage, "the login was cancelled")
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// The step in which it happened.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// What happened, in one sentence, without its stage.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// How often the PIN may still be tried, where that is known.
+    pub fn tries_left(&self) -> Option<u8> {
+        match self.kind {
+            ErrorKind::PinIncorrect { tries_left } => tries_left,
+            ErrorKind::PinLocked => Some(0),
+            _ => None,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn remedy(&self) -> &'static str {
+        self.kind.remedy()
+    }
+}
+
+impl ErrorKind {
+    /// What the user can do about a failure of this kind.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Configuration => "Correct the setting that is named, then try again.",
+            Self::NotInstalled => {
+                "Install the card's software, or set pkcs11_module (or helper) to the full path of the file."
+            }
+            Self::ReaderNotAvailable => "Plug the card reader in and check that the PC/SC service (pcscd) is running.",
+            Self::NoCard => "Put your smartcard into the reader and log in again.",
+            Self::SeveralCards => "Take the other cards out, or name yours with token_label or token_serial.",
+            Self::CardNotSupported => {
+                "Check that the card is the right way round. If it is, its software is missing: set pkcs11_module."
+            }
+            Self::NoCertificate | Self::NoKey => {
+                "This card cannot be used to log in. Ask your Registration Authority to look at it."
+            }
+            Self::CertificateNotValid => {
+                "Ask your Registration Authority to renew the card, and check this computer's date."
+            }
+            Self::PinIncorrect { .. } => "Log in again with the right PIN; too many wrong ones lock the card.",
+            Self::PinLocked => "Ask your Registration Authority to unlock the card.",
+            Self::CardFailed => "Leave the card in the reader until the login has ended, then log in again.",
+            Self::Cancelled => "Log in again when you are ready.",
+            Self::NoPrompter => {
+                "Set pinentry to a program that asks for PINs, and role or role_command for users with several roles."
+            }
+            Self::ServerNotAvailable => {
+                "Check the connection to the health network and the setting base_url or environment, then try again."
+            }
+            Self::Tls => {
+                "Set ca_file to the broker's CA certificate. If it is set, check this computer's date and do not go on: the server may not be the broker."
+            }
+            Self::BadAnswer => "Check base_url or environment: the server there does not answer as a broker does.",
+            Self::Refused => "The broker gave the reason above. Ask your Registration Authority if it goes on.",
+            Self::UserNotValid => "Ask your Registration Authority which roles you have.",
+            Self::TicketNotAvailable => "Log in first.",
+            Self::Internal => "This is a defect of ticketapi. Please report it with the steps that led to it.",
+        }
+    }
+}
+
+impl Stage {
+    /// The stage as the beginning of a sentence about what failed in it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Card => "card",
+            Self::Pin => "PIN",
+            Self::Signing => "signing",
+            Self::Activation => "activation",
+            Self::Authentication => "authentication",
+            Self::RoleSelection => "role selection",
+            Self::Session => "session",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.stage, self.detail)
+    }
+}

@@ -1,0 +1,79 @@
+//! Asking the user: for a card, for the PIN, for the role.
+
+pub mod command;
+pub mod pinentry;
+
+use crate::cancel::CancelToken;
+use crate::card::PinStatus;
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::secret::Pin;
+use crate::ssb::Role;
+
+/// Asks the user during a login.
+///
+/// Each method is called on the thread that logs in, and may block: a user takes the time a user
+/// takes. It has to return soon after `cancel` is cancelled.
+///
+/// An answer of [`Cancelled`](ErrorKind::Cancelled) means that the user does not want to go on,
+/// [`NoPrompter`](ErrorKind::NoPrompter) that nobody can be asked.
+pub trait Prompter: Send + Sync {
+    /// Asks for the card's PIN.
+    fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin>;
+
+    /// Asks whether to use the last try: true is a clear yes. Called before [`Prompter::pin`].
+    fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool>;
+
+    /// Asks which role to take; the answer is an index into `roles`, of which there are two or more.
+    fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize>;
+
+    /// Tells that the PIN is to be entered on the reader's own keys. Must not wait.
+    fn enter_pin_on_reader(&self, _request: &PinRequest<'_>) {}
+
+    /// Tells that a card is waited for. Must not wait.
+    fn insert_card(&self) {}
+}
+
+/// What there is to say to a user who is asked for a PIN.
+#[derive(Clone, Copy, Debug)]
+pub struct PinRequest<'a> {
+    /// The user's id, as on the card.
+    pub uid: &'a str,
+    /// How it stands with the PIN.
+    pub status: PinStatus,
+    /// Why it is asked again, where the last answer was not taken.
+    pub problem: Option<PinProblem>,
+}
+
+/// Why a PIN is asked for again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinProblem {
+    /// It was wrong: the card counted a try.
+    Incorrect {
+        /// How many tries are left, where the card tells.
+        tries_left: Option<u8>,
+    },
+    /// It was shorter or longer than the card's PINs are; the card was not asked.
+    WrongLength,
+}
+
+/// The prompter where nobody can be asked: every question fails.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoPrompter;
+
+impl Prompter for NoPrompter {
+    fn pin(&self, _: &PinRequest<'_>, _: &CancelToken) -> Result<Pin> {
+        Err(nobody(Stage::Pin, "the PIN"))
+    }
+
+    fn use_last_try(&self, _: &PinRequest<'_>, _: &CancelToken) -> Result<bool> {
+        Err(nobody(Stage::Pin, "the PIN"))
+    }
+
+    fn role(&self, _: &[Role], _: &CancelToken) -> Result<usize> {
+        Err(nobody(Stage::RoleSelection, "the role"))
+    }
+}
+
+fn nobody(stage: Stage, what: &str) -> Error {
+    Error::new(ErrorKind::NoPrompter, stage, format!("there is nobody to ask for {what}"))
+}

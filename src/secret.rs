@@ -1,0 +1,106 @@
+//! PINs and tickets: wiped when dropped, never printed.
+
+use std::fmt;
+
+use zeroize::{Zeroize, Zeroizing};
+
+/// The PIN of a card, as the user typed it.
+///
+/// Its bytes are wiped on drop, and its `Debug` form shows nothing of it. Not `Clone`: a PIN lives
+/// only from the prompt to the card.
+pub struct Pin(Zeroizing<String>);
+
+impl Pin {
+    /// Takes the typed characters over. The string's memory becomes the PIN's and is wiped with it.
+    pub fn new(typed: String) -> Self {
+        Self(Zeroizing::new(typed))
+    }
+
+    /// The characters, for the one call that hands them to the card.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Zeroizing<String>> for Pin {
+    fn from(typed: Zeroizing<String>) -> Self {
+        Self(typed)
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pin(…)")
+    }
+}
+
+/// An SSO ticket of the Spine Security Broker.
+///
+/// Who holds it acts as the user, so it is wiped on drop and its `Debug` form shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ticket(Zeroizing<String>);
+
+impl Ticket {
+    /// Takes a ticket as the broker wrote it.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The ticket itself, for the request or the caller that it is meant for.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The first six characters, to tell two tickets apart on a screen without giving one away.
+    pub fn shortened(&self) -> String {
+        self.0.chars().take(6).chain(['…']).collect()
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ticket(…)")
+    }
+}
+
+/// Bytes that passed through a buffer on their way to or from a secret type: wiped on drop.
+pub(crate) type SecretBytes = Zeroizing<Vec<u8>>;
+
+/// An empty [`SecretBytes`] that holds `capacity` bytes without moving, as a moved buffer leaves
+/// its old bytes behind in memory.
+pub(crate) fn secret_buffer(capacity: usize) -> SecretBytes {
+    Zeroizing::new(Vec::with_capacity(capacity))
+}
+
+/// Text that [`secret_buffer`] collected, as a PIN. `None` where it is not UTF-8.
+pub(crate) fn pin_from_bytes(mut bytes: SecretBytes) -> Option<Pin> {
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) => Some(Pin::new(text)),
+        Err(error) => {
+            error.into_bytes().zeroize();
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_forms_show_nothing_of_a_secret() {
+        assert_eq!(format!("{:?}", Pin::new("1234".into())), "Pin(…)");
+        assert_eq!(format!("{:?}", Ticket::new("AQIC5w".into())), "Ticket(…)");
+    }
+
+    #[test]
+    fn a_shortened_ticket_keeps_six_characters() {
+        assert_eq!(Ticket::new("AQIC5wM2LY4S".into()).shortened(), "AQIC5w…");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_make_no_pin() {
+        assert!(pin_from_bytes(Zeroizing::new(vec![0xff])).is_none());
+        assert_eq!(pin_from_bytes(Zeroizing::new(b"1234".to_vec())).unwrap().expose(), "1234");
+    }
+}

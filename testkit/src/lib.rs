@@ -1,0 +1,1 @@
+//! A Spine simulator and test cards.
