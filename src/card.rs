@@ -20,7 +20,7 @@ pub use certificate::Certificate;
 ///
 /// Implementations may be called from any thread, one login at a time.
 pub trait CardReader: Send + Sync {
-    /// Waits up to `wait` for a card and reads its certificate. Zero looks once.
+    /// Waits up to `wait` for a card and reads what it tells without a PIN. Zero looks once.
     ///
     /// Blocks. `absent` is called once, when there is no card yet and the wait begins, so that the
     /// user can be told to put one in.
@@ -39,8 +39,12 @@ pub trait CardReader: Send + Sync {
 
 /// A card that is in the reader, for one login. Dropping it leaves the card logged out.
 pub trait SmartCard: Send {
-    /// The certificate to log in with.
-    fn certificate(&self) -> &Certificate;
+    /// What the user knows the card by: the token's label, or a file's name.
+    fn label(&self) -> &str;
+
+    /// The certificate to log in with. `None` before a [`SmartCard::sign`] that succeeded, where the
+    /// PIN is needed to read it; always there after one.
+    fn certificate(&self) -> Option<&Certificate>;
 
     /// How it stands with the PIN, as last read. Does not touch the card.
     fn pin_status(&self) -> PinStatus;

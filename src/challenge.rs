@@ -1,6 +1,22 @@
 //! The signed challenge as CMS, and its S/MIME coat. Pure: bytes in, bytes out.
+//!
+//! The form is that of a capture of a genuine Identity Agent: `SignedData` (RFC 5652) version 1 with
+//! the challenge inside, the card's certificate and no other, and one signer without signed
+//! attributes. What the certificate says of itself is copied as it is encoded there.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use der::asn1::{AnyRef, OctetStringRef, SetOf};
+use der::oid::ObjectIdentifier;
+use der::oid::db::{rfc5911, rfc5912};
+use der::{Decode, Encode, Sequence, ValueOrd};
 use serde::{Deserialize, Serialize};
+use sha1::{Digest as _, Sha1};
+use sha2::Sha256;
+use x509_cert::spki::AlgorithmIdentifierRef;
+
+use crate::card::Certificate;
+use crate::error::{Error, ErrorKind, Result, Stage};
 
 /// The digest that is signed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,4 +27,239 @@ pub enum Digest {
     Sha1,
     /// SHA-256.
     Sha256,
+}
+
+impl Digest {
+    /// The digest of `message`.
+    pub fn hash(self, message: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Sha1 => Sha1::digest(message).to_vec(),
+            Self::Sha256 => Sha256::digest(message).to_vec(),
+        }
+    }
+
+    /// The DER `DigestInfo` of `message`'s digest: what PKCS#1 v1.5 pads and signs (RFC 8017 §9.2),
+    /// and what `CKM_RSA_PKCS` takes.
+    pub fn digest_info(self, message: &[u8]) -> Vec<u8> {
+        let hash = self.hash(message);
+        #[expect(clippy::expect_used, reason = "a few dozen bytes are far below the limits of DER")]
+        OctetStringRef::new(&hash)
+            .and_then(|digest| DigestInfo { algorithm: self.algorithm(), digest }.to_der())
+            .expect("a digest fits into DER")
+    }
+
+    fn algorithm(self) -> AlgorithmIdentifierRef<'static> {
+        with_null(match self {
+            Self::Sha1 => rfc5912::ID_SHA_1,
+            Self::Sha256 => rfc5912::ID_SHA_256,
+        })
+    }
+}
+
+/// A signed challenge, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedChallenge {
+    /// The bytes that were signed.
+    pub challenge: Vec<u8>,
+    /// The signer's certificate.
+    pub certificate: Certificate,
+    /// The digest that the signature is over.
+    pub digest: Digest,
+    /// The signature: PKCS#1 v1.5, not verified by taking the message apart.
+    pub signature: Vec<u8>,
+}
+
+#[derive(Sequence)]
+struct DigestInfo<'a> {
+    algorithm: AlgorithmIdentifierRef<'a>,
+    digest: OctetStringRef<'a>,
+}
+
+#[derive(Sequence)]
+struct ContentInfo<'a> {
+    content_type: ObjectIdentifier,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    content: SignedData<'a>,
+}
+
+#[derive(Sequence)]
+struct SignedData<'a> {
+    version: u8,
+    digest_algorithms: SetOf<AlgorithmIdentifierRef<'a>, 1>,
+    content: EncapsulatedContent<'a>,
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
+    certificates: SetOf<AnyRef<'a>, 1>,
+    signers: SetOf<SignerInfo<'a>, 1>,
+}
+
+#[derive(Sequence)]
+struct EncapsulatedContent<'a> {
+    content_type: ObjectIdentifier,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    content: OctetStringRef<'a>,
+}
+
+#[derive(Clone, Sequence, ValueOrd)]
+struct SignerInfo<'a> {
+    version: u8,
+    signer: IssuerAndSerial<'a>,
+    digest_algorithm: AlgorithmIdentifierRef<'a>,
+    signature_algorithm: AlgorithmIdentifierRef<'a>,
+    signature: OctetStringRef<'a>,
+}
+
+// Not decoded further, so that string types and odd serial numbers stay what they are.
+#[derive(Clone, PartialEq, Sequence, ValueOrd)]
+struct IssuerAndSerial<'a> {
+    issuer: AnyRef<'a>,
+    serial: AnyRef<'a>,
+}
+
+fn with_null(oid: ObjectIdentifier) -> AlgorithmIdentifierRef<'static> {
+    AlgorithmIdentifierRef { oid, parameters: Some(AnyRef::NULL) }
+}
+
+/// The value of the broker's `response` parameter: base64 of the S/MIME entity.
+///
+/// # Errors
+///
+/// As [`encode`].
+pub fn response(challenge: &[u8], certificate: &Certificate, digest: Digest, signature: &[u8]) -> Result<String> {
+    Ok(BASE64.encode(to_smime(&encode(challenge, certificate, digest, signature)?)))
+}
+
+/// Takes a `response` apart.
+///
+/// # Errors
+///
+/// [`BadAnswer`](ErrorKind::BadAnswer) for everything that [`response`] does not give; the signature
+/// is not verified.
+pub fn from_response(response: &str) -> Result<SignedChallenge> {
+    let entity = BASE64.decode(response).map_err(|error| malformed("the response is not base64").because(error))?;
+    let entity = String::from_utf8(entity).map_err(|_| malformed("the response is not text"))?;
+    decode(&from_smime(&entity)?)
+}
+
+/// The signed challenge as CMS, in DER. The signature is taken as it is.
+///
+/// # Errors
+///
+/// [`Internal`](ErrorKind::Internal) where the parts are longer than DER can tell (256 MiB).
+pub fn encode(challenge: &[u8], certificate: &Certificate, digest: Digest, signature: &[u8]) -> Result<Vec<u8>> {
+    encode_der(challenge, certificate, digest, signature).map_err(|error| {
+        Error::new(ErrorKind::Internal, Stage::Signing, "the signed challenge cannot be encoded")
+            .because(error.to_string())
+    })
+}
+
+fn encode_der(challenge: &[u8], certificate: &Certificate, digest: Digest, signature: &[u8]) -> der::Result<Vec<u8>> {
+    let signer = SignerInfo {
+        version: 1,
+        signer: IssuerAndSerial { issuer: certificate.issuer(), serial: certificate.serial() },
+        digest_algorithm: digest.algorithm(),
+        signature_algorithm: with_null(rfc5912::RSA_ENCRYPTION),
+        signature: OctetStringRef::new(signature)?,
+    };
+    ContentInfo {
+        content_type: rfc5911::ID_SIGNED_DATA,
+        content: SignedData {
+            version: 1,
+            digest_algorithms: [digest.algorithm()].try_into()?,
+            content: EncapsulatedContent { content_type: rfc5911::ID_DATA, content: OctetStringRef::new(challenge)? },
+            certificates: [AnyRef::from_der(certificate.der())?].try_into()?,
+            signers: [signer].try_into()?,
+        },
+    }
+    .to_der()
+}
+
+/// Takes the CMS of a signed challenge apart.
+///
+/// # Errors
+///
+/// [`BadAnswer`](ErrorKind::BadAnswer) for everything that [`encode`] does not give; the signature is
+/// not verified.
+pub fn decode(cms: &[u8]) -> Result<SignedChallenge> {
+    let message = ContentInfo::from_der(cms)
+        .map_err(|error| malformed("the CMS is not a signed challenge").because(error.to_string()))?;
+    let data = message.content;
+    if (message.content_type, data.content.content_type) != (rfc5911::ID_SIGNED_DATA, rfc5911::ID_DATA) {
+        return Err(malformed("the CMS is not signed data"));
+    }
+    let (Some(algorithm), Some(certificate), Some(signer)) =
+        (data.digest_algorithms.get(0), data.certificates.get(0), data.signers.get(0))
+    else {
+        return Err(malformed("the CMS has no digest algorithm, no certificate or no signer"));
+    };
+    if (data.version, signer.version) != (1, 1) {
+        return Err(malformed("the CMS is of another version than 1"));
+    }
+    let Some(digest) = [Digest::Sha1, Digest::Sha256].into_iter().find(|digest| digest.algorithm() == *algorithm)
+    else {
+        return Err(malformed("the CMS has another digest than SHA-1 or SHA-256"));
+    };
+    if signer.digest_algorithm != *algorithm || signer.signature_algorithm != with_null(rfc5912::RSA_ENCRYPTION) {
+        return Err(malformed("the CMS is signed with another algorithm"));
+    }
+    let certificate = certificate
+        .to_der()
+        .map_err(|error| malformed("the certificate cannot be read").because(error.to_string()))
+        .and_then(|der| Certificate::from_der(&der))?;
+    if signer.signer != (IssuerAndSerial { issuer: certificate.issuer(), serial: certificate.serial() }) {
+        return Err(malformed("the CMS has another certificate than the signer's"));
+    }
+    Ok(SignedChallenge {
+        challenge: data.content.content.as_bytes().to_vec(),
+        certificate,
+        digest,
+        signature: signer.signature.as_bytes().to_vec(),
+    })
+}
+
+const SMIME_HEADER: &str = "MIME-Version: 1.0\r\n\
+    Content-Disposition: attachment; filename=\"smime.p7m\"\r\n\
+    Content-Type: application/x-pkcs7-mime; name=\"smime.p7m\"\r\n\
+    Content-Transfer-Encoding: base64\r\n\
+    \r\n";
+
+/// Characters in a line of the inner base64.
+const LINE: usize = 64;
+
+/// The S/MIME entity around `cms`: header and base64 in lines ended by CR LF.
+pub fn to_smime(cms: &[u8]) -> String {
+    let base64 = BASE64.encode(cms);
+    let mut entity = String::with_capacity(SMIME_HEADER.len() + base64.len() + 2 * base64.len().div_ceil(LINE));
+    entity.push_str(SMIME_HEADER);
+    let mut rest = base64.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(LINE));
+        entity.push_str(line);
+        entity.push_str("\r\n");
+        rest = after;
+    }
+    entity
+}
+
+/// Takes the coat off: the CMS in an S/MIME entity, whose lines may have 64 to 76 characters.
+///
+/// # Errors
+///
+/// [`BadAnswer`](ErrorKind::BadAnswer) where the header is another or the lines are not such.
+pub fn from_smime(entity: &str) -> Result<Vec<u8>> {
+    let body = entity.strip_prefix(SMIME_HEADER).ok_or_else(|| malformed("the S/MIME header is another"))?;
+    let body = body.strip_suffix("\r\n").ok_or_else(|| malformed("the S/MIME text does not end with CR LF"))?;
+    let mut base64 = String::with_capacity(body.len());
+    let mut lines = body.split("\r\n").peekable();
+    while let Some(line) = lines.next() {
+        let shortest = if lines.peek().is_some() { LINE } else { 1 };
+        if !(shortest..=76).contains(&line.len()) {
+            return Err(malformed("the S/MIME text has lines that are too short or too long"));
+        }
+        base64.push_str(line);
+    }
+    BASE64.decode(base64).map_err(|error| malformed("the S/MIME text is not base64").because(error))
+}
+
+fn malformed(detail: &str) -> Error {
+    Error::new(ErrorKind::BadAnswer, Stage::Authentication, detail)
 }

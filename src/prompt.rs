@@ -36,8 +36,10 @@ pub trait Prompter: Send + Sync {
 /// What there is to say to a user who is asked for a PIN.
 #[derive(Clone, Copy, Debug)]
 pub struct PinRequest<'a> {
-    /// The user's id, as on the card.
-    pub uid: &'a str,
+    /// Which card: the token's label, or a file's name.
+    pub label: &'a str,
+    /// The user's id, where the card tells it without the PIN.
+    pub uid: Option<&'a str>,
     /// How it stands with the PIN.
     pub status: PinStatus,
     /// Why it is asked again, where the last answer was not taken.

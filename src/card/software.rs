@@ -1,1 +1,142 @@
+//! A card in a PKCS#12 file, for demos and for kiosks without hardware.
+//!
+//! The PIN is the file's password, and the certificate is known only after it was given: in most
+//! files it is encrypted as well. The key is in memory while it signs, and no longer.
 
+mod pkcs12;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rand::rngs::OsRng;
+use rsa::Pkcs1v15Sign;
+use zeroize::Zeroize;
+
+use self::pkcs12::{Contents, OpenError};
+use super::certificate::{Candidate, choose};
+use super::{CardReader, Certificate, PinStatus, PinTries, SmartCard};
+use crate::cancel::CancelToken;
+use crate::challenge::Digest;
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::secret::Pin;
+
+/// The longest file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// A "reader" whose card is a PKCS#12 file.
+#[derive(Clone, Debug)]
+pub struct SoftwareCardReader {
+    path: PathBuf,
+}
+
+impl SoftwareCardReader {
+    /// The card in the file at `path`. The file is read for each login anew.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+}
+
+impl CardReader for SoftwareCardReader {
+    /// Reads the file. Does not wait for one: a file that is not there is a wrong setting.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](ErrorKind::Configuration) where it cannot be read, is longer than 1 MiB or
+    /// is not a PKCS#12 file.
+    fn wait_for_card(&self, _: Duration, _: &mut dyn FnMut(), cancel: &CancelToken) -> Result<Box<dyn SmartCard>> {
+        cancel.check(Stage::Card)?;
+        let file = read(&self.path).map_err(|error| unusable(&self.path, &format!("cannot be read: {error}")))?;
+        pkcs12::check(&file).map_err(|error| not_opened(&self.path, error))?;
+        let label = self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Box::new(SoftwareCard { path: self.path.clone(), label, file, certificate: None }))
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    // Opening a pipe or a device could block.
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
+    if metadata.len() > MAX_FILE {
+        return Err(std::io::Error::other("it is longer than 1 MiB"));
+    }
+    std::fs::read(path)
+}
+
+struct SoftwareCard {
+    path: PathBuf,
+    label: String,
+    file: Vec<u8>,
+    certificate: Option<Certificate>,
+}
+
+impl SmartCard for SoftwareCard {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
+    }
+
+    fn pin_status(&self) -> PinStatus {
+        PinStatus { tries: PinTries::Unknown, min_len: 0, max_len: 255, pin_pad: false }
+    }
+
+    fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
+        cancel.check(Stage::Signing)?;
+        let pin = pin.ok_or_else(|| Error::new(ErrorKind::Internal, Stage::Pin, "a software card was given no PIN"))?;
+        let contents = pkcs12::open(&self.file, pin.expose());
+        drop(pin);
+        wipe_stack();
+        let contents = contents.map_err(|error| not_opened(&self.path, error))?;
+        let (signature, certificate) = sign(&contents, digest, message)?;
+        self.certificate = Some(certificate);
+        Ok(signature)
+    }
+}
+
+fn sign(contents: &Contents, digest: Digest, message: &[u8]) -> Result<(Vec<u8>, Certificate)> {
+    let key_of = |der: &[u8]| {
+        let certificate = Certificate::from_der(der).ok()?;
+        contents.keys.iter().find(|key| key.to_public_key() == *certificate.public_key())
+    };
+    let candidates: Vec<_> = contents
+        .certificates
+        .iter()
+        .map(|der| Candidate { der: der.clone(), has_private_key: key_of(der).is_some(), key_can_decrypt: true })
+        .collect();
+    let (_, certificate) = choose(&candidates, SystemTime::now(), &[])?;
+    let key = key_of(certificate.der())
+        .ok_or_else(|| Error::new(ErrorKind::Internal, Stage::Card, "the chosen certificate lost its key"))?;
+    let signature = key
+        .sign_with_rng(&mut OsRng, Pkcs1v15Sign::new_unprefixed(), &digest.digest_info(message))
+        .map_err(|error| {
+            Error::new(ErrorKind::CardFailed, Stage::Signing, "the software card's key does not sign").because(error)
+        })?;
+    Ok((signature, certificate))
+}
+
+fn not_opened(path: &Path, error: OpenError) -> Error {
+    match error {
+        OpenError::Unusable(problem) => unusable(path, &problem),
+        OpenError::WrongPassword => Error::new(
+            ErrorKind::PinIncorrect { tries_left: None },
+            Stage::Pin,
+            format!("the PIN does not open the software card {}", path.display()),
+        ),
+    }
+}
+
+fn unusable(path: &Path, problem: &str) -> Error {
+    let detail = format!("the software card {} {problem}", path.display());
+    Error::new(ErrorKind::Configuration, Stage::Card, detail)
+}
+
+/// Overwrites what calls that have returned left on the stack: hashing and decrypting copy the
+/// password and keys there, and their crates do not wipe it.
+#[inline(never)]
+fn wipe_stack() {
+    [0_u8; 64 * 1024].zeroize();
+}
