@@ -263,3 +263,112 @@ pub fn from_smime(entity: &str) -> Result<Vec<u8>> {
 fn malformed(detail: &str) -> Error {
     Error::new(ErrorKind::BadAnswer, Stage::Authentication, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CAPTURE: &[u8] = include_bytes!("../tests/data/identity-agent-response.p7.der");
+
+    fn detail(result: Result<SignedChallenge>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!((error.kind(), error.stage()), (&ErrorKind::BadAnswer, Stage::Authentication));
+        error.detail().to_owned()
+    }
+
+    /// The capture with its only (or `nth`) occurrence of `old` replaced by something as long.
+    fn with(nth: usize, old: &[u8], new: &[u8]) -> Vec<u8> {
+        assert_eq!(old.len(), new.len());
+        let at = (0..CAPTURE.len() - old.len()).filter(|&at| CAPTURE[at..].starts_with(old)).nth(nth).unwrap();
+        [&CAPTURE[..at], new, &CAPTURE[at + old.len()..]].concat()
+    }
+
+    #[test]
+    fn a_digest_info_is_the_one_of_rfc_8017() {
+        let prefix = [0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 0x14];
+        assert_eq!(Digest::Sha1.digest_info(b"x"), [&prefix[..], &Digest::Sha1.hash(b"x")].concat());
+        let prefix = [
+            0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04,
+            0x20,
+        ];
+        assert_eq!(Digest::Sha256.digest_info(b"x"), [&prefix[..], &Digest::Sha256.hash(b"x")].concat());
+    }
+
+    #[test]
+    fn what_differs_from_a_signed_challenge_is_refused_with_its_reason() {
+        let pkcs7 = |last: u8| [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, last];
+        let sha1_oid = [0x2b, 0x0e, 0x03, 0x02, 0x1a];
+        let rsa_oid = |last: u8| [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, last, 0x05];
+        for (message, reason) in [
+            (with(0, &pkcs7(2), &pkcs7(3)), "the CMS is not signed data"),
+            (with(0, &pkcs7(1), &pkcs7(5)), "the CMS is not signed data"),
+            (with(0, &[2, 1, 1, 0x31], &[2, 1, 3, 0x31]), "the CMS is of another version than 1"),
+            (with(0, &[2, 1, 1, 0x30], &[2, 1, 3, 0x30]), "the CMS is of another version than 1"),
+            (with(0, &sha1_oid, &[0x2b, 0x0e, 0x03, 0x02, 0x1b]), "the CMS has another digest than SHA-1 or SHA-256"),
+            (with(1, &sha1_oid, &[0x2b, 0x0e, 0x03, 0x02, 0x1b]), "the CMS is signed with another algorithm"),
+            // The first is the certificate's public key.
+            (with(1, &rsa_oid(1), &rsa_oid(5)), "the CMS is signed with another algorithm"),
+            // The first two are in the certificate.
+            (with(2, b"SubCA02", b"SubCA03"), "the CMS has another certificate than the signer's"),
+        ] {
+            assert_eq!(detail(decode(&message)), reason);
+        }
+        assert_eq!(detail(decode(&[CAPTURE, b"\0"].concat())), "the CMS is not a signed challenge");
+    }
+
+    #[test]
+    fn a_coat_that_differs_is_refused() {
+        let entity = to_smime(CAPTURE);
+        assert_eq!(from_smime(&entity).unwrap(), CAPTURE);
+        for other in [
+            entity.replace("MIME-Version: 1.0\r\n", ""),
+            entity.replace("\r\n", "\n"),
+            entity.trim_end().to_owned(),
+            format!("{entity}\r\n"),
+            entity.replacen("base64\r\n\r\nM", "base64\r\n\r\n?", 1),
+            format!("{SMIME_HEADER}{}\r\n", BASE64.encode(CAPTURE)),
+        ] {
+            assert_eq!(*from_smime(&other).unwrap_err().kind(), ErrorKind::BadAnswer);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_encoded_is_decoded_to_the_same(
+            challenge in vec(any::<u8>(), 0..2000),
+            signature in vec(any::<u8>(), 0..600),
+            digest in prop_oneof![Just(Digest::Sha1), Just(Digest::Sha256)],
+        ) {
+            let certificate = decode(CAPTURE).unwrap().certificate;
+            let response = response(&challenge, &certificate, digest, &signature).unwrap();
+            prop_assert_eq!(
+                from_response(&response).unwrap(),
+                SignedChallenge { challenge, certificate, digest, signature }
+            );
+        }
+
+        #[test]
+        fn decoding_takes_any_bytes_without_a_panic(bytes in vec(any::<u8>(), 0..200)) {
+            let _ = decode(&bytes);
+            let _ = from_response(&String::from_utf8_lossy(&bytes));
+        }
+
+        #[test]
+        fn what_is_decoded_after_a_change_still_encodes_to_the_same_bytes(
+            at in 0..CAPTURE.len(),
+            value in any::<u8>(),
+            length in 0..=CAPTURE.len(),
+        ) {
+            let mut message = CAPTURE.to_vec();
+            message[at] = value;
+            if let Ok(parts) = decode(&message) {
+                let again = encode(&parts.challenge, &parts.certificate, parts.digest, &parts.signature);
+                prop_assert_eq!(again.unwrap(), message);
+            }
+            prop_assert_eq!(decode(&CAPTURE[..length]).is_ok(), length == CAPTURE.len());
+        }
+    }
+}

@@ -272,3 +272,6 @@ fn unreadable(error: der::Error) -> Error {
 fn no_certificate(detail: String) -> Error {
     Error::new(ErrorKind::NoCertificate, Stage::Card, detail)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 
 use rand::rngs::OsRng;
 use rsa::Pkcs1v15Sign;
-use zeroize::Zeroize;
 
 use self::pkcs12::{Contents, OpenError};
 use super::certificate::{Candidate, choose};
@@ -71,6 +70,13 @@ struct SoftwareCard {
     certificate: Option<Certificate>,
 }
 
+impl SoftwareCard {
+    fn open(&self, pin: Option<Pin>) -> Result<Contents> {
+        let pin = pin.ok_or_else(|| Error::new(ErrorKind::Internal, Stage::Pin, "a software card was given no PIN"))?;
+        pkcs12::open(&self.file, pin.expose()).map_err(|error| not_opened(&self.path, error))
+    }
+}
+
 impl SmartCard for SoftwareCard {
     fn label(&self) -> &str {
         &self.label
@@ -86,11 +92,7 @@ impl SmartCard for SoftwareCard {
 
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
         cancel.check(Stage::Signing)?;
-        let pin = pin.ok_or_else(|| Error::new(ErrorKind::Internal, Stage::Pin, "a software card was given no PIN"))?;
-        let contents = pkcs12::open(&self.file, pin.expose());
-        drop(pin);
-        wipe_stack();
-        let contents = contents.map_err(|error| not_opened(&self.path, error))?;
+        let contents = self.open(pin)?;
         let (signature, certificate) = sign(&contents, digest, message)?;
         self.certificate = Some(certificate);
         Ok(signature)
@@ -132,11 +134,4 @@ fn not_opened(path: &Path, error: OpenError) -> Error {
 fn unusable(path: &Path, problem: &str) -> Error {
     let detail = format!("the software card {} {problem}", path.display());
     Error::new(ErrorKind::Configuration, Stage::Card, detail)
-}
-
-/// Overwrites what calls that have returned left on the stack: hashing and decrypting copy the
-/// password and keys there, and their crates do not wipe it.
-#[inline(never)]
-fn wipe_stack() {
-    [0_u8; 64 * 1024].zeroize();
 }

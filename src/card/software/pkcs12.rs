@@ -26,8 +26,8 @@ use zeroize::Zeroizing;
 
 use crate::secret::{SecretBytes, secret_buffer};
 
-/// Rounds of key derivation for one file, some seconds of work. Common files need 20,000 or fewer.
-const MAX_ROUNDS: u32 = 10_000_000;
+/// Rounds of key derivation for one file, a few seconds of work. Java's old form needs 300,000.
+const MAX_ROUNDS: u32 = 5_000_000;
 
 /// What a file holds.
 pub(super) struct Contents {

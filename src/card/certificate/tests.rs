@@ -1,0 +1,266 @@
+use std::time::Duration;
+
+use der::Encode;
+use der::asn1::{OctetString, SetOfVec, Utf8StringRef};
+use proptest::prelude::*;
+use x509_cert::TbsCertificate;
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::ext::Extension;
+use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
+use x509_cert::spki::AlgorithmIdentifierOwned;
+use x509_cert::time::Time;
+
+use super::*;
+
+const CAPTURE: &[u8] = include_bytes!("../../../tests/data/identity-agent-response.p7.der");
+const DAY: Duration = Duration::from_secs(86400);
+
+/// The moment at which `certificate` is valid, for ten days before and after.
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + 20_000 * DAY
+}
+
+fn time(at: SystemTime) -> Time {
+    Time::UtcTime(der::asn1::UtcTime::from_system_time(at).unwrap())
+}
+
+/// A card's certificate, changed. Nothing here looks at its signature.
+fn certificate(change: impl FnOnce(&mut TbsCertificate)) -> Vec<u8> {
+    let original = crate::challenge::decode(CAPTURE).unwrap().certificate;
+    let mut certificate = x509_cert::Certificate::from_der(original.der()).unwrap();
+    let tbs = &mut certificate.tbs_certificate;
+    tbs.extensions = None;
+    tbs.validity = Validity { not_before: time(now() - 10 * DAY), not_after: time(now() + 10 * DAY) };
+    change(tbs);
+    certificate.to_der().unwrap()
+}
+
+fn name(parts: &[(ObjectIdentifier, &str)]) -> Name {
+    let part = |(oid, value): &(_, &str)| AttributeTypeAndValue {
+        oid: *oid,
+        value: Any::encode_from(&Utf8StringRef::new(value).unwrap()).unwrap(),
+    };
+    let rdn = |part| RelativeDistinguishedName(SetOfVec::try_from(vec![part]).unwrap());
+    RdnSequence(parts.iter().map(part).map(rdn).collect())
+}
+
+fn add<T: Encode>(tbs: &mut TbsCertificate, extn_id: ObjectIdentifier, value: &T) {
+    let extn_value = OctetString::new(value.to_der().unwrap()).unwrap();
+    tbs.extensions.get_or_insert_default().push(Extension { extn_id, critical: false, extn_value });
+}
+
+fn purpose(oid: ObjectIdentifier) -> impl FnOnce(&mut TbsCertificate) {
+    move |tbs| add(tbs, rfc5280::ID_CE_EXT_KEY_USAGE, &ExtendedKeyUsage(vec![oid]))
+}
+
+fn usage(usages: impl Into<der::flagset::FlagSet<KeyUsages>>) -> impl FnOnce(&mut TbsCertificate) {
+    let usages = KeyUsage(usages.into());
+    move |tbs| add(tbs, rfc5280::ID_CE_KEY_USAGE, &usages)
+}
+
+fn with_key(der: Vec<u8>) -> Candidate {
+    Candidate { der, has_private_key: true, key_can_decrypt: false }
+}
+
+fn chosen(candidates: &[Candidate]) -> usize {
+    choose(candidates, now(), &[]).unwrap().0
+}
+
+fn refused(candidates: &[Candidate], issuers: &[&str]) -> (ErrorKind, String) {
+    let issuers: Vec<String> = issuers.iter().map(|issuer| issuer.to_string()).collect();
+    let error = choose(candidates, now(), &issuers).unwrap_err();
+    assert_eq!(error.stage(), Stage::Card);
+    (error.kind().clone(), error.detail().to_owned())
+}
+
+#[test]
+fn the_user_is_the_common_name_of_the_subject() {
+    let certificate = Certificate::from_der(&certificate(|_| ())).unwrap();
+    assert_eq!(certificate.uid(), "102048843983");
+}
+
+#[test]
+fn a_subject_without_exactly_one_common_name_names_no_user() {
+    let cn = rfc4519::CN;
+    for subject in [name(&[]), name(&[(rfc4519::O, "nhs")]), name(&[(cn, "1"), (cn, "2")]), name(&[(cn, "")])] {
+        let der = certificate(|tbs| tbs.subject = subject);
+        let error = Certificate::from_der(&der).unwrap_err();
+        assert_eq!(error.detail(), "the certificate does not name its user by one common name");
+    }
+}
+
+#[test]
+fn serial_numbers_longer_than_the_standard_allows_are_kept_as_they_are() {
+    let der = certificate(|_| ());
+    let serial = [0x80; 25];
+    let tbs = RawCertificate::from_der(&der).unwrap();
+    let serial = AnyRef::new(Tag::Integer, &serial).unwrap();
+    let der = RawCertificate { tbs: super::TbsCertificate { serial, ..tbs.tbs }, ..tbs }.to_der().unwrap();
+    assert_eq!(Certificate::from_der(&der).unwrap().serial(), serial);
+}
+
+#[test]
+fn a_key_that_is_not_rsa_is_not_supported() {
+    let ec = certificate(|tbs| {
+        tbs.subject_public_key_info.algorithm =
+            AlgorithmIdentifierOwned { oid: rfc5912::ID_EC_PUBLIC_KEY, parameters: None };
+    });
+    let (kind, detail) = refused(&[with_key(ec.clone())], &[]);
+    assert_eq!(kind, ErrorKind::CardNotSupported);
+    assert_eq!(detail, "the certificate of 102048843983 has a key that is not RSA");
+    assert_eq!(chosen(&[with_key(ec), with_key(certificate(|_| ()))]), 1);
+}
+
+#[test]
+fn keys_outside_1024_to_4096_bits_are_not_supported() {
+    for (bits, supported) in [(1016, false), (1024, true), (4096, true), (4104, false)] {
+        let modulus = [&[0][..], &vec![0xff; bits / 8]].concat();
+        let key = rsa::pkcs1::RsaPublicKey {
+            modulus: rsa::pkcs1::UintRef::new(&modulus).unwrap(),
+            public_exponent: rsa::pkcs1::UintRef::new(&[1, 0, 1]).unwrap(),
+        };
+        let der = certificate(|tbs| {
+            let key = der::asn1::BitString::from_bytes(&key.to_der().unwrap()).unwrap();
+            tbs.subject_public_key_info.subject_public_key = key;
+        });
+        match Certificate::from_der(&der) {
+            Ok(certificate) => assert!(supported && certificate.key_bits() == bits),
+            Err(error) => assert!(!supported && *error.kind() == ErrorKind::CardNotSupported, "{bits}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn an_empty_card_has_no_certificate() {
+    assert_eq!(refused(&[], &[]), (ErrorKind::NoCertificate, "the card holds no certificate".into()));
+}
+
+#[test]
+fn what_cannot_be_read_is_skipped_and_told_when_there_is_nothing_else() {
+    let broken = with_key(b"\x30\x03abc".to_vec());
+    assert_eq!(chosen(&[broken.clone(), with_key(certificate(|_| ()))]), 1);
+    assert_eq!(refused(&[broken], &[]), (ErrorKind::NoCertificate, "the certificate cannot be read".into()));
+}
+
+#[test]
+fn certificates_without_a_private_key_are_out() {
+    let without = Candidate { has_private_key: false, ..with_key(certificate(purpose(SMARTCARD_LOGON))) };
+    assert_eq!(chosen(&[without.clone(), with_key(certificate(|_| ()))]), 1);
+    assert_eq!(refused(&[without], &[]).0, ErrorKind::NoKey);
+}
+
+#[test]
+fn expired_certificates_are_out_and_told_by_user_and_date() {
+    let expired = with_key(certificate(|tbs| tbs.validity.not_after = time(now() - DAY)));
+    assert_eq!(chosen(&[expired.clone(), with_key(certificate(|_| ()))]), 1);
+    let detail = "the certificate of 102048843983 expired on 2024-10-03".into();
+    assert_eq!(refused(&[expired], &[]), (ErrorKind::CertificateNotValid, detail));
+}
+
+#[test]
+fn certificates_that_are_not_valid_yet_are_out_and_told_by_user_and_date() {
+    let future = with_key(certificate(|tbs| tbs.validity.not_before = time(now() + DAY)));
+    assert_eq!(chosen(&[future.clone(), with_key(certificate(|_| ()))]), 1);
+    let detail = "the certificate of 102048843983 is not valid before 2024-10-05".into();
+    assert_eq!(refused(&[future], &[]), (ErrorKind::CertificateNotValid, detail));
+}
+
+#[test]
+fn a_certificate_is_valid_from_its_first_second_to_its_last() {
+    let brief = certificate(|tbs| tbs.validity = Validity { not_before: time(now()), not_after: time(now()) });
+    assert_eq!(chosen(&[with_key(brief)]), 0);
+}
+
+#[test]
+fn issuers_can_be_limited_to_some_common_names() {
+    let from = |issuer: &str| with_key(certificate(|tbs| tbs.issuer = name(&[(rfc4519::CN, issuer)])));
+    let candidates = [from("NHS Level 1D"), from("NHS Authentication G2"), from("Other")];
+    for (index, issuer) in ["NHS Level 1D", "NHS Authentication G2"].into_iter().enumerate() {
+        assert_eq!(choose(&candidates, now(), &[issuer.to_owned()]).unwrap().0, index);
+    }
+    let detail = "the card holds no certificate issued by NHS or NHS Level 1".into();
+    assert_eq!(refused(&candidates, &["NHS", "NHS Level 1"]), (ErrorKind::NoCertificate, detail));
+}
+
+#[test]
+fn login_purposes_come_before_everything_else() {
+    let other = Candidate {
+        key_can_decrypt: true,
+        ..with_key(certificate(|tbs| {
+            usage(KeyUsages::DigitalSignature)(tbs);
+            purpose(rfc5280::ID_KP_EMAIL_PROTECTION)(tbs);
+            tbs.validity.not_before = time(now() - DAY);
+        }))
+    };
+    for oid in [rfc5280::ID_KP_CLIENT_AUTH, SMARTCARD_LOGON] {
+        assert_eq!(chosen(&[other.clone(), with_key(certificate(purpose(oid)))]), 1);
+    }
+}
+
+#[test]
+fn signing_without_content_commitment_comes_second() {
+    let decrypting = Candidate { key_can_decrypt: true, ..with_key(certificate(|_| ())) };
+    let committing = with_key(certificate(usage(KeyUsages::DigitalSignature | KeyUsages::NonRepudiation)));
+    let signing = with_key(certificate(usage(KeyUsages::DigitalSignature)));
+    assert_eq!(chosen(&[decrypting, committing, signing]), 2);
+}
+
+#[test]
+fn a_key_that_can_decrypt_comes_third() {
+    let newer = with_key(certificate(|tbs| tbs.validity.not_before = time(now() - DAY)));
+    let decrypting = Candidate { key_can_decrypt: true, ..with_key(certificate(|_| ())) };
+    assert_eq!(chosen(&[newer, decrypting]), 1);
+}
+
+#[test]
+fn the_newest_comes_last() {
+    let newer = with_key(certificate(|tbs| tbs.validity.not_before = time(now() - DAY)));
+    assert_eq!(chosen(&[with_key(certificate(|_| ())), newer, with_key(certificate(|_| ()))]), 1);
+}
+
+fn any_candidate() -> impl Strategy<Value = Candidate> {
+    let days = prop_oneof![Just(-20_i64), Just(-5), Just(5)];
+    (any::<[bool; 5]>(), days, 0..3_u8).prop_map(|([login, signing, key, decrypt, readable], from, serial)| {
+        let mut der = certificate(|tbs| {
+            if login {
+                purpose(SMARTCARD_LOGON)(tbs);
+            }
+            if signing {
+                usage(KeyUsages::DigitalSignature)(tbs);
+            }
+            let from = SystemTime::UNIX_EPOCH + DAY * u32::try_from(20_000 + from).unwrap();
+            tbs.validity = Validity { not_before: time(from), not_after: time(from + 10 * DAY) };
+            tbs.serial_number = x509_cert::serial_number::SerialNumber::new(&[serial]).unwrap();
+        });
+        if !readable && serial == 0 {
+            der.truncate(100);
+        }
+        Candidate { der, has_private_key: key, key_can_decrypt: decrypt }
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_choice_does_not_depend_on_the_order(
+        (candidates, shuffled) in proptest::collection::vec(any_candidate(), 0..6)
+            .prop_flat_map(|candidates| (Just(candidates.clone()), Just(candidates).prop_shuffle())),
+    ) {
+        let outcome = |candidates: &[Candidate]| match choose(candidates, now(), &[]) {
+            Ok((index, certificate)) => {
+                assert_eq!(certificate.der(), candidates[index].der);
+                Ok(candidates[index].der.clone())
+            }
+            Err(error) => Err((error.kind().clone(), error.detail().to_owned())),
+        };
+        prop_assert_eq!(outcome(&candidates), outcome(&shuffled));
+    }
+
+    #[test]
+    fn reading_takes_any_change_without_a_panic(at in 0..500_usize, value in any::<u8>()) {
+        let mut der = certificate(|_| ());
+        if let Some(byte) = der.get_mut(at) {
+            *byte = value;
+        }
+        let _ = Certificate::from_der(&der);
+    }
+}

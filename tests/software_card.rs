@@ -1,0 +1,346 @@
+//! Cards in PKCS#12 files made by OpenSSL and by Java.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use ticketapi::cancel::CancelToken;
+use ticketapi::card::software::SoftwareCardReader;
+use ticketapi::card::{CardReader, PinTries, SmartCard};
+use ticketapi::challenge::Digest;
+use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
+use zeroize::Zeroizing;
+
+const PASSWORD: &str = "password";
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pkcs12").join(name)
+}
+
+fn insert(path: &Path) -> Result<Box<dyn SmartCard>> {
+    let mut absent = || panic!("a file is not waited for");
+    SoftwareCardReader::new(path.to_owned()).wait_for_card(Duration::ZERO, &mut absent, &CancelToken::new())
+}
+
+fn sign(card: &mut dyn SmartCard, pin: &str) -> Result<Vec<u8>> {
+    card.sign(Some(Pin::new(pin.to_owned())), Digest::Sha256, b"challenge", &CancelToken::new())
+}
+
+/// Signs with the card in `path` and verifies the signature; the user's id.
+fn signed_by(path: &Path, pin: &str) -> Result<String> {
+    let mut card = insert(path)?;
+    let signature = sign(&mut *card, pin)?;
+    let certificate = card.certificate().unwrap();
+    certificate.verify(Digest::Sha256, b"challenge", &signature)?;
+    Ok(certificate.uid().to_owned())
+}
+
+/// A PKCS#12 file that OpenSSL makes in a folder of its own.
+struct Made {
+    folder: tempfile::TempDir,
+}
+
+impl Made {
+    /// With the key and certificate of a fixture.
+    fn new(password: &str, options: &[&str]) -> Self {
+        let made = Self { folder: tempfile::tempdir().unwrap() };
+        let source = fixture("openssl3.p12");
+        let source = source.to_str().unwrap();
+        openssl(&["pkcs12", "-in", source, "-passin", "pass:password", "-nodes", "-out", &made.at("pem")]);
+        made.export(password, options);
+        made
+    }
+
+    fn export(&self, password: &str, options: &[&str]) {
+        let (pem, password, out) = (self.at("pem"), format!("pass:{password}"), self.at("p12"));
+        openssl(&[&["pkcs12", "-export", "-in", &pem, "-passout", &password, "-out", &out], options].concat());
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("p12")
+    }
+}
+
+fn openssl(arguments: &[&str]) {
+    let output = Command::new("openssl").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[track_caller]
+fn assert_error(error: &Error, kind: ErrorKind, stage: Stage, words: &str) {
+    assert_eq!((error.kind(), error.stage()), (&kind, stage));
+    assert!(error.detail().contains(words), "{error}");
+}
+
+#[track_caller]
+fn assert_unusable(path: &Path, words: &str) {
+    let error = signed_by(path, PASSWORD).unwrap_err();
+    assert_error(&error, ErrorKind::Configuration, Stage::Card, words);
+    assert!(error.detail().contains(path.to_str().unwrap()), "the file is named: {error}");
+}
+
+#[test]
+fn files_of_openssl_and_keytool_old_and_new_sign() {
+    for (file, uid) in [
+        ("openssl-legacy.p12", "555000000001"),
+        ("openssl3.p12", "555000000002"),
+        ("keytool.p12", "555000000003"),
+        ("keytool-legacy.p12", "555000000004"),
+    ] {
+        assert_eq!(signed_by(&fixture(file), PASSWORD).unwrap(), uid, "{file}");
+    }
+}
+
+#[test]
+fn every_way_that_openssl_protects_a_file_is_read() {
+    let made = Made::new(PASSWORD, &[]);
+    for options in [
+        &["-legacy", "-certpbe", "PBE-SHA1-RC2-128", "-keypbe", "PBE-SHA1-RC2-128"][..],
+        &["-certpbe", "AES-128-CBC", "-keypbe", "AES-192-CBC"],
+        &["-macalg", "sha1"],
+        &["-macalg", "sha384"],
+        &["-macalg", "sha512"],
+        &["-certpbe", "NONE", "-keypbe", "NONE"],
+        &["-nomaciter", "-noiter"],
+    ] {
+        made.export(PASSWORD, options);
+        assert_eq!(signed_by(&made.path(), PASSWORD).unwrap(), "555000000002", "{options:?}");
+    }
+}
+
+#[test]
+fn a_password_is_read_whatever_its_letters() {
+    for password in ["", "Grüße 😀"] {
+        for options in [&[][..], &["-legacy"]] {
+            let made = Made::new(password, options);
+            assert_eq!(signed_by(&made.path(), password).unwrap(), "555000000002", "{password:?} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn the_user_is_known_after_signing_and_the_file_before() {
+    let mut card = insert(&fixture("openssl3.p12")).unwrap();
+    assert_eq!(card.label(), "openssl3.p12");
+    assert_eq!(card.pin_status().tries, PinTries::Unknown);
+    assert!(card.certificate().is_none());
+    sign(&mut *card, PASSWORD).unwrap();
+    assert_eq!(card.certificate().unwrap().uid(), "555000000002");
+}
+
+#[test]
+fn a_wrong_pin_is_told_and_the_right_one_may_follow() {
+    for file in ["openssl3.p12", "openssl-legacy.p12", "keytool.p12"] {
+        let mut card = insert(&fixture(file)).unwrap();
+        let error = sign(&mut *card, "wrong").unwrap_err();
+        assert_error(&error, ErrorKind::PinIncorrect { tries_left: None }, Stage::Pin, file);
+        assert!(card.certificate().is_none());
+        sign(&mut *card, PASSWORD).unwrap();
+    }
+}
+
+#[test]
+fn a_login_that_is_cancelled_does_not_sign() {
+    let mut card = insert(&fixture("openssl3.p12")).unwrap();
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let pin = Some(Pin::new(PASSWORD.into()));
+    let error = card.sign(pin, Digest::Sha1, b"challenge", &cancel).unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Cancelled);
+}
+
+#[test]
+fn a_path_without_a_readable_file_is_a_wrong_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_unusable(&folder.path().join("missing.p12"), "No such file");
+    assert_unusable(folder.path(), "not a file");
+    let large = folder.path().join("large.p12");
+    fs::File::create(&large).unwrap().set_len((1 << 20) + 1).unwrap();
+    assert_unusable(&large, "longer than 1 MiB");
+}
+
+#[test]
+fn a_broken_file_is_not_taken_for_a_wrong_pin() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("card.p12");
+    let whole = fs::read(fixture("openssl3.p12")).unwrap();
+    for broken in [&b""[..], b"-----BEGIN CERTIFICATE-----\n", &whole[..whole.len() - 1]] {
+        fs::write(&path, broken).unwrap();
+        assert_unusable(&path, "is not a PKCS#12 file in DER, or is damaged");
+    }
+}
+
+#[test]
+fn a_changed_byte_never_gives_a_signature_of_another_key_or_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("card.p12");
+    let made = Made::new(PASSWORD, &["-nomaciter", "-noiter"]);
+    let whole = fs::read(made.path()).unwrap();
+    for at in (0..whole.len()).step_by(7) {
+        let mut changed = whole.clone();
+        changed[at] ^= 0x41;
+        fs::write(&path, &changed).unwrap();
+        let error = signed_by(&path, PASSWORD).unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::Configuration | ErrorKind::PinIncorrect { tries_left: None }),
+            "byte {at}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_file_without_a_mac_is_not_trusted() {
+    assert_unusable(&Made::new(PASSWORD, &["-nomac"]).path(), "has no MAC");
+}
+
+#[test]
+fn endless_key_derivation_is_refused_at_once() {
+    // The number is not protected by the password.
+    let mut endless = fs::read(fixture("keytool-legacy.p12")).unwrap();
+    let rounds = endless.windows(5).position(|bytes| bytes == [2, 3, 0x01, 0x86, 0xa0]).unwrap();
+    endless[rounds + 2..rounds + 5].copy_from_slice(&[0x7f, 0xff, 0xff]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("card.p12");
+    fs::write(&path, endless).unwrap();
+    assert_unusable(&path, "more than 5000000 rounds");
+}
+
+#[test]
+fn a_certificate_without_its_key_and_a_key_without_its_certificate_are_told() {
+    let made = Made::new(PASSWORD, &["-nokeys"]);
+    let error = signed_by(&made.path(), PASSWORD).unwrap_err();
+    assert_error(&error, ErrorKind::NoKey, Stage::Card, "no private key");
+
+    made.export(PASSWORD, &["-nocerts"]);
+    let error = signed_by(&made.path(), PASSWORD).unwrap_err();
+    assert_error(&error, ErrorKind::NoCertificate, Stage::Card, "no certificate");
+}
+
+#[test]
+fn a_card_with_an_elliptic_curve_key_is_not_supported() {
+    let made = Made { folder: tempfile::tempdir().unwrap() };
+    let (pem, curve) = (made.at("pem"), "ec_paramgen_curve:P-256");
+    let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", curve, "-nodes", "-subj", "/CN=555000000005"];
+    openssl(&[&request[..], &["-keyout", &pem, "-out", &made.at("certificate")]].concat());
+    let certificate = fs::read_to_string(made.at("certificate")).unwrap();
+    fs::write(&pem, fs::read_to_string(&pem).unwrap() + &certificate).unwrap();
+    made.export(PASSWORD, &[]);
+    let error = signed_by(&made.path(), PASSWORD).unwrap_err();
+    assert_error(&error, ErrorKind::CardNotSupported, Stage::Card, "555000000005 has a key that is not RSA");
+}
+
+#[test]
+fn an_expired_certificate_is_told_by_user_and_date() {
+    use x509_cert::der::asn1::UtcTime;
+    use x509_cert::der::{Decode, Encode};
+    use x509_cert::time::Time;
+
+    let made = Made::new(PASSWORD, &[]);
+    let (pem, der, key) = (made.at("pem"), made.at("der"), made.at("key"));
+    openssl(&["x509", "-in", &pem, "-outform", "DER", "-out", &der]);
+    openssl(&["pkey", "-in", &pem, "-out", &key]);
+    let mut certificate = x509_cert::Certificate::from_der(&fs::read(&der).unwrap()).unwrap();
+    let date = Time::UtcTime(UtcTime::from_unix_duration(Duration::from_secs(1_600_000_000)).unwrap());
+    certificate.tbs_certificate.validity.not_before = date;
+    certificate.tbs_certificate.validity.not_after = date;
+    fs::write(&der, certificate.to_der().unwrap()).unwrap();
+    openssl(&["x509", "-inform", "DER", "-in", &der, "-out", &pem]);
+    made.export(PASSWORD, &["-inkey", &key]);
+
+    let error = signed_by(&made.path(), PASSWORD).unwrap_err();
+    let words = "the certificate of 555000000002 expired on 2020-09-13";
+    assert_error(&error, ErrorKind::CertificateNotValid, Stage::Card, words);
+}
+
+/// The password of the canary files, each byte XOR [`MASK`], so that it is nowhere else in memory.
+const MASKED_CANARY: [u8; 24] = [
+    0xcc, 0xe2, 0xf7, 0xd5, 0x97, 0xd1, 0xd1, 0xe6, 0xd0, 0xf5, 0xd3, 0xcb, 0xf5, 0xcf, 0xc6, 0x93, 0xe0, 0xc4, 0xe7,
+    0xe0, 0xf2, 0x92, 0xc0, 0x91,
+];
+const MASK: u8 = 0xa5;
+
+/// A form in which the canary could be lying about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Form {
+    /// From one character to the next, and where the character is in it.
+    stride: usize,
+    /// XORed with each byte, as HMAC does with its key.
+    pad: u8,
+}
+
+const FORMS: [Form; 5] = [
+    Form { stride: 1, pad: 0 },
+    Form { stride: 2, pad: 0 },
+    Form { stride: 1, pad: 0x36 },
+    Form { stride: 1, pad: 0x5c },
+    Form { stride: 1, pad: 0x36 ^ 0x5c },
+];
+
+/// The forms in which this process's writable memory holds eight characters of the canary in a row.
+fn canaries_in_memory() -> Vec<Form> {
+    let memory = fs::File::open("/proc/self/mem").unwrap();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mut found = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
+        // Half a buffer at a time, so that nothing is missed where two meet.
+        for at in (start..end).step_by(buffer.len() / 2) {
+            // Some regions cannot be read, or have gone meanwhile.
+            let Ok(length) = memory.read_at(&mut buffer, at) else { break };
+            found.extend(FORMS.into_iter().filter(|&form| holds_canary(&buffer[..length], form)));
+        }
+        // The buffer itself is read as well.
+        buffer.fill(0);
+    }
+    found
+}
+
+fn holds_canary(bytes: &[u8], form: Form) -> bool {
+    MASKED_CANARY.chunks(8).any(|part| {
+        let expected = |i: usize| part[i] ^ MASK ^ form.pad;
+        memchr::memchr_iter(expected(0), bytes)
+            .any(|at| (1..8).all(|i| bytes.get(at + i * form.stride) == Some(&expected(i))))
+    })
+}
+
+fn canary() -> Zeroizing<String> {
+    let mut canary = Zeroizing::new(String::with_capacity(MASKED_CANARY.len()));
+    canary.extend(MASKED_CANARY.iter().map(|masked| char::from(masked ^ MASK)));
+    canary
+}
+
+#[test]
+fn the_pin_is_nowhere_in_memory_after_signing() {
+    for (file, right) in
+        [("canary.p12", true), ("canary-legacy.p12", true), ("openssl3.p12", false), ("openssl-legacy.p12", false)]
+    {
+        let planted: Vec<_> = FORMS
+            .map(|form| {
+                let mut bytes = Zeroizing::new(Vec::with_capacity(64));
+                for masked in MASKED_CANARY {
+                    bytes.extend([masked ^ MASK ^ form.pad, 0].into_iter().take(form.stride));
+                }
+                bytes
+            })
+            .into();
+        let found = canaries_in_memory();
+        assert!(FORMS.iter().all(|form| found.contains(form)), "only {found:?} of the planted ones");
+        drop(planted);
+        assert_eq!(canaries_in_memory(), [], "before");
+
+        let mut card = insert(&fixture(file)).unwrap();
+        let signed = card.sign(Some(Pin::from(canary())), Digest::Sha1, b"challenge", &CancelToken::new());
+        assert_eq!(signed.is_ok(), right);
+        assert_eq!(canaries_in_memory(), [], "after signing with {file}");
+    }
+}
