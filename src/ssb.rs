@@ -1,7 +1,346 @@
 //! The Spine Security Broker: activate, validate, select a role, log out.
+//!
+//! Everything that is particular to this broker is in here. [`message`] and [`role`] are pure; the
+//! network is behind the trait [`Transport`].
+//!
+//! The `Analytics` header of the Identity Agent, which describes the computer and its readers, is
+//! not sent: the broker does not ask for it.
 
+mod address;
+mod connection;
+mod http;
 pub mod message;
 pub mod role;
 pub mod transport;
+mod xml;
 
-pub use role::Role;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use rand::Rng;
+use rand::rngs::OsRng;
+use tracing::warn;
+use zeroize::Zeroizing;
+
+use crate::cancel::CancelToken;
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::secret::Ticket;
+
+use self::http::GAC_VERSION;
+use self::message::{Activated, Authenticated, Rejection};
+
+pub use self::role::Role;
+pub use self::transport::{BrokerAddress, Environment, HttpsSettings, HttpsTransport, Request, Transport};
+
+const ACTIVATE: &str = "/login/authactivate";
+const VALIDATE: &str = "/login/authvalidate";
+const SELECT_ROLE: &str = "/saml/RoleSelectionGP.jsp";
+const LOG_OUT: &str = "/login/authlogout";
+
+/// One login's dealings with the broker, or one logout's.
+///
+/// Every method sends one request and blocks until its answer is there; see [`Transport`] for the
+/// deadlines, for cancelling, and for the errors that each of them can have besides its own.
+pub struct Ssb {
+    transport: Box<dyn Transport>,
+    log_session_id: String,
+}
+
+/// A challenge of the broker's, and what has to go back with it.
+pub struct Activation {
+    answer: Activated,
+    validate_path: String,
+}
+
+impl Activation {
+    /// The bytes to sign.
+    pub fn challenge(&self) -> &[u8] {
+        &self.answer.challenge
+    }
+}
+
+impl fmt::Debug for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activation").field("validate_path", &self.validate_path).finish_non_exhaustive()
+    }
+}
+
+/// What the broker says of a user whose signed challenge it accepts.
+#[derive(Debug)]
+pub struct Authentication {
+    /// The session that began on the broker, and its ticket. It has to be ended with
+    /// [`Ssb::log_out`].
+    pub session: BrokerSession,
+    /// The user's name (`cn`); empty where the broker gives none.
+    pub user_name: String,
+    /// The user's roles, in the broker's order.
+    pub roles: Vec<Role>,
+    /// Minutes without use after which the session ends (`sso_session_time`).
+    pub idle_minutes: Option<u32>,
+    /// Minutes after which the session ends in any case (`sso_max_session_time`).
+    pub max_minutes: Option<u32>,
+    /// Whether the broker asks to be told of use (`sso_keep_alive`).
+    pub keep_alive: bool,
+}
+
+/// What it takes to use a session and to end it, also over a connection of its own.
+#[derive(Clone, Debug)]
+pub struct BrokerSession {
+    ticket: Ticket,
+    uid: String,
+    log_session_id: String,
+    logout_path: String,
+}
+
+impl BrokerSession {
+    /// The ticket.
+    pub fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+}
+
+impl Ssb {
+    /// Dealings over `transport`, which connects with the first request.
+    pub fn new(transport: Box<dyn Transport>) -> Self {
+        Self {
+            transport,
+            log_session_id: random(10, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"),
+        }
+    }
+
+    /// Asks for a challenge.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](ErrorKind::Refused) with the broker's reason, and
+    /// [`BadAnswer`](ErrorKind::BadAnswer).
+    pub fn activate(&mut self, cancel: &CancelToken) -> Result<Activation> {
+        let message = [
+            ("auth_method", "3"),
+            ("app_url", "NHST"),
+            ("log_session_id", &*self.log_session_id),
+            ("service", "ACTIVATION"),
+        ];
+        let answer = post(&mut *self.transport, Stage::Activation, ACTIVATE, &message, cancel)?;
+        let answer = message::read_activation(&answer).map_err(|no| self.explain(no, Stage::Activation))?;
+        let validate_path = self.path(answer.reply_url.as_deref(), "reply_url", VALIDATE);
+        Ok(Activation { answer, validate_path })
+    }
+
+    /// Sends the signed challenge: `response` is the base64 of its S/MIME entity, `uid` the user's
+    /// id as on the card. On success a session has begun on the broker.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](ErrorKind::Refused) with the broker's reason,
+    /// [`UserNotValid`](ErrorKind::UserNotValid) where that reason is an unknown user, and
+    /// [`BadAnswer`](ErrorKind::BadAnswer).
+    pub fn validate(
+        &mut self,
+        activation: &Activation,
+        uid: &str,
+        response: &str,
+        cancel: &CancelToken,
+    ) -> Result<Authentication> {
+        let message = [
+            ("auth_method", "3"),
+            ("app_url", "NHST"),
+            ("log_session_id", &*self.log_session_id),
+            ("service", "AUTHENTICATION"),
+            ("challenge", &activation.answer.encoded_challenge),
+            ("signature", &activation.answer.signature),
+            ("uid", uid),
+            ("card_type", "p11"),
+            ("response", response),
+            ("mobility", "0"),
+        ];
+        let answer = post(&mut *self.transport, Stage::Authentication, &activation.validate_path, &message, cancel)?;
+        let Authenticated { ticket, user_name, roles, idle_minutes, max_minutes, keep_alive, logout_url } =
+            message::read_authentication(&answer).map_err(|no| self.explain(no, Stage::Authentication))?;
+        let session = BrokerSession {
+            ticket,
+            uid: uid.to_owned(),
+            log_session_id: self.log_session_id.clone(),
+            logout_path: self.path(logout_url.as_deref(), "sso_logout_url", LOG_OUT),
+        };
+        let user_name = user_name.unwrap_or_default();
+        Ok(Authentication { session, user_name, roles, idle_minutes, max_minutes, keep_alive })
+    }
+
+    /// Tells the broker in which of the user's roles the session is used.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](ErrorKind::Refused) for every answer but the status OK.
+    pub fn select_role(&mut self, session: &BrokerSession, role_id: &str, cancel: &CancelToken) -> Result<()> {
+        let query = [
+            ("token", session.ticket.expose()),
+            ("selectedRoleUid", role_id),
+            ("ssbMode", "0"),
+            ("fallbackStatus", "0"),
+            ("gacVersion", GAC_VERSION),
+        ];
+        let answer = self.transport.exchange(
+            Stage::RoleSelection,
+            &|_| Ok(Request { path: with_query(SELECT_ROLE, &query), message: None }),
+            cancel,
+        )?;
+        self.read_status(&answer, session, Stage::RoleSelection)
+    }
+
+    /// Ends the session on the broker.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](ErrorKind::Refused) for every answer but the status OK.
+    pub fn log_out(&mut self, session: &BrokerSession, cancel: &CancelToken) -> Result<()> {
+        let message = [
+            ("log_session_id", &*session.log_session_id),
+            ("service", "LOGOUT"),
+            ("uid", &session.uid),
+            ("sso_ticket", session.ticket.expose()),
+        ];
+        let answer = post(&mut *self.transport, Stage::Session, &session.logout_path, &message, cancel)?;
+        self.read_status(&answer, session, Stage::Session)
+    }
+
+    /// Where to send the next message: the path of the URL that the broker gave, if that leads back
+    /// to the same broker, and `default` otherwise.
+    fn path(&self, url: Option<&str>, parameter: &str, default: &str) -> String {
+        let Some(url) = url else { return default.to_owned() };
+        self.transport.address().path_of(url).unwrap_or_else(|| {
+            warn!(parameter, broker = %self.transport.address(), "the broker names a URL elsewhere; it is not used");
+            default.to_owned()
+        })
+    }
+
+    fn read_status(&self, answer: &[u8], session: &BrokerSession, stage: Stage) -> Result<()> {
+        message::read_status(answer).map_err(|rejection| {
+            // A broker that quotes the request must not get the ticket into an error.
+            let rejection = match rejection {
+                Rejection::Refused(reason) if reason.contains(session.ticket.expose()) => {
+                    Rejection::Refused("its reason quotes the ticket".to_owned())
+                }
+                other => other,
+            };
+            self.explain(rejection, stage)
+        })
+    }
+
+    fn explain(&self, rejection: Rejection, stage: Stage) -> Error {
+        let broker = self.transport.address();
+        match rejection {
+            Rejection::Malformed(why) => {
+                Error::new(ErrorKind::BadAnswer, stage, format!("the answer of {broker} cannot be understood: {why}"))
+            }
+            Rejection::Refused(reason) => {
+                let kind = if is_unknown_user(&reason) { ErrorKind::UserNotValid } else { ErrorKind::Refused };
+                Error::new(kind, stage, format!("{broker} refused: {reason}"))
+            }
+        }
+    }
+}
+
+/// Whether a refusal says that there is no such user. No capture shows one, so only the plainest
+/// words count.
+fn is_unknown_user(reason: &str) -> bool {
+    let reason = reason.to_lowercase();
+    ["unknown user", "user unknown", "user not found", "user does not exist"].iter().any(|say| reason.contains(say))
+}
+
+fn post(
+    transport: &mut dyn Transport,
+    stage: Stage,
+    path: &str,
+    message: &[(&'static str, &str)],
+    cancel: &CancelToken,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let request = |local: IpAddr| {
+        let device_id = format!("{},ClientIP={local}", device_id());
+        let parameters = [message, &[("device_id", &*device_id)]].concat();
+        // What came from the broker or a checked certificate has no such characters.
+        let message = message::write(&parameters)
+            .map_err(|error| Error::new(ErrorKind::Internal, stage, error.to_string()).because(error))?;
+        Ok(Request { path: Zeroizing::new(path.to_owned()), message: Some(message) })
+    };
+    transport.exchange(stage, &request, cancel)
+}
+
+/// Eight characters that stay the same for the process.
+fn device_id() -> &'static str {
+    static DEVICE_ID: OnceLock<String> = OnceLock::new();
+    DEVICE_ID.get_or_init(|| random(8, b"abcdefghijklmnopqrstuvwxyz0123456789"))
+}
+
+fn random(count: usize, alphabet: &[u8]) -> String {
+    (0..count).map(|_| char::from(alphabet[OsRng.gen_range(0..alphabet.len())])).collect()
+}
+
+/// `path?name=value&…`, all but letters, digits and `-._~` escaped in the values.
+fn with_query(path: &str, query: &[(&str, &str)]) -> Zeroizing<String> {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let size = query.iter().map(|(name, value)| name.len() + 3 * value.len() + 2).sum::<usize>();
+    let mut target = Zeroizing::new(String::with_capacity(path.len() + size));
+    target.push_str(path);
+    for (at, (name, value)) in query.iter().enumerate() {
+        target.push(if at == 0 { '?' } else { '&' });
+        target.push_str(name);
+        target.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                target.push(char::from(byte));
+            } else {
+                target.push('%');
+                target.push(char::from(HEX[usize::from(byte >> 4)]));
+                target.push(char::from(HEX[usize::from(byte & 15)]));
+            }
+        }
+    }
+    target
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn unescaped(value: &str) -> Vec<u8> {
+        let mut bytes = value.bytes();
+        let digit = |bytes: &mut std::str::Bytes<'_>| char::from(bytes.next().unwrap()).to_digit(16).unwrap();
+        let mut result = Vec::new();
+        while let Some(byte) = bytes.next() {
+            result.push(if byte == b'%' { (digit(&mut bytes) * 16 + digit(&mut bytes)) as u8 } else { byte });
+        }
+        result
+    }
+
+    #[test]
+    fn a_ticket_in_a_url_is_escaped() {
+        let ticket = "AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF+B1j56GJ4xGut4=@AAJTSQACMDE=#/%";
+        assert_eq!(
+            *with_query("/x", &[("token", ticket), ("ssbMode", "0")]),
+            "/x?token=AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF%2BB1j56GJ4xGut4%3D%40AAJTSQACMDE%3D%23%2F%25&ssbMode=0"
+        );
+    }
+
+    #[test]
+    fn identifiers_are_made_of_the_letters_that_the_broker_expects() {
+        assert_eq!(device_id().len(), 8);
+        assert_eq!(device_id(), device_id());
+        assert!(device_id().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_in_a_url_is_read_as_the_same(value in any::<String>()) {
+            let target = with_query("/x", &[("a", &value), ("b", "")]);
+            let (_, query) = target.split_once("?a=").unwrap();
+            let (read, rest) = query.split_once('&').unwrap();
+            prop_assert_eq!(rest, "b=");
+            prop_assert_eq!(unescaped(read), value.as_bytes());
+            prop_assert!(target.bytes().all(|byte| byte.is_ascii_graphic()));
+        }
+    }
+}

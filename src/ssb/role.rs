@@ -13,6 +13,90 @@ pub struct Role {
     pub role_type: String,
     /// Job role sub-type, such as `Admin`.
     pub sub_type: String,
-    /// Name of the job role, such as `Registration Authority Agent`.
+    /// Name of the job role, such as `Registration Authority Agent`. The broker's whole text where
+    /// it does not have the usual form, so that the user can still choose the role.
     pub name: String,
+}
+
+impl Role {
+    /// Takes the broker's `ORGANISATION, "Type":"Sub-type":"Role name"` apart.
+    ///
+    /// Organisation names hold commas and quotes and role names hold colons, so the parts are told
+    /// by what stands between them, from the right.
+    pub fn new(id: &str, organisation_code: &str, text: &str) -> Self {
+        let text = text.trim();
+        let (organisation, role_type, sub_type, name) = split(text).unwrap_or(("", "", "", text));
+        Self {
+            id: id.to_owned(),
+            organisation_code: organisation_code.to_owned(),
+            organisation: organisation.to_owned(),
+            role_type: role_type.to_owned(),
+            sub_type: sub_type.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+fn split(text: &str) -> Option<(&str, &str, &str, &str)> {
+    const BETWEEN: &str = "\":\"";
+    let quoted = text.strip_suffix('"')?;
+    let (rest, name) = quoted.rsplit_once(BETWEEN)?;
+    let (rest, sub_type) = rest.rsplit_once(BETWEEN)?;
+    let (organisation, role_type) = rest.rsplit_once(", \"")?;
+    (!role_type.contains(BETWEEN)).then_some((organisation.trim(), role_type, sub_type, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parts(text: &str) -> [String; 4] {
+        let role = Role::new("1", "A", text);
+        [role.organisation, role.role_type, role.sub_type, role.name]
+    }
+
+    #[test]
+    fn a_role_has_four_parts() {
+        assert_eq!(
+            parts(r#"DR K HICKEY'S PRACTICE, "Admin & Clerical":"Admin":"Registration Authority Agent""#),
+            ["DR K HICKEY'S PRACTICE", "Admin & Clerical", "Admin", "Registration Authority Agent"]
+        );
+    }
+
+    #[test]
+    fn organisations_may_hold_commas_and_quotes_and_roles_colons() {
+        assert_eq!(
+            parts(r#"SMITH, JONES, "WEST", "A":"B":"Nurse: Ward 3, "Acting"""#),
+            [r#"SMITH, JONES, "WEST""#, "A", "B", r#"Nurse: Ward 3, "Acting""#]
+        );
+        assert_eq!(parts(r#"A":"B, "":"":"""#), [r#"A":"B"#, "", "", ""]);
+    }
+
+    #[test]
+    fn a_text_of_another_form_becomes_the_name() {
+        for text in ["", "Nurse", "ORG, \"A\":\"B\"", "ORG \"A\":\"B\":\"C\"", "ORG, \"A\":\"B\":\"C\":\"D\"", "\""] {
+            assert_eq!(parts(text), ["", "", "", text], "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn written_parts_are_read_again(
+            organisation in "[A-Z]([A-Z',\" ()&]{0,20}[A-Z)])?",
+            role_type in "[A-Za-z& ]{0,12}",
+            sub_type in "[A-Za-z,& ]{0,12}",
+            name in "[A-Za-z:, &]{0,12}",
+        ) {
+            let text = format!("{organisation}, \"{role_type}\":\"{sub_type}\":\"{name}\"");
+            prop_assert_eq!(parts(&text), [organisation, role_type, sub_type, name]);
+        }
+
+        #[test]
+        fn nothing_of_a_text_is_lost(text in "[a-z,:\" ]{0,40}") {
+            let letters = |s: &str| s.chars().filter(char::is_ascii_alphabetic).collect::<String>();
+            prop_assert_eq!(letters(&parts(&text).concat()), letters(&text));
+        }
+    }
 }

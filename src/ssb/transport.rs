@@ -1,1 +1,258 @@
+//! How requests get to the broker and answers back: HTTPS, with a limit on everything.
 
+use std::io::{self, ErrorKind as Io, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tracing::debug;
+use zeroize::Zeroizing;
+
+pub use super::address::{BadAddress, BrokerAddress, Environment};
+use super::connection::Connection;
+pub use super::http::Request;
+use super::http::{Answer, Failure, read_answer};
+use crate::cancel::CancelToken;
+use crate::error::{Error, ErrorKind, Result, Stage};
+
+/// Brings requests to a broker, for one login or one logout.
+pub trait Transport: Send {
+    /// The broker it leads to.
+    fn address(&self) -> &BrokerAddress;
+
+    /// Sends a request and reads the body of its answer, which has status 200.
+    ///
+    /// `request` makes the request once it is known from which local address it goes out; it is
+    /// called once at most. No request is ever sent twice. Blocks, with a deadline over everything,
+    /// and ends soon after `cancel` is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// At `stage`: [`ServerNotAvailable`](ErrorKind::ServerNotAvailable), [`Tls`](ErrorKind::Tls),
+    /// [`BadAnswer`](ErrorKind::BadAnswer), [`Cancelled`](ErrorKind::Cancelled), and what `request`
+    /// fails with.
+    fn exchange(
+        &mut self,
+        stage: Stage,
+        request: &dyn Fn(IpAddr) -> Result<Request>,
+        cancel: &CancelToken,
+    ) -> Result<Zeroizing<Vec<u8>>>;
+}
+
+/// What there is to set about HTTPS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpsSettings {
+    /// PEM file of the trust anchors; the system's where it is `None`. Read for each connection.
+    pub ca_file: Option<PathBuf>,
+    /// The time to find the broker, connect and agree on TLS.
+    pub connect_deadline: Duration,
+    /// The time for all of a request: connecting where that is needed, sending, and the whole answer.
+    pub request_deadline: Duration,
+}
+
+impl Default for HttpsSettings {
+    /// The system's trust anchors, 5 s to connect, 15 s for a request.
+    fn default() -> Self {
+        Self { ca_file: None, connect_deadline: Duration::from_secs(5), request_deadline: Duration::from_secs(15) }
+    }
+}
+
+/// HTTPS with one connection, opened for the first request and kept for the others.
+///
+/// - TLS 1.2 or 1.3, and the server's certificate is always verified. Plain TCP only where the
+///   [`BrokerAddress`] is a loopback one.
+/// - No redirect is followed; no proxy, cookie, compression or TLS session resumption is used; no
+///   environment variable is read but those that say where the system's trust anchors are
+///   (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
+/// - A connection that the server has closed meanwhile is replaced before the next request. A request
+///   that was sent is not repeated: the broker may have acted on it.
+/// - Looking up the name and connecting are done by a thread of their own, which ends before the
+///   request is sent. It may outlive a deadline or a cancelled login, until the resolver gives up.
+/// - The connection is closed when this is dropped.
+///
+/// What is sent and received is wiped from the buffers here; those of TLS and of the system are out
+/// of reach.
+pub struct HttpsTransport {
+    address: BrokerAddress,
+    settings: HttpsSettings,
+    connection: Option<Connection>,
+}
+
+impl HttpsTransport {
+    /// A transport to `address`. Opens no file and no connection yet.
+    pub fn new(address: BrokerAddress, settings: HttpsSettings) -> Self {
+        Self { address, settings, connection: None }
+    }
+
+    fn open(&self, deadline: Instant, stage: Stage, cancel: &CancelToken) -> Result<Connection> {
+        let tls = self.address.is_tls().then(|| client_config(self.settings.ca_file.as_deref())).transpose()?;
+        let connection = Connection::open(&self.address, tls, deadline, cancel)
+            .map_err(|error| self.explain_connecting(error, stage))?;
+        debug!(broker = %self.address, "connected");
+        Ok(connection)
+    }
+
+    fn send(&self, connection: &mut Connection, request: &Request) -> std::result::Result<Answer, Failure> {
+        connection.write_all(&request.to_bytes(&self.address.host_header()))?;
+        connection.flush()?;
+        read_answer(connection)
+    }
+
+    fn explain_connecting(&self, error: io::Error, stage: Stage) -> Error {
+        let broker = &self.address;
+        if let Some(tls) = tls_error(&error) {
+            return self.explain_tls(tls.clone(), stage);
+        }
+        let detail = match error.kind() {
+            Io::TimedOut | Io::WouldBlock => {
+                format!("no connection to {broker} within {}", seconds(self.settings.connect_deadline))
+            }
+            Io::ConnectionRefused => format!("{broker} refused the connection"),
+            Io::UnexpectedEof | Io::ConnectionReset | Io::BrokenPipe => {
+                format!("{broker} closed the connection while it was being opened")
+            }
+            Io::NotFound => format!("the name {} cannot be resolved", broker.host()),
+            _ => format!("no connection to {broker}: {error}"),
+        };
+        Error::new(ErrorKind::ServerNotAvailable, stage, detail).because(error)
+    }
+
+    fn explain_tls(&self, error: rustls::Error, stage: Stage) -> Error {
+        let broker = &self.address;
+        let detail = match &error {
+            rustls::Error::InvalidCertificate(reason) => {
+                let reason = match reason {
+                    CertificateError::UnknownIssuer => "its issuer is not trusted".to_owned(),
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                        format!("it is not for the name {}", broker.host())
+                    }
+                    CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
+                    CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                        "it is not valid yet".to_owned()
+                    }
+                    other => other.to_string(),
+                };
+                format!("the certificate of {broker} is refused: {reason}")
+            }
+            other => format!("no TLS connection to {broker}: {other}"),
+        };
+        Error::new(ErrorKind::Tls, stage, detail).because(error)
+    }
+
+    fn explain(&self, failure: Failure, stage: Stage) -> Error {
+        use ErrorKind::{BadAnswer, ServerNotAvailable};
+        let broker = &self.address;
+        let (kind, detail) = match failure {
+            Failure::Io(error) => {
+                if let Some(tls) = tls_error(&error) {
+                    return self.explain_tls(tls.clone(), stage);
+                }
+                let detail = match error.kind() {
+                    Io::TimedOut => {
+                        format!("{broker} did not answer within {}", seconds(self.settings.request_deadline))
+                    }
+                    _ => format!("the connection to {broker} broke: {error}"),
+                };
+                return Error::new(ServerNotAvailable, stage, detail).because(error);
+            }
+            Failure::Silence => (ServerNotAvailable, "closed the connection without an answer".to_owned()),
+            Failure::Status(status @ 500..) => (ServerNotAvailable, format!("answered with HTTP status {status}")),
+            Failure::Status(status @ 300..400) => {
+                (BadAnswer, format!("answered with a redirect (HTTP status {status}), which is not followed"))
+            }
+            Failure::Status(status) => (BadAnswer, format!("answered with HTTP status {status}")),
+            Failure::Truncated => (BadAnswer, "broke off within its answer".to_owned()),
+            Failure::TooLarge => (BadAnswer, "sent an answer of more than 1 MiB".to_owned()),
+            Failure::NotHttp => (BadAnswer, "does not answer in HTTP/1.1".to_owned()),
+        };
+        Error::new(kind, stage, format!("{broker} {detail}"))
+    }
+}
+
+impl Transport for HttpsTransport {
+    fn address(&self) -> &BrokerAddress {
+        &self.address
+    }
+
+    fn exchange(
+        &mut self,
+        stage: Stage,
+        request: &dyn Fn(IpAddr) -> Result<Request>,
+        cancel: &CancelToken,
+    ) -> Result<Zeroizing<Vec<u8>>> {
+        cancel.check(stage)?;
+        let began = Instant::now();
+        let deadline = began + self.settings.request_deadline;
+        // Cancelling shows as a broken connection of some kind.
+        let or_cancelled = |error: Error| cancel.check(stage).err().unwrap_or(error);
+
+        let kept = self.connection.take().and_then(Connection::if_open);
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => {
+                let connected_by = deadline.min(began + self.settings.connect_deadline);
+                self.open(connected_by, stage, cancel).map_err(or_cancelled)?
+            }
+        };
+        let request = request(connection.local())?;
+        let guard = connection.limit(deadline, cancel).map_err(|e| self.explain(e.into(), stage))?;
+        let answer = self.send(&mut connection, &request).map_err(|e| or_cancelled(self.explain(e, stage)))?;
+        drop(guard);
+        if answer.keep_alive {
+            self.connection = Some(connection);
+        }
+        Ok(answer.body)
+    }
+}
+
+/// Reads the trust anchors. Installs nothing for the process: the host may use TLS in its own way.
+fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>> {
+    let roots = match ca_file {
+        Some(file) => roots_from(file)?,
+        None => system_roots()?,
+    };
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::new(ErrorKind::Internal, Stage::Configuration, "TLS cannot be set up").because(error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+fn roots_from(file: &Path) -> Result<RootCertStore> {
+    let wrong = |what: &str| {
+        Error::new(ErrorKind::Configuration, Stage::Configuration, format!("ca_file {}: {what}", file.display()))
+    };
+    let pem = std::fs::read(file).map_err(|error| wrong("it cannot be read").because(error))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|_| wrong("it is not in PEM form"))?;
+        roots.add(certificate).map_err(|error| wrong("it holds what is no certificate").because(error))?;
+    }
+    if roots.is_empty() { Err(wrong("it holds no certificate")) } else { Ok(roots) }
+}
+
+fn system_roots() -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    // Systems come with certificates that nobody can read; those that are left count.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        let detail = "this system has no trusted certificates, and ca_file names none";
+        return Err(Error::new(ErrorKind::Configuration, Stage::Configuration, detail));
+    }
+    Ok(roots)
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64())
+}

@@ -1,0 +1,238 @@
+//! One connection to the broker: found, opened, secured, and never waited for too long.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::BrokerAddress;
+use crate::cancel::{CancelGuard, CancelToken};
+
+/// A TCP stream whose calls end at a deadline.
+pub(super) struct Socket {
+    stream: TcpStream,
+    deadline: Instant,
+}
+
+impl Socket {
+    fn time_left(&self) -> io::Result<Duration> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+
+    fn until_done(&self, mut call: impl FnMut(&TcpStream, Duration) -> io::Result<usize>) -> io::Result<usize> {
+        loop {
+            match call(&self.stream, self.time_left()?) {
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.until_done(|mut stream, left| {
+            stream.set_read_timeout(Some(left))?;
+            stream.read(buffer)
+        })
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.until_done(|mut stream, left| {
+            stream.set_write_timeout(Some(left))?;
+            stream.write(bytes)
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A connection that is ready for a request.
+pub(super) struct Connection {
+    stream: Stream,
+    local: IpAddr,
+}
+
+enum Stream {
+    Plain(Socket),
+    Tls(Box<StreamOwned<ClientConnection, Socket>>),
+}
+
+impl Connection {
+    /// Finds and connects to the broker, and agrees on TLS, until `deadline`.
+    pub(super) fn open(
+        address: &BrokerAddress,
+        tls: Option<Arc<ClientConfig>>,
+        deadline: Instant,
+        cancel: &CancelToken,
+    ) -> io::Result<Self> {
+        let stream = connect(address, deadline, cancel)?;
+        stream.set_nodelay(true)?;
+        let local = stream.local_addr()?.ip();
+        let mut socket = Socket { stream, deadline };
+        let stream = match tls {
+            None => Stream::Plain(socket),
+            Some(config) => {
+                let _guard = shut_down_on_cancel(&socket, cancel)?;
+                let name = ServerName::try_from(address.host().to_owned()).map_err(io::Error::other)?;
+                let mut session = ClientConnection::new(config, name).map_err(io::Error::other)?;
+                while session.is_handshaking() {
+                    session.complete_io(&mut socket)?;
+                }
+                Stream::Tls(Box::new(StreamOwned::new(session, socket)))
+            }
+        };
+        Ok(Self { stream, local })
+    }
+
+    /// The address at this end.
+    pub(super) fn local(&self) -> IpAddr {
+        self.local
+    }
+
+    /// Has every call that follows end at `deadline`, and at once when `cancel` is cancelled.
+    pub(super) fn limit(&mut self, deadline: Instant, cancel: &CancelToken) -> io::Result<CancelGuard> {
+        let socket = self.socket();
+        socket.deadline = deadline;
+        shut_down_on_cancel(socket, cancel)
+    }
+
+    /// The connection, if the server has neither closed it nor sent what nobody asked for.
+    pub(super) fn if_open(mut self) -> Option<Self> {
+        let open = self.socket().stream.set_nonblocking(true).is_ok()
+            && match &mut self.stream {
+                Stream::Plain(socket) => would_block(&socket.stream.peek(&mut [0])),
+                // Records of TLS itself may come between two answers.
+                Stream::Tls(tls) => loop {
+                    match tls.conn.read_tls(&mut &tls.sock.stream) {
+                        Ok(1..) => match tls.conn.process_new_packets() {
+                            Ok(state) if !state.peer_has_closed() && state.plaintext_bytes_to_read() == 0 => {}
+                            _ => break false,
+                        },
+                        result => break would_block(&result),
+                    }
+                },
+            }
+            && self.socket().stream.set_nonblocking(false).is_ok();
+        open.then_some(self)
+    }
+
+    fn socket(&mut self) -> &mut Socket {
+        match &mut self.stream {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(tls) => &mut tls.sock,
+        }
+    }
+}
+
+fn would_block(result: &io::Result<usize>) -> bool {
+    matches!(result, Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+impl Read for Connection {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.stream {
+            Stream::Plain(socket) => socket.read(buffer),
+            Stream::Tls(tls) => tls.read(buffer),
+        }
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.stream {
+            Stream::Plain(socket) => socket.write(bytes),
+            Stream::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Plain(socket) => socket.flush(),
+            Stream::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// Says that it ends, where that needs no waiting.
+    fn drop(&mut self) {
+        if let Stream::Tls(tls) = &mut self.stream
+            && tls.sock.stream.set_nonblocking(true).is_ok()
+        {
+            tls.conn.send_close_notify();
+            let _ = tls.conn.write_tls(&mut &tls.sock.stream);
+        }
+    }
+}
+
+fn shut_down_on_cancel(socket: &Socket, cancel: &CancelToken) -> io::Result<CancelGuard> {
+    let stream = socket.stream.try_clone()?;
+    Ok(cancel.on_cancel(move || {
+        // Fails where the connection is gone already.
+        let _ = stream.shutdown(Shutdown::Both);
+    }))
+}
+
+/// Connects to the first of the host's addresses that answers.
+///
+/// Neither looking a name up nor connecting can be cut short from outside, so a thread does both and
+/// is left to itself at the deadline or on cancelling. It ends soon after the deadline, or as soon as
+/// the system's resolver gives up.
+fn connect(address: &BrokerAddress, deadline: Instant, cancel: &CancelToken) -> io::Result<TcpStream> {
+    let (sender, receiver) = mpsc::channel();
+    let _guard = cancel.on_cancel({
+        let sender = sender.clone();
+        move || {
+            let _ = sender.send(Err(ErrorKind::Interrupted.into()));
+        }
+    });
+    let thread = thread::Builder::new().name("ticketapi-connect".to_owned()).spawn({
+        let (host, port, only_loopback) = (address.host().to_owned(), address.port(), !address.is_tls());
+        move || {
+            // The resolver's errors have no kind of their own.
+            let found = (host.as_str(), port).to_socket_addrs();
+            let found = found.map_err(|error| io::Error::new(ErrorKind::NotFound, error));
+            let connected = found.and_then(|found| {
+                connect_to_one(&found.filter(|a| !only_loopback || a.ip().is_loopback()).collect::<Vec<_>>(), deadline)
+            });
+            let _ = sender.send(connected);
+        }
+    })?;
+    match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(Err(error)) if error.kind() == ErrorKind::Interrupted => Err(error),
+        Ok(result) => {
+            // It has sent its result and does nothing more: no thread is left when this returns.
+            let _ = thread.join();
+            result
+        }
+        Err(_) => Err(ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Each address gets its share of the time that is left, so that one that is silent does not keep
+/// the next from being tried.
+fn connect_to_one(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        if share.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        match TcpStream::connect_timeout(address, share) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,406 @@
+//! The broker's answers as XML: made well-formed, bounded, then parsed.
+//!
+//! The broker writes bare ampersands, and a DOCTYPE that names a DTD. One pass over the text mends
+//! the first, drops the second unread, and refuses what would make the parser work or grow beyond
+//! the answer's size: entities, deep nesting, many attributes. It opens no file and no connection.
+
+use roxmltree::Document;
+use zeroize::Zeroizing;
+
+/// The longest answer that is read, in bytes.
+pub const MAX_ANSWER: usize = 1 << 20;
+
+const MAX_DEPTH: usize = 64;
+/// The parser compares each attribute of an element with each other one.
+const MAX_ATTRIBUTES: usize = 64;
+/// The parser copies the namespaces in scope for each element that declares one.
+const MAX_NAMESPACES: usize = 64;
+/// The parser reserves about 80 bytes for each `<` and each `=` of the text before it looks at any.
+const MAX_TAGS: usize = 1 << 14;
+const MAX_EQUALS: usize = 20_000;
+/// Each grows by four bytes when it is mended.
+const MAX_BARE_AMPERSANDS: usize = 1 << 16;
+
+/// Why an answer cannot be understood. Never quotes the answer, which may hold a ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// It has no content.
+    #[error("it is empty")]
+    Empty,
+    /// It is longer than [`MAX_ANSWER`], or has more elements than any answer of that size would.
+    #[error("it is too large")]
+    TooLarge,
+    /// Its bytes are no UTF-8 text.
+    #[error("it is not UTF-8")]
+    NotUtf8,
+    /// It holds a NUL character.
+    #[error("it holds a NUL character")]
+    Nul,
+    /// It declares or uses an entity beyond the five that XML knows.
+    #[error("it uses XML entities of its own")]
+    Entity,
+    /// Its elements are nested more than 64 deep, or one has more than 64 attributes.
+    #[error("its elements are nested too deep or have too many attributes")]
+    TooDeep,
+    /// It is no XML document, even after mending.
+    #[error("it is not XML")]
+    NotXml,
+    /// It is XML, but not the kind of message that was expected.
+    #[error("it is not a message of a broker")]
+    NotAMessage,
+    /// A parameter that there can be only one of comes twice.
+    #[error("it has the parameter {0} twice")]
+    Twice(&'static str),
+    /// A parameter that has to be there is missing or empty.
+    #[error("it has no {0}")]
+    Missing(&'static str),
+    /// A parameter's value is not what it has to be.
+    #[error("its {0} cannot be read")]
+    BadValue(&'static str),
+}
+
+/// Parses `answer` and hands the document to `read`.
+pub(super) fn with_document<T>(
+    answer: &[u8],
+    read: impl FnOnce(&Document<'_>) -> Result<T, Malformed>,
+) -> Result<T, Malformed> {
+    if answer.len() > MAX_ANSWER {
+        return Err(Malformed::TooLarge);
+    }
+    let text = std::str::from_utf8(answer).map_err(|_| Malformed::NotUtf8)?;
+    let text = well_formed(text)?;
+    read(&Document::parse(&text).map_err(|_| Malformed::NotXml)?)
+}
+
+/// The text with bare ampersands escaped and without its DOCTYPE; see the limits above.
+fn well_formed(text: &str) -> Result<Zeroizing<String>, Malformed> {
+    let text = text.trim_start_matches('\u{feff}').trim_ascii();
+    let mut counts = [0_usize; 256];
+    for byte in text.bytes() {
+        counts[usize::from(byte)] += 1;
+    }
+    let count = |byte: u8| counts[usize::from(byte)];
+    if text.is_empty() {
+        return Err(Malformed::Empty);
+    }
+    if count(0) > 0 {
+        return Err(Malformed::Nul);
+    }
+    if count(b'<') > MAX_TAGS || count(b'=') > MAX_EQUALS || text.matches("xmlns").count() > MAX_NAMESPACES {
+        return Err(Malformed::TooLarge);
+    }
+    let room = text.len() + 4 * count(b'&').min(MAX_BARE_AMPERSANDS);
+    let mut mender = Mender { rest: text, mended: Zeroizing::new(String::with_capacity(room)), bare: 0 };
+    mender.document()?;
+    Ok(mender.mended)
+}
+
+/// Copies the text piece by piece; what lies behind is never looked at again.
+struct Mender<'a> {
+    rest: &'a str,
+    mended: Zeroizing<String>,
+    bare: usize,
+}
+
+impl Mender<'_> {
+    fn document(&mut self) -> Result<(), Malformed> {
+        let (mut depth, mut doctype_allowed) = (0, true);
+        while let Some(at) = self.rest.bytes().position(|byte| byte == b'<' || byte == b'&') {
+            self.copy(at);
+            if self.rest.starts_with('&') {
+                self.ampersand()?;
+            } else if self.rest.starts_with("<!--") {
+                self.copy_through("<!--", "-->")?;
+            } else if self.rest.starts_with("<![CDATA[") {
+                self.copy_through("<![CDATA[", "]]>")?;
+            } else if self.rest.starts_with("<?") {
+                self.copy_through("<?", "?>")?;
+            } else if self.rest.starts_with("<!DOCTYPE") && doctype_allowed {
+                self.drop_doctype()?;
+                doctype_allowed = false;
+            } else if self.rest.starts_with("</") {
+                self.copy_through("</", ">")?;
+                depth = usize::checked_sub(depth, 1).ok_or(Malformed::NotXml)?;
+            } else {
+                doctype_allowed = false;
+                if self.start_tag()? {
+                    depth += 1;
+                }
+                if depth > MAX_DEPTH {
+                    return Err(Malformed::TooDeep);
+                }
+            }
+        }
+        self.copy(self.rest.len());
+        Ok(())
+    }
+
+    fn copy(&mut self, len: usize) {
+        let (piece, rest) = self.rest.split_at(len);
+        self.mended.push_str(piece);
+        self.rest = rest;
+    }
+
+    fn copy_through(&mut self, start: &str, end: &str) -> Result<(), Malformed> {
+        let len = self.rest[start.len()..].find(end).ok_or(Malformed::NotXml)?;
+        self.copy(start.len() + len + end.len());
+        Ok(())
+    }
+
+    /// Copies a start tag; true when it opens an element that has to be closed.
+    fn start_tag(&mut self) -> Result<bool, Malformed> {
+        let (mut quote, mut attributes, mut at) = (None, 0, 1);
+        while let Some(&byte) = self.rest.as_bytes().get(at) {
+            match byte {
+                b'&' => {
+                    self.copy(at);
+                    self.ampersand()?;
+                    at = 0;
+                    continue;
+                }
+                b'<' => return Err(Malformed::NotXml),
+                b'"' | b'\'' if quote.is_none() => {
+                    quote = Some(byte);
+                    attributes += 1;
+                    if attributes > MAX_ATTRIBUTES {
+                        return Err(Malformed::TooDeep);
+                    }
+                }
+                _ if quote == Some(byte) => quote = None,
+                b'>' if quote.is_none() => {
+                    self.copy(at + 1);
+                    return Ok(!self.mended.ends_with("/>"));
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        Err(Malformed::NotXml)
+    }
+
+    /// Copies a reference, or escapes an ampersand that begins none.
+    fn ampersand(&mut self) -> Result<(), Malformed> {
+        let name = &self.rest[1..];
+        let end = name.bytes().position(|byte| !is_reference_byte(byte)).unwrap_or(name.len());
+        let ends_well = name[end..].starts_with(';');
+        match &name[..end] {
+            "amp" | "lt" | "gt" | "quot" | "apos" if ends_well => self.copy(1 + end),
+            number if ends_well && is_character_number(number) => {
+                // The parser would put U+FFFD in the place of some that are none.
+                if !is_xml_character(number) {
+                    return Err(Malformed::NotXml);
+                }
+                self.copy(1 + end);
+            }
+            entity if ends_well && entity.starts_with(|c: char| !c.is_ascii_digit() && !"#-.".contains(c)) => {
+                return Err(Malformed::Entity);
+            }
+            _ => {
+                self.bare += 1;
+                if self.bare > MAX_BARE_AMPERSANDS {
+                    return Err(Malformed::TooLarge);
+                }
+                self.mended.push_str("&amp;");
+                self.rest = name;
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_doctype(&mut self) -> Result<(), Malformed> {
+        let (mut at, mut in_subset) = ("<!DOCTYPE".len(), false);
+        loop {
+            let here = &self.rest[at..];
+            let mut through = |start: &str, end: &str| {
+                let len = here[start.len()..].find(end).ok_or(Malformed::NotXml)?;
+                at += start.len() + len + end.len();
+                Ok(())
+            };
+            match here.bytes().next().ok_or(Malformed::NotXml)? {
+                b'"' => through("\"", "\"")?,
+                b'\'' => through("'", "'")?,
+                b'<' if here.starts_with("<!ENTITY") => return Err(Malformed::Entity),
+                b'<' if here.starts_with("<!--") => through("<!--", "-->")?,
+                b'<' if here.starts_with("<?") => through("<?", "?>")?,
+                b'>' if !in_subset => {
+                    self.rest = &here[1..];
+                    return Ok(());
+                }
+                byte => {
+                    in_subset = byte == b'[' || in_subset && byte != b']';
+                    // A character of several bytes is passed as a whole.
+                    at += here.chars().next().map_or(1, char::len_utf8);
+                }
+            }
+        }
+    }
+}
+
+/// Every byte of a character that is not ASCII counts: entity names may hold letters of any script.
+fn is_reference_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"#_:-.".contains(&byte) || !byte.is_ascii()
+}
+
+/// Whether `&name;` has the form of a character reference: `#65` or `#x41`.
+fn is_character_number(name: &str) -> bool {
+    match (name.strip_prefix("#x"), name.strip_prefix('#')) {
+        (Some(hex), _) => !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        (None, Some(decimal)) => !decimal.is_empty() && decimal.bytes().all(|byte| byte.is_ascii_digit()),
+        (None, None) => false,
+    }
+}
+
+fn is_xml_character(number: &str) -> bool {
+    let code = match number.strip_prefix("#x") {
+        Some(hex) => u32::from_str_radix(hex, 16),
+        None => number[1..].parse(),
+    };
+    code.ok().and_then(char::from_u32).is_some_and(is_char)
+}
+
+/// The `Char` of XML 1.0.
+pub(super) fn is_char(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the document's root element holds as text.
+    fn text_of(answer: &str) -> Result<String, Malformed> {
+        with_document(answer.as_bytes(), |document| {
+            Ok(document.root_element().children().filter_map(|node| node.text()).collect())
+        })
+    }
+
+    #[test]
+    fn bare_ampersands_are_literal() {
+        for (written, meant) in [
+            ("Admin & Clerical", "Admin & Clerical"),
+            ("A&E", "A&E"),
+            ("R&D, X; Y", "R&D, X; Y"),
+            ("&", "&"),
+            ("&&amp;&", "&&&"),
+            ("&amp", "&amp"),
+            ("&#; &#x; &#xZ; &#12", "&#; &#x; &#xZ; &#12"),
+            ("&1; &-a;", "&1; &-a;"),
+            ("<![CDATA[a & b &amp; c]]>", "a & b &amp; c"),
+        ] {
+            assert_eq!(text_of(&format!("<a>{written}</a>")).as_deref(), Ok(meant), "{written}");
+        }
+        let attribute = with_document(b"<a b='x & y' c='&lt;'/>", |document| {
+            let root = document.root_element();
+            Ok((root.attribute("b").map(str::to_owned), root.attribute("c").map(str::to_owned)))
+        });
+        assert_eq!(attribute, Ok((Some("x & y".into()), Some("<".into()))));
+    }
+
+    #[test]
+    fn known_references_mean_their_character() {
+        assert_eq!(text_of("<a>&lt;&gt;&amp;&quot;&apos;&#65;&#x42;</a>").as_deref(), Ok("<>&\"'AB"));
+    }
+
+    #[test]
+    fn references_to_what_is_no_character_are_refused() {
+        for reference in ["&#0;", "&#1;", "&#xD800;", "&#x110000;", "&#xFFFF;", "&#99999999999999999999;"] {
+            assert_eq!(text_of(&format!("<a>{reference}</a>")), Err(Malformed::NotXml), "{reference}");
+        }
+    }
+
+    #[test]
+    fn other_entities_are_refused_wherever_they_stand() {
+        for answer in ["<a>&nbsp;</a>", "<a b='&bomb;'/>", "<a>&é;</a>", "<a>&_x.y-z:1;</a>"] {
+            assert_eq!(text_of(answer), Err(Malformed::Entity), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_doctype_is_dropped_unread() {
+        for doctype in [
+            r#"<!DOCTYPE USER SYSTEM "https://gas.nis1.national.ncrs.nhs.uk/login/dtd">"#,
+            r#"<!DOCTYPE a PUBLIC '">' ">]">"#,
+            r#"<!DOCTYPE a [ <!ELEMENT a (#PCDATA)> <!-- ]> ' <!ENTITY --> <?x ]>"?> <!ATTLIST a b CDATA ">"> %p; ]>"#,
+            "<!DOCTYPE é>",
+        ] {
+            assert_eq!(
+                text_of(&format!("<?xml version='1.0'?>\n{doctype}\n<a>x</a>")).as_deref(),
+                Ok("x"),
+                "{doctype}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_doctype_that_declares_entities_is_refused() {
+        let bomb = r#"<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><a>&c;</a>"#;
+        let external = r#"<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>x</a>"#;
+        assert_eq!(text_of(bomb), Err(Malformed::Entity));
+        assert_eq!(text_of(external), Err(Malformed::Entity));
+    }
+
+    #[test]
+    fn a_second_doctype_or_a_late_one_is_refused() {
+        for answer in
+            ["<!DOCTYPE a><!DOCTYPE a><a/>", "<a><!DOCTYPE a></a>", "<a/><!DOCTYPE a>", "<!DOCTYPE a [", "<!DOCTYPE '"]
+        {
+            assert_eq!(text_of(answer), Err(Malformed::NotXml), "{answer}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_read_to_sixty_four_levels_and_no_further() {
+        let nested = |levels: usize| format!("{}x{}", "<a>".repeat(levels), "</a>".repeat(levels));
+        assert!(text_of(&nested(64)).is_ok());
+        assert_eq!(text_of(&nested(65)), Err(Malformed::TooDeep));
+        let siblings = format!("<a>{}</a>", "<b/>".repeat(1000));
+        assert!(text_of(&siblings).is_ok());
+    }
+
+    #[test]
+    fn more_tags_or_attributes_than_an_answer_has_are_refused() {
+        assert_eq!(text_of(&"<a>".repeat(200_000)), Err(Malformed::TooLarge));
+        let attributes: String = (0..65).map(|n| format!(" a{n}=''")).collect();
+        assert_eq!(text_of(&format!("<a{attributes}/>")), Err(Malformed::TooDeep));
+    }
+
+    #[test]
+    fn what_is_not_xml_is_refused() {
+        for (answer, why) in [
+            ("", Malformed::Empty),
+            (" \r\n", Malformed::Empty),
+            ("\u{feff}", Malformed::Empty),
+            ("hello", Malformed::NotXml),
+            ("<html><br></html>", Malformed::NotXml),
+            ("<a", Malformed::NotXml),
+            ("<a b='", Malformed::NotXml),
+            ("<a></a></a>", Malformed::NotXml),
+            ("<a>", Malformed::NotXml),
+            ("<a/><b/>", Malformed::NotXml),
+            ("<a><!-- </a>", Malformed::NotXml),
+            ("<a>\0</a>", Malformed::Nul),
+            ("<a>\u{1}</a>", Malformed::NotXml),
+        ] {
+            assert_eq!(text_of(answer), Err(why), "{answer:?}");
+        }
+        assert_eq!(with_document(b"<a>\xff</a>", |_| Ok(())), Err(Malformed::NotUtf8));
+        assert_eq!(with_document(&vec![b' '; MAX_ANSWER + 1], |_| Ok(())), Err(Malformed::TooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn well_formed_text_is_left_as_it_is(text in "[a-z <>&\"'\u{e9}]{0,60}") {
+            let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            let document = format!("<a b='{}'>{escaped}</a>", escaped.replace('\'', "&apos;"));
+            prop_assert_eq!(&**well_formed(&document).unwrap(), &document);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(answer in "([<>&;/!?='\"\\[\\]#x1 a\u{e9}-]|<!DOCTYPE|<!\\[CDATA\\[|\\]\\]>|<a>|</a>|<!--|-->){0,40}") {
+            let _ = text_of(&answer);
+        }
+    }
+}
