@@ -1,2 +1,8 @@
-//! The helper program of ticketapi.
-fn main() {}
+//! `ticketapi-card`: the card in a process of its own. Started by `ticketapi`, not by hand.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ticketapi_card::program::run()
+}

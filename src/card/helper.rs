@@ -1,1 +1,414 @@
+//! Cards in a process of their own: start the helper, keep its deadlines, kill it.
+//!
+//! A PKCS#11 module can hang or crash, and takes its process along. So modules run in the helper
+//! program `ticketapi-card`, one process for each login, and this process loads neither a module
+//! nor the PC/SC library. No thread and no child is left when a call returns.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::pkcs11::{AfterLogin, CardSettings, known_places};
+use super::protocol::{Channel, ChannelError, Hello, RESET_ARGUMENT, Reply, Request, Reset, VERSION};
+use super::{CardReader, Certificate, PinStatus, SmartCard};
+use crate::cancel::CancelToken;
+use crate::challenge::Digest;
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::secret::Pin;
+
+/// The time that one operation of a card may take, where nothing else is set.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The time that a user gets to enter a PIN on the reader's own keys, in addition to the deadline.
+pub const PIN_PAD_WAIT: Duration = Duration::from_secs(60);
+
+/// The time that a helper gets to let go of the card.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// The time that a helper gets to begin the reset of a card that another helper left behind.
+const DETACHING: Duration = Duration::from_millis(200);
+
+const PROGRAM: &str = "ticketapi-card";
+
+/// How to reach cards through the helper process.
+#[derive(Clone, Debug)]
+pub struct HelperSettings {
+    /// The helper program; see [`find_helper`].
+    pub program: PathBuf,
+    /// What the helper does.
+    pub card: CardSettings,
+    /// The time that each operation may take; waiting for a card and entering a PIN on the reader
+    /// come on top.
+    pub deadline: Duration,
+}
+
+/// The helper program: `configured`, or the first that is in one of `directories`, in
+/// `../libexec/ticketapi` seen from there, or in the system's libexec.
+///
+/// # Errors
+///
+/// [`ErrorKind::NotInstalled`] with every place that was looked at.
+pub fn find_helper(configured: Option<&Path>, directories: &[PathBuf]) -> Result<PathBuf> {
+    let places: Vec<PathBuf> = match configured {
+        Some(path) => vec![path.to_owned()],
+        None => directories
+            .iter()
+            .flat_map(|directory| [directory.clone(), directory.join("../libexec/ticketapi")])
+            .chain(["/usr/local/libexec/ticketapi".into(), "/usr/libexec/ticketapi".into()])
+            .map(|directory| directory.join(PROGRAM))
+            .collect(),
+    };
+    places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
+        let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
+        not_installed(format!("the card helper {PROGRAM} is not there (looked for {})", places.join(", ")))
+    })
+}
+
+/// Finds cards through the helper process, a new one for each login.
+///
+/// Each call is back by its deadline, whatever the module does, and soon after it is cancelled.
+pub struct HelperReader {
+    settings: HelperSettings,
+    resetting: Resetting,
+}
+
+/// A reset that goes on after the login that it belongs to, for the next login to wait for.
+type Resetting = Arc<Mutex<Option<Channel>>>;
+
+impl HelperReader {
+    /// Starts nothing yet.
+    pub fn new(settings: HelperSettings) -> Self {
+        Self { settings, resetting: Arc::default() }
+    }
+
+    /// The card of the next login must not be reset under its hands.
+    fn wait_for_reset(&self, cancel: &CancelToken) {
+        let resetting = self.resetting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(channel) = resetting {
+            let _guard = cancel.on_cancel(interrupt(&channel));
+            report_reset(&receive(&channel, Some(Instant::now() + ENDING)));
+        }
+    }
+}
+
+impl CardReader for HelperReader {
+    fn wait_for_card(
+        &self,
+        wait: Duration,
+        absent: &mut dyn FnMut(),
+        cancel: &CancelToken,
+    ) -> Result<Box<dyn SmartCard>> {
+        let HelperSettings { program, card: settings, deadline } = &self.settings;
+        if settings.modules.is_empty() {
+            let places = known_places();
+            return Err(not_installed(format!("no PKCS#11 module is configured and none is known here ({places})")));
+        }
+        self.wait_for_reset(cancel);
+        cancel.check(Stage::Card)?;
+
+        let mut until = Instant::now() + *deadline;
+        let mut helper = Helper::start(program, None)?;
+        let _guard = cancel.on_cancel(interrupt(&helper.channel));
+        helper.greet(program, until, cancel)?;
+        let request = Request::Find { settings: settings.clone(), wait, deadline: *deadline };
+        let mut reply = helper.channel.send(&request, Some(until)).and_then(|()| receive(&helper.channel, Some(until)));
+        if let Ok(Reply::Absent) = reply {
+            absent();
+            until = Instant::now() + wait + *deadline;
+            reply = receive(&helper.channel, Some(until));
+        }
+        match reply {
+            Ok(Reply::Card { label, certificate, pin, reader }) => {
+                tracing::debug!(reader, ?pin, "card found");
+                Ok(Box::new(HelperCard {
+                    label,
+                    certificate: Certificate::from_der(&certificate)?,
+                    pin,
+                    // Without a name there is nothing that could be reset.
+                    reset: reader.filter(|_| settings.after_login == AfterLogin::Reset),
+                    settings: self.settings.clone(),
+                    resetting: Arc::clone(&self.resetting),
+                    helper: Some(helper),
+                    progress: Progress::NotTried,
+                    cancel: cancel.clone(),
+                }))
+            }
+            Ok(Reply::Failed(failure)) => Err(failure.into()),
+            other => Err(helper.lost(other.err(), Stage::Card, cancel)),
+        }
+    }
+}
+
+/// The card that a helper holds.
+struct HelperCard {
+    label: String,
+    certificate: Certificate,
+    pin: PinStatus,
+    /// The reader whose card is to be reset when the helper cannot do it.
+    reset: Option<String>,
+    settings: HelperSettings,
+    resetting: Resetting,
+    /// None once the helper has been given up.
+    helper: Option<Helper>,
+    progress: Progress,
+    cancel: CancelToken,
+}
+
+#[derive(Clone, Copy)]
+enum Progress {
+    /// No PIN has been sent.
+    NotTried,
+    /// A PIN was wrong; the helper waits for another.
+    WrongPin,
+    /// The helper is letting go of the card, until then.
+    Ending(Instant),
+}
+
+impl SmartCard for HelperCard {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn certificate(&self) -> Option<&Certificate> {
+        Some(&self.certificate)
+    }
+
+    fn pin_status(&self) -> PinStatus {
+        self.pin
+    }
+
+    fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
+        cancel.check(Stage::Signing)?;
+        let (Some(helper), Progress::NotTried | Progress::WrongPin) = (&mut self.helper, self.progress) else {
+            return Err(failed(Stage::Signing, "the card has been let go of already"));
+        };
+        self.cancel = cancel.clone();
+        let _guard = cancel.on_cancel(interrupt(&helper.channel));
+        let pin_pad = if pin.is_none() { PIN_PAD_WAIT } else { Duration::ZERO };
+        let until = Some(Instant::now() + self.settings.deadline + pin_pad);
+        let request = Request::Sign { pin: pin.as_ref().map(Pin::expose), digest, message };
+        let sent = helper.channel.send(&request, until);
+        drop(pin);
+        let result = match sent.and_then(|()| receive(&helper.channel, until)) {
+            Ok(Reply::WrongPin { failure, pin }) => {
+                self.pin = pin;
+                self.progress = Progress::WrongPin;
+                return Err(failure.into());
+            }
+            Ok(Reply::Signature(signature)) => Ok(signature),
+            Ok(Reply::Failed(failure)) => Err(failure.into()),
+            other => {
+                let error = helper.lost(other.err(), Stage::Signing, cancel);
+                self.give_up();
+                return Err(error);
+            }
+        };
+        self.progress = Progress::Ending(Instant::now() + self.settings.deadline.min(ENDING));
+        result
+    }
+}
+
+impl HelperCard {
+    /// Ends the helper. The card may be left logged in then, so another helper resets it, which
+    /// this process does not wait for.
+    fn give_up(&mut self) {
+        self.helper = None;
+        let Some(reader) = &self.reset else { return };
+        match reset_apart(&self.settings.program, reader) {
+            Ok(channel) => *self.resetting.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel),
+            Err(error) => tracing::warn!(%error, "the card was left as it was"),
+        }
+    }
+}
+
+impl Drop for HelperCard {
+    fn drop(&mut self) {
+        let Some(helper) = &self.helper else { return };
+        let until = match self.progress {
+            Progress::NotTried => return,
+            Progress::Ending(until) => until,
+            Progress::WrongPin => {
+                let until = Instant::now() + self.settings.deadline.min(ENDING);
+                // Where it cannot be sent, no answer will come either.
+                let _ = helper.channel.send(&Request::End, Some(until));
+                until
+            }
+        };
+        let ended = {
+            let _guard = self.cancel.on_cancel(interrupt(&helper.channel));
+            receive(&helper.channel, Some(until))
+        };
+        report_reset(&ended);
+        if !matches!(ended, Ok(Reply::Done(_))) {
+            self.give_up();
+        }
+    }
+}
+
+/// Has a new helper reset the card in `reader`, in a process that is no child of this one.
+fn reset_apart(program: &Path, reader: &str) -> Result<Channel> {
+    let until = Some(Instant::now() + DETACHING);
+    let mut helper = Helper::start(program, Some(RESET_ARGUMENT))?;
+    let sent = helper.channel.send(&Request::Reset { reader }, until);
+    match sent.and_then(|()| receive(&helper.channel, until)) {
+        Ok(Reply::Detached) => Ok(helper.channel.clone()),
+        other => Err(helper.lost(other.err(), Stage::Card, &CancelToken::new())),
+    }
+}
+
+fn report_reset(reply: &Answer) {
+    match reply {
+        Ok(Reply::Done(Reset::Failed(reason))) => tracing::warn!(reason, "the card could not be reset"),
+        Ok(Reply::Done(reset)) => tracing::debug!(?reset, "the helper has let go of the card"),
+        _ => tracing::warn!("the helper did not let go of the card in time"),
+    }
+}
+
+/// A running helper; killed and reaped when dropped.
+struct Helper {
+    child: Child,
+    channel: Channel,
+}
+
+impl Helper {
+    fn start(program: &Path, argument: Option<&str>) -> Result<Self> {
+        let cannot_start = |error: std::io::Error| {
+            not_installed(format!("the card helper {} cannot be started: {error}", program.display()))
+        };
+        let (ours, theirs) = UnixStream::pair().map_err(cannot_start)?;
+        let child = Command::new(program)
+            .args(argument)
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // A Ctrl-C for this program must not keep the helper from resetting the card.
+            .process_group(0)
+            .spawn()
+            .map_err(cannot_start)?;
+        Ok(Self { child, channel: Channel::new(ours) })
+    }
+
+    /// Exchanges versions: until then nothing of a module runs in the helper.
+    fn greet(&mut self, program: &Path, until: Instant, cancel: &CancelToken) -> Result<()> {
+        let greeting = self.channel.send(&Hello { version: VERSION }, Some(until));
+        let reason = match greeting.and_then(|()| self.channel.receive(Some(until))?.message()) {
+            Ok(Hello { version: VERSION }) => return Ok(()),
+            _ if cancel.is_cancelled() => return Err(Error::cancelled(Stage::Card)),
+            Ok(Hello { version }) => format!("it speaks version {version}, not {VERSION}"),
+            Err(ChannelError::Closed) => format!("it ended at once ({})", self.end()),
+            Err(error) => error.to_string(),
+        };
+        Err(not_installed(format!("the card helper {} cannot be used: {reason}", program.display())))
+    }
+
+    /// The error of an answer that did not come; `None` is one that does not belong here.
+    fn lost(&mut self, error: Option<ChannelError>, stage: Stage, cancel: &CancelToken) -> Error {
+        if cancel.is_cancelled() {
+            return Error::cancelled(stage);
+        }
+        match error {
+            Some(ChannelError::Timeout) => failed(stage, "the card's software did not answer in time"),
+            Some(ChannelError::Closed) => failed(stage, &format!("the card's software crashed ({})", self.end())),
+            _ => failed(stage, "the card helper gave an answer that cannot be understood"),
+        }
+    }
+
+    fn end(&mut self) -> String {
+        self.kill().map_or_else(|| "reaped by somebody else".to_owned(), |status| status.to_string())
+    }
+
+    /// `None` where the host has reaped it, as one that waits for any child does.
+    fn kill(&mut self) -> Option<ExitStatus> {
+        // Asked first: a process that is reaped already may have given its number to another.
+        if let Some(status) = self.child.try_wait().ok()? {
+            return Some(status);
+        }
+        self.child.kill().ok()?;
+        self.child.wait().ok()
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+type Answer = std::result::Result<Reply, ChannelError>;
+
+fn receive(channel: &Channel, until: Option<Instant>) -> Answer {
+    channel.receive(until)?.message()
+}
+
+/// Wakes a thread that waits for an answer. Only the reading side is shut down: the helper would
+/// take a socket that is shut down as a whole for the end of this process.
+fn interrupt(channel: &Channel) -> impl Fn() + Send + 'static {
+    let socket = Arc::clone(channel.socket());
+    move || {
+        // It fails where the helper has gone, which wakes the thread as well.
+        let _ = socket.shutdown(std::net::Shutdown::Read);
+    }
+}
+
+fn not_installed(detail: String) -> Error {
+    Error::new(ErrorKind::NotInstalled, Stage::Card, detail)
+}
+
+fn failed(stage: Stage, detail: &str) -> Error {
+    Error::new(ErrorKind::CardFailed, stage, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configured_helper_is_the_only_one() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(PROGRAM), "").unwrap();
+        let elsewhere = directory.path().join("elsewhere");
+        let error = find_helper(Some(&elsewhere), &[directory.path().to_owned()]).unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::NotInstalled);
+        assert!(error.detail().contains(elsewhere.to_str().unwrap()), "{error}");
+    }
+
+    #[test]
+    fn a_helper_is_found_beside_the_library_and_in_libexec() {
+        let prefix = tempfile::tempdir().unwrap();
+        let (lib, libexec) = (prefix.path().join("lib"), prefix.path().join("libexec/ticketapi"));
+        std::fs::create_dir_all(&lib).unwrap();
+        std::fs::create_dir_all(&libexec).unwrap();
+        let directories = [lib.clone()];
+        std::fs::write(libexec.join(PROGRAM), "").unwrap();
+        assert!(find_helper(None, &directories).unwrap().ends_with("lib/../libexec/ticketapi/ticketapi-card"));
+        std::fs::write(lib.join(PROGRAM), "").unwrap();
+        assert_eq!(find_helper(None, &directories).unwrap(), lib.join(PROGRAM));
+    }
+
+    #[test]
+    fn a_program_that_is_no_helper_is_named() {
+        let settings = HelperSettings {
+            program: "/bin/true".into(),
+            card: CardSettings { modules: vec!["/nowhere.so".into()], ..CardSettings::default() },
+            deadline: DEADLINE,
+        };
+        let reader = HelperReader::new(settings);
+        let error = reader.wait_for_card(Duration::ZERO, &mut || {}, &CancelToken::new()).err().unwrap();
+        assert_eq!(*error.kind(), ErrorKind::NotInstalled);
+        assert!(error.detail().contains("/bin/true"), "{error}");
+    }
+
+    #[test]
+    fn a_reader_without_any_module_says_where_it_looked() {
+        let settings =
+            HelperSettings { program: "/bin/true".into(), card: CardSettings::default(), deadline: DEADLINE };
+        let error =
+            HelperReader::new(settings).wait_for_card(Duration::ZERO, &mut || {}, &CancelToken::new()).err().unwrap();
+        assert_eq!(*error.kind(), ErrorKind::NotInstalled);
+        assert!(error.detail().contains("opensc-pkcs11.so"), "{error}");
+    }
+}

@@ -1,1 +1,3 @@
 //! A Spine simulator and test cards.
+
+pub mod artifacts;

@@ -1,1 +1,278 @@
-//! A PKCS#11 module that follows a script.
+//! A PKCS#11 module that follows a script: it forwards to a real module, and fails, hangs or
+//! crashes where the script says. Only for tests.
+//!
+//! The script is the file `<path of this module>.script`, so each copy of the module has its own.
+//! Its lines, in any order:
+//!
+//! ```text
+//! module /usr/lib/softhsm/libsofthsm2.so          the real module
+//! env SOFTHSM2_CONF /tmp/x/softhsm2.conf          set before the real module is loaded
+//! log /tmp/x/calls                                gets a line for each call: the function's name
+//! fault C_Sign 1 error 0x30                       what happens at the first call of C_Sign:
+//! fault C_Sign 2 hang                             error, hang, crash, exit or corrupt (the heap)
+//! flag USER_PIN_FINAL_TRY C_Login 1               set once C_Login has been called that often
+//! hide-mechanism 0x6                              left out of C_GetMechanismList
+//! pin-pad 1234                                    the reader takes this PIN on its own keys
+//! reader Some Reader 00 00                        the slots are readers of this name
+//! no-slots                                        there is no slot at all
+//! report C_Sign /tmp/x/report                     gets descriptors, arguments and environment
+//! ```
+//!
+//! Calls are counted from the start of the process. Functions that a login does not use are
+//! forwarded as they are.
+
+#![allow(non_snake_case, reason = "the functions are called what PKCS#11 calls them")]
+
+mod fault;
+mod script;
+
+use std::collections::HashMap;
+use std::ffi::{CStr, OsStr, c_void};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use cryptoki_sys::*;
+
+use script::Script;
+
+struct Module {
+    script: Script,
+    calls: Mutex<HashMap<&'static str, usize>>,
+    real: CK_FUNCTION_LIST,
+    // Keeps the functions of `real` in memory.
+    _library: libloading::Library,
+}
+
+// SAFETY: a function list holds function pointers only, and PKCS#11 functions may be called from
+// any thread once the module is initialized with CKF_OS_LOCKING_OK.
+unsafe impl Sync for Module {}
+// SAFETY: as above.
+unsafe impl Send for Module {}
+
+static MODULE: OnceLock<Option<Module>> = OnceLock::new();
+static LIST: OnceLock<List> = OnceLock::new();
+
+struct List(CK_FUNCTION_LIST);
+// SAFETY: never written after it was made, and it holds function pointers only.
+unsafe impl Sync for List {}
+// SAFETY: as above.
+unsafe impl Send for List {}
+
+fn module() -> Option<&'static Module> {
+    MODULE.get_or_init(load).as_ref()
+}
+
+fn load() -> Option<Module> {
+    let script = Script::parse(&fs::read_to_string(script_path()?).ok()?)?;
+    for (name, value) in &script.env {
+        // SAFETY: the helper reads its environment only before it loads a module.
+        unsafe { std::env::set_var(name, value) };
+    }
+    // SAFETY: the script names a PKCS#11 module, whose initializers are made to run in any process.
+    let library = unsafe { libloading::Library::new(&script.module) }.ok()?;
+    let mut list: CK_FUNCTION_LIST_PTR = std::ptr::null_mut();
+    // SAFETY: the function has this type in every PKCS#11 module, and gives a list that lives as
+    // long as the module does; it is copied here.
+    let real = unsafe {
+        let get_function_list: libloading::Symbol<'_, unsafe extern "C" fn(CK_FUNCTION_LIST_PTR_PTR) -> CK_RV> =
+            library.get(b"C_GetFunctionList").ok()?;
+        if get_function_list(&mut list) != CKR_OK {
+            return None;
+        }
+        *list
+    };
+    Some(Module { script, calls: Mutex::default(), real, _library: library })
+}
+
+/// The script that lies beside the file that this code was loaded from.
+fn script_path() -> Option<PathBuf> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: the address is one of this module, and dladdr fills the structure in when it returns
+    // non-zero; the name it gives lives as long as the module is loaded.
+    let name = unsafe {
+        if libc::dladdr(C_GetFunctionList as *const c_void, info.as_mut_ptr()) == 0 {
+            return None;
+        }
+        CStr::from_ptr(info.assume_init().dli_fname)
+    };
+    let mut path = OsStr::from_bytes(name.to_bytes()).to_owned();
+    path.push(".script");
+    Some(path.into())
+}
+
+impl Module {
+    /// Counts and logs a call, and does to it what the script says. An answer ends the call.
+    fn called(&self, function: &'static str) -> Option<CK_RV> {
+        let count = {
+            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = calls.entry(function).or_default();
+            *count += 1;
+            *count
+        };
+        if let Some(log) = &self.script.log {
+            let file = OpenOptions::new().create(true).append(true).open(log);
+            let _ = file.and_then(|mut file| file.write_all(format!("{function}\n").as_bytes()));
+        }
+        for (at, path) in &self.script.reports {
+            if at == function {
+                let _ = fs::write(path, fault::report());
+            }
+        }
+        self.script.fault(function, count).and_then(fault::run)
+    }
+
+    fn has_called(&self, function: &str, times: usize) -> bool {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.get(function).copied().unwrap_or_default() >= times
+    }
+}
+
+macro_rules! after {
+    (($module:expr, $answer:expr, $($argument:expr),*)) => { $answer };
+    (($($argument:expr),*) $after:expr) => { $after($($argument),*) };
+}
+
+/// Functions that count, follow the script and forward; then `$after` sees the arguments.
+macro_rules! scripted {
+    ($($name:ident($($argument:ident: $type:ty),*) $(-> $after:expr)?;)*) => {
+        $(
+            unsafe extern "C" fn $name($($argument: $type),*) -> CK_RV {
+                let Some(module) = module() else { return CKR_GENERAL_ERROR };
+                if let Some(answer) = module.called(stringify!($name)) {
+                    return answer;
+                }
+                let Some(real) = module.real.$name else { return CKR_FUNCTION_NOT_SUPPORTED };
+                // SAFETY: the caller's arguments are those of the same function.
+                let answer = unsafe { real($($argument),*) };
+                after!((module, answer, $($argument),*) $($after)?)
+            }
+        )*
+
+        fn scripted_functions(real: &CK_FUNCTION_LIST) -> CK_FUNCTION_LIST {
+            CK_FUNCTION_LIST {
+                C_GetFunctionList: Some(C_GetFunctionList),
+                C_GetSlotList: Some(C_GetSlotList),
+                C_Login: Some(C_Login),
+                $($name: Some($name),)*
+                ..*real
+            }
+        }
+    };
+}
+
+scripted! {
+    C_Initialize(arguments: *mut c_void);
+    C_Finalize(reserved: *mut c_void);
+    C_GetSlotInfo(slot: CK_SLOT_ID, info: CK_SLOT_INFO_PTR) -> pose_as_reader;
+    C_GetTokenInfo(slot: CK_SLOT_ID, info: CK_TOKEN_INFO_PTR) -> set_flags;
+    C_GetMechanismList(slot: CK_SLOT_ID, list: CK_MECHANISM_TYPE_PTR, count: CK_ULONG_PTR) -> hide_mechanisms;
+    C_OpenSession(slot: CK_SLOT_ID, flags: CK_FLAGS, application: *mut c_void, notify: CK_NOTIFY, session: CK_SESSION_HANDLE_PTR);
+    C_CloseSession(session: CK_SESSION_HANDLE);
+    C_Logout(session: CK_SESSION_HANDLE);
+    C_FindObjectsInit(session: CK_SESSION_HANDLE, template: CK_ATTRIBUTE_PTR, count: CK_ULONG);
+    C_FindObjects(session: CK_SESSION_HANDLE, objects: CK_OBJECT_HANDLE_PTR, max: CK_ULONG, count: CK_ULONG_PTR);
+    C_FindObjectsFinal(session: CK_SESSION_HANDLE);
+    C_GetAttributeValue(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: CK_ATTRIBUTE_PTR, count: CK_ULONG);
+    C_SignInit(session: CK_SESSION_HANDLE, mechanism: CK_MECHANISM_PTR, key: CK_OBJECT_HANDLE);
+    C_Sign(session: CK_SESSION_HANDLE, data: CK_BYTE_PTR, length: CK_ULONG, signature: CK_BYTE_PTR, signature_length: CK_ULONG_PTR);
+    C_SignUpdate(session: CK_SESSION_HANDLE, data: CK_BYTE_PTR, length: CK_ULONG);
+    C_SignFinal(session: CK_SESSION_HANDLE, signature: CK_BYTE_PTR, length: CK_ULONG_PTR);
+}
+
+/// The module's entry (PKCS#11 `C_GetFunctionList`).
+///
+/// # Safety
+///
+/// `list` points to a place for a pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn C_GetFunctionList(list: CK_FUNCTION_LIST_PTR_PTR) -> CK_RV {
+    let Some(module) = module() else { return CKR_GENERAL_ERROR };
+    if let Some(answer) = module.called("C_GetFunctionList") {
+        return answer;
+    }
+    let functions = LIST.get_or_init(|| List(scripted_functions(&module.real)));
+    // SAFETY: as the caller promises. The list is only read, as PKCS#11 asks of its users.
+    unsafe { *list = std::ptr::from_ref(&functions.0).cast_mut() };
+    CKR_OK
+}
+
+unsafe extern "C" fn C_GetSlotList(present: CK_BBOOL, slots: CK_SLOT_ID_PTR, count: CK_ULONG_PTR) -> CK_RV {
+    let Some(module) = module() else { return CKR_GENERAL_ERROR };
+    if let Some(answer) = module.called("C_GetSlotList") {
+        return answer;
+    }
+    if module.script.no_slots {
+        // SAFETY: PKCS#11 asks for a valid pointer here.
+        unsafe { *count = 0 };
+        return CKR_OK;
+    }
+    let Some(real) = module.real.C_GetSlotList else { return CKR_FUNCTION_NOT_SUPPORTED };
+    // SAFETY: the caller's arguments are those of the same function.
+    unsafe { real(present, slots, count) }
+}
+
+unsafe extern "C" fn C_Login(
+    session: CK_SESSION_HANDLE,
+    user: CK_USER_TYPE,
+    pin: CK_BYTE_PTR,
+    length: CK_ULONG,
+) -> CK_RV {
+    let Some(module) = module() else { return CKR_GENERAL_ERROR };
+    if let Some(answer) = module.called("C_Login") {
+        return answer;
+    }
+    let Some(real) = module.real.C_Login else { return CKR_FUNCTION_NOT_SUPPORTED };
+    match &module.script.pin_pad {
+        // SAFETY: modules read the PIN only.
+        Some(typed) if pin.is_null() => unsafe {
+            real(session, user, typed.as_ptr().cast_mut(), typed.len() as CK_ULONG)
+        },
+        // SAFETY: the caller's arguments are those of the same function.
+        _ => unsafe { real(session, user, pin, length) },
+    }
+}
+
+fn pose_as_reader(module: &Module, answer: CK_RV, _: CK_SLOT_ID, info: CK_SLOT_INFO_PTR) -> CK_RV {
+    if let (CKR_OK, Some(name)) = (answer, &module.script.reader) {
+        // SAFETY: the real module has just filled it in.
+        let info = unsafe { &mut *info };
+        info.slotDescription.fill(b' ');
+        let length = name.len().min(info.slotDescription.len());
+        info.slotDescription[..length].copy_from_slice(&name.as_bytes()[..length]);
+        info.flags |= CKF_HW_SLOT | CKF_REMOVABLE_DEVICE;
+    }
+    answer
+}
+
+fn set_flags(module: &Module, answer: CK_RV, _: CK_SLOT_ID, info: CK_TOKEN_INFO_PTR) -> CK_RV {
+    if answer == CKR_OK {
+        // SAFETY: the real module has just filled it in.
+        let info = unsafe { &mut *info };
+        let due = module.script.flags.iter().filter(|flag| module.has_called(&flag.function, flag.times));
+        due.for_each(|flag| info.flags |= flag.bit);
+        if module.script.pin_pad.is_some() {
+            info.flags |= CKF_PROTECTED_AUTHENTICATION_PATH;
+        }
+    }
+    answer
+}
+
+fn hide_mechanisms(
+    module: &Module,
+    answer: CK_RV,
+    _: CK_SLOT_ID,
+    list: CK_MECHANISM_TYPE_PTR,
+    count: CK_ULONG_PTR,
+) -> CK_RV {
+    if answer == CKR_OK && !list.is_null() {
+        // SAFETY: the real module has just filled in so many.
+        let listed = unsafe { std::slice::from_raw_parts_mut(list, *count as usize) };
+        for mechanism in listed.iter_mut().filter(|mechanism| module.script.hidden.contains(mechanism)) {
+            *mechanism = CKM_VENDOR_DEFINED;
+        }
+    }
+    answer
+}

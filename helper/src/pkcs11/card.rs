@@ -1,0 +1,270 @@
+//! A card with a session on it: log in once, sign once, leave it logged out.
+
+use cryptoki::context::Function;
+use cryptoki::error::{Error as CallError, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::session::UserType;
+use cryptoki::types::AuthPin;
+use ticketapi::cancel::CancelToken;
+use ticketapi::card::pkcs11::AfterLogin;
+use ticketapi::card::protocol::Reset;
+use ticketapi::card::{Certificate, PinStatus, PinTries, SmartCard};
+use ticketapi::challenge::Digest;
+use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
+
+use super::error::{call, code, failed};
+use super::module::Module;
+use super::token::{Token, pin_status};
+use crate::pcsc;
+
+/// A card that was found through PKCS#11. Dropping it ends it as [`Pkcs11Card::end`] does.
+pub struct Pkcs11Card {
+    /// None once it has ended.
+    token: Option<Token>,
+    modules: Vec<Module>,
+    label: String,
+    certificate: Certificate,
+    pin: PinStatus,
+    after_login: AfterLogin,
+    login: Login,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Login {
+    NotTried,
+    Failed,
+    Ours,
+    /// The host had logged in before us: neither its login nor its card is ours to end.
+    Hosts,
+}
+
+impl Pkcs11Card {
+    pub(super) fn new(token: Token, modules: Vec<Module>, after_login: AfterLogin) -> Self {
+        let (label, certificate, pin) = (token.label.clone(), token.certificate.clone(), token.pin);
+        Self { token: Some(token), modules, label, certificate, pin, after_login, login: Login::NotTried }
+    }
+
+    /// The description of the slot that the card is in, where that may be a reader.
+    pub fn reader(&self) -> Option<&str> {
+        self.token.as_ref()?.reader.as_deref()
+    }
+
+    /// [`Pkcs11Card::reader`], where its card is to be reset after a login.
+    pub(crate) fn reset_afterwards(&self) -> Option<String> {
+        self.reader().filter(|_| self.after_login == AfterLogin::Reset).map(str::to_owned)
+    }
+
+    /// Logs out, closes the session and, where the settings ask for it, resets the card, so that
+    /// nobody can go on using its PIN. Blocks.
+    pub fn end(mut self) -> Reset {
+        self.let_go()
+    }
+
+    fn let_go(&mut self) -> Reset {
+        let Some(Token { session, reader, .. }) = self.token.take() else { return Reset::Left };
+        if self.login == Login::Ours {
+            // The reset below ends the login as well.
+            let _ = session.logout();
+        }
+        drop(session);
+        self.modules.drain(..).for_each(Module::end);
+        match (self.after_login, self.login, reader) {
+            (AfterLogin::Leave, ..) | (_, Login::NotTried | Login::Hosts, _) => Reset::Left,
+            (AfterLogin::Reset, _, None) => Reset::NoReader,
+            (AfterLogin::Reset, _, Some(reader)) => pcsc::reset(&reader),
+        }
+    }
+
+    /// Reads how it stands with the PIN now. Nothing is tried that the user has not agreed to:
+    /// other programs may have used up tries since the last look.
+    fn check_pin(&mut self, pin: Option<&Pin>) -> Result<()> {
+        let before = self.pin.tries;
+        self.read_pin_status()?;
+        if self.pin.tries == PinTries::Locked {
+            return Err(Error::new(ErrorKind::PinLocked, Stage::Pin, "the card's PIN is locked; it was not tried"));
+        }
+        let PinStatus { tries, min_len, max_len, pin_pad } = self.pin;
+        let not_tried = |text| Err(pin_incorrect(tries, text));
+        if tries == PinTries::Last && before != PinTries::Last {
+            return not_tried("only one try is left now, so the PIN was not tried".to_owned());
+        }
+        match pin.map(|pin| pin.expose().chars().count()) {
+            Some(length) if !(min_len..=max_len).contains(&length) => {
+                not_tried(format!("the card's PINs have {min_len} to {max_len} characters, so this one was not tried"))
+            }
+            None if !pin_pad => {
+                Err(Error::new(ErrorKind::Internal, Stage::Pin, "the reader has no keys to enter a PIN on"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn read_pin_status(&mut self) -> Result<()> {
+        let Token { context, slot, .. } = self.token()?;
+        let info = context.get_token_info(*slot).map_err(|error| failed(Stage::Pin, &error))?;
+        self.pin = pin_status(&info);
+        Ok(())
+    }
+
+    fn token(&self) -> Result<&Token> {
+        let gone = || Error::new(ErrorKind::CardFailed, Stage::Signing, "the card has been let go of already");
+        self.token.as_ref().ok_or_else(gone)
+    }
+
+    fn log_in(&mut self, user: UserType, pin: Option<&AuthPin>) -> Result<()> {
+        let result = self.token()?.session.login(user, pin);
+        match result {
+            Ok(()) if matches!(user, UserType::User) => self.login = Login::Ours,
+            Ok(()) => {}
+            Err(error) if code(&error) == Some(RvError::UserAlreadyLoggedIn) => {
+                if self.login != Login::Ours {
+                    self.login = Login::Hosts;
+                }
+            }
+            Err(error) => {
+                if self.login == Login::NotTried {
+                    self.login = Login::Failed;
+                }
+                return Err(self.login_error(&error));
+            }
+        }
+        Ok(())
+    }
+
+    fn login_error(&mut self, error: &CallError) -> Error {
+        let because = |text: &str| format!("{text} ({})", call(error));
+        match code(error) {
+            Some(RvError::PinLocked) => {
+                Error::new(ErrorKind::PinLocked, Stage::Pin, because("the card's PIN is locked"))
+            }
+            Some(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange) => {
+                // The card may be gone by now; then the tries are unknown.
+                if self.read_pin_status().is_err() {
+                    self.pin.tries = PinTries::Unknown;
+                }
+                if self.pin.tries == PinTries::Locked {
+                    let text = because("the PIN was wrong, and the card's PIN is locked now");
+                    return Error::new(ErrorKind::PinLocked, Stage::Pin, text);
+                }
+                pin_incorrect(self.pin.tries, because("the PIN was wrong"))
+            }
+            Some(RvError::PinExpired) => {
+                Error::new(ErrorKind::CardFailed, Stage::Pin, because("the card's PIN has expired"))
+            }
+            Some(RvError::FunctionCanceled | RvError::FunctionRejected) => {
+                Error::new(ErrorKind::Cancelled, Stage::Pin, because("entering the PIN was cancelled"))
+            }
+            _ => failed(Stage::Pin, error),
+        }
+    }
+
+    /// The private key of the certificate, which mostly shows itself only after the login.
+    fn key(&self) -> Result<ObjectHandle> {
+        let Token { session, key_id, .. } = self.token()?;
+        let wanted = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(key_id.clone())];
+        let keys = session.find_objects(&wanted).map_err(|error| failed(Stage::Signing, &error))?;
+        let no_key = || {
+            let text = "the card has no private key for its authentication certificate";
+            Error::new(ErrorKind::NoKey, Stage::Signing, text)
+        };
+        // Without an id any key at all would be found.
+        keys.first().filter(|_| !key_id.is_empty()).copied().ok_or_else(no_key)
+    }
+
+    fn sign_with_key(&mut self, pin: Option<&AuthPin>, digest: Digest, message: &[u8]) -> Result<Vec<u8>> {
+        let key = self.key()?;
+        let hashing = match digest {
+            Digest::Sha1 => Mechanism::Sha1RsaPkcs,
+            Digest::Sha256 => Mechanism::Sha256RsaPkcs,
+        };
+        let call_failed = |error| failed(Stage::Signing, &error);
+        let Token { context, slot, session, .. } = self.token()?;
+        let offered = context.get_mechanism_list(*slot).map_err(call_failed)?;
+        let attributes = session.get_attributes(key, &[AttributeType::AlwaysAuthenticate]).map_err(call_failed)?;
+        let login = matches!(attributes[..], [Attribute::AlwaysAuthenticate(true)]).then_some(pin);
+
+        if offered.contains(&hashing.mechanism_type()) {
+            match self.sign_as(&hashing, key, login, message) {
+                // Some modules list it all the same.
+                Err(SignError::Call(CallError::Pkcs11(RvError::MechanismInvalid, Function::SignInit))) => {}
+                result => return result.map_err(Error::from),
+            }
+        }
+        self.sign_as(&Mechanism::RsaPkcs, key, login, &digest.digest_info(message)).map_err(Error::from)
+    }
+
+    /// Signs; with `login`, as a key needs that asks for the PIN at each use.
+    fn sign_as(
+        &mut self,
+        mechanism: &Mechanism<'_>,
+        key: ObjectHandle,
+        login: Option<Option<&AuthPin>>,
+        data: &[u8],
+    ) -> std::result::Result<Vec<u8>, SignError> {
+        let Some(pin) = login else { return Ok(self.token()?.session.sign(mechanism, key, data)?) };
+        self.token()?.session.sign_init(mechanism, key)?;
+        self.log_in(UserType::ContextSpecific, pin)?;
+        let session = &self.token()?.session;
+        session.sign_update(data)?;
+        Ok(session.sign_final()?)
+    }
+}
+
+enum SignError {
+    Call(CallError),
+    Other(Error),
+}
+
+impl From<CallError> for SignError {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<Error> for SignError {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<SignError> for Error {
+    fn from(error: SignError) -> Self {
+        match error {
+            SignError::Call(error) => failed(Stage::Signing, &error),
+            SignError::Other(error) => error,
+        }
+    }
+}
+
+fn pin_incorrect(tries: PinTries, text: String) -> Error {
+    Error::new(ErrorKind::PinIncorrect { tries_left: tries.left() }, Stage::Pin, text)
+}
+
+impl SmartCard for Pkcs11Card {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn certificate(&self) -> Option<&Certificate> {
+        Some(&self.certificate)
+    }
+
+    fn pin_status(&self) -> PinStatus {
+        self.pin
+    }
+
+    fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
+        cancel.check(Stage::Signing)?;
+        self.check_pin(pin.as_ref())?;
+        let pin = pin.map(|pin| AuthPin::from(pin.expose()));
+        self.log_in(UserType::User, pin.as_ref())?;
+        self.sign_with_key(pin.as_ref(), digest, message)
+    }
+}
+
+impl Drop for Pkcs11Card {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}

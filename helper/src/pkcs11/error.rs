@@ -1,0 +1,64 @@
+//! Errors of PKCS#11 as sentences. Each names the call that failed and its code.
+
+use cryptoki::error::{Error as CallError, RvError};
+use ticketapi::{Error, ErrorKind, Stage};
+
+/// The error of a call that a card's state does not explain any better.
+pub fn failed(stage: Stage, error: &CallError) -> Error {
+    let what = match code(error) {
+        Some(RvError::DeviceRemoved | RvError::TokenNotPresent | RvError::SlotIdInvalid) => "the card was taken out",
+        Some(RvError::SessionHandleInvalid | RvError::SessionClosed | RvError::UserNotLoggedIn) => {
+            "the card was taken out or reset by another program"
+        }
+        Some(RvError::DeviceError) => "the card or its reader reports a fault",
+        _ => "the card's software reports a failure",
+    };
+    Error::new(ErrorKind::CardFailed, stage, format!("{what} ({})", call(error)))
+}
+
+/// The PKCS#11 code, where a call returned one.
+pub fn code(error: &CallError) -> Option<RvError> {
+    match error {
+        CallError::Pkcs11(code, _) => Some(*code),
+        _ => None,
+    }
+}
+
+/// Call and code as the specification writes them, such as `C_Login: CKR_DEVICE_ERROR`.
+pub fn call(error: &CallError) -> String {
+    match error {
+        CallError::Pkcs11(code, function) => format!("C_{function:?}: {}", name(*code)),
+        other => other.to_string(),
+    }
+}
+
+fn name(code: RvError) -> String {
+    match code {
+        RvError::VendorDefined(code) | RvError::UnknownErrorCode(code) => format!("{code:#010x}"),
+        named => {
+            let mut name = "CKR".to_owned();
+            for letter in format!("{named:?}").chars() {
+                if letter.is_ascii_uppercase() {
+                    name.push('_');
+                }
+                name.push(letter.to_ascii_uppercase());
+            }
+            name
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_call_is_named_as_the_specification_does() {
+        let error = |code| call(&CallError::Pkcs11(code, Function::Login));
+        assert_eq!(error(RvError::PinLenRange), "C_Login: CKR_PIN_LEN_RANGE");
+        assert_eq!(error(RvError::UserAlreadyLoggedIn), "C_Login: CKR_USER_ALREADY_LOGGED_IN");
+        assert_eq!(error(RvError::VendorDefined(0x8000_0001)), "C_Login: 0x80000001");
+    }
+}

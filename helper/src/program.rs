@@ -1,0 +1,105 @@
+//! The helper program: one login's conversation with the program that started it.
+
+mod process;
+mod reset;
+mod watch;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ticketapi::card::SmartCard;
+use ticketapi::card::helper::PIN_PAD_WAIT;
+use ticketapi::card::pkcs11::CardSettings;
+use ticketapi::card::protocol::{Channel, ChannelError, Failure, Hello, RESET_ARGUMENT, Reply, Request, VERSION};
+use ticketapi::{ErrorKind, Pin};
+
+use self::watch::Watch;
+use crate::{Pkcs11Card, Pkcs11Reader};
+
+/// The whole program: serves one login, or one reset, over its standard input.
+pub fn run() -> ExitCode {
+    let argument = std::env::args().nth(1);
+    if std::io::stdin().is_terminal() {
+        eprintln!("ticketapi-card holds the card for a login; programs that use ticketapi start it");
+        return ExitCode::from(2);
+    }
+    let Ok(channel) = process::prepare() else { return ExitCode::FAILURE };
+    let result = match argument.as_deref() {
+        None => serve(&channel),
+        Some(RESET_ARGUMENT) => reset::detach(&channel),
+        Some(reset::NOW_ARGUMENT) => reset::now(&channel),
+        Some(_) => return ExitCode::from(2),
+    };
+    match result {
+        // The exit handlers of a module could hang or crash, and nobody needs them any more.
+        Ok(()) => process::vanish(),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn serve(channel: &Channel) -> Result<(), ChannelError> {
+    let Hello { version } = channel.receive(None)?.message()?;
+    channel.send(&Hello { version: VERSION }, None)?;
+    if version != VERSION {
+        return Ok(());
+    }
+    let frame = channel.receive(None)?;
+    let Request::Find { settings, wait, deadline } = frame.message()? else {
+        return Err(ChannelError::Malformed(0));
+    };
+    let watch = Watch::start(channel).map_err(|_| ChannelError::Closed)?;
+    match find(channel, &watch, settings, wait, deadline) {
+        Ok(card) => hold(channel, &watch, card, deadline),
+        Err(error) => channel.send(&Reply::Failed(Failure::from(&error)), None),
+    }
+}
+
+fn find(
+    channel: &Channel,
+    watch: &Watch,
+    settings: CardSettings,
+    wait: Duration,
+    deadline: Duration,
+) -> ticketapi::Result<Pkcs11Card> {
+    watch.busy(deadline);
+    let mut absent = || {
+        watch.busy(wait + deadline);
+        // If it fails, the watch ends this process.
+        let _ = channel.send(&Reply::Absent, None);
+    };
+    Pkcs11Reader::exclusive(settings).find(wait, &mut absent, &Default::default())
+}
+
+/// Holds the card until it has signed or is not needed any more.
+fn hold(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: Duration) -> Result<(), ChannelError> {
+    let reader = card.reader().map(str::to_owned);
+    let certificate = card.certificate().map(|certificate| certificate.der().to_owned()).unwrap_or_default();
+    let label = card.label().to_owned();
+    watch.idle();
+    channel.send(&Reply::Card { label, certificate, pin: card.pin_status(), reader }, None)?;
+    loop {
+        let frame = channel.receive(None)?;
+        let Request::Sign { pin, digest, message } = frame.message()? else { break };
+        watch.busy(deadline + if pin.is_none() { PIN_PAD_WAIT } else { Duration::ZERO });
+        watch.logged_in(card.reset_afterwards());
+        let pin = pin.map(|pin| Pin::new(pin.to_owned()));
+        match card.sign(pin, digest, message, &Default::default()) {
+            Err(error) if matches!(error.kind(), ErrorKind::PinIncorrect { .. }) => {
+                watch.idle();
+                let failure = Failure::from(&error);
+                channel.send(&Reply::WrongPin { failure, pin: card.pin_status() }, None)?;
+            }
+            result => {
+                let reply = match &result {
+                    Ok(signature) => Reply::Signature(signature.clone()),
+                    Err(error) => Reply::Failed(Failure::from(error)),
+                };
+                channel.send(&reply, None)?;
+                break;
+            }
+        }
+    }
+    watch.busy(deadline);
+    channel.send(&Reply::Done(card.end()), None)
+}

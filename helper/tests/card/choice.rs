@@ -1,0 +1,169 @@
+//! Which module, which slot, which certificate, and what is said when there is none.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ticketapi::cancel::CancelToken;
+use ticketapi::card::CardReader;
+use ticketapi::card::helper::{HelperReader, HelperSettings};
+use ticketapi::{Error, ErrorKind};
+
+use crate::support::*;
+
+fn refusal(settings: &HelperSettings) -> Error {
+    card(settings).err().expect("no card is to be found")
+}
+
+#[test]
+fn a_missing_module_is_named() {
+    let error = refusal(&Desk::empty().settings_for("/nowhere/libcard.so".into()));
+    assert_eq!(*error.kind(), ErrorKind::NotInstalled);
+    assert_eq!(error.detail(), "/nowhere/libcard.so is not there");
+}
+
+#[test]
+fn a_file_that_is_no_library_is_named_with_the_reason() {
+    let desk = Desk::empty();
+    std::fs::write(desk.path("module.so"), "no library").unwrap();
+    let error = refusal(&desk.settings_for(desk.path("module.so")));
+    assert_eq!(*error.kind(), ErrorKind::NotInstalled);
+    assert!(error.detail().contains("module.so cannot be loaded"), "{error}");
+}
+
+#[test]
+fn a_library_that_is_no_module_is_named() {
+    let desk = Desk::empty();
+    let library = PathBuf::from("/usr/lib/x86_64-linux-gnu/libm.so.6");
+    let error = refusal(&desk.settings_for(library));
+    assert_eq!(*error.kind(), ErrorKind::NotInstalled);
+    assert!(error.detail().contains("libm.so.6 is no PKCS#11 module"), "{error}");
+}
+
+#[test]
+fn a_module_that_does_not_start_is_named_with_the_call() {
+    let desk = Desk::with_card();
+    let error = refusal(&desk.scripted("fault C_Initialize 1 error 0x6"));
+    assert_eq!(*error.kind(), ErrorKind::NotInstalled);
+    assert!(error.detail().contains("C_Initialize: CKR_FUNCTION_FAILED"), "{error}");
+}
+
+#[test]
+fn of_several_modules_the_first_with_a_card_is_used() {
+    let desk = Desk::with_card();
+    let mut settings = desk.settings();
+    settings.card.modules = vec!["/nowhere/libcard.so".into(), MODULE.into()];
+    assert_logs_in(&settings);
+    settings.card.modules = vec!["/nowhere/libcard.so".into(), "/nowhere/libother.so".into()];
+    assert_eq!(refusal(&settings).detail(), "/nowhere/libcard.so is not there; /nowhere/libother.so is not there");
+}
+
+#[test]
+fn no_slot_without_a_card_service_is_told_as_such() {
+    let desk = Desk::with_card();
+    let error = refusal(&desk.scripted("no-slots"));
+    assert_eq!(*error.kind(), ErrorKind::ReaderNotAvailable);
+    assert!(error.detail().contains("PC/SC service"), "{error}");
+}
+
+#[test]
+fn a_card_that_the_module_does_not_know_is_told_as_such() {
+    let desk = Desk::with_card();
+    let error = refusal(&desk.scripted("fault C_GetTokenInfo 1 error 0xe1\nfault C_GetTokenInfo 2 error 0xe1"));
+    assert_eq!(*error.kind(), ErrorKind::CardNotSupported);
+    assert!(error.detail().contains("scripted.so"), "{error}");
+}
+
+#[test]
+fn a_token_that_is_not_initialized_is_no_card_to_log_in_with() {
+    let error = refusal(&Desk::empty().settings());
+    assert_eq!(*error.kind(), ErrorKind::NoCertificate);
+    assert!(error.detail().contains("not been initialized"), "{error}");
+}
+
+#[test]
+fn an_empty_token_has_no_certificate() {
+    let desk = Desk::empty();
+    desk.add_token(LABEL, PIN);
+    assert_eq!(*refusal(&desk.settings()).kind(), ErrorKind::NoCertificate);
+}
+
+#[test]
+fn a_certificate_without_its_key_cannot_sign() {
+    let desk = Desk::empty();
+    desk.add_token(LABEL, PIN);
+    desk.add_certificate(LABEL, PIN);
+    // Private keys cannot be seen before the login.
+    assert_eq!(*log_in(&desk.settings()).unwrap_err().kind(), ErrorKind::NoKey);
+}
+
+#[test]
+fn two_cards_are_listed() {
+    let desk = Desk::with_card();
+    desk.add_card("Second card", PIN);
+    let error = refusal(&desk.settings());
+    assert_eq!(*error.kind(), ErrorKind::SeveralCards);
+    for label in [LABEL, "Second card"] {
+        assert!(error.detail().contains(&format!("\"{label}\" (serial number {})", desk.serial(label))), "{error}");
+    }
+}
+
+#[test]
+fn of_two_cards_the_settings_name_one() {
+    let desk = Desk::with_card();
+    desk.add_card("Second card", PIN);
+    let mut settings = desk.settings();
+    settings.card.token_label = Some("Second card".into());
+    assert_logs_in(&settings);
+    settings.card.token_label = None;
+    settings.card.token_serial = Some(desk.serial(LABEL));
+    assert_logs_in(&settings);
+}
+
+#[test]
+fn of_two_tokens_the_one_with_a_certificate_is_used() {
+    let desk = Desk::with_card();
+    desk.add_token("Empty token", PIN);
+    assert_logs_in(&desk.settings());
+}
+
+#[test]
+fn when_no_token_can_be_used_each_is_listed_with_the_reason() {
+    let desk = Desk::empty();
+    desk.add_token("One", PIN);
+    desk.add_token("Other", PIN);
+    let error = refusal(&desk.settings());
+    assert_eq!(*error.kind(), ErrorKind::NoCertificate);
+    assert!(error.detail().contains("\"One\"") && error.detail().contains("\"Other\""), "{error}");
+}
+
+#[test]
+fn a_card_other_than_the_one_named_is_not_used() {
+    let desk = Desk::with_card();
+    let mut settings = desk.settings();
+    settings.card.token_label = Some("My card".into());
+    let error = refusal(&settings);
+    assert_eq!(*error.kind(), ErrorKind::NoCard);
+    assert!(error.detail().contains("\"My card\"") && error.detail().contains("\"Test card\""), "{error}");
+}
+
+#[test]
+fn a_card_that_comes_while_waiting_is_found() {
+    let desk = Desk::with_card();
+    // It has just been taken out when it is first looked for.
+    let settings = desk.scripted("fault C_GetTokenInfo 1 error 0xe0\nfault C_GetTokenInfo 2 error 0xe0");
+    let mut told = 0;
+    let reader = HelperReader::new(settings);
+    let mut card = reader.wait_for_card(Duration::from_secs(30), &mut || told += 1, &CancelToken::new()).unwrap();
+    sign(&mut *card, PIN).unwrap();
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn waiting_for_a_card_ends() {
+    let desk = Desk::with_card();
+    let mut settings = desk.settings();
+    settings.card.token_label = Some("My card".into());
+    let (mut told, reader) = (0, HelperReader::new(settings));
+    let error = reader.wait_for_card(Duration::from_secs(1), &mut || told += 1, &CancelToken::new()).err().unwrap();
+    assert_eq!((error.kind(), told), (&ErrorKind::NoCard, 1));
+}

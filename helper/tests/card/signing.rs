@@ -1,0 +1,128 @@
+//! Signing: mechanisms, digests, and keys that ask for the PIN each time.
+
+use std::time::Duration;
+
+use ticketapi::card::pkcs11::{AfterLogin, CardSettings};
+use ticketapi::card::{CardReader, SmartCard};
+use ticketapi::cancel::CancelToken;
+use ticketapi::challenge::Digest;
+use ticketapi::{ErrorKind, Pin, Stage};
+
+use crate::support::*;
+
+fn sign_with(card: &mut dyn SmartCard, digest: Digest) -> Vec<u8> {
+    card.sign(Some(Pin::new(PIN.to_owned())), digest, MESSAGE, &CancelToken::new()).unwrap()
+}
+
+#[test]
+fn a_card_signs_with_its_certificates_key() {
+    let desk = Desk::with_card();
+    let mut card = card(&desk.settings()).unwrap();
+    assert_eq!(card.certificate().der(), std::fs::read(person().path("certificate.der")).unwrap());
+    let signature = sign_with(&mut *card, Digest::Sha1);
+    assert!(person().signed(Digest::Sha1, MESSAGE, &signature));
+    assert!(!person().signed(Digest::Sha1, b"another message", &signature));
+}
+
+#[test]
+fn a_card_signs_with_sha_256() {
+    let desk = Desk::with_card();
+    let signature = sign_with(&mut *card(&desk.settings()).unwrap(), Digest::Sha256);
+    assert!(person().signed(Digest::Sha256, MESSAGE, &signature));
+}
+
+#[test]
+fn a_long_message_is_signed_as_well() {
+    let desk = Desk::with_card();
+    let message = vec![7; 1 << 20];
+    let mut card = card(&desk.settings()).unwrap();
+    let pin = Pin::new(PIN.to_owned());
+    let signature = card.sign(Some(pin), Digest::Sha1, &message, &CancelToken::new()).unwrap();
+    assert!(person().signed(Digest::Sha1, &message, &signature));
+}
+
+#[test]
+fn a_module_that_does_not_hash_gets_a_digest_info() {
+    let desk = Desk::with_card();
+    for (digest, hidden) in [(Digest::Sha1, "0x6"), (Digest::Sha256, "0x40")] {
+        let settings = desk.scripted(&format!("hide-mechanism {hidden}"));
+        let signature = sign_with(&mut *card(&settings).unwrap(), digest);
+        assert!(person().signed(digest, MESSAGE, &signature));
+        assert_eq!(desk.called("C_SignInit"), 1);
+    }
+}
+
+#[test]
+fn a_module_that_refuses_a_mechanism_it_lists_gets_a_digest_info() {
+    let desk = Desk::with_card();
+    assert_logs_in(&desk.scripted("fault C_SignInit 1 error 0x70"));
+    assert_eq!((desk.called("C_SignInit"), desk.called("C_Login")), (2, 1));
+}
+
+#[test]
+fn a_key_that_asks_each_time_gets_the_pin_once_more() {
+    let desk = Desk::empty();
+    desk.add_token(LABEL, PIN);
+    desk.add_careful_key(LABEL, PIN);
+    desk.add_certificate(LABEL, PIN);
+    assert_logs_in(&desk.scripted(""));
+    assert_eq!(desk.called("C_Login"), 2);
+}
+
+#[test]
+fn a_login_leaves_nothing_open_in_the_module() {
+    let desk = Desk::with_card();
+    assert_logs_in(&desk.scripted(""));
+    let calls = desk.calls();
+    let expected = ["C_Logout", "C_CloseSession", "C_Finalize"];
+    assert_eq!(calls[calls.len() - 3..], expected, "{calls:?}");
+    assert_eq!((desk.called("C_OpenSession"), desk.called("C_Login"), desk.called("C_Sign")), (1, 1, 2));
+}
+
+#[test]
+fn a_card_that_is_not_signed_with_is_left_alone() {
+    let desk = Desk::with_card();
+    drop(card(&desk.scripted("")).unwrap());
+    assert_eq!((desk.called("C_Login"), desk.called("C_Logout")), (0, 0));
+}
+
+#[test]
+fn a_card_signs_once_only() {
+    let desk = Desk::with_card();
+    let mut card = card(&desk.settings()).unwrap();
+    sign(&mut *card, PIN).unwrap();
+    assert_eq!(*sign(&mut *card, PIN).unwrap_err().kind(), ErrorKind::CardFailed);
+}
+
+#[test]
+fn a_card_taken_out_between_login_and_signature_is_a_failed_card() {
+    let desk = Desk::with_card();
+    let error = log_in(&desk.scripted("fault C_Sign 2 error 0x32")).unwrap_err();
+    assert_eq!((error.kind(), error.stage()), (&ErrorKind::CardFailed, Stage::Signing));
+    assert_eq!(error.detail(), "the card was taken out (C_Sign: CKR_DEVICE_REMOVED)");
+}
+
+#[test]
+fn a_login_does_not_fail_for_a_card_that_cannot_be_reset() {
+    let desk = Desk::with_card();
+    let mut settings = desk.scripted("reader Some Reader 00 00");
+    for after_login in [AfterLogin::Reset, AfterLogin::Leave] {
+        settings.card.after_login = after_login;
+        assert_logs_in(&settings);
+    }
+}
+
+#[test]
+fn a_program_may_use_the_card_in_its_own_process() {
+    let desk = Desk::with_card();
+    let settings = desk.scripted("");
+    // The second login finds the module initialized.
+    for _ in 0..2 {
+        let reader = ticketapi_card::Pkcs11Reader::new(CardSettings { ..settings.card.clone() });
+        let mut card = reader.wait_for_card(Duration::ZERO, &mut || {}, &CancelToken::new()).unwrap();
+        let signature = sign(&mut *card, PIN).unwrap();
+        assert!(person().signed(Digest::Sha1, MESSAGE, &signature));
+    }
+    assert_eq!((desk.called("C_Initialize"), desk.called("C_Finalize")), (2, 0));
+    assert_eq!((desk.called("C_Logout"), desk.called("C_CloseSession")), (2, 2));
+}

@@ -1,0 +1,97 @@
+//! The script: see the crate's documentation.
+
+use std::path::PathBuf;
+
+use cryptoki_sys::*;
+
+/// A script, read.
+#[derive(Default)]
+pub struct Script {
+    pub module: PathBuf,
+    pub env: Vec<(String, String)>,
+    pub log: Option<PathBuf>,
+    pub flags: Vec<Flag>,
+    pub hidden: Vec<CK_MECHANISM_TYPE>,
+    pub pin_pad: Option<String>,
+    pub reader: Option<String>,
+    pub no_slots: bool,
+    pub reports: Vec<(String, PathBuf)>,
+    faults: Vec<(String, usize, Fault)>,
+}
+
+/// A token flag that is set once a function has been called so often.
+pub struct Flag {
+    pub bit: CK_FLAGS,
+    pub function: String,
+    pub times: usize,
+}
+
+/// What happens instead of a call.
+#[derive(Clone, Copy)]
+pub enum Fault {
+    Error(CK_RV),
+    Hang,
+    Crash,
+    Exit,
+    /// The heap is corrupted; the call goes on.
+    Corrupt,
+}
+
+impl Script {
+    /// None when any line is not understood, so that a mistake in a test fails it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut script = Self::default();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let (key, rest) = line.split_once(' ').unwrap_or((line, ""));
+            let words: Vec<&str> = rest.split(' ').collect();
+            match (key, &words[..]) {
+                ("module", [path]) => script.module = path.into(),
+                ("env", [name, value]) => script.env.push(((*name).into(), (*value).into())),
+                ("log", [path]) => script.log = Some(path.into()),
+                ("report", [function, path]) => script.reports.push(((*function).into(), path.into())),
+                ("flag", [name, function, times]) => script.flags.push(Flag {
+                    bit: flag(name)?,
+                    function: (*function).into(),
+                    times: times.parse().ok()?,
+                }),
+                ("hide-mechanism", [number]) => script.hidden.push(hex(number)?),
+                ("pin-pad", [pin]) => script.pin_pad = Some((*pin).into()),
+                ("reader", _) => script.reader = Some(rest.into()),
+                ("no-slots", _) => script.no_slots = true,
+                ("fault", [function, call, what @ ..]) => {
+                    script.faults.push(((*function).into(), call.parse().ok()?, fault(what)?));
+                }
+                _ => return None,
+            }
+        }
+        Some(script)
+    }
+
+    pub fn fault(&self, function: &str, call: usize) -> Option<Fault> {
+        self.faults.iter().find(|(name, number, _)| name == function && *number == call).map(|(.., fault)| *fault)
+    }
+}
+
+fn fault(words: &[&str]) -> Option<Fault> {
+    match words {
+        ["error", code] => Some(Fault::Error(hex(code)?)),
+        ["hang"] => Some(Fault::Hang),
+        ["crash"] => Some(Fault::Crash),
+        ["exit"] => Some(Fault::Exit),
+        ["corrupt"] => Some(Fault::Corrupt),
+        _ => None,
+    }
+}
+
+fn flag(name: &str) -> Option<CK_FLAGS> {
+    match name {
+        "USER_PIN_COUNT_LOW" => Some(CKF_USER_PIN_COUNT_LOW),
+        "USER_PIN_FINAL_TRY" => Some(CKF_USER_PIN_FINAL_TRY),
+        "USER_PIN_LOCKED" => Some(CKF_USER_PIN_LOCKED),
+        _ => None,
+    }
+}
+
+fn hex(number: &str) -> Option<CK_ULONG> {
+    CK_ULONG::from_str_radix(number.strip_prefix("0x")?, 16).ok()
+}

@@ -1,0 +1,51 @@
+//! Programs and modules of this workspace that tests start or load.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The helper program `ticketapi-card`, built for this run of the tests. Blocks while it is built.
+///
+/// # Panics
+///
+/// When it cannot be built.
+pub fn helper_program() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("ticketapi-card", "ticketapi-card")).clone()
+}
+
+/// The PKCS#11 module that follows a script, built for this run of the tests. Blocks while it is
+/// built. Its script lies beside it, so each test makes a copy of its own.
+///
+/// # Panics
+///
+/// When it cannot be built.
+pub fn scripted_module() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let name = format!("{}ticketapi_scripted_pkcs11{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    BUILT.get_or_init(|| build("ticketapi-scripted-pkcs11", &name)).clone()
+}
+
+/// Builds `package` with the profile of the running test, and finds `file` where the test is from.
+#[expect(clippy::panic, reason = "a test cannot go on without it")]
+fn build(package: &str, file: &str) -> PathBuf {
+    let profile = profile_directory();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--package", package]);
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.status().is_ok_and(|status| status.success());
+    let path = profile.join(file);
+    if !built || !path.is_file() {
+        panic!("{package} could not be built as {}", path.display());
+    }
+    path
+}
+
+/// `target/debug` or `target/release`: an ancestor of the running test, which is in its `deps`.
+fn profile_directory() -> PathBuf {
+    let running = std::env::current_exe().unwrap_or_default();
+    let mut ancestors = running.ancestors();
+    ancestors.find(|path| path.join("deps").is_dir()).map_or_else(PathBuf::new, Path::to_owned)
+}
