@@ -1,6 +1,9 @@
 //! One error type: at which stage, what happened, what the user can do about it.
 
 use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 /// The result of everything that can fail here.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -9,17 +12,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 ///
 /// [`fmt::Display`] tells what happened in one sentence; [`Error::remedy`] tells what the user can
 /// do about it. Neither ever holds a PIN, a ticket or a challenge.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub struct Error {
     kind: ErrorKind,
     stage: Stage,
     detail: String,
     #[source]
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 /// The step of the login in which something failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Stage {
     /// Reading the settings.
@@ -41,7 +44,7 @@ pub enum Stage {
 }
 
 /// What kind of failure it is. Each has its own code in the Ticket API.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The configuration cannot be read, or a value in it is wrong.
@@ -87,6 +90,8 @@ pub enum ErrorKind {
     UserNotValid,
     /// There is no session and the caller asked not to start one.
     TicketNotAvailable,
+    /// A prompt asked for a ticket: its own login would have to end first.
+    LoginUnderWay,
     /// A defect of ours.
     Internal,
 }
@@ -99,7 +104,7 @@ impl Error {
 
     /// The same error with what caused it. The cause must hold no secret.
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(source.into().into());
         self
     }
 
@@ -175,6 +180,7 @@ impl ErrorKind {
             Self::Refused => "The broker gave the reason above. Ask your Registration Authority if it goes on.",
             Self::UserNotValid => "Ask your Registration Authority which roles you have.",
             Self::TicketNotAvailable => "Log in first.",
+            Self::LoginUnderWay => "A prompt must not ask for a ticket itself; ask when the login has ended.",
             Self::Internal => "This is a defect of ticketapi. Please report it with the steps that led to it.",
         }
     }

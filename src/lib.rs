@@ -4,10 +4,17 @@
 pub mod cancel;
 pub mod card;
 pub mod challenge;
+mod child;
+pub mod config;
+pub mod engine;
 pub mod error;
+mod login;
 pub mod prompt;
 pub mod secret;
+pub mod session;
 pub mod ssb;
 
+pub use config::Config;
+pub use engine::{Engine, TicketApi};
 pub use error::{Error, ErrorKind, Result, Stage};
 pub use secret::{Pin, Ticket};

@@ -5,9 +5,13 @@ pub mod pinentry;
 
 use crate::cancel::CancelToken;
 use crate::card::PinStatus;
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Pin;
 use crate::ssb::Role;
+
+pub use command::RoleCommand;
+pub use pinentry::Pinentry;
 
 /// Asks the user during a login.
 ///
@@ -36,14 +40,24 @@ pub trait Prompter: Send + Sync {
 /// What there is to say to a user who is asked for a PIN.
 #[derive(Clone, Copy, Debug)]
 pub struct PinRequest<'a> {
-    /// Which card: the token's label, or a file's name.
+    /// Which card: the token's label, or the name of a software card's file.
     pub label: &'a str,
-    /// The user's id, where the card tells it without the PIN.
+    /// The user's id, where the card tells it before it has the PIN.
     pub uid: Option<&'a str>,
     /// How it stands with the PIN.
     pub status: PinStatus,
     /// Why it is asked again, where the last answer was not taken.
     pub problem: Option<PinProblem>,
+}
+
+impl PinRequest<'_> {
+    /// The card in words for the user.
+    pub fn card_name(&self) -> String {
+        match self.uid {
+            Some(uid) => format!("{} (user {uid})", self.label),
+            None => self.label.to_owned(),
+        }
+    }
 }
 
 /// Why a PIN is asked for again.
@@ -56,6 +70,42 @@ pub enum PinProblem {
     },
     /// It was shorter or longer than the card's PINs are; the card was not asked.
     WrongLength,
+}
+
+/// Asks with the programs that the settings name: a pinentry for the PIN, a chooser for the role.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    pinentry: Pinentry,
+    role_command: Option<RoleCommand>,
+}
+
+impl Programs {
+    /// The programs of `config`.
+    pub fn new(config: &Config) -> Self {
+        let timeout = Some(config.prompt_timeout).filter(|timeout| !timeout.is_zero());
+        let words = Some(config.role_command.clone()).filter(|words| !words.is_empty());
+        Self {
+            pinentry: Pinentry::new(&config.pinentry, timeout),
+            role_command: words.map(|words| RoleCommand::new(words, timeout)),
+        }
+    }
+}
+
+impl Prompter for Programs {
+    fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
+        self.pinentry.pin(request, cancel)
+    }
+
+    fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
+        self.pinentry.use_last_try(request, cancel)
+    }
+
+    fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
+        match &self.role_command {
+            Some(command) => command.role(roles, cancel),
+            None => Err(nobody(Stage::RoleSelection, "the role: neither role nor role_command is set")),
+        }
+    }
 }
 
 /// The prompter where nobody can be asked: every question fails.

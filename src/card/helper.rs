@@ -85,6 +85,11 @@ impl HelperReader {
         Self { settings, resetting: Arc::default() }
     }
 
+    /// The settings it was made with.
+    pub fn settings(&self) -> &HelperSettings {
+        &self.settings
+    }
+
     /// The card of the next login must not be reset under its hands.
     fn wait_for_reset(&self, cancel: &CancelToken) {
         let resetting = self.resetting.lock().unwrap_or_else(PoisonError::into_inner).take();

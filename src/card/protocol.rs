@@ -124,9 +124,7 @@ pub enum Reset {
 /// An [`Error`] on its way from the helper to the program.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Failure {
-    #[serde(with = "RemoteKind")]
     kind: ErrorKind,
-    #[serde(with = "RemoteStage")]
     stage: Stage,
     detail: String,
 }
@@ -141,45 +139,6 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         Error::new(failure.kind, failure.stage, failure.detail)
     }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "ErrorKind")]
-enum RemoteKind {
-    Configuration,
-    NotInstalled,
-    ReaderNotAvailable,
-    NoCard,
-    SeveralCards,
-    CardNotSupported,
-    NoCertificate,
-    NoKey,
-    CertificateNotValid,
-    PinIncorrect { tries_left: Option<u8> },
-    PinLocked,
-    CardFailed,
-    Cancelled,
-    NoPrompter,
-    ServerNotAvailable,
-    Tls,
-    BadAnswer,
-    Refused,
-    UserNotValid,
-    TicketNotAvailable,
-    Internal,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Stage")]
-enum RemoteStage {
-    Configuration,
-    Card,
-    Pin,
-    Signing,
-    Activation,
-    Authentication,
-    RoleSelection,
-    Session,
 }
 
 /// Why no message came through.

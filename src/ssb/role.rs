@@ -1,5 +1,7 @@
 //! A role of the user, as the broker's answer names it.
 
+use std::fmt;
+
 /// A role profile of the user (`nhsjobrole<N>` in the broker's answer).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Role {
@@ -34,6 +36,24 @@ impl Role {
             sub_type: sub_type.to_owned(),
             name: name.to_owned(),
         }
+    }
+}
+
+/// The role as one line, such as `HOSPITAL (RKF): Clinical : Nursing : Nurse`.
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.organisation)?;
+        if !self.organisation_code.is_empty() {
+            write!(f, " ({})", self.organisation_code)?;
+        }
+        let mut separator = if self.organisation.is_empty() && self.organisation_code.is_empty() { "" } else { ": " };
+        for part in [&self.role_type, &self.sub_type, &self.name] {
+            if !part.is_empty() {
+                write!(f, "{separator}{part}")?;
+                separator = " : ";
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,277 @@
+//! The ticket engine: the four operations of the Ticket API, one login at a time.
+
+mod builder;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+
+use tracing::{info, warn};
+
+use crate::cancel::CancelToken;
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::login::Login;
+use crate::secret::Ticket;
+use crate::session::Session;
+
+pub use builder::EngineBuilder;
+use builder::Parts;
+
+/// The four operations of the Ticket API. [`Engine`] carries them out in this process; another
+/// implementation may hand them to one that serves several.
+///
+/// All of them may be called from any thread at any time.
+pub trait TicketApi: Send + Sync {
+    /// The ticket of the session; with none, logs the user in.
+    ///
+    /// Blocks for as long as the user takes. Threads that ask while a login is under way wait for
+    /// that login and share its outcome.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ErrorKind`], as the login fails.
+    fn get_ticket(&self) -> Result<Ticket>;
+
+    /// The ticket of the session. Never prompts, and never uses the card or the network.
+    ///
+    /// # Errors
+    ///
+    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) when there is no session, also while
+    /// a first login is under way.
+    fn get_ticket_no_auth(&self) -> Result<Ticket>;
+
+    /// Logs the user in again and returns the new ticket. Blocks and shares as
+    /// [`TicketApi::get_ticket`] does.
+    ///
+    /// The session that was there is ended when the new one has begun; when the login fails, it
+    /// goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`TicketApi::get_ticket`].
+    fn get_new_ticket(&self) -> Result<Ticket>;
+
+    /// Ends the session, here and on the broker, as taking the card out does, and cancels a login
+    /// that is under way. Succeeds when there is none.
+    ///
+    /// # Errors
+    ///
+    /// The session is over here in any case; an error tells that the broker could not be told.
+    fn destroy_ticket(&self) -> Result<()>;
+}
+
+/// Logs users in and keeps their session. One for a process is enough.
+///
+/// It starts no thread of its own and opens nothing before the first login.
+pub struct Engine {
+    parts: Parts,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    session: Option<Arc<Session>>,
+    login: Option<Arc<Attempt>>,
+}
+
+/// A login that is under way, and what came of it.
+struct Attempt {
+    thread: ThreadId,
+    cancel: CancelToken,
+    outcome: Mutex<Option<Result<Arc<Session>>>>,
+    ended: Condvar,
+}
+
+impl Engine {
+    /// An engine with the settings of this computer; see [`Config::load`](crate::Config::load).
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](ErrorKind::Configuration).
+    pub fn new() -> Result<Self> {
+        EngineBuilder::new(crate::Config::load()?).build()
+    }
+
+    /// An engine with other settings, prompts or cards.
+    pub fn builder(config: crate::Config) -> EngineBuilder {
+        EngineBuilder::new(config)
+    }
+
+    /// The session that is live, if one is. Does not block.
+    pub fn session(&self) -> Option<Arc<Session>> {
+        self.lock().session.clone()
+    }
+
+    /// The live session; with none, logs the user in. As [`TicketApi::get_ticket`].
+    ///
+    /// # Errors
+    ///
+    /// As [`TicketApi::get_ticket`].
+    pub fn log_in(&self) -> Result<Arc<Session>> {
+        self.session_or_login(false)
+    }
+
+    /// Cancels the login that is under way, if one is; a live session goes on. Who waits for that
+    /// login gets [`Cancelled`](ErrorKind::Cancelled).
+    pub fn cancel_login(&self) {
+        self.lock().cancel_login();
+    }
+
+    fn session_or_login(&self, anew: bool) -> Result<Arc<Session>> {
+        loop {
+            let mut state = self.lock();
+            if let Some(attempt) = &state.login {
+                let attempt = Arc::clone(attempt);
+                let cancelled = attempt.cancel.is_cancelled();
+                drop(state);
+                if attempt.thread == thread::current().id() {
+                    let detail = "a prompt of the login that is under way asked for a ticket";
+                    return Err(Error::new(ErrorKind::LoginUnderWay, Stage::Session, detail));
+                }
+                let outcome = attempt.outcome();
+                if cancelled {
+                    // It was over before this caller asked.
+                    continue;
+                }
+                return outcome;
+            }
+            if let Some(session) = state.session.as_ref().filter(|_| !anew) {
+                return Ok(Arc::clone(session));
+            }
+            let attempt = Arc::new(Attempt::begin());
+            state.login = Some(Arc::clone(&attempt));
+            drop(state);
+            return self.run(attempt);
+        }
+    }
+
+    /// Logs in on this thread, and tells everybody who waits.
+    fn run(&self, attempt: Arc<Attempt>) -> Result<Arc<Session>> {
+        let finish = Finish { engine: self, attempt };
+        let cancel = &finish.attempt.cancel;
+        info!("login begins");
+        let parts = &self.parts;
+        let login =
+            Login { config: &parts.config, reader: parts.reader.as_ref(), prompter: parts.prompter.as_ref(), cancel };
+        let session = login.run(parts.broker());
+        if let Err(error) = &session {
+            warn!(%error, "login failed");
+        }
+        finish.with(session.map(Arc::new))
+    }
+
+    /// Ends `session` on the broker, over a connection of its own.
+    fn end_on_broker(&self, session: &Session) -> Result<()> {
+        self.parts.broker().log_out(&session.broker, &CancelToken::new())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TicketApi for Engine {
+    fn get_ticket(&self) -> Result<Ticket> {
+        Ok(self.session_or_login(false)?.ticket().clone())
+    }
+
+    fn get_ticket_no_auth(&self) -> Result<Ticket> {
+        match &self.lock().session {
+            Some(session) => Ok(session.ticket().clone()),
+            None => Err(Error::new(ErrorKind::TicketNotAvailable, Stage::Session, "nobody is logged in")),
+        }
+    }
+
+    fn get_new_ticket(&self) -> Result<Ticket> {
+        Ok(self.session_or_login(true)?.ticket().clone())
+    }
+
+    fn destroy_ticket(&self) -> Result<()> {
+        let session = {
+            let mut state = self.lock();
+            state.cancel_login();
+            state.session.take()
+        };
+        match session {
+            Some(session) => self.end_on_broker(&session),
+            None => Ok(()),
+        }
+    }
+}
+
+impl State {
+    /// Under the engine's lock, so that a login that ends just now does not keep its session.
+    fn cancel_login(&self) {
+        if let Some(attempt) = &self.login {
+            attempt.cancel.cancel();
+        }
+    }
+}
+
+impl Attempt {
+    /// A login on this thread.
+    fn begin() -> Self {
+        Self {
+            thread: thread::current().id(),
+            cancel: CancelToken::new(),
+            outcome: Mutex::new(None),
+            ended: Condvar::new(),
+        }
+    }
+
+    /// Waits for the end of the login.
+    fn outcome(&self) -> Result<Arc<Session>> {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(result) = &*outcome {
+                return result.clone();
+            }
+            outcome = self.ended.wait(outcome).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Ends a login for everybody who waits for it, also when the login panics.
+struct Finish<'a> {
+    engine: &'a Engine,
+    attempt: Arc<Attempt>,
+}
+
+impl Finish<'_> {
+    fn with(self, result: Result<Arc<Session>>) -> Result<Arc<Session>> {
+        let (result, over) = self.settle(result);
+        if let Some(session) = over
+            && let Err(error) = self.engine.end_on_broker(&session)
+        {
+            warn!(%error, "the session could not be ended on the broker");
+        }
+        result
+    }
+
+    /// Keeps the session and wakes who waits. Returns the outcome, and the session that is now over.
+    fn settle(&self, result: Result<Arc<Session>>) -> (Result<Arc<Session>>, Option<Arc<Session>>) {
+        let mut state = self.engine.lock();
+        state.login = None;
+        let (result, over) = match result {
+            Ok(session) if !self.attempt.cancel.is_cancelled() => {
+                let over = state.session.replace(Arc::clone(&session));
+                (Ok(session), over)
+            }
+            Ok(session) => (Err(Error::cancelled(Stage::Session)), Some(session)),
+            Err(error) => (Err(error), None),
+        };
+        drop(state);
+        *self.attempt.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
+        self.attempt.ended.notify_all();
+        (result, over)
+    }
+}
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let defect = Error::new(ErrorKind::Internal, Stage::Session, "the login ended in a defect of ticketapi");
+            let _ = self.settle(Err(defect));
+        }
+    }
+}

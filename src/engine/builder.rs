@@ -1,0 +1,139 @@
+//! What an engine is made of, and how it is put together from the settings.
+
+use std::env;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::cancel::CancelToken;
+use crate::card::helper::{HelperReader, HelperSettings, find_helper};
+use crate::card::pkcs11::{CardSettings, known_modules};
+use crate::card::software::SoftwareCardReader;
+use crate::card::{CardReader, SmartCard};
+use crate::config::Config;
+use crate::error::Result;
+use crate::prompt::{Programs, Prompter};
+use crate::ssb::{BrokerAddress, HttpsSettings, HttpsTransport, Ssb};
+
+use super::Engine;
+
+/// Puts an [`Engine`] together.
+#[must_use]
+pub struct EngineBuilder {
+    config: Config,
+    reader: Option<Box<dyn CardReader>>,
+    prompter: Option<Box<dyn Prompter>>,
+    folders: Vec<PathBuf>,
+}
+
+/// What an engine uses for each login.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    pub(super) reader: Box<dyn CardReader>,
+    pub(super) prompter: Box<dyn Prompter>,
+    address: BrokerAddress,
+}
+
+impl EngineBuilder {
+    /// An engine with these settings.
+    pub fn new(config: Config) -> Self {
+        Self { config, reader: None, prompter: None, folders: Vec::new() }
+    }
+
+    /// Asks the user with `prompter` instead of the programs that the settings name.
+    pub fn prompter(mut self, prompter: impl Prompter + 'static) -> Self {
+        self.prompter = Some(Box::new(prompter));
+        self
+    }
+
+    /// Logs in with the cards of `reader` instead of those that the settings name. The crate
+    /// `ticketapi-card` has one that uses a PKCS#11 module in this process.
+    pub fn card_reader(mut self, reader: impl CardReader + 'static) -> Self {
+        self.reader = Some(Box::new(reader));
+        self
+    }
+
+    /// Looks for the program `ticketapi-card` in `folder` too, before the folders where it is
+    /// installed: for a library that knows where it was loaded from.
+    pub fn helper_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folders.push(folder.into());
+        self
+    }
+
+    /// Puts the engine together. Checks the settings; opens and starts nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](crate::ErrorKind::Configuration).
+    pub fn build(self) -> Result<Engine> {
+        let Self { config, reader, prompter, folders } = self;
+        let address = config.broker()?;
+        let reader: Box<dyn CardReader> = reader.unwrap_or_else(|| match &config.software_card {
+            Some(file) => Box::new(SoftwareCardReader::new(file.clone())),
+            None => Box::new(InstalledHelper { config: config.clone(), folders, found: Mutex::default() }),
+        });
+        let prompter = prompter.unwrap_or_else(|| Box::new(Programs::new(&config)));
+        Ok(Engine { parts: Parts { config, reader, prompter, address }, state: Mutex::default() })
+    }
+}
+
+/// The helper, looked for at the first login: it and the card's module may be installed later than
+/// the host is started.
+struct InstalledHelper {
+    config: Config,
+    folders: Vec<PathBuf>,
+    found: Mutex<Option<Arc<HelperReader>>>,
+}
+
+impl InstalledHelper {
+    fn find(&self) -> Result<Arc<HelperReader>> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = &*found {
+            return Ok(Arc::clone(reader));
+        }
+        let config = &self.config;
+        let beside_program = env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
+        let folders: Vec<_> = self.folders.iter().cloned().chain(beside_program).collect();
+        let modules = config.pkcs11_module.clone().map_or_else(known_modules, |module| vec![module]);
+        let settings = HelperSettings {
+            program: find_helper(config.helper.as_deref(), &folders)?,
+            card: CardSettings {
+                token_label: config.token_label.clone(),
+                token_serial: config.token_serial.clone(),
+                issuers: config.certificate_issuers.clone(),
+                after_login: config.card_after_login,
+                modules,
+            },
+            deadline: config.card_timeout,
+        };
+        let reader = Arc::new(HelperReader::new(settings));
+        // Where no module is known yet, the next login looks again.
+        if !reader.settings().card.modules.is_empty() {
+            *found = Some(Arc::clone(&reader));
+        }
+        Ok(reader)
+    }
+}
+
+impl CardReader for InstalledHelper {
+    fn wait_for_card(
+        &self,
+        wait: Duration,
+        absent: &mut dyn FnMut(),
+        cancel: &CancelToken,
+    ) -> Result<Box<dyn SmartCard>> {
+        self.find()?.wait_for_card(wait, absent, cancel)
+    }
+}
+
+impl Parts {
+    /// The broker, over a connection that is opened when it is needed.
+    pub(super) fn broker(&self) -> Ssb {
+        let settings = HttpsSettings {
+            ca_file: self.config.ca_file.clone(),
+            connect_deadline: self.config.connect_timeout,
+            request_deadline: self.config.request_timeout,
+        };
+        Ssb::new(Box::new(HttpsTransport::new(self.address.clone(), settings)))
+    }
+}

@@ -1,0 +1,166 @@
+//! One login, in reading order: card, challenge, PIN, signature, ticket, role.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::cancel::CancelToken;
+use crate::card::{CardReader, PinStatus, PinTries, SmartCard};
+use crate::challenge;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::prompt::{PinProblem, PinRequest, Prompter};
+use crate::secret::Pin;
+use crate::session::{Limits, Session, User};
+use crate::ssb::{Role, Ssb};
+
+/// A prompter that ignores what it is told could go on for ever, and lock the card.
+const MAX_PINS: u32 = 3;
+
+/// What a login needs.
+pub(crate) struct Login<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) reader: &'a dyn CardReader,
+    pub(crate) prompter: &'a dyn Prompter,
+    pub(crate) cancel: &'a CancelToken,
+}
+
+impl Login<'_> {
+    /// Logs the user in. On an error no session is left on the broker, as far as it can be reached.
+    pub(crate) fn run(&self, mut ssb: Ssb) -> Result<Session> {
+        let mut card =
+            self.reader.wait_for_card(self.config.card_wait, &mut || self.prompter.insert_card(), self.cancel)?;
+        info!("card found");
+
+        let activation = ssb.activate(self.cancel)?;
+        info!("challenge received");
+
+        let signature = self.sign(card.as_mut(), activation.challenge())?;
+        info!("challenge signed");
+        let certificate = card.certificate().ok_or_else(|| {
+            Error::new(ErrorKind::Internal, Stage::Signing, "the card signed without giving its certificate")
+        })?;
+        // A signature that does not fit would count as a failed login at the broker.
+        certificate.verify(self.config.digest, activation.challenge(), &signature)?;
+
+        let response = challenge::response(activation.challenge(), certificate, self.config.digest, &signature)?;
+        let authentication = ssb.validate(&activation, certificate.uid(), &response, self.cancel)?;
+        info!(roles = authentication.roles.len(), "ticket received");
+
+        let minutes = |minutes: Option<u32>| minutes.map(|number| Duration::from_secs(u64::from(number) * 60));
+        let mut session = Session {
+            broker: authentication.session,
+            user: User { uid: certificate.uid().to_owned(), name: authentication.user_name },
+            roles: authentication.roles,
+            role: None,
+            limits: Limits { idle: minutes(authentication.idle_minutes), total: minutes(authentication.max_minutes) },
+        };
+        match self.take_role(&mut ssb, &mut session) {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                // The user may have cancelled this login; ending it on the broker goes on.
+                if let Err(left) = ssb.log_out(&session.broker, &CancelToken::new()) {
+                    warn!(%left, "the session could not be ended on the broker");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks for the PIN until the card takes it, and has it sign.
+    fn sign(&self, card: &mut dyn SmartCard, challenge: &[u8]) -> Result<Vec<u8>> {
+        let label = card.label().to_owned();
+        let uid = card.certificate().map(|certificate| certificate.uid().to_owned());
+        let mut problem = None;
+        let mut wrong_pin = None;
+        for _ in 0..MAX_PINS {
+            let request = PinRequest { label: &label, uid: uid.as_deref(), status: card.pin_status(), problem };
+            let pin = match self.ask_pin(&request) {
+                Ok(Some(pin)) if !fits(&pin, &request.status) => {
+                    problem = Some(PinProblem::WrongLength);
+                    continue;
+                }
+                Ok(pin) => pin,
+                // Who cancels after a wrong PIN gives up because of it.
+                Err(error) if *error.kind() == ErrorKind::Cancelled && !self.cancel.is_cancelled() => {
+                    return Err(wrong_pin.unwrap_or(error));
+                }
+                Err(error) => return Err(error),
+            };
+            self.cancel.check(Stage::Pin)?;
+            match card.sign(pin, self.config.digest, challenge, self.cancel) {
+                Ok(signature) => return Ok(signature),
+                Err(error) => match *error.kind() {
+                    // A reader with a PIN pad has no way to ask the user whether to go on.
+                    ErrorKind::PinIncorrect { tries_left } if !request.status.pin_pad => {
+                        problem = Some(PinProblem::Incorrect { tries_left });
+                        wrong_pin = Some(error);
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+        Err(wrong_pin.unwrap_or_else(|| {
+            let detail = "the PIN was too short or too long each time; the card was not asked";
+            Error::new(ErrorKind::PinIncorrect { tries_left: None }, Stage::Pin, detail)
+        }))
+    }
+
+    /// Asks for the PIN once; `None` where the reader takes it on its own keys.
+    fn ask_pin(&self, request: &PinRequest<'_>) -> Result<Option<Pin>> {
+        self.cancel.check(Stage::Pin)?;
+        match request.status.tries {
+            PinTries::Locked => {
+                let detail = format!("the PIN of {} is locked", request.label);
+                return Err(Error::new(ErrorKind::PinLocked, Stage::Pin, detail));
+            }
+            PinTries::Last if !self.prompter.use_last_try(request, self.cancel)? => {
+                return Err(Error::cancelled(Stage::Pin));
+            }
+            PinTries::Last | PinTries::Unknown | PinTries::Low => {}
+        }
+        if request.status.pin_pad {
+            self.prompter.enter_pin_on_reader(request);
+            return Ok(None);
+        }
+        self.prompter.pin(request, self.cancel).map(Some)
+    }
+
+    /// Chooses the role and tells the broker.
+    fn take_role(&self, ssb: &mut Ssb, session: &mut Session) -> Result<()> {
+        self.cancel.check(Stage::RoleSelection)?;
+        session.role = self.choose_role(&session.roles)?;
+        let Some(role) = session.role() else { return Ok(()) };
+        self.cancel.check(Stage::RoleSelection)?;
+        ssb.select_role(&session.broker, &role.id, self.cancel)?;
+        info!("role selected");
+        Ok(())
+    }
+
+    fn choose_role(&self, roles: &[Role]) -> Result<Option<usize>> {
+        let not_valid = |detail: String| Error::new(ErrorKind::UserNotValid, Stage::RoleSelection, detail);
+        if let Some(id) = &self.config.role {
+            let index = roles.iter().position(|role| role.id == *id);
+            return index.map(Some).ok_or_else(|| not_valid(format!("the user does not have the role {id}")));
+        }
+        match roles {
+            [] if self.config.require_role => Err(not_valid("the user has no role".into())),
+            [] => Ok(None),
+            [_] => Ok(Some(0)),
+            _ => {
+                let index = self.prompter.role(roles, self.cancel)?;
+                if index < roles.len() {
+                    Ok(Some(index))
+                } else {
+                    let detail = format!("the prompter chose role {index} of {}", roles.len());
+                    Err(Error::new(ErrorKind::Internal, Stage::RoleSelection, detail))
+                }
+            }
+        }
+    }
+}
+
+/// Whether the card could take a PIN of this length. One that it could not costs a try for nothing.
+fn fits(pin: &Pin, status: &PinStatus) -> bool {
+    (status.min_len.max(1)..=status.max_len).contains(&pin.expose().chars().count())
+}

@@ -1,0 +1,252 @@
+//! Pinentry and role choosers, as programs that speak their protocol.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use ticketapi::cancel::CancelToken;
+use ticketapi::card::{PinStatus, PinTries};
+use ticketapi::prompt::{NoPrompter, PinProblem, PinRequest, Pinentry, Prompter, RoleCommand};
+use ticketapi::ssb::Role;
+use ticketapi::{ErrorKind, Result};
+
+/// A pinentry as a shell script: says OK to everything, `answer` to GETPIN and CONFIRM, and writes
+/// what it was told to a file.
+struct ScriptedPinentry {
+    folder: TempDir,
+}
+
+impl ScriptedPinentry {
+    fn new(answer: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let heard = folder.path().join("heard");
+        script(
+            &folder.path().join("pinentry"),
+            &format!(
+                "echo 'OK Pleased to meet you'\n\
+                 while read -r line; do\n\
+                   echo \"$line\" >> {heard:?}\n\
+                   case $line in\n\
+                     GETPIN|CONFIRM) {answer} ;;\n\
+                     *) echo OK ;;\n\
+                   esac\n\
+                 done\n"
+            ),
+        );
+        Self { folder }
+    }
+
+    fn prompter(&self) -> Pinentry {
+        Pinentry::new(self.folder.path().join("pinentry"), Some(Duration::from_secs(30)))
+    }
+
+    fn heard(&self) -> String {
+        fs::read_to_string(self.folder.path().join("heard")).unwrap()
+    }
+}
+
+fn script(file: &Path, body: &str) {
+    fs::write(file, format!("#!/bin/sh\n{body}")).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+fn request(tries: PinTries, problem: Option<PinProblem>) -> PinRequest<'static> {
+    let status = PinStatus { tries, min_len: 4, max_len: 8, pin_pad: false };
+    PinRequest { label: "NHS card", uid: Some("123456789012"), status, problem }
+}
+
+fn first_time() -> PinRequest<'static> {
+    request(PinTries::Unknown, None)
+}
+
+fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
+    result.unwrap_err().kind().clone()
+}
+
+#[test]
+fn the_pin_is_what_was_typed() {
+    let pinentry = ScriptedPinentry::new("echo 'D 12%25%0A4'; echo OK");
+    let pin = pinentry.prompter().pin(&first_time(), &CancelToken::new()).unwrap();
+    assert_eq!(pin.expose(), "12%\n4");
+    assert!(pinentry.heard().contains("SETDESC Enter the PIN of your smartcard.%0A%0ANHS card (user 123456789012)\n"));
+}
+
+#[test]
+fn a_wrong_pin_is_told_with_the_tries_left() {
+    let pinentry = ScriptedPinentry::new("echo 'D 1234'; echo OK");
+    let problem = PinProblem::Incorrect { tries_left: Some(2) };
+    pinentry.prompter().pin(&request(PinTries::Low, Some(problem)), &CancelToken::new()).unwrap();
+    assert!(pinentry.heard().contains("SETERROR Wrong PIN. 2 tries left.\n"));
+    assert!(pinentry.heard().contains("A wrong PIN was entered before."));
+}
+
+#[test]
+fn a_pin_of_the_wrong_length_is_told_with_the_lengths() {
+    let pinentry = ScriptedPinentry::new("echo 'D 1234'; echo OK");
+    let request = request(PinTries::Unknown, Some(PinProblem::WrongLength));
+    pinentry.prompter().pin(&request, &CancelToken::new()).unwrap();
+    assert!(pinentry.heard().contains("SETERROR The PIN has 4 to 8 characters. The card was not asked.\n"));
+}
+
+#[test]
+fn the_cancel_button_cancels() {
+    let pinentry = ScriptedPinentry::new("echo 'ERR 83886179 Operation cancelled <Pinentry>'");
+    assert_eq!(kind(pinentry.prompter().pin(&first_time(), &CancelToken::new())), ErrorKind::Cancelled);
+}
+
+#[test]
+fn the_last_try_needs_a_clear_yes() {
+    let last = request(PinTries::Last, None);
+    let yes = ScriptedPinentry::new("echo OK");
+    assert!(yes.prompter().use_last_try(&last, &CancelToken::new()).unwrap());
+    assert!(yes.heard().contains("This is the last try: a wrong PIN locks the card."));
+    let no = ScriptedPinentry::new("echo 'ERR 83886194 Not confirmed <Pinentry>'");
+    assert!(!no.prompter().use_last_try(&last, &CancelToken::new()).unwrap());
+}
+
+#[test]
+fn a_pinentry_without_a_screen_is_no_prompter() {
+    let pinentry = ScriptedPinentry::new("echo 'ERR 83918950 Inappropriate ioctl for device <Pinentry>'");
+    assert_eq!(kind(pinentry.prompter().pin(&first_time(), &CancelToken::new())), ErrorKind::NoPrompter);
+}
+
+#[test]
+fn a_pinentry_that_is_not_there_is_named() {
+    let missing = Pinentry::new("/nowhere/pinentry", None);
+    let error = missing.pin(&first_time(), &CancelToken::new()).unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NoPrompter);
+    assert!(error.detail().contains("/nowhere/pinentry"));
+}
+
+#[test]
+fn a_pinentry_that_dies_is_no_prompter() {
+    let pinentry = ScriptedPinentry::new("exit 1");
+    assert_eq!(kind(pinentry.prompter().pin(&first_time(), &CancelToken::new())), ErrorKind::NoPrompter);
+}
+
+#[test]
+fn a_flood_from_a_pinentry_is_refused() {
+    let pinentry = ScriptedPinentry::new("head -c 100000 /dev/zero | tr '\\0' x; echo");
+    assert_eq!(kind(pinentry.prompter().pin(&first_time(), &CancelToken::new())), ErrorKind::NoPrompter);
+}
+
+#[test]
+fn nobody_at_the_desk_counts_as_cancelled() {
+    let pinentry = ScriptedPinentry::new("exec sleep 600");
+    let prompter = Pinentry::new(pinentry.folder.path().join("pinentry"), Some(Duration::from_millis(300)));
+    let error = prompter.pin(&first_time(), &CancelToken::new()).unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Cancelled);
+    assert_eq!(error.detail(), "nobody entered the PIN in time");
+}
+
+/// Cancels as soon as `started` exists, and tells how long `ask` took to end from then on.
+fn cancelled_while(started: PathBuf, ask: impl FnOnce(&CancelToken) -> ErrorKind) -> (ErrorKind, Duration) {
+    let cancel = CancelToken::new();
+    let canceller = thread::spawn({
+        let cancel = cancel.clone();
+        move || {
+            while !started.exists() {
+                thread::sleep(Duration::from_millis(5));
+            }
+            let now = Instant::now();
+            cancel.cancel();
+            now
+        }
+    });
+    let kind = ask(&cancel);
+    let ended = Instant::now();
+    (kind, ended.saturating_duration_since(canceller.join().unwrap()))
+}
+
+#[test]
+fn cancelling_takes_the_pin_window_away_within_200_ms() {
+    let pinentry = ScriptedPinentry::new("touch $0.asked; exec sleep 600");
+    let asked = pinentry.folder.path().join("pinentry.asked");
+    let (kind, time) = cancelled_while(asked, |cancel| kind(pinentry.prompter().pin(&first_time(), cancel)));
+    assert_eq!(kind, ErrorKind::Cancelled);
+    assert!(time < Duration::from_millis(200), "{time:?}");
+}
+
+fn roles() -> Vec<Role> {
+    ["ST CLEMENT'S SURGERY", "A \"B\", C & D [north]"]
+        .iter()
+        .zip(["102048879984", "555050250101"])
+        .map(|(organisation, id)| Role {
+            id: id.into(),
+            organisation_code: "D82105".into(),
+            organisation: (*organisation).into(),
+            role_type: "Admin & Clerical".into(),
+            sub_type: "Management - A & C".into(),
+            name: "Registration Authority Manager".into(),
+        })
+        .collect()
+}
+
+fn choose(body: &str) -> Result<usize> {
+    let folder = tempfile::tempdir().unwrap();
+    let chooser = folder.path().join("chooser");
+    script(&chooser, body);
+    let command = RoleCommand::new(vec![chooser.to_str().unwrap().into()], Some(Duration::from_secs(30)));
+    command.role(&roles(), &CancelToken::new())
+}
+
+#[test]
+fn the_chosen_line_tells_the_role() {
+    assert_eq!(choose("head -n 1").unwrap(), 0);
+    assert_eq!(choose("tail -n 1").unwrap(), 1);
+    assert_eq!(choose("grep 'north'").unwrap(), 1);
+}
+
+#[test]
+fn a_chooser_need_not_read_to_the_end() {
+    assert_eq!(choose("read -r first; echo \"$first\"").unwrap(), 0);
+    assert_eq!(choose("exec <&-; echo 'x [555050250101]'").unwrap(), 1);
+}
+
+#[test]
+fn a_chooser_left_with_escape_cancels() {
+    assert_eq!(kind(choose("exit 1")), ErrorKind::Cancelled);
+    assert_eq!(kind(choose("cat > /dev/null; exit 130")), ErrorKind::Cancelled);
+    assert_eq!(kind(choose("cat > /dev/null")), ErrorKind::Cancelled);
+}
+
+#[test]
+fn a_chooser_that_fails_is_not_taken_for_the_users_wish() {
+    assert_eq!(kind(choose("exit 127")), ErrorKind::NoPrompter);
+}
+
+#[test]
+fn a_line_that_was_not_offered_is_refused() {
+    for line in ["something", "x [999]", "[", "]", "102048879984"] {
+        assert_eq!(kind(choose(&format!("cat > /dev/null; echo '{line}'"))), ErrorKind::NoPrompter, "{line}");
+    }
+}
+
+#[test]
+fn an_endless_answer_is_refused() {
+    assert_eq!(kind(choose("exec yes")), ErrorKind::NoPrompter);
+}
+
+#[test]
+fn cancelling_takes_the_chooser_away_within_200_ms() {
+    let folder = tempfile::tempdir().unwrap();
+    let chooser = folder.path().join("chooser");
+    script(&chooser, "touch $0.asked; exec sleep 600");
+    let command = RoleCommand::new(vec![chooser.to_str().unwrap().into()], None);
+    let (kind, time) =
+        cancelled_while(folder.path().join("chooser.asked"), |cancel| kind(command.role(&roles(), cancel)));
+    assert_eq!(kind, ErrorKind::Cancelled);
+    assert!(time < Duration::from_millis(200), "{time:?}");
+}
+
+#[test]
+fn without_programs_nobody_can_be_asked() {
+    let cancel = CancelToken::new();
+    assert_eq!(kind(NoPrompter.pin(&first_time(), &cancel)), ErrorKind::NoPrompter);
+    assert_eq!(kind(NoPrompter.use_last_try(&first_time(), &cancel)), ErrorKind::NoPrompter);
+    assert_eq!(kind(NoPrompter.role(&roles(), &cancel)), ErrorKind::NoPrompter);
+}

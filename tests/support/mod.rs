@@ -1,0 +1,174 @@
+//! What the whole-product tests share: a simulator, a card, and a user who answers prompts.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use ticketapi::cancel::CancelToken;
+use ticketapi::prompt::{PinProblem, PinRequest, Prompter};
+use ticketapi::ssb::Role;
+use ticketapi::{Config, Engine, Error, ErrorKind, Pin, Result, Stage};
+use ticketapi_testkit::{CardSpec, Spine, SpineBuilder, TestCa};
+
+pub const UID: &str = "123456789012";
+pub const PIN: &str = "4821";
+
+/// A broker, a software card that it takes, and the settings to log in with.
+pub struct Desk {
+    pub spine: Spine,
+    pub ca: TestCa,
+    pub config: Config,
+    pub folder: TempDir,
+}
+
+impl Desk {
+    pub fn new() -> Self {
+        Self::with(|spine| spine)
+    }
+
+    pub fn with(set_up: impl FnOnce(SpineBuilder) -> SpineBuilder) -> Self {
+        let ca = TestCa::new().unwrap();
+        let spine = set_up(Spine::builder().card_ca(&ca)).start().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let card = folder.path().join("card.p12");
+        ca.issue(&CardSpec::new(UID)).unwrap().write_pkcs12(&card, PIN).unwrap();
+        let mut config = Config::default();
+        config.set("base_url", &spine.url()).unwrap();
+        config.set("card_wait", "0").unwrap();
+        config.ca_file = Some(spine.ca_file().to_owned());
+        config.software_card = Some(card);
+        Self { spine, ca, config, folder }
+    }
+
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.config.set(key, value).unwrap();
+        self
+    }
+
+    pub fn engine(&self, user: &User) -> Engine {
+        Engine::builder(self.config.clone()).prompter(user.clone()).build().unwrap()
+    }
+
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+type Ask<T> = Box<dyn FnMut(&CancelToken) -> Result<T> + Send>;
+
+/// A user who answers prompts as told, and remembers what was asked.
+#[derive(Clone, Default)]
+pub struct User(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    pins: VecDeque<String>,
+    last_try: bool,
+    pin_ask: Option<Arc<Mutex<Ask<Pin>>>>,
+    role_ask: Option<Arc<Mutex<Ask<usize>>>>,
+    asked: Vec<Asked>,
+}
+
+/// A question that the user was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Pin(Option<PinProblem>),
+    LastTry,
+    OnReader,
+    Role(usize),
+    InsertCard,
+}
+
+impl User {
+    /// A user who knows the PIN and takes the first role.
+    pub fn new() -> Self {
+        Self::typing(&[PIN; 10])
+    }
+
+    /// A user who types these PINs, then cancels.
+    pub fn typing(pins: &[&str]) -> Self {
+        let user = Self::default();
+        user.0.lock().unwrap().pins = pins.iter().map(|&pin| pin.to_owned()).collect();
+        user
+    }
+
+    /// Says yes when the last try is at stake.
+    pub fn using_the_last_try(self) -> Self {
+        self.0.lock().unwrap().last_try = true;
+        self
+    }
+
+    /// Answers the PIN prompt as `ask` does.
+    pub fn asked_for_pin(self, ask: impl FnMut(&CancelToken) -> Result<Pin> + Send + 'static) -> Self {
+        self.0.lock().unwrap().pin_ask = Some(Arc::new(Mutex::new(Box::new(ask))));
+        self
+    }
+
+    /// Answers the role prompt as `ask` does.
+    pub fn asked_for_role(self, ask: impl FnMut(&CancelToken) -> Result<usize> + Send + 'static) -> Self {
+        self.0.lock().unwrap().role_ask = Some(Arc::new(Mutex::new(Box::new(ask))));
+        self
+    }
+
+    pub fn choosing(self, index: usize) -> Self {
+        self.asked_for_role(move |_| Ok(index))
+    }
+
+    /// What was asked so far.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.0.lock().unwrap().asked.clone()
+    }
+
+    pub fn pins_asked(&self) -> usize {
+        self.asked().iter().filter(|asked| matches!(asked, Asked::Pin(_))).count()
+    }
+
+    fn note(&self, asked: Asked) {
+        self.0.lock().unwrap().asked.push(asked);
+    }
+}
+
+impl Prompter for User {
+    fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
+        self.note(Asked::Pin(request.problem));
+        let ask = self.0.lock().unwrap().pin_ask.clone();
+        if let Some(ask) = ask {
+            return (ask.lock().unwrap())(cancel);
+        }
+        self.0.lock().unwrap().pins.pop_front().map(Pin::new).ok_or_else(|| Error::cancelled(Stage::Pin))
+    }
+
+    fn use_last_try(&self, _: &PinRequest<'_>, _: &CancelToken) -> Result<bool> {
+        self.note(Asked::LastTry);
+        Ok(self.0.lock().unwrap().last_try)
+    }
+
+    fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
+        self.note(Asked::Role(roles.len()));
+        let ask = self.0.lock().unwrap().role_ask.clone();
+        ask.map_or(Ok(0), |ask| (ask.lock().unwrap())(cancel))
+    }
+
+    fn enter_pin_on_reader(&self, _: &PinRequest<'_>) {
+        self.note(Asked::OnReader);
+    }
+
+    fn insert_card(&self) {
+        self.note(Asked::InsertCard);
+    }
+}
+
+pub fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
+    result.unwrap_err().kind().clone()
+}
+
+/// Long enough for anything that is not stuck.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The descriptors that this process has open.
+pub fn descriptors() -> usize {
+    std::fs::read_dir(Path::new("/proc/self/fd")).unwrap().count()
+}
