@@ -1,0 +1,471 @@
+//! The broker's own work: challenges, sessions, and what each request is worth.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::http::HttpRequest;
+use super::log::Outcome;
+use super::message::{Answer, Request};
+use super::misbehaviour::Endpoint;
+use super::refusal::Refusal;
+use super::role::Role;
+use super::verify::Verifier;
+use super::{assertion, session_service};
+
+type Checked<T> = std::result::Result<T, Refusal>;
+type Parameters = Vec<(String, String)>;
+
+/// What the broker tells its users; see [`SpineBuilder`](super::SpineBuilder) for each.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) roles: Vec<Role>,
+    pub(crate) display_name: String,
+    pub(crate) session_minutes: u64,
+    pub(crate) max_session_minutes: u64,
+    pub(crate) session_lifetime: Option<Duration>,
+    pub(crate) challenge_lifetime: Duration,
+    pub(crate) capacity: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            roles: Role::generate(3),
+            display_name: "TEST USER".into(),
+            session_minutes: 600,
+            max_session_minutes: 600,
+            session_lifetime: None,
+            challenge_lifetime: Duration::from_secs(300),
+            capacity: 1_000,
+        }
+    }
+}
+
+pub(crate) struct Broker {
+    pub(crate) settings: Settings,
+    verifier: Verifier,
+    challenges: Bounded<Challenge>,
+    sessions: Bounded<Session>,
+}
+
+struct Challenge {
+    signature: String,
+    log_session_id: String,
+    device_id: String,
+    issued: Instant,
+    used: bool,
+}
+
+/// A session of a user who has logged in.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) uid: String,
+    pub(crate) role: Option<String>,
+    pub(crate) begun: Instant,
+    pub(crate) used: Instant,
+    log_session_id: String,
+    device_id: String,
+}
+
+/// The body of an answer, still to be written or spoilt.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Message(Answer),
+    Html(String),
+    Xml(String),
+}
+
+/// What came of a request.
+pub(crate) struct Processed {
+    pub(crate) content: Content,
+    pub(crate) outcome: Outcome,
+}
+
+impl Broker {
+    pub(crate) fn new(settings: Settings, verifier: Verifier) -> Self {
+        let (challenges, sessions) = (Bounded::new(settings.capacity), Bounded::new(settings.capacity));
+        Self { settings, verifier, challenges, sessions }
+    }
+
+    /// The parameters of a request, for the log, as far as they can be read.
+    pub(crate) fn parameters(endpoint: Endpoint, request: &HttpRequest) -> Parameters {
+        match endpoint {
+            Endpoint::SelectRole | Endpoint::RoleAssertion => read_query(request.query()).unwrap_or_default(),
+            Endpoint::SessionService => Vec::new(),
+            _ => Request::read(&request.body).map_or_else(|_| Vec::new(), |message| message.parameters().to_vec()),
+        }
+    }
+
+    /// Checks a request and does what it asks for. `base_url` is the address that the client used.
+    pub(crate) fn process(
+        &mut self,
+        endpoint: Endpoint,
+        request: &HttpRequest,
+        peer: IpAddr,
+        base_url: &str,
+    ) -> Processed {
+        let done = match endpoint {
+            Endpoint::Activate => self.activate(request, peer, base_url),
+            Endpoint::Validate => self.validate(request, peer, base_url),
+            Endpoint::SelectRole => self.select_role(request),
+            Endpoint::RoleAssertion => self.role_assertion(request),
+            Endpoint::Logout => self.log_out(request, peer),
+            Endpoint::SessionService => {
+                let text = session_service::answer(self, &request.body);
+                Ok((Content::Xml(text), Outcome::Done))
+            }
+        };
+        match done {
+            Ok((content, outcome)) => Processed { content, outcome },
+            Err(refusal) => Self::refuse(endpoint, refusal, base_url),
+        }
+    }
+
+    /// The answer that refuses. No capture shows one: the form is assumed.
+    pub(crate) fn refuse(endpoint: Endpoint, refusal: Refusal, base_url: &str) -> Processed {
+        let reason = refusal.to_string();
+        let content = match endpoint {
+            Endpoint::Activate | Endpoint::Validate => Content::Message(
+                common(base_url).with("error", reason).with("auth_method", "3").with("app_url", "NHST"),
+            ),
+            Endpoint::SelectRole | Endpoint::Logout => Content::Html(format!(
+                "<HTML><STATUS>ERROR</STATUS><REASON>{}</REASON></HTML>",
+                assertion::escaped(&reason)
+            )),
+            Endpoint::RoleAssertion => Content::Xml(assertion::refusal(&reason)),
+            Endpoint::SessionService => Content::Xml(session_service::exception(&reason)),
+        };
+        Processed { content, outcome: Outcome::Refused(refusal) }
+    }
+
+    fn activate(&mut self, request: &HttpRequest, peer: IpAddr, base_url: &str) -> Checked<(Content, Outcome)> {
+        check_user_agent(request)?;
+        let message = Request::read(&request.body)?;
+        check_common(&message, "ACTIVATION", peer)?;
+        message.need_value("auth_method", "3")?;
+        message.need_value("app_url", "NHST")?;
+        let log_session_id = message.need("log_session_id")?;
+        let challenge = STANDARD.encode(random::<48>());
+        let signature = STANDARD.encode(random::<16>());
+        let answer = Answer::default()
+            .with("gas_version", "5.2.7")
+            .with("signature", &*signature)
+            .with("server_ip", "192.168.118.105")
+            .with("ssp_url", "")
+            .with("app_url", "NHST")
+            .with("log_session_id", log_session_id)
+            .with("service", "ACTIVATION")
+            .with("error_url", format!("{base_url}/login/error"))
+            .with("ticket", "")
+            .with("auth_method", "3")
+            .with("reply_url", format!("{base_url}{}", Endpoint::Validate.path()))
+            .with("challenge", &*challenge)
+            .with("download_gac_url", "http://www.gemauth.com/authclient")
+            .with("latest_gac_version", "3.9.1");
+        let issued = Challenge {
+            signature,
+            log_session_id: log_session_id.into(),
+            device_id: message.need("device_id")?.into(),
+            issued: Instant::now(),
+            used: false,
+        };
+        self.challenges.insert(challenge.clone(), issued);
+        Ok((Content::Message(answer), Outcome::Challenge(challenge)))
+    }
+
+    fn validate(&mut self, request: &HttpRequest, peer: IpAddr, base_url: &str) -> Checked<(Content, Outcome)> {
+        check_user_agent(request)?;
+        let message = Request::read(&request.body)?;
+        check_common(&message, "AUTHENTICATION", peer)?;
+        for (name, value) in [("auth_method", "3"), ("app_url", "NHST"), ("card_type", "p11"), ("mobility", "0")] {
+            message.need_value(name, value)?;
+        }
+        let (log_session_id, device_id) = (message.need("log_session_id")?, message.need("device_id")?);
+        let (text, uid) = (message.need("challenge")?, message.need("uid")?);
+        let challenge = self.challenges.get_mut(text).ok_or(Refusal::UnknownChallenge)?;
+        if std::mem::replace(&mut challenge.used, true) {
+            return Err(Refusal::ChallengeUsed);
+        }
+        if challenge.issued.elapsed() > self.settings.challenge_lifetime {
+            return Err(Refusal::ChallengeExpired);
+        }
+        same("signature", message.need("signature")?, &challenge.signature)?;
+        same("log_session_id", log_session_id, &challenge.log_session_id)?;
+        same("device_id", device_id, &challenge.device_id)?;
+        let response = message.need("response")?;
+        if message.response_encoding() != Some("base64") {
+            return Err(Refusal::Wrong("response"));
+        }
+        self.verifier.verify(response, text, uid)?;
+
+        let (ticket, now) = (new_ticket(), Instant::now());
+        let session = Session {
+            uid: uid.into(),
+            role: None,
+            begun: now,
+            used: now,
+            log_session_id: log_session_id.into(),
+            device_id: device_id.into(),
+        };
+        self.sessions.insert(ticket.clone(), session);
+        let mut answer = Answer::default()
+            .with("log_session_id", log_session_id)
+            .with("error_url", format!("{base_url}/login/error"))
+            .with("server_ip", "192.168.118.105")
+            .with("cn", &*self.settings.display_name);
+        for (number, role) in self.settings.roles.iter().enumerate() {
+            answer = answer.with_role(number, role);
+        }
+        let answer = answer
+            .with("gas_version", "5.2.7")
+            .with("sso_ticket", &*ticket)
+            .with("sso_domain", ".nis.nhs.uk")
+            .with("sso_session_url", "http://192.168.62.13:8093/sessionmanager/session/update")
+            .with("sso_max_session_time", self.settings.max_session_minutes.to_string())
+            .with("sso_keep_alive", "false")
+            .with("sso_session_time", self.settings.session_minutes.to_string())
+            .with("sso_logout_url", format!("{base_url}{}", Endpoint::Logout.path()))
+            .with("auth_method", "3")
+            .with("app_url", "NHST")
+            .with("service", "AUTHENTICATION");
+        Ok((Content::Message(answer), Outcome::Ticket(ticket)))
+    }
+
+    fn select_role(&mut self, request: &HttpRequest) -> Checked<(Content, Outcome)> {
+        let version = check_user_agent(request)?;
+        let query = read_query(request.query())?;
+        let need = |name| need_query(&query, name);
+        if without_spaces(need("gacVersion")?) != without_spaces(version) {
+            return Err(Refusal::Wrong("gacVersion"));
+        }
+        for name in ["ssbMode", "fallbackStatus"] {
+            if need(name)? != "0" {
+                return Err(Refusal::Wrong(name));
+            }
+        }
+        let role = need("selectedRoleUid")?;
+        let known = self.settings.roles.iter().any(|other| other.id == role);
+        let session = self.session(need("token")?).ok_or(Refusal::UnknownTicket)?;
+        if !known {
+            return Err(Refusal::UnknownRole);
+        }
+        session.role = Some(role.into());
+        Ok((Content::Html(OK_PAGE.into()), Outcome::Done))
+    }
+
+    fn role_assertion(&mut self, request: &HttpRequest) -> Checked<(Content, Outcome)> {
+        let query = read_query(request.query())?;
+        let ticket = need_query(&query, "token")?;
+        let session = self.session(ticket).ok_or(Refusal::UnknownTicket)?.clone();
+        Ok((Content::Xml(assertion::write(ticket, &session, &self.settings)), Outcome::Done))
+    }
+
+    fn log_out(&mut self, request: &HttpRequest, peer: IpAddr) -> Checked<(Content, Outcome)> {
+        check_user_agent(request)?;
+        let message = Request::read(&request.body)?;
+        check_common(&message, "LOGOUT", peer)?;
+        let ticket = message.need("sso_ticket")?;
+        let session = self.session(ticket).ok_or(Refusal::UnknownTicket)?;
+        same("log_session_id", message.need("log_session_id")?, &session.log_session_id)?;
+        same("device_id", message.need("device_id")?, &session.device_id)?;
+        same("uid", message.need("uid")?, &session.uid)?;
+        self.sessions.remove(ticket);
+        Ok((Content::Html(OK_PAGE.into()), Outcome::Done))
+    }
+
+    /// The live session with this ticket.
+    pub(crate) fn session(&mut self, ticket: &str) -> Option<&mut Session> {
+        self.end_old_sessions();
+        self.sessions.get_mut(ticket)
+    }
+
+    /// How long a session may last in all, and without being used.
+    pub(crate) fn limits(&self) -> (Duration, Duration) {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let life = self.settings.session_lifetime;
+        (life.unwrap_or(minutes(self.settings.max_session_minutes)), minutes(self.settings.session_minutes))
+    }
+
+    pub(crate) fn end_session(&mut self, ticket: &str) -> bool {
+        self.sessions.remove(ticket).is_some()
+    }
+
+    pub(crate) fn end_all_sessions(&mut self) {
+        self.sessions.retain(|_| false);
+    }
+
+    pub(crate) fn open_sessions(&mut self) -> usize {
+        self.end_old_sessions();
+        self.sessions.items.len()
+    }
+
+    fn end_old_sessions(&mut self) {
+        let (life, idle) = self.limits();
+        self.sessions.retain(|session| session.begun.elapsed() < life && session.used.elapsed() < idle);
+    }
+}
+
+const OK_PAGE: &str = "<HTML><STATUS>OK</STATUS></HTML>";
+
+fn common(base_url: &str) -> Answer {
+    Answer::default()
+        .with("gas_version", "5.2.7")
+        .with("server_ip", "192.168.118.105")
+        .with("error_url", format!("{base_url}/login/error"))
+}
+
+/// The client's version, out of a `User-Agent` of the right form.
+fn check_user_agent(request: &HttpRequest) -> Checked<&str> {
+    let agent = request.header("User-Agent").unwrap_or_default();
+    agent
+        .strip_prefix("Mozilla/4.0(compatible;IE;GACv")
+        .and_then(|rest| rest.strip_suffix(')'))
+        .filter(|version| !version.is_empty())
+        .ok_or(Refusal::UserAgent)
+}
+
+/// What every message has to have.
+fn check_common(message: &Request, service: &str, peer: IpAddr) -> Checked<()> {
+    message.need_value("service", service)?;
+    let log_session_id = message.need("log_session_id")?;
+    if log_session_id.len() != 10 || !log_session_id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(Refusal::Wrong("log_session_id"));
+    }
+    let (device, address) = message.need("device_id")?.split_once(",ClientIP=").ok_or(Refusal::Wrong("device_id"))?;
+    let device_well_formed = device.len() == 8 && device.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if !device_well_formed || address.parse() != Ok(peer) {
+        return Err(Refusal::Wrong("device_id"));
+    }
+    Ok(())
+}
+
+fn same(name: &'static str, value: &str, before: &str) -> Checked<()> {
+    if value == before { Ok(()) } else { Err(Refusal::NotTheSame(name)) }
+}
+
+fn without_spaces(version: &str) -> String {
+    version.split(' ').collect()
+}
+
+/// The parameters of a query. Values have to be escaped wherever a lenient reader could err.
+fn read_query(query: &str) -> Checked<Parameters> {
+    let mut parameters = Parameters::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if parameters.iter().any(|other| other.0 == name) {
+            return Err(Refusal::Repeated(name.into()));
+        }
+        parameters.push((name.into(), unescape(value).ok_or_else(|| Refusal::NotEscaped(name.into()))?));
+    }
+    Ok(parameters)
+}
+
+fn unescape(value: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            // RFC 3986, unreserved characters.
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => byte,
+            _ => return None,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn need_query<'a>(query: &'a [(String, String)], name: &'static str) -> Checked<&'a str> {
+    query.iter().find(|pair| pair.0 == name).map(|pair| pair.1.as_str()).ok_or(Refusal::Missing(name))
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    #[expect(clippy::expect_used, reason = "OpenSSL's generator fails only where the system has no entropy")]
+    openssl::rand::rand_bytes(&mut bytes).expect("random bytes");
+    bytes
+}
+
+/// A ticket of the captured shape, with each of the characters in it that must be escaped.
+fn new_ticket() -> String {
+    let text = STANDARD.encode(random::<31>());
+    format!("AQIC5w{}+{}/{}=@AAJTSQACMDE=#", &text[..14], &text[14..25], &text[25..39])
+}
+
+/// A map that forgets its oldest entries: the simulator must not grow in a long test.
+struct Bounded<V> {
+    items: HashMap<String, V>,
+    order: VecDeque<String>,
+    capacity: usize,
+}
+
+impl<V> Bounded<V> {
+    fn new(capacity: usize) -> Self {
+        Self { items: HashMap::new(), order: VecDeque::new(), capacity }
+    }
+
+    fn insert(&mut self, key: String, value: V) {
+        if self.order.len() >= self.capacity
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.items.remove(&oldest);
+        }
+        self.order.push_back(key.clone());
+        self.items.insert(key, value);
+    }
+
+    fn get_mut(&mut self, key: &str) -> Option<&mut V> {
+        self.items.get_mut(key)
+    }
+
+    fn remove(&mut self, key: &str) -> Option<V> {
+        self.items.remove(key)
+    }
+
+    fn retain(&mut self, keep: impl Fn(&V) -> bool) {
+        self.items.retain(|_, value| keep(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_has_the_captured_shape() {
+        let captured = "AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF+B1j56GJ4xGut4=@AAJTSQACMDE=#";
+        let ticket = new_ticket();
+        assert_eq!(ticket.len(), captured.len());
+        assert!("+/=@#".chars().all(|special| ticket.contains(special)), "{ticket}");
+    }
+
+    #[test]
+    fn a_query_is_read_with_its_escapes_undone() {
+        assert_eq!(
+            read_query("token=a%2Bb%3D%40%23&x=").unwrap(),
+            [("token".into(), "a+b=@#".into()), ("x".into(), String::new())]
+        );
+    }
+
+    #[test]
+    fn a_query_with_characters_left_unescaped_is_refused() {
+        for query in ["token=a+b", "token=a=", "token=a@b", "token=a/b", "token=%2", "token=%zz"] {
+            assert_eq!(read_query(query), Err(Refusal::NotEscaped("token".into())), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_full_map_forgets_the_oldest() {
+        let mut map = Bounded::new(2);
+        for key in ["a", "b", "c"] {
+            map.insert(key.into(), ());
+        }
+        assert!(map.get_mut("a").is_none() && map.get_mut("b").is_some() && map.order.len() == 2);
+    }
+}

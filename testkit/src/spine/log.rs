@@ -1,0 +1,153 @@
+//! What the simulator got and what it answered.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::misbehaviour::Endpoint;
+use super::refusal::Refusal;
+
+/// A request, or a connection that never became one.
+///
+/// The fields hold everything as it came, tickets too, for tests to compare. The printed form
+/// ([`fmt::Display`]) shows secrets by length and a short hash only.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Since the simulator was started.
+    pub at: Duration,
+    /// The connection's number, from 1.
+    pub connection: u64,
+    /// The HTTP method, empty where no request came.
+    pub method: String,
+    /// The path, without its query.
+    pub path: String,
+    /// The headers, names as they came.
+    pub headers: Vec<(String, String)>,
+    /// The endpoint, where the path is one.
+    pub endpoint: Option<Endpoint>,
+    /// The message's or the query's parameters in their order, decoded.
+    pub parameters: Vec<(String, String)>,
+    /// What was answered. The entry is made before the answer is sent.
+    pub answer: Outcome,
+}
+
+/// What the simulator answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// A challenge.
+    Challenge(String),
+    /// A ticket: a session has begun.
+    Ticket(String),
+    /// A role was selected, a session ended, an assertion given.
+    Done,
+    /// The request was refused.
+    Refused(Refusal),
+    /// The simulator misbehaved as it was told, by this name.
+    Misbehaved(String),
+    /// The HTTP request itself was bad; the status says how.
+    BadRequest(u16),
+    /// The TLS handshake failed, or the first bytes were no HTTP, for this reason.
+    NoConnection(String),
+}
+
+impl Entry {
+    pub(crate) fn without_request(connection: u64, at: Duration, reason: String) -> Self {
+        Self {
+            at,
+            connection,
+            method: String::new(),
+            path: String::new(),
+            headers: Vec::new(),
+            endpoint: None,
+            parameters: Vec::new(),
+            answer: Outcome::NoConnection(reason),
+        }
+    }
+
+    /// The value of a parameter.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        find(&self.parameters, |other| other == name)
+    }
+
+    /// The value of a header; its name in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        find(&self.headers, |other| other.eq_ignore_ascii_case(name))
+    }
+
+    /// Why it was refused, where it was.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match &self.answer {
+            Outcome::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+fn find(pairs: &[(String, String)], is: impl Fn(&str) -> bool) -> Option<&str> {
+    pairs.iter().find(|pair| is(&pair.0)).map(|pair| pair.1.as_str())
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:10.3} connection {}", self.at.as_secs_f64(), self.connection)?;
+        if !self.method.is_empty() {
+            write!(f, " {} {}", self.method, printable(&self.path))?;
+        }
+        for (name, value) in &self.parameters {
+            match name.as_str() {
+                "sso_ticket" | "token" | "challenge" | "signature" | "response" => {
+                    write!(f, " {name}={}", shortened(value))?;
+                }
+                _ => write!(f, " {}={}", printable(name), printable(value))?,
+            }
+        }
+        write!(f, " -> {}", self.answer)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Challenge(challenge) => write!(f, "challenge {}", shortened(challenge)),
+            Self::Ticket(ticket) => write!(f, "ticket {}", shortened(ticket)),
+            Self::Done => f.write_str("OK"),
+            Self::Refused(refusal) => write!(f, "REFUSED: {}", printable(&refusal.to_string())),
+            Self::Misbehaved(name) => write!(f, "misbehaved: {name}"),
+            Self::BadRequest(status) => write!(f, "HTTP {status}"),
+            Self::NoConnection(reason) => write!(f, "no request: {reason}"),
+        }
+    }
+}
+
+/// Without control characters, which could forge lines of the log.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+fn shortened(secret: &str) -> String {
+    let hash = openssl::sha::sha256(secret.as_bytes());
+    format!("({} characters, {:02x}{:02x}{:02x}{:02x})", secret.len(), hash[0], hash[1], hash[2], hash[3])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_form_shows_no_ticket_and_stays_on_one_line() {
+        let entry = Entry {
+            at: Duration::from_millis(1_500),
+            connection: 1,
+            method: "GET".into(),
+            path: "/saml/RoleAssertion".into(),
+            headers: Vec::new(),
+            endpoint: Some(Endpoint::RoleAssertion),
+            parameters: vec![("token".into(), "AQIC5wM2LY4S".into()), ("ssbMode".into(), "0\n1".into())],
+            answer: Outcome::Ticket("AQIC5wM2LY4S".into()),
+        };
+        let line = entry.to_string();
+        assert!(!line.contains("AQIC"), "{line}");
+        assert!(!line.contains('\n'), "{line}");
+        assert!(line.contains("ssbMode=0\\n1"), "{line}");
+    }
+}
