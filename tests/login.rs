@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Asked, Desk, PATIENCE, PIN, UID, User, kind};
+use support::{Asked, Desk, PATIENCE, PIN, UID, User, kind, script};
 use ticketapi::prompt::PinProblem;
 use ticketapi::{Engine, Error, ErrorKind, Stage, TicketApi};
 use ticketapi_testkit::spine::{Outcome, TlsVersions};
@@ -168,11 +168,9 @@ fn a_role_of_the_settings_that_the_user_has_not_is_refused() {
 fn without_a_prompter_for_roles_a_user_with_several_cannot_log_in() {
     let desk = Desk::new();
     let pinentry = desk.path("pinentry");
-    let answers = format!(
-        "#!/bin/sh\necho OK\nwhile read -r line; do case $line in GETPIN) echo 'D {PIN}'; esac; echo OK; done\n"
-    );
-    std::fs::write(&pinentry, answers).unwrap();
-    std::fs::set_permissions(&pinentry, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let answers =
+        format!("echo OK\nwhile read -r line; do case $line in GETPIN) echo 'D {PIN}'; esac; echo OK; done\n");
+    script(&pinentry, &answers);
     let desk = desk.set("pinentry", pinentry.to_str().unwrap());
     assert_eq!(kind(Engine::builder(desk.config.clone()).build().unwrap().log_in()), ErrorKind::NoPrompter);
     assert_eq!(desk.spine.open_sessions(), 0);

@@ -1,12 +1,14 @@
 //! Pinentry and role choosers, as programs that speak their protocol.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::{kind, script};
 use tempfile::TempDir;
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::{PinStatus, PinTries};
@@ -49,11 +51,6 @@ impl ScriptedPinentry {
     }
 }
 
-fn script(file: &Path, body: &str) {
-    fs::write(file, format!("#!/bin/sh\n{body}")).unwrap();
-    fs::set_permissions(file, fs::Permissions::from_mode(0o700)).unwrap();
-}
-
 fn request(tries: PinTries, problem: Option<PinProblem>) -> PinRequest<'static> {
     let status = PinStatus { tries, min_len: 4, max_len: 8, pin_pad: false };
     PinRequest { label: "NHS card", uid: Some("123456789012"), status, problem }
@@ -61,10 +58,6 @@ fn request(tries: PinTries, problem: Option<PinProblem>) -> PinRequest<'static> 
 
 fn first_time() -> PinRequest<'static> {
     request(PinTries::Unknown, None)
-}
-
-fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
-    result.unwrap_err().kind().clone()
 }
 
 #[test]

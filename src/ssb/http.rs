@@ -12,7 +12,7 @@ use super::message::MAX_ANSWER;
 use crate::secret::{SecretBytes, secret_buffer};
 
 /// As the Identity Agent of this version names itself, in its odd spacing.
-pub(super) const GAC_VERSION: &str = "GACv10. 0. 0. 1";
+pub(super) const GAC_VERSION: &str = "10. 0. 0. 1";
 
 /// Head of an answer, or what frames a piece of its body: what has to be there at once.
 const BUFFER: usize = 16 << 10;
@@ -41,7 +41,7 @@ impl Request {
     pub(super) fn to_bytes(&self, host: &str) -> SecretBytes {
         let method = if self.message.is_some() { "POST " } else { "GET " };
         let mut headers = format!(
-            " HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Mozilla/4.0(compatible;IE;{GAC_VERSION})\r\nAccept: */*\r\n"
+            " HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Mozilla/4.0(compatible;IE;GACv{GAC_VERSION})\r\nAccept: */*\r\n"
         );
         let body = self.message().unwrap_or_default();
         if self.message.is_some() {

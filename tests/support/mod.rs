@@ -2,7 +2,9 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,7 +40,10 @@ impl Desk {
         let mut config = Config::default();
         config.set("base_url", &spine.url()).unwrap();
         config.set("card_wait", "0").unwrap();
-        config.ca_file = Some(spine.ca_file().to_owned());
+        // The simulator takes its own copy along when it ends.
+        let ca_file = folder.path().join("ca.pem");
+        std::fs::copy(spine.ca_file(), &ca_file).unwrap();
+        config.ca_file = Some(ca_file);
         config.software_card = Some(card);
         Self { spine, ca, config, folder }
     }
@@ -159,6 +164,16 @@ impl Prompter for User {
     fn insert_card(&self) {
         self.note(Asked::InsertCard);
     }
+}
+
+/// Writes a shell script that can be run.
+pub fn script(file: &Path, body: &str) {
+    // Not written by this process: a child that another thread starts just then would hold the file
+    // open for writing, and it could not be run.
+    let mut install =
+        Command::new("install").args(["-m", "700", "/dev/stdin"]).arg(file).stdin(Stdio::piped()).spawn().unwrap();
+    write!(install.stdin.take().unwrap(), "#!/bin/sh\n{body}").unwrap();
+    assert!(install.wait().unwrap().success());
 }
 
 pub fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
