@@ -17,7 +17,7 @@ use openssl::x509::extension::{
 };
 use openssl::x509::{X509, X509Builder, X509Name};
 
-use crate::error::{Result, read_file, write_file};
+use crate::error::{Result, read_file, write_file, write_key};
 
 /// A certificate authority for test cards: `O=nhs, OU=CA, CN=…`.
 ///
@@ -65,7 +65,7 @@ impl TestCa {
             });
         }
         let ca = Self::new()?;
-        write_file(&key, ca.key.private_key_to_pem_pkcs8()?)?;
+        write_key(&key, ca.key.private_key_to_pem_pkcs8()?)?;
         write_file(&certificate, ca.certificate_pem()?)?;
         Ok(ca)
     }
@@ -306,7 +306,8 @@ impl CardIdentity {
 }
 
 fn stored_key(bits: u32, number: u32) -> Result<PKey<Private>> {
-    static KEYS: OnceLock<Mutex<HashMap<(u32, u32), PKey<Private>>>> = OnceLock::new();
+    type Keys = HashMap<(u32, u32), PKey<Private>>;
+    static KEYS: OnceLock<Mutex<Keys>> = OnceLock::new();
     // The lock is held while a key is made, so that tests that run at once make it once.
     let mut keys = KEYS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(key) = keys.get(&(bits, number)) {

@@ -1,6 +1,7 @@
 //! Why the testkit could not do what it was told.
 
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The result of everything in the testkit that can fail.
@@ -50,6 +51,12 @@ impl<T> Context<T> for io::Result<T> {
 
 pub(crate) fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     std::fs::write(path, bytes).context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes a key: a file that others cannot read.
+pub(crate) fn write_key(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    let open = std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path);
+    open.and_then(|mut file| file.write_all(bytes.as_ref())).context(|| format!("cannot write {}", path.display()))
 }
 
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {

@@ -147,6 +147,11 @@ impl Token<'_> {
         &self.serial
     }
 
+    /// The slot's number in decimal. It stays the same as long as the token is there.
+    pub fn slot(&self) -> &str {
+        &self.slot
+    }
+
     /// The user's PIN that it was made with.
     pub fn pin(&self) -> &str {
         &self.pin

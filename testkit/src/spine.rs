@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use crate::ca::TestCa;
 use crate::error::{Context, Result};
 use broker::{Broker, Settings};
-use server::{Shared, State};
+use server::{Observer, Shared, State};
 use verify::Verifier;
 
 pub use log::{Entry, Outcome};
@@ -49,7 +49,7 @@ pub struct SpineBuilder {
     accept_expired_cards: bool,
     log_capacity: Option<usize>,
     state_folder: Option<PathBuf>,
-    observer: Option<Box<dyn Fn(&Entry) + Send + Sync>>,
+    observer: Option<Observer>,
 }
 
 impl SpineBuilder {
@@ -288,6 +288,12 @@ impl Spine {
     #[must_use]
     pub fn wait_for_sessions(&self, timeout: Duration, count: usize) -> bool {
         self.wait_until(timeout, |state| state.broker.open_sessions() == count)
+    }
+
+    /// Waits until `count` connections are open; false when there are not within `timeout`.
+    #[must_use]
+    pub fn wait_for_connections(&self, timeout: Duration, count: usize) -> bool {
+        self.wait_until(timeout, |state| state.open_connections() == count)
     }
 
     fn wait_until(&self, timeout: Duration, wanted: impl Fn(&mut State) -> bool) -> bool {

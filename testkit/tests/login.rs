@@ -187,7 +187,8 @@ fn cards_out_of_their_time_are_refused_unless_told_otherwise() {
 fn a_coat_that_an_identity_agent_would_not_make_is_refused() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);
-    let bend: &[(&str, fn(&str) -> String)] = &[
+    type Bend = fn(&str) -> String;
+    let bend: &[(&str, Bend)] = &[
         ("bare line feeds", |text| text.replace("\r\n", "\n")),
         ("no last line end", |text| text.trim_end().into()),
         ("one long line", |text| {

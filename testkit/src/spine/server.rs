@@ -14,11 +14,14 @@ use super::log::{Entry, Outcome};
 use super::misbehaviour::{Endpoint, Misbehaviour};
 use super::refusal::Refusal;
 
+/// Is shown each log entry as it is made.
+pub(crate) type Observer = Box<dyn Fn(&Entry) + Send + Sync>;
+
 /// What all threads of one simulator share.
 pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) tls: Option<Arc<ServerConfig>>,
-    pub(crate) observer: Option<Box<dyn Fn(&Entry) + Send + Sync>>,
+    pub(crate) observer: Option<Observer>,
     pub(crate) log_capacity: usize,
     pub(crate) connections: AtomicU64,
     pub(crate) handshakes: AtomicU64,
@@ -48,6 +51,10 @@ impl State {
             stopped: false,
             sockets: HashMap::new(),
         }
+    }
+
+    pub(crate) fn open_connections(&self) -> usize {
+        self.sockets.len()
     }
 
     fn misbehaviour_at(&mut self, endpoint: Endpoint) -> Option<Misbehaviour> {
@@ -102,6 +109,7 @@ impl Shared {
                 self.connections.store(id, Ordering::SeqCst);
                 state.sockets.insert(id, Arc::clone(&stream));
             }
+            self.changed.notify_all();
             threads.retain(|thread: &std::thread::JoinHandle<()>| !thread.is_finished());
             let shared = Arc::clone(self);
             threads.push(std::thread::spawn(move || {

@@ -10,7 +10,7 @@ use rcgen::{
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
-use crate::error::{Context, Error, Result, write_file};
+use crate::error::{Context, Error, Result, write_file, write_key};
 
 /// Which TLS versions the simulator speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl ServerCa {
             return Ok((Self { params: ca_params()?, key }, certificate));
         }
         let ca = Self::new()?;
-        write_file(&key, ca.key.serialize_pem())?;
+        write_key(&key, ca.key.serialize_pem())?;
         write_file(&certificate, ca.certificate()?.pem())?;
         Ok((ca, certificate))
     }

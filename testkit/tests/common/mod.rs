@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use openssl::ssl::{SslConnector, SslMethod, SslVersion};
+use openssl::ssl::{Ssl, SslContext, SslMethod, SslVerifyMode, SslVersion};
 use ticketapi_testkit::{CardIdentity, Spine};
 
 pub const USER_AGENT: &str = "Mozilla/4.0(compatible;IE;GACv10. 0. 0. 1)";
@@ -59,11 +59,18 @@ impl Client {
         if spine.url().starts_with("http://") {
             return Ok(Self { stream: Box::new(tcp) });
         }
-        let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
-        connector.set_ca_file(spine.ca_file()).unwrap();
-        connector.set_min_proto_version(version).unwrap();
-        connector.set_max_proto_version(version).unwrap();
-        let stream = connector.build().connect(name, tcp).map_err(|error| error.to_string())?;
+        // Not SslConnector, which reads the system's trust anchors each time.
+        let mut context = SslContext::builder(SslMethod::tls_client()).unwrap();
+        context.set_verify(SslVerifyMode::PEER);
+        context.set_ca_file(spine.ca_file()).unwrap();
+        context.set_min_proto_version(version).unwrap();
+        context.set_max_proto_version(version).unwrap();
+        let mut ssl = Ssl::new(&context.build()).unwrap();
+        match name.parse() {
+            Ok(address) => ssl.param_mut().set_ip(address).unwrap(),
+            Err(_) => ssl.param_mut().set_host(name).unwrap(),
+        }
+        let stream = ssl.connect(tcp).map_err(|error| error.to_string())?;
         Ok(Self { stream: Box::new(stream) })
     }
 
