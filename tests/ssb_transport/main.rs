@@ -385,12 +385,12 @@ fn a_request_that_was_sent_is_never_repeated() {
 fn what_follows_an_answer_is_not_taken_for_the_next_one() {
     let server = Server::plain(|peer| {
         while let Some(request) = peer.request() {
-            answer(peer, &request);
-            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged");
+            let body = if request.contains("ACTIVATION") { ACTIVATED } else { AUTHENTICATED };
+            let length = body.len();
+            peer.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}HTTP/1.1 200 OK\r\n\r\n"));
         }
     });
-    let mut ssb = to(&server);
-    log_in(&mut ssb);
+    log_in(&mut to(&server));
     assert_eq!(server.connections(), 2);
 }
 
