@@ -58,14 +58,25 @@ impl Pcscd {
             let path = folder.path().join(name);
             std::fs::create_dir(&path).context(|| format!("cannot make {}", path.display()))?;
         }
-        let mut pcscd = Self { folder, port: free_ports()?, running: None };
+        let mut pcscd = Self { folder, port: 0, running: None };
+        // Another process may take a port between finding it free and using it.
+        for _ in 0..5 {
+            pcscd.use_free_ports()?;
+            pcscd.restart()?;
+            if !pcscd.log().contains("Open Port") {
+                return Ok(pcscd);
+            }
+        }
+        Err(failed(format!("its readers did not start: {}", pcscd.log())))
+    }
+
+    fn use_free_ports(&mut self) -> Result<()> {
+        self.port = free_ports()?;
         let readers = format!(
             "FRIENDLYNAME \"Virtual PCD\"\nDEVICENAME /dev/null:0x{0:X}\nLIBPATH {DRIVER}\nCHANNELID 0x{0:X}\n",
-            pcscd.port
+            self.port
         );
-        write_file(&pcscd.folder.path().join("readers/vpcd"), readers)?;
-        pcscd.restart()?;
-        Ok(pcscd)
+        write_file(&self.folder.path().join("readers/vpcd"), readers)
     }
 
     /// The port of the first reader, `Virtual PCD 00 00`, for [`PivCard::insert`](crate::PivCard::insert).
@@ -140,9 +151,6 @@ impl Pcscd {
                 return Err(failed(format!("it did not start: {}", self.log())));
             }
             std::thread::sleep(Duration::from_millis(10));
-        }
-        if self.log().contains("Open Port") {
-            return Err(failed(format!("its readers did not start: {}", self.log())));
         }
         Ok(())
     }

@@ -289,6 +289,7 @@ impl Shared {
         let (mut input, mut output) = (reader, reader);
         loop {
             let mut length = [0; 2];
+            acknowledge_at_once(reader);
             input.read_exact(&mut length)?;
             let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
             input.read_exact(&mut message)?;
@@ -350,6 +351,15 @@ impl Shared {
         }
         if gone(&mut state) { None } else { Some(state.process(command, &apdu)) }
     }
+}
+
+/// vpcd sends length and message apart, and the second waits until the first is acknowledged: for 40 ms
+/// if the system may take its time. Linux forgets the option with each packet.
+fn acknowledge_at_once(reader: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_quickack(reader, true);
+    #[cfg(not(target_os = "linux"))]
+    let _ = reader;
 }
 
 impl State {
