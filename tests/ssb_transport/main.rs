@@ -438,6 +438,18 @@ fn cancelling_ends_the_wait_for_an_answer() {
 }
 
 #[test]
+fn an_answer_that_cancelling_cuts_short_is_no_bad_answer() {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let server = Server::plain(move |peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\n\r\n<gpOBJECT>");
+        sender.send(()).unwrap();
+        peer.wait_until_closed();
+    });
+    cancelled(to(&server), || receiver.recv().unwrap());
+}
+
+#[test]
 fn cancelling_ends_the_wait_for_a_handshake() {
     let ca = Ca::new();
     let (sender, receiver) = mpsc::sync_channel(1);
