@@ -359,10 +359,13 @@ mod tests {
     }
 
     #[test]
-    fn more_tags_or_attributes_than_an_answer_has_are_refused() {
+    fn more_tags_attributes_or_namespaces_than_an_answer_has_are_refused() {
         assert_eq!(text_of(&"<a>".repeat(200_000)), Err(Malformed::TooLarge));
         let attributes: String = (0..65).map(|n| format!(" a{n}=''")).collect();
         assert_eq!(text_of(&format!("<a{attributes}/>")), Err(Malformed::TooDeep));
+        let namespaces = |count: usize| format!("<a>{}</a>", "<b xmlns='x'/>".repeat(count));
+        assert!(text_of(&namespaces(64)).is_ok());
+        assert_eq!(text_of(&namespaces(65)), Err(Malformed::TooLarge));
     }
 
     #[test]
