@@ -65,8 +65,9 @@ struct See {
 }
 
 fn see(module: &Module, settings: &CardSettings, only: bool, seen: &mut See) -> CallResult<()> {
-    let slots = module.context.get_slots_with_token()?;
-    if slots.is_empty() && module.context.get_all_slots()?.is_empty() {
+    // Not only those with a token: OpenSC leaves a card that it does not know out of these.
+    let slots = module.context.get_all_slots()?;
+    if slots.is_empty() {
         seen.problem = pcsc::problem().map(|text| Error::new(ErrorKind::ReaderNotAvailable, Stage::Card, text));
     }
     let mut uninitialized = None;
@@ -79,7 +80,6 @@ fn see(module: &Module, settings: &CardSettings, only: bool, seen: &mut See) -> 
                     seen.problem = Some(Error::new(ErrorKind::CardNotSupported, Stage::Card, text));
                     continue;
                 }
-                // It has just been taken out.
                 Some(RvError::TokenNotPresent | RvError::DeviceRemoved) => continue,
                 _ => return Err(error),
             },

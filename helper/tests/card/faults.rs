@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::helper::{HelperReader, HelperSettings};
-use ticketapi::card::{CardReader, SmartCard};
+use ticketapi::card::CardReader;
 use ticketapi::challenge::Digest;
 use ticketapi::{ErrorKind, Pin, Result};
 
