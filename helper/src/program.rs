@@ -73,10 +73,9 @@ fn find(
 
 /// Holds the card until it has signed or is not needed any more.
 fn hold(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: Duration) -> Result<(), ChannelError> {
-    let reader = card.reader().map(str::to_owned);
-    let certificate = card.certificate().der().to_owned();
+    let (certificate, reader) = (card.certificate().der().to_owned(), card.reader().map(str::to_owned));
     watch.idle();
-    channel.send(&Reply::Card { certificate, pin: card.pin_status(), reader: reader.clone() }, None)?;
+    channel.send(&Reply::Card { certificate, pin: card.pin_status(), reader }, None)?;
     loop {
         let frame = channel.receive(None)?;
         let Request::Sign { pin, digest, message } = frame.message()? else { break };
