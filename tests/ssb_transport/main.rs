@@ -136,7 +136,7 @@ fn the_requests_are_those_of_an_identity_agent() {
     assert_eq!(
         select.lines().next().unwrap(),
         "GET /saml/RoleSelectionGP.jsp?token=AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF%2BB1j56GJ4xGut4%3D%40AAJTSQACMDE%3D%23\
-         &selectedRoleUid=1020%2F4&ssbMode=0&fallbackStatus=0&gacVersion=GACv10.%200.%200.%201 HTTP/1.1"
+         &selectedRoleUid=1020%2F4&ssbMode=0&fallbackStatus=0&gacVersion=10.%200.%200.%201 HTTP/1.1"
     );
     assert_eq!(parameter(log_out, "sso_ticket"), TICKET);
     assert_eq!(parameter(log_out, "uid"), UID);
