@@ -19,6 +19,7 @@ use crate::pcsc;
 type CallResult<T> = cryptoki::error::Result<T>;
 
 /// What there is in the readers.
+#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
 pub enum Look {
     /// The card to log in with.
     Found(Token),
