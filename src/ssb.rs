@@ -123,7 +123,7 @@ impl Ssb {
             ("service", "ACTIVATION"),
         ];
         let answer = post(&mut *self.transport, Stage::Activation, ACTIVATE, &message, cancel)?;
-        let answer = message::read_activation(&answer).map_err(|no| self.explain(no, Stage::Activation))?;
+        let answer = message::read_activation(&answer).map_err(|no| self.explain(no, Stage::Activation, cancel))?;
         let validate_path = self.path(answer.reply_url.as_deref(), "reply_url", VALIDATE);
         Ok(Activation { answer, validate_path })
     }
@@ -157,7 +157,7 @@ impl Ssb {
         ];
         let answer = post(&mut *self.transport, Stage::Authentication, &activation.validate_path, &message, cancel)?;
         let Authenticated { ticket, user_name, roles, idle_minutes, max_minutes, keep_alive, logout_url } =
-            message::read_authentication(&answer).map_err(|no| self.explain(no, Stage::Authentication))?;
+            message::read_authentication(&answer).map_err(|no| self.explain(no, Stage::Authentication, cancel))?;
         let session = BrokerSession {
             ticket,
             uid: uid.to_owned(),
@@ -186,7 +186,7 @@ impl Ssb {
             &|_| Ok(Request { path: with_query(SELECT_ROLE, &query), message: None }),
             cancel,
         )?;
-        self.read_status(&answer, session, Stage::RoleSelection)
+        self.read_status(&answer, session, Stage::RoleSelection, cancel)
     }
 
     /// Ends the session on the broker.
@@ -202,7 +202,7 @@ impl Ssb {
             ("sso_ticket", session.ticket.expose()),
         ];
         let answer = post(&mut *self.transport, Stage::Session, &session.logout_path, &message, cancel)?;
-        self.read_status(&answer, session, Stage::Session)
+        self.read_status(&answer, session, Stage::Session, cancel)
     }
 
     /// Where to send the next message: the path of the URL that the broker gave, if that leads back
@@ -215,7 +215,7 @@ impl Ssb {
         })
     }
 
-    fn read_status(&self, answer: &[u8], session: &BrokerSession, stage: Stage) -> Result<()> {
+    fn read_status(&self, answer: &[u8], session: &BrokerSession, stage: Stage, cancel: &CancelToken) -> Result<()> {
         message::read_status(answer).map_err(|rejection| {
             // A broker that quotes the request must not get the ticket into an error.
             let rejection = match rejection {
@@ -224,13 +224,15 @@ impl Ssb {
                 }
                 other => other,
             };
-            self.explain(rejection, stage)
+            self.explain(rejection, stage, cancel)
         })
     }
 
-    fn explain(&self, rejection: Rejection, stage: Stage) -> Error {
+    fn explain(&self, rejection: Rejection, stage: Stage, cancel: &CancelToken) -> Error {
         let broker = self.transport.address();
         match rejection {
+            // Cancelling can cut an answer short that has no length.
+            _ if cancel.is_cancelled() => Error::cancelled(stage),
             Rejection::Malformed(why) => {
                 Error::new(ErrorKind::BadAnswer, stage, format!("the answer of {broker} cannot be understood: {why}"))
             }

@@ -12,13 +12,13 @@
 //! A helper that is started with [`RESET_ARGUMENT`] hears one [`Request::Reset`] instead, without
 //! [`Hello`], answers [`Reply::Detached`] as soon as it can be reaped, and [`Reply::Done`] later.
 
-use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -163,7 +163,7 @@ pub enum ChannelError {
 pub struct Channel(Arc<UnixStream>);
 
 impl Channel {
-    /// Messages over `socket`, which must be blocking.
+    /// Messages over `socket`.
     pub fn new(socket: UnixStream) -> Self {
         Self(Arc::new(socket))
     }
@@ -188,11 +188,9 @@ impl Channel {
 
         let mut rest = &frame[..];
         while !rest.is_empty() {
-            self.0.set_write_timeout(remaining(until)).map_err(|_| ChannelError::Closed)?;
-            match send(&*self.0, rest, SendFlags::NOSIGNAL) {
+            match send(&*self.0, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(sent) => rest = &rest[sent..],
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Err(ChannelError::Timeout),
+                Err(Errno::AGAIN | Errno::INTR) => self.wait(PollFlags::OUT, until)?,
                 Err(_) => return Err(ChannelError::Closed),
             }
         }
@@ -218,16 +216,28 @@ impl Channel {
 
     fn read_exact(&self, mut buffer: &mut [u8], until: Option<Instant>) -> Result<(), ChannelError> {
         while !buffer.is_empty() {
-            self.0.set_read_timeout(remaining(until)).map_err(|_| ChannelError::Closed)?;
-            match (&*self.0).read(buffer) {
-                Ok(0) => return Err(ChannelError::Closed),
-                Ok(read) => buffer = &mut buffer[read..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(ChannelError::Timeout),
+            match recv(&*self.0, &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => return Err(ChannelError::Closed),
+                Ok((read, _)) => buffer = &mut buffer[read..],
+                Err(Errno::AGAIN | Errno::INTR) => self.wait(PollFlags::IN, until)?,
                 Err(_) => return Err(ChannelError::Closed),
             }
         }
         Ok(())
+    }
+
+    /// Waits until the socket is ready. A time-out of the socket itself (`SO_RCVTIMEO`) would not
+    /// do: Linux lets those of 20 seconds come two seconds late.
+    fn wait(&self, ready: PollFlags, until: Option<Instant>) -> Result<(), ChannelError> {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(ChannelError::Timeout);
+        }
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut [PollFd::new(&*self.0, ready)], left.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(_) => Err(ChannelError::Closed),
+        }
     }
 }
 
@@ -243,11 +253,6 @@ impl Frame {
     pub fn message<'a, M: Deserialize<'a>>(&'a self) -> Result<M, ChannelError> {
         postcard::from_bytes(&self.0).map_err(|_| ChannelError::Malformed(self.0.len()))
     }
-}
-
-/// A time-out for the socket, which takes a zero for an error.
-fn remaining(until: Option<Instant>) -> Option<Duration> {
-    until.map(|until| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))
 }
 
 #[cfg(test)]

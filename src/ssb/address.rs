@@ -73,7 +73,7 @@ impl BrokerAddress {
         if url.contains(['@', '?', '#']) || uri.path() != "/" {
             return Err(BadAddress::TooMuch);
         }
-        if !address.tls && !(allow_plain_http && address.is_loopback()) {
+        if !(address.tls || allow_plain_http && address.is_loopback()) {
             return Err(BadAddress::NotHttps);
         }
         Ok(address)

@@ -43,6 +43,8 @@ impl Read for Socket {
     }
 }
 
+/// Leaves `write_vectored` as it is by default: the socket's own raises SIGPIPE, which ends a C
+/// host, when the connection is gone.
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.until_done(|mut stream, left| {
@@ -170,7 +172,10 @@ impl Drop for Connection {
             && tls.sock.stream.set_nonblocking(true).is_ok()
         {
             tls.conn.send_close_notify();
-            let _ = tls.conn.write_tls(&mut &tls.sock.stream);
+            let mut farewell = Vec::new();
+            let _ = tls.conn.write_tls(&mut farewell);
+            // In one piece: writing several to a dead socket raises SIGPIPE, which ends a C host.
+            let _ = (&tls.sock.stream).write(&farewell);
         }
     }
 }
@@ -197,15 +202,12 @@ fn connect(address: &BrokerAddress, deadline: Instant, cancel: &CancelToken) -> 
         }
     });
     let thread = thread::Builder::new().name("ticketapi-connect".to_owned()).spawn({
-        let (host, port, only_loopback) = (address.host().to_owned(), address.port(), !address.is_tls());
+        let (host, port) = (address.host().to_owned(), address.port());
         move || {
             // The resolver's errors have no kind of their own.
-            let found = (host.as_str(), port).to_socket_addrs();
-            let found = found.map_err(|error| io::Error::new(ErrorKind::NotFound, error));
-            let connected = found.and_then(|found| {
-                connect_to_one(&found.filter(|a| !only_loopback || a.ip().is_loopback()).collect::<Vec<_>>(), deadline)
-            });
-            let _ = sender.send(connected);
+            let found =
+                (host.as_str(), port).to_socket_addrs().map_err(|error| io::Error::new(ErrorKind::NotFound, error));
+            let _ = sender.send(found.and_then(|found| connect_to_one(found.as_slice(), deadline)));
         }
     })?;
     match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -235,4 +237,68 @@ fn connect_to_one(addresses: &[SocketAddr], deadline: Instant) -> io::Result<Tcp
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddrV4, TcpListener};
+
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+
+    use super::*;
+
+    /// A port that lets nobody in: its queue is full and nobody accepts. It does so while the
+    /// sockets are kept.
+    fn silent_port() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddrV4::new([127, 0, 0, 1].into(), 0)).unwrap();
+        listen(&socket, 0).unwrap();
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            waiting.push(stream);
+        }
+        (address, listener, waiting)
+    }
+
+    #[test]
+    fn connecting_ends_at_its_deadline() {
+        let (silent, ..) = &silent_port();
+        let address = BrokerAddress::parse(&format!("http://{silent}"), true).unwrap();
+        let began = Instant::now();
+        let error = connect(&address, began + Duration::from_millis(300), &CancelToken::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(began.elapsed() < Duration::from_millis(800), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn cancelling_ends_connecting() {
+        let (silent, ..) = &silent_port();
+        let address = BrokerAddress::parse(&format!("http://{silent}"), true).unwrap();
+        let cancel = CancelToken::new();
+        let connecting = thread::spawn({
+            let cancel = cancel.clone();
+            move || {
+                let error = connect(&address, Instant::now() + Duration::from_secs(60), &cancel).unwrap_err();
+                (error.kind(), Instant::now())
+            }
+        });
+        // Whether it has begun to connect by then or not, it must not go on.
+        thread::sleep(Duration::from_millis(50));
+        let began = Instant::now();
+        cancel.cancel();
+        let (kind, ended) = connecting.join().unwrap();
+        assert_eq!(kind, ErrorKind::Interrupted);
+        assert!(ended - began < Duration::from_millis(200), "{:?}", ended - began);
+    }
+
+    #[test]
+    fn a_silent_address_does_not_keep_the_next_from_being_tried() {
+        let (silent, ..) = &silent_port();
+        let open = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = [*silent, open.local_addr().unwrap()];
+        let stream = connect_to_one(&addresses, Instant::now() + Duration::from_millis(600)).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
+    }
 }

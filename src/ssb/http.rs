@@ -1,7 +1,7 @@
 //! As much of HTTP/1.1 as a broker needs: one request, one answer, bounded in size.
 //!
-//! Written here because the HTTP clients for blocking programs hand what they send and receive to
-//! the host's logger at its finest level, and the ticket is in both.
+//! Written here, over httparse, because ureq hands every byte that it sends and receives to the host's
+//! logger at its finest level, and the ticket is among them.
 
 use std::io::{self, ErrorKind, Read};
 

@@ -60,10 +60,16 @@ impl fmt::Display for Role {
 fn split(text: &str) -> Option<(&str, &str, &str, &str)> {
     const BETWEEN: &str = "\":\"";
     let quoted = text.strip_suffix('"')?;
-    let (rest, name) = quoted.rsplit_once(BETWEEN)?;
-    let (rest, sub_type) = rest.rsplit_once(BETWEEN)?;
-    let (organisation, role_type) = rest.rsplit_once(", \"")?;
-    (!role_type.contains(BETWEEN)).then_some((organisation.trim(), role_type, sub_type, name))
+    let (rest, name) = split_at_last(quoted, BETWEEN)?;
+    let (rest, sub_type) = split_at_last(rest, BETWEEN)?;
+    let (organisation, role_type) = split_at_last(rest, ", \"")?;
+    split_at_last(role_type, BETWEEN).is_none().then_some((organisation.trim(), role_type, sub_type, name))
+}
+
+/// `rsplit_once`, without the preparations that pay off in longer texts only.
+fn split_at_last<'a>(text: &'a str, between: &str) -> Option<(&'a str, &'a str)> {
+    let at = text.as_bytes().windows(between.len()).rposition(|window| window == between.as_bytes())?;
+    Some((&text[..at], &text[at + between.len()..]))
 }
 
 #[cfg(test)]

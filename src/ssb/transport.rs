@@ -127,7 +127,10 @@ impl HttpsTransport {
         let detail = match &error {
             rustls::Error::InvalidCertificate(reason) => {
                 let reason = match reason {
-                    CertificateError::UnknownIssuer => "its issuer is not trusted".to_owned(),
+                    // Another CA of the same name shows as a bad signature.
+                    CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                        "it is not signed by a trusted issuer".to_owned()
+                    }
                     CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                         format!("it is not for the name {}", broker.host())
                     }

@@ -4,6 +4,7 @@
 //! the first, drops the second unread, and refuses what would make the parser work or grow beyond
 //! the answer's size: entities, deep nesting, many attributes. It opens no file and no connection.
 
+use memchr::{memchr, memchr_iter, memchr2, memchr3, memmem};
 use roxmltree::Document;
 use zeroize::Zeroizing;
 
@@ -76,18 +77,15 @@ pub(super) fn with_document<T>(
 /// The text with bare ampersands escaped and without its DOCTYPE; see the limits above.
 fn well_formed(text: &str) -> Result<Zeroizing<String>, Malformed> {
     let text = text.trim_start_matches('\u{feff}').trim_ascii();
-    let mut counts = [0_usize; 256];
-    for byte in text.bytes() {
-        counts[usize::from(byte)] += 1;
-    }
-    let count = |byte: u8| counts[usize::from(byte)];
+    let count = |byte| memchr_iter(byte, text.as_bytes()).count();
     if text.is_empty() {
         return Err(Malformed::Empty);
     }
-    if count(0) > 0 {
+    if memchr(0, text.as_bytes()).is_some() {
         return Err(Malformed::Nul);
     }
-    if count(b'<') > MAX_TAGS || count(b'=') > MAX_EQUALS || text.matches("xmlns").count() > MAX_NAMESPACES {
+    let namespaces = memmem::find_iter(text.as_bytes(), "xmlns").count();
+    if count(b'<') > MAX_TAGS || count(b'=') > MAX_EQUALS || namespaces > MAX_NAMESPACES {
         return Err(Malformed::TooLarge);
     }
     let room = text.len() + 4 * count(b'&').min(MAX_BARE_AMPERSANDS);
@@ -106,7 +104,7 @@ struct Mender<'a> {
 impl Mender<'_> {
     fn document(&mut self) -> Result<(), Malformed> {
         let (mut depth, mut doctype_allowed) = (0, true);
-        while let Some(at) = self.rest.bytes().position(|byte| byte == b'<' || byte == b'&') {
+        while let Some(at) = memchr2(b'<', b'&', self.rest.as_bytes()) {
             self.copy(at);
             if self.rest.starts_with('&') {
                 self.ampersand()?;
@@ -120,7 +118,7 @@ impl Mender<'_> {
                 self.drop_doctype()?;
                 doctype_allowed = false;
             } else if self.rest.starts_with("</") {
-                self.copy_through("</", ">")?;
+                self.copy(1 + memchr(b'>', self.rest.as_bytes()).ok_or(Malformed::NotXml)?);
                 depth = usize::checked_sub(depth, 1).ok_or(Malformed::NotXml)?;
             } else {
                 doctype_allowed = false;
@@ -150,33 +148,33 @@ impl Mender<'_> {
 
     /// Copies a start tag; true when it opens an element that has to be closed.
     fn start_tag(&mut self) -> Result<bool, Malformed> {
-        let (mut quote, mut attributes, mut at) = (None, 0, 1);
-        while let Some(&byte) = self.rest.as_bytes().get(at) {
-            match byte {
+        for _ in 0..=MAX_ATTRIBUTES {
+            let at = memchr3(b'"', b'\'', b'>', self.rest.as_bytes()).ok_or(Malformed::NotXml)?;
+            let end = self.rest.as_bytes()[at];
+            self.copy(at + 1);
+            if end == b'>' {
+                return Ok(!self.mended.ends_with("/>"));
+            }
+            self.attribute_value(end)?;
+        }
+        Err(Malformed::TooDeep)
+    }
+
+    fn attribute_value(&mut self, quote: u8) -> Result<(), Malformed> {
+        loop {
+            let at = memchr3(quote, b'&', b'<', self.rest.as_bytes()).ok_or(Malformed::NotXml)?;
+            match self.rest.as_bytes()[at] {
+                b'<' => return Err(Malformed::NotXml),
                 b'&' => {
                     self.copy(at);
                     self.ampersand()?;
-                    at = 0;
-                    continue;
                 }
-                b'<' => return Err(Malformed::NotXml),
-                b'"' | b'\'' if quote.is_none() => {
-                    quote = Some(byte);
-                    attributes += 1;
-                    if attributes > MAX_ATTRIBUTES {
-                        return Err(Malformed::TooDeep);
-                    }
-                }
-                _ if quote == Some(byte) => quote = None,
-                b'>' if quote.is_none() => {
+                _ => {
                     self.copy(at + 1);
-                    return Ok(!self.mended.ends_with("/>"));
+                    return Ok(());
                 }
-                _ => {}
             }
-            at += 1;
         }
-        Err(Malformed::NotXml)
     }
 
     /// Copies a reference, or escapes an ampersand that begins none.
@@ -361,10 +359,13 @@ mod tests {
     }
 
     #[test]
-    fn more_tags_or_attributes_than_an_answer_has_are_refused() {
+    fn more_tags_attributes_or_namespaces_than_an_answer_has_are_refused() {
         assert_eq!(text_of(&"<a>".repeat(200_000)), Err(Malformed::TooLarge));
         let attributes: String = (0..65).map(|n| format!(" a{n}=''")).collect();
         assert_eq!(text_of(&format!("<a{attributes}/>")), Err(Malformed::TooDeep));
+        let namespaces = |count: usize| format!("<a>{}</a>", "<b xmlns='x'/>".repeat(count));
+        assert!(text_of(&namespaces(64)).is_ok());
+        assert_eq!(text_of(&namespaces(65)), Err(Malformed::TooLarge));
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
 use crate::ca::CardIdentity;
 use crate::error::{Context, Error, Result, write_file};
+use crate::wrapper::write_wrapper;
 
 /// Where distributions put the module.
 const MODULES: [&str; 7] = [
@@ -32,7 +32,6 @@ pub const SO_PIN: &str = "24681357";
 pub struct SoftHsm {
     folder: TempDir,
     module: PathBuf,
-    scripts: AtomicUsize,
 }
 
 impl SoftHsm {
@@ -54,7 +53,7 @@ impl SoftHsm {
             tokens.display()
         );
         write_file(&folder.path().join("softhsm2.conf"), conf)?;
-        Ok(Self { folder, module, scripts: AtomicUsize::new(0) })
+        Ok(Self { folder, module })
     }
 
     /// The installed module, where there is one.
@@ -91,20 +90,10 @@ impl SoftHsm {
         Ok(token)
     }
 
-    /// Writes a script that runs `program` with these tokens, and with the arguments it is given.
-    ///
-    /// For the setting `helper`: a test cannot set `SOFTHSM2_CONF` for itself, as tests that run at
-    /// once share their environment.
+    /// Writes a script that runs `program` with these tokens, and with the arguments it is given; for
+    /// the setting `helper`.
     pub fn helper_wrapper(&self, program: &Path) -> Result<PathBuf> {
-        let number = self.scripts.fetch_add(1, Ordering::Relaxed);
-        let path = self.folder.path().join(format!("with-tokens-{number}"));
-        let script =
-            format!("#!/bin/sh\nSOFTHSM2_CONF={} exec {} \"$@\"\n", shell_quoted(&self.conf()), shell_quoted(program));
-        // Not written by this process: another thread that forks just then would take the open file
-        // along, and running a file that is open for writing fails.
-        let arguments = ["-m".as_ref(), "700".as_ref(), "/dev/stdin".as_ref(), path.as_os_str()];
-        run_with_input(Command::new("install").args(arguments), script.as_bytes())?;
-        Ok(path)
+        write_wrapper(self.folder.path(), "SOFTHSM2_CONF", &self.conf(), program)
     }
 
     /// Slot and serial number of each token.
@@ -191,10 +180,6 @@ impl Token<'_> {
         arguments.extend(options.iter().map(OsString::from));
         self.hsm.run("pkcs11-tool", arguments).map(drop)
     }
-}
-
-fn shell_quoted(path: &Path) -> String {
-    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }
 
 /// Runs a program to its end and returns what it wrote; its failure is an error with its own words.

@@ -68,9 +68,9 @@ fn names(message: &str) -> Vec<&str> {
 }
 
 #[test]
-fn a_login_works_with_every_key_length_and_digest() {
+fn a_login_works_with_other_key_lengths_and_either_digest() {
     let ca = TestCa::new().unwrap();
-    for (bits, digest, md) in [(1024, Digest::Sha1, "sha1"), (4096, Digest::Sha256, "sha256")] {
+    for (bits, digest, md) in [(1024, Digest::Sha1, "sha1"), (3072, Digest::Sha256, "sha256")] {
         let card = ca.issue(&CardSpec::default().key_bits(bits).utf8_subject()).unwrap();
         let spine = Spine::builder().card_ca(&ca).digest(digest).start().unwrap();
         let mut client = Client::connect(&spine);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use common::output_of;
+use rustix::process::{Pid, Signal, kill_process};
 
 struct Simulator {
     child: Child,
@@ -53,8 +54,8 @@ impl Simulator {
     }
 
     /// Ends it with a signal; it has to leave by itself, with nothing in its temporary folder.
-    fn end(mut self, signal: &str) {
-        output_of("kill", &["-s", signal, &self.child.id().to_string()], &[]);
+    fn end(mut self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}");
         assert_eq!(std::fs::read_dir(self.temporary.path()).unwrap().count(), 0);
@@ -103,7 +104,7 @@ fn it_says_where_it_is_writes_a_card_and_answers() {
     let answer = fetch(&url, &ca_file, "GET /nowhere HTTP/1.1\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     assert!(simulator.skip_to("/nowhere").contains("HTTP 404"));
-    simulator.end("INT");
+    simulator.end(Signal::INT);
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn its_cas_stay_from_run_to_run_in_a_state_folder() {
         let (url, ca_file) = (simulator.value("url"), simulator.value("ca_file"));
         let answer = fetch(&url, Path::new(&ca_file), "GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-        simulator.end("TERM");
+        simulator.end(Signal::TERM);
         ["spine-ca.pem", "card-ca.pem"].map(|file| std::fs::read(state.join(file)).unwrap())
     };
     assert_eq!(run(), run());
@@ -129,7 +130,7 @@ fn it_misbehaves_as_told_and_stops_in_the_middle_of_it() {
     client.write_all(b"POST /login/authactivate HTTP/1.1\r\nContent-Length: 0\r\n\r\n").unwrap();
     client.read_exact(&mut [0; 1 << 16]).unwrap();
     assert!(simulator.skip_to("authactivate").contains("misbehaved: Endless"));
-    simulator.end("TERM");
+    simulator.end(Signal::TERM);
 }
 
 #[test]

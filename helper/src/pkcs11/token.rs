@@ -71,6 +71,7 @@ fn see(module: &Module, settings: &CardSettings, only: bool, seen: &mut See) -> 
     if slots.is_empty() && module.context.get_all_slots()?.is_empty() {
         seen.problem = pcsc::problem().map(|text| Error::new(ErrorKind::ReaderNotAvailable, Stage::Card, text));
     }
+    let mut uninitialized = None;
     for slot in slots {
         let info = match module.context.get_token_info(slot) {
             Ok(info) => info,
@@ -88,17 +89,18 @@ fn see(module: &Module, settings: &CardSettings, only: bool, seen: &mut See) -> 
         let allowed =
             |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted.trim() == is.trim());
         if !info.token_initialized() {
-            // A module for tokens in software always has an empty one: that is no card.
-            if only {
-                let text = format!("the token in slot {slot} is empty: it has not been initialized");
-                seen.problem = Some(Error::new(ErrorKind::NoCertificate, Stage::Card, text));
-            }
+            uninitialized = Some(slot);
         } else if allowed(&settings.token_label, info.label()) && allowed(&settings.token_serial, info.serial_number())
         {
             seen.tokens.push((slot, info));
         } else {
             seen.others.push(describe(&info));
         }
+    }
+    // A module for tokens in software always has an empty one, which is no card beside others.
+    if let (Some(slot), true, true) = (uninitialized, only, seen.others.is_empty()) {
+        let text = format!("the token in slot {slot} is empty: it has not been initialized");
+        seen.problem.get_or_insert(Error::new(ErrorKind::NoCertificate, Stage::Card, text));
     }
     Ok(())
 }

@@ -1,10 +1,8 @@
 //! Signing: mechanisms, digests, and keys that ask for the PIN each time.
 
-use std::time::Duration;
-
 use ticketapi::cancel::CancelToken;
-use ticketapi::card::pkcs11::{AfterLogin, CardSettings};
-use ticketapi::card::{CardReader, SmartCard};
+use ticketapi::card::SmartCard;
+use ticketapi::card::pkcs11::AfterLogin;
 use ticketapi::challenge::Digest;
 use ticketapi::{ErrorKind, Pin, Stage};
 
@@ -110,19 +108,4 @@ fn a_login_does_not_fail_for_a_card_that_cannot_be_reset() {
         settings.card.after_login = after_login;
         assert_logs_in(&settings);
     }
-}
-
-#[test]
-fn a_program_may_use_the_card_in_its_own_process() {
-    let desk = Desk::with_card();
-    let settings = desk.scripted("");
-    // The second login finds the module initialized.
-    for _ in 0..2 {
-        let reader = ticketapi_card::Pkcs11Reader::new(CardSettings { ..settings.card.clone() });
-        let mut card = reader.wait_for_card(Duration::ZERO, &mut || {}, &CancelToken::new()).unwrap();
-        let signature = sign(&mut *card, PIN).unwrap();
-        assert!(person().signed(Digest::Sha1, MESSAGE, &signature));
-    }
-    assert_eq!((desk.called("C_Initialize"), desk.called("C_Finalize")), (2, 0));
-    assert_eq!((desk.called("C_Logout"), desk.called("C_CloseSession")), (2, 2));
 }

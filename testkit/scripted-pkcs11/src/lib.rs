@@ -26,13 +26,12 @@
 mod fault;
 mod script;
 
-use std::collections::HashMap;
 use std::ffi::{CStr, OsStr, c_void};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cryptoki_sys::*;
 
@@ -40,7 +39,6 @@ use script::Script;
 
 struct Module {
     script: Script,
-    calls: Mutex<HashMap<&'static str, usize>>,
     real: CK_FUNCTION_LIST,
     // Keeps the functions of `real` in memory.
     _library: libloading::Library,
@@ -53,6 +51,8 @@ unsafe impl Sync for Module {}
 unsafe impl Send for Module {}
 
 static MODULE: OnceLock<Option<Module>> = OnceLock::new();
+/// How often each function was called; not on the heap, which a script may have corrupted.
+static CALLS: Mutex<[(&str, usize); 32]> = Mutex::new([("", 0); 32]);
 static LIST: OnceLock<List> = OnceLock::new();
 
 struct List(CK_FUNCTION_LIST);
@@ -84,7 +84,7 @@ fn load() -> Option<Module> {
         }
         *list
     };
-    Some(Module { script, calls: Mutex::default(), real, _library: library })
+    Some(Module { script, real, _library: library })
 }
 
 /// The script that lies beside the file that this code was loaded from.
@@ -106,12 +106,7 @@ fn script_path() -> Option<PathBuf> {
 impl Module {
     /// Counts and logs a call, and does to it what the script says. An answer ends the call.
     fn called(&self, function: &'static str) -> Option<CK_RV> {
-        let count = {
-            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = calls.entry(function).or_default();
-            *count += 1;
-            *count
-        };
+        let count = count(function);
         if let Some(log) = &self.script.log {
             let file = OpenOptions::new().create(true).append(true).open(log);
             let _ = file.and_then(|mut file| file.write_all(format!("{function}\n").as_bytes()));
@@ -123,11 +118,22 @@ impl Module {
         }
         self.script.fault(function, count).and_then(fault::run)
     }
+}
 
-    fn has_called(&self, function: &str, times: usize) -> bool {
-        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.get(function).copied().unwrap_or_default() >= times
-    }
+fn calls() -> MutexGuard<'static, [(&'static str, usize); 32]> {
+    CALLS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts a call of a function, and gives how many there were.
+fn count(function: &'static str) -> usize {
+    let mut calls = calls();
+    let Some(place) = calls.iter_mut().find(|(name, _)| [function, ""].contains(name)) else { return 0 };
+    *place = (function, place.1 + 1);
+    place.1
+}
+
+fn counted(function: &str) -> usize {
+    calls().iter().find(|(name, _)| *name == function).map_or(0, |(_, count)| *count)
 }
 
 macro_rules! after {
@@ -251,7 +257,7 @@ fn set_flags(module: &Module, answer: CK_RV, _: CK_SLOT_ID, info: CK_TOKEN_INFO_
     if answer == CKR_OK {
         // SAFETY: the real module has just filled it in.
         let info = unsafe { &mut *info };
-        let due = module.script.flags.iter().filter(|flag| module.has_called(&flag.function, flag.times));
+        let due = module.script.flags.iter().filter(|flag| counted(&flag.function) >= flag.times);
         due.for_each(|flag| info.flags |= flag.bit);
         if module.script.pin_pad.is_some() {
             info.flags |= CKF_PROTECTED_AUTHENTICATION_PATH;

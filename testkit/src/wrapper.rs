@@ -1,0 +1,27 @@
+//! Scripts that run a program with one variable set.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::Result;
+use crate::softhsm::run_with_input;
+
+/// Writes a script into `folder` that runs `program` with `variable` set, and with its arguments.
+///
+/// A test cannot set the variable for itself, as tests that run at once share their environment.
+pub(crate) fn write_wrapper(folder: &Path, variable: &str, value: &Path, program: &Path) -> Result<PathBuf> {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let path = folder.join(format!("wrapper-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+    let script =
+        format!("#!/bin/sh\nexport {variable}={}\nexec {} \"$@\"\n", shell_quoted(value), shell_quoted(program));
+    // Not written by this process: another thread that forks just then would take the open file along,
+    // and running a file that is open for writing fails.
+    let arguments = ["-m".as_ref(), "700".as_ref(), "/dev/stdin".as_ref(), path.as_os_str()];
+    run_with_input(Command::new("install").args(arguments), script.as_bytes())?;
+    Ok(path)
+}
+
+fn shell_quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
+}

@@ -1,0 +1,219 @@
+//! Logins with a PIV card: OpenSC in the card helper, a real PC/SC service, a virtual reader.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::process::{Command as Program, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::{Asked, Desk, PATIENCE, UID, User, kind};
+use ticketapi::prompt::PinProblem;
+use ticketapi::{ErrorKind, TicketApi};
+use ticketapi_testkit::artifacts::helper_program;
+use ticketapi_testkit::piv::{Command, DEFAULT_PIN, Fault};
+use ticketapi_testkit::{CardSpec, Endpoint, Pcscd, PivCard};
+
+const OPENSC: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so",
+    "/usr/lib/aarch64-linux-gnu/opensc-pkcs11.so",
+    "/usr/lib64/opensc-pkcs11.so",
+];
+
+struct Reader {
+    // First, so that the card is out before the service goes.
+    card: PivCard,
+    pcscd: Pcscd,
+    desk: Desk,
+}
+
+impl Reader {
+    /// A reader with the card in it.
+    fn new() -> Self {
+        let reader = Self::empty();
+        reader.insert();
+        reader
+    }
+
+    fn empty() -> Self {
+        let desk = Desk::new();
+        let identity = desk.ca.issue(&CardSpec::new(UID)).unwrap();
+        let decoy = desk.ca.issue(&CardSpec::new(UID).key_number(1).for_signing()).unwrap();
+        let pcscd = Pcscd::start().unwrap();
+        let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
+        let module = OPENSC.into_iter().find(|path| std::path::Path::new(path).exists()).expect("OpenSC is installed");
+        let mut desk = desk.set("pkcs11_module", module).set("helper", helper.to_str().unwrap());
+        desk.config.software_card = None;
+        Self { card: PivCard::with_signature(&identity, Some(&decoy)).unwrap(), pcscd, desk }
+    }
+
+    fn insert(&self) {
+        self.card.insert(self.pcscd.port()).unwrap();
+        assert!(self.card.wait_until_seen(PATIENCE));
+    }
+
+    /// Whether another program can sign without knowing the PIN.
+    fn another_program_signs(&self) -> bool {
+        let (message, signature) = (self.desk.path("message"), self.desk.path("signature"));
+        std::fs::write(&message, "anything").unwrap();
+        let tool = Program::new("pkcs11-tool")
+            .args(["--id", "01", "--sign", "-m", "SHA1-RSA-PKCS", "-i"])
+            .arg(message)
+            .arg("-o")
+            .arg(signature)
+            .env("PCSCLITE_CSOCK_NAME", self.pcscd.socket())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        tool.status.success()
+    }
+
+    /// A third program that holds the card while `then` runs, so that it stays powered.
+    fn while_held<T>(&self, then: impl FnOnce() -> T) -> T {
+        let commands = self.card.counts().commands();
+        let mut holder = Program::new("opensc-explorer")
+            .args(["-r", "0", "-m", ""])
+            .env("PCSCLITE_CSOCK_NAME", self.pcscd.socket())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        assert!(self.card.wait_for(PATIENCE, |counts| counts.commands() > commands));
+        let result = then();
+        drop(holder.stdin.take());
+        holder.wait().unwrap();
+        result
+    }
+}
+
+fn user() -> User {
+    User::typing(&[DEFAULT_PIN; 5])
+}
+
+#[test]
+fn a_login_costs_one_verify_and_one_signature() {
+    let reader = Reader::new();
+    let session = reader.desk.engine(&user()).log_in().unwrap();
+    assert_eq!(session.user().uid, UID);
+    assert_eq!((reader.card.counts().verify, reader.card.counts().sign), (1, 1));
+}
+
+#[test]
+fn another_program_cannot_sign_with_the_login_while_a_third_holds_the_card() {
+    let reader = Reader::new();
+    let engine = reader.desk.engine(&user());
+    reader.while_held(|| {
+        engine.log_in().unwrap();
+        assert!(!reader.card.is_verified(), "the card is reset after the signature");
+        assert!(!reader.another_program_signs());
+    });
+}
+
+#[test]
+fn a_card_that_is_to_be_left_stays_logged_in_for_the_host() {
+    let mut reader = Reader::new();
+    reader.desk = reader.desk.set("card_after_login", "leave");
+    let engine = reader.desk.engine(&user());
+    reader.while_held(|| {
+        let resets = reader.card.counts().resets;
+        engine.log_in().unwrap();
+        assert_eq!(reader.card.counts().resets, resets);
+    });
+}
+
+#[test]
+fn a_card_put_in_after_the_call_logs_in() {
+    let reader = Reader::empty();
+    let user = user();
+    let mut config = reader.desk.config.clone();
+    config.card_wait = PATIENCE;
+    let engine = ticketapi::Engine::builder(config).prompter(user.clone()).build().unwrap();
+    thread::scope(|scope| {
+        let login = scope.spawn(|| engine.log_in().unwrap());
+        while user.asked().is_empty() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(user.asked(), [Asked::InsertCard]);
+        reader.insert();
+        login.join().unwrap();
+    });
+}
+
+#[test]
+fn without_a_card_nobody_is_kept_waiting_longer_than_the_settings_say() {
+    let reader = Reader::empty();
+    assert_eq!(kind(reader.desk.engine(&user()).log_in()), ErrorKind::NoCard);
+}
+
+#[test]
+fn a_pcsc_service_that_is_down_is_told_from_a_card_that_is_not_there() {
+    let mut reader = Reader::empty();
+    reader.pcscd.kill();
+    assert_eq!(kind(reader.desk.engine(&user()).log_in()), ErrorKind::ReaderNotAvailable);
+    reader.pcscd.restart().unwrap();
+    reader.insert();
+    reader.desk.engine(&user()).log_in().unwrap();
+}
+
+#[test]
+fn wrong_pins_cost_what_the_user_entered_and_a_locked_card_is_never_tried() {
+    let reader = Reader::new();
+    let user = User::typing(&["000000", "111111", "222222"]).using_the_last_try();
+    let engine = reader.desk.engine(&user);
+    assert_eq!(kind(engine.log_in()), ErrorKind::PinLocked);
+    assert_eq!(reader.card.counts().verify, 3);
+    let last = PinProblem::Incorrect { tries_left: Some(1) };
+    assert_eq!(user.asked()[2..], [Asked::LastTry, Asked::Pin(Some(last))]);
+
+    assert_eq!(kind(engine.log_in()), ErrorKind::PinLocked);
+    assert_eq!(reader.card.counts().verify, 3, "a locked card was tried");
+    assert_eq!(user.pins_asked(), 3);
+}
+
+#[test]
+fn the_last_try_is_not_made_without_a_clear_yes() {
+    let reader = Reader::new();
+    reader.card.set_tries_left(1);
+    let user = user();
+    assert_eq!(kind(reader.desk.engine(&user).log_in()), ErrorKind::Cancelled);
+    assert_eq!(user.asked(), [Asked::LastTry]);
+    assert_eq!((reader.card.counts().verify, reader.card.tries_left()), (0, 1));
+}
+
+#[test]
+fn a_card_that_leaves_while_it_signs_fails_the_login_and_the_next_one_works() {
+    let reader = Reader::new();
+    let engine = reader.desk.engine(&user());
+    reader.card.set_fault(Some(Fault::RemovedAt(Command::Sign)));
+    assert_eq!(kind(engine.get_ticket()), ErrorKind::CardFailed);
+    assert!(!reader.desk.spine.log().iter().any(|entry| entry.endpoint == Some(Endpoint::Validate)));
+    reader.card.set_fault(None);
+    reader.insert();
+    engine.get_ticket().unwrap();
+    assert_eq!(reader.card.counts().verify, 2);
+}
+
+#[test]
+fn a_card_that_hangs_is_given_up_at_the_deadline() {
+    let mut reader = Reader::new();
+    reader.desk = reader.desk.set("card_timeout", "2");
+    let engine = reader.desk.engine(&user());
+    reader.card.set_fault(Some(Fault::HangsAt(Command::Sign)));
+    let began = Instant::now();
+    assert_eq!(kind(engine.get_ticket()), ErrorKind::CardFailed);
+    assert!(began.elapsed() < Duration::from_secs(10));
+    reader.card.set_fault(None);
+    reader.card.remove();
+    reader.insert();
+    engine.get_ticket().unwrap();
+}
+
+#[test]
+fn a_card_whose_certificate_cannot_be_read_has_none() {
+    let reader = Reader::new();
+    reader.card.set_fault(Some(Fault::CertificateUnreadable));
+    assert_eq!(kind(reader.desk.engine(&user()).log_in()), ErrorKind::NoCertificate);
+    assert_eq!(reader.card.counts().verify, 0);
+}

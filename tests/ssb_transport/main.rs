@@ -1,0 +1,508 @@
+//! The client of the broker against real sockets: what it sends, and what bad servers get from it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod secrecy;
+mod server;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::ALL_VERSIONS;
+use rustls::version::{TLS12, TLS13};
+use ticketapi::cancel::CancelToken;
+use ticketapi::ssb::{Activation, Authentication, BrokerAddress, HttpsSettings, HttpsTransport, Ssb};
+use ticketapi::{Error, ErrorKind, Stage};
+
+use crate::server::{Ca, Peer, Serve, Server};
+
+const ACTIVATED: &str = include_str!("../data/authactivate-response.xml");
+const AUTHENTICATED: &str = include_str!("../data/authvalidate-response.xml");
+const TICKET: &str = "AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF+B1j56GJ4xGut4=@AAJTSQACMDE=#";
+const OK: &str = "<HTML><STATUS>OK</STATUS></HTML>";
+const UID: &str = "555008642106";
+
+/// A deadline that is over soon, and when a call with it has to be back at the latest.
+const SHORT: Duration = Duration::from_millis(300);
+const SHORT_AND_A_BIT: Duration = Duration::from_millis(800);
+
+/// Answers as a broker does, until the client is gone.
+fn broker(peer: &mut Peer) {
+    while let Some(request) = peer.request() {
+        answer(peer, &request);
+    }
+}
+
+fn answer(peer: &mut Peer, request: &str) {
+    match request.split(['?', ' ']).nth(1).unwrap() {
+        "/login/authactivate" => peer.answer(ACTIVATED),
+        "/login/authvalidate" => peer.answer(AUTHENTICATED),
+        _ => peer.answer(OK),
+    }
+}
+
+fn to_url(url: &str, settings: HttpsSettings) -> Ssb {
+    Ssb::new(Box::new(HttpsTransport::new(BrokerAddress::parse(url, true).unwrap(), settings)))
+}
+
+fn to(server: &Server) -> Ssb {
+    to_url(&format!("http://{}", server.address), HttpsSettings::default())
+}
+
+fn in_a_hurry(server: &Server) -> Ssb {
+    to_url(&format!("http://{}", server.address), HttpsSettings { request_deadline: SHORT, ..Default::default() })
+}
+
+fn over_tls(server: &Server, ca: &Ca) -> Ssb {
+    let settings = HttpsSettings { ca_file: Some(ca.file.path().to_owned()), ..Default::default() };
+    to_url(&format!("https://{}", server.address), settings)
+}
+
+fn activate(ssb: &mut Ssb) -> Result<Activation, Error> {
+    ssb.activate(&CancelToken::new())
+}
+
+fn log_in(ssb: &mut Ssb) -> Authentication {
+    let activation = activate(ssb).unwrap();
+    ssb.validate(&activation, UID, "c21pbWU=", &CancelToken::new()).unwrap()
+}
+
+/// Activation at a server that does this; how it fails.
+fn failure(serve: impl Fn(&mut Peer) + Send + Sync + 'static) -> Error {
+    let server = Server::plain(serve);
+    let error = activate(&mut to(&server)).unwrap_err();
+    assert_eq!(error.stage(), Stage::Activation);
+    error
+}
+
+#[track_caller]
+fn assert_error(error: &Error, kind: ErrorKind, says: &str) {
+    assert_eq!(error.kind(), &kind, "{error}");
+    assert!(error.detail().contains(says), "{error}");
+}
+
+fn parameter<'a>(request: &'a str, name: &str) -> &'a str {
+    request.split_once(&format!("name=\"{name}\">")).unwrap().1.split_once('<').unwrap().0
+}
+
+#[test]
+fn a_login_uses_one_connection_and_one_handshake() {
+    let ca = Ca::new();
+    let server = Server::tls(ca.server(&["127.0.0.1"], 2099, ALL_VERSIONS), broker);
+    let mut ssb = over_tls(&server, &ca);
+    let user = log_in(&mut ssb);
+    ssb.select_role(&user.session, "102048848984", &CancelToken::new()).unwrap();
+    ssb.log_out(&user.session, &CancelToken::new()).unwrap();
+
+    assert_eq!((server.connections(), server.handshakes()), (1, 1));
+    assert_eq!(user.user_name, "RA_A00394 RA A");
+    assert_eq!(user.roles.len(), 40);
+    assert_eq!(user.session.ticket().expose(), TICKET);
+}
+
+#[test]
+fn the_requests_are_those_of_an_identity_agent() {
+    let server = Server::plain(broker);
+    let mut ssb = to(&server);
+    let user = log_in(&mut ssb);
+    ssb.select_role(&user.session, "1020/4", &CancelToken::new()).unwrap();
+    // A logout often comes much later, over a connection of its own.
+    to(&server).log_out(&user.session, &CancelToken::new()).unwrap();
+
+    let requests = server.requests();
+    let [activate, validate, select, log_out] = &requests[..] else { panic!("{requests:?}") };
+    for (request, path, service) in [
+        (activate, "/login/authactivate", "ACTIVATION"),
+        (validate, "/login/authvalidate", "AUTHENTICATION"),
+        (log_out, "/login/authlogout", "LOGOUT"),
+    ] {
+        assert!(request.starts_with(&format!("POST {path} HTTP/1.1\r\nHost: {}\r\n", server.address)), "{request}");
+        assert!(request.contains("User-Agent: Mozilla/4.0(compatible;IE;GACv10. 0. 0. 1)\r\n"), "{request}");
+        assert!(request.contains("Content-Type: text/xml; charset=UTF-8\r\n"), "{request}");
+        assert_eq!(parameter(request, "service"), service);
+        assert_eq!(parameter(request, "log_session_id"), parameter(activate, "log_session_id"));
+        let (device, local) = parameter(request, "device_id").split_once(",ClientIP=").unwrap();
+        assert_eq!((device.len(), local), (8, "127.0.0.1"));
+        assert_eq!(parameter(request, "device_id"), parameter(activate, "device_id"));
+    }
+    assert_eq!(parameter(activate, "log_session_id").len(), 10);
+    assert_eq!(parameter(validate, "challenge"), parameter(ACTIVATED, "challenge"));
+    assert_eq!(parameter(validate, "signature"), parameter(ACTIVATED, "signature"));
+    assert_eq!(parameter(validate, "uid"), UID);
+    assert!(validate.contains("<gpPARAM name=\"response\" encoding=\"base64\">c21pbWU=</gpPARAM>"), "{validate}");
+    assert_eq!(
+        select.lines().next().unwrap(),
+        "GET /saml/RoleSelectionGP.jsp?token=AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF%2BB1j56GJ4xGut4%3D%40AAJTSQACMDE%3D%23\
+         &selectedRoleUid=1020%2F4&ssbMode=0&fallbackStatus=0&gacVersion=GACv10.%200.%200.%201 HTTP/1.1"
+    );
+    assert_eq!(parameter(log_out, "sso_ticket"), TICKET);
+    assert_eq!(parameter(log_out, "uid"), UID);
+
+    activate_again_has_another_session(&server, parameter(activate, "log_session_id"));
+}
+
+fn activate_again_has_another_session(server: &Server, session: &str) {
+    activate(&mut to(server)).unwrap();
+    assert_ne!(parameter(server.requests().last().unwrap(), "log_session_id"), session);
+}
+
+#[test]
+fn urls_of_the_broker_are_used_when_they_lead_back_to_it() {
+    let elsewhere = Server::plain(broker);
+    for (base, validate, log_out) in
+        [(None, "/here?a=b", "/there"), (Some(elsewhere.address), "/login/authvalidate", "/login/authlogout")]
+    {
+        let server = Server::plain(move |peer| {
+            while let Some(request) = peer.request() {
+                let own = request.lines().find_map(|line| line.strip_prefix("Host: ")).unwrap();
+                let base = format!("http://{}", base.map_or(own.to_owned(), |address| address.to_string()));
+                let at = "https://gas.nis1.national.ncrs.nhs.uk";
+                match parameter(&request, "service") {
+                    "ACTIVATION" => {
+                        peer.answer(
+                            &ACTIVATED.replace(&format!("{at}/login/authvalidate"), &format!("{base}/here?a=b")),
+                        );
+                    }
+                    "AUTHENTICATION" => {
+                        peer.answer(
+                            &AUTHENTICATED.replace(&format!("{at}/login/authlogout"), &format!("{base}/there")),
+                        );
+                    }
+                    _ => peer.answer(OK),
+                }
+            }
+        });
+        let mut ssb = to(&server);
+        let user = log_in(&mut ssb);
+        ssb.log_out(&user.session, &CancelToken::new()).unwrap();
+        let paths: Vec<_> = server.requests().iter().map(|r| r.split(' ').nth(1).unwrap().to_owned()).collect();
+        assert_eq!(paths, ["/login/authactivate", validate, log_out]);
+    }
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+#[test]
+fn both_versions_of_tls_are_spoken() {
+    let ca = Ca::new();
+    for version in [&TLS12, &TLS13] {
+        let server = Server::tls(ca.server(&["127.0.0.1"], 2099, &[version]), broker);
+        log_in(&mut over_tls(&server, &ca));
+        assert_eq!(server.handshakes(), 1);
+    }
+}
+
+#[test]
+fn a_server_that_is_not_the_broker_is_not_spoken_to() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    for (config, why) in [
+        (other.server(&["127.0.0.1"], 2099, ALL_VERSIONS), "it is not signed by a trusted issuer"),
+        (ca.server(&["gas.example"], 2099, ALL_VERSIONS), "it is not for the name 127.0.0.1"),
+        (ca.server(&["127.0.0.1"], 2018, ALL_VERSIONS), "it has expired"),
+    ] {
+        let server = Server::tls(config, broker);
+        let error = activate(&mut over_tls(&server, &ca)).unwrap_err();
+        assert_error(&error, ErrorKind::Tls, why);
+        assert!(error.detail().contains(&server.address.to_string()), "{error}");
+        assert_eq!(server.requests(), [""; 0]);
+    }
+    let plain = Server::plain(|peer| {
+        peer.send("HTTP/1.1 400 Bad Request\r\n\r\n");
+        peer.wait_until_closed();
+    });
+    assert_error(&activate(&mut over_tls(&plain, &ca)).unwrap_err(), ErrorKind::Tls, "no TLS connection");
+}
+
+#[test]
+fn trust_anchors_that_cannot_be_read_are_a_wrong_setting() {
+    let (server, mut no_pem, mut no_certificate) =
+        (Server::plain(broker), tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    no_pem.write_all(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
+    no_certificate.write_all(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    for (file, why) in [
+        ("/nowhere/ca.pem".as_ref(), "cannot be read"),
+        (no_pem.path(), "not in PEM form"),
+        (no_certificate.path(), "holds what is no certificate"),
+        (empty.path(), "holds no certificate"),
+    ] {
+        let settings = HttpsSettings { ca_file: Some(file.to_owned()), ..Default::default() };
+        let error = activate(&mut to_url(&format!("https://{}", server.address), settings)).unwrap_err();
+        assert_error(&error, ErrorKind::Configuration, why);
+        assert!(error.detail().contains(file.to_str().unwrap()), "{error}");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn a_name_without_address_and_a_closed_port_are_told_apart() {
+    let error = activate(&mut to_url("https://broker.invalid", HttpsSettings::default())).unwrap_err();
+    assert_error(&error, ErrorKind::ServerNotAvailable, "broker.invalid cannot be resolved");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = activate(&mut to_url(&format!("http://{closed}"), HttpsSettings::default())).unwrap_err();
+    assert_error(&error, ErrorKind::ServerNotAvailable, &format!("{closed} refused the connection"));
+}
+
+#[test]
+fn every_address_of_a_name_is_tried() {
+    // `localhost` has an IPv6 address too on most systems; nobody listens there.
+    let server = Server::plain(broker);
+    log_in(&mut to_url(&format!("http://localhost:{}", server.address.port()), HttpsSettings::default()));
+}
+
+#[test]
+fn redirects_are_told_and_not_followed() {
+    let elsewhere = Server::plain(broker);
+    let location = format!("http://{}/login/authactivate", elsewhere.address);
+    let error = failure(move |peer| {
+        peer.request();
+        peer.send(&format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"));
+        peer.wait_until_closed();
+    });
+    assert_error(&error, ErrorKind::BadAnswer, "HTTP status 302");
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+#[test]
+fn other_statuses_and_broken_answers_are_told_apart() {
+    for (answer, kind, says) in [
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", ErrorKind::BadAnswer, "HTTP status 404"),
+        ("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", ErrorKind::ServerNotAvailable, "HTTP status 500"),
+        ("HTTP/1.1 503 Oh\r\n\r\n", ErrorKind::ServerNotAvailable, "HTTP status 503"),
+        ("", ErrorKind::ServerNotAvailable, "without an answer"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", ErrorKind::BadAnswer, "broke off"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ErrorKind::BadAnswer, "it is empty"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n", ErrorKind::BadAnswer, "more than 1 MiB"),
+        ("220 mail.example ESMTP\r\n", ErrorKind::BadAnswer, "does not answer in HTTP"),
+        ("HTTP/1.1 200 OK\r\n\r\n<gpOBJECT></gpOBJECT>", ErrorKind::BadAnswer, "it has no challenge"),
+    ] {
+        let error = failure(move |peer| {
+            peer.request();
+            peer.send(answer);
+        });
+        assert_error(&error, kind, says);
+        assert!(error.detail().contains("127.0.0.1:"), "{error}");
+    }
+}
+
+#[test]
+fn a_reset_is_told() {
+    let error = failure(Peer::reset);
+    assert_error(&error, ErrorKind::ServerNotAvailable, "broke: Connection reset");
+}
+
+#[test]
+fn a_server_that_is_too_slow_is_left_at_the_deadline() {
+    let endless = "x".repeat(4096);
+    let slow: [(&str, Serve); 3] = [
+        ("never answers", Box::new(Peer::wait_until_closed)),
+        (
+            "a byte at a time",
+            Box::new(|peer| {
+                peer.request();
+                let mut answer = "HTTP/1.1 200 OK\r\nServer: ".bytes().chain(std::iter::repeat(b'x'));
+                while peer.send(&char::from(answer.next().unwrap()).to_string()) {
+                    thread::sleep(Duration::from_millis(50));
+                }
+            }),
+        ),
+        (
+            "small chunks without end",
+            Box::new(move |peer| {
+                peer.request();
+                peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+                while peer.send("0000000001\r\nx\r\n") {
+                    thread::sleep(Duration::from_millis(50));
+                }
+            }),
+        ),
+    ];
+    for (name, serve) in slow {
+        let server = Server::plain(serve);
+        let began = Instant::now();
+        let error = activate(&mut in_a_hurry(&server)).unwrap_err();
+        assert!(began.elapsed() < SHORT_AND_A_BIT, "{name}: {:?}", began.elapsed());
+        assert_error(&error, ErrorKind::ServerNotAvailable, "did not answer within 0.3 s");
+    }
+    let error = failure(move |peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\n\r\n");
+        while peer.send(&endless) {}
+    });
+    assert_error(&error, ErrorKind::BadAnswer, "more than 1 MiB");
+}
+
+#[test]
+fn a_server_that_is_slow_to_agree_on_tls_is_left_at_the_connect_deadline() {
+    let (ca, server) = (Ca::new(), Server::plain(Peer::wait_until_closed));
+    let settings =
+        HttpsSettings { ca_file: Some(ca.file.path().to_owned()), connect_deadline: SHORT, ..Default::default() };
+    let began = Instant::now();
+    let error = activate(&mut to_url(&format!("https://{}", server.address), settings)).unwrap_err();
+    assert_error(&error, ErrorKind::ServerNotAvailable, "no connection to");
+    assert!(began.elapsed() < SHORT_AND_A_BIT, "{:?}", began.elapsed());
+}
+
+#[test]
+fn the_connect_deadline_is_for_connecting_only() {
+    let connect_deadline = Duration::from_millis(200);
+    let server = Server::plain(move |peer| {
+        while let Some(request) = peer.request() {
+            thread::sleep(connect_deadline);
+            answer(peer, &request);
+        }
+    });
+    log_in(&mut to_url(
+        &format!("http://{}", server.address),
+        HttpsSettings { connect_deadline, ..Default::default() },
+    ));
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn a_connection_that_the_server_closed_meanwhile_is_replaced() {
+    let ca = Ca::new();
+    let one_answer = |peer: &mut Peer| {
+        if let Some(request) = peer.request() {
+            answer(peer, &request);
+        }
+    };
+    for tls in [false, true] {
+        let server = match tls {
+            false => Server::plain(one_answer),
+            true => Server::tls(ca.server(&["127.0.0.1"], 2099, ALL_VERSIONS), one_answer),
+        };
+        let mut ssb = if tls { over_tls(&server, &ca) } else { to(&server) };
+        let activation = activate(&mut ssb).unwrap();
+        server.closed.recv().unwrap();
+        ssb.validate(&activation, UID, "c21pbWU=", &CancelToken::new()).unwrap();
+        assert_eq!((server.connections(), server.requests().len()), (2, 2));
+    }
+}
+
+#[test]
+fn a_request_that_was_sent_is_never_repeated() {
+    let server = Server::plain(|peer| {
+        let request = peer.request().unwrap();
+        answer(peer, &request);
+        peer.request();
+    });
+    let mut ssb = to(&server);
+    let activation = activate(&mut ssb).unwrap();
+    let error = ssb.validate(&activation, UID, "c21pbWU=", &CancelToken::new()).unwrap_err();
+    assert_error(&error, ErrorKind::ServerNotAvailable, "without an answer");
+    assert_eq!(error.stage(), Stage::Authentication);
+    assert_eq!((server.connections(), server.requests().len()), (1, 2));
+}
+
+#[test]
+fn what_follows_an_answer_is_not_taken_for_the_next_one() {
+    let server = Server::plain(|peer| {
+        while let Some(request) = peer.request() {
+            let body = if request.contains("ACTIVATION") { ACTIVATED } else { AUTHENTICATED };
+            let length = body.len();
+            peer.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}HTTP/1.1 200 OK\r\n\r\n"));
+        }
+    });
+    log_in(&mut to(&server));
+    assert_eq!(server.connections(), 2);
+}
+
+/// Cancels `ssb`'s activation once `reached` says that it is under way; how it ended.
+fn cancelled(mut ssb: Ssb, reached: impl FnOnce()) {
+    let cancel = CancelToken::new();
+    let activating = thread::spawn({
+        let cancel = cancel.clone();
+        move || (ssb.activate(&cancel).unwrap_err(), Instant::now())
+    });
+    reached();
+    let began = Instant::now();
+    cancel.cancel();
+    let (error, ended) = activating.join().unwrap();
+    assert_error(&error, ErrorKind::Cancelled, "cancelled");
+    assert_eq!(error.stage(), Stage::Activation);
+    assert!(ended - began < Duration::from_millis(200), "{:?}", ended - began);
+}
+
+#[test]
+fn cancelling_ends_the_wait_for_an_answer() {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let server = Server::plain(move |peer| {
+        peer.request();
+        sender.send(()).unwrap();
+        peer.wait_until_closed();
+    });
+    cancelled(to(&server), || receiver.recv().unwrap());
+}
+
+#[test]
+fn an_answer_that_cancelling_cuts_short_is_no_bad_answer() {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let server = Server::plain(move |peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\n\r\n<gpOBJECT>");
+        sender.send(()).unwrap();
+        peer.wait_until_closed();
+    });
+    cancelled(to(&server), || receiver.recv().unwrap());
+}
+
+#[test]
+fn cancelling_ends_the_wait_for_a_handshake() {
+    let ca = Ca::new();
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let server = Server::plain(move |peer| {
+        sender.send(()).unwrap();
+        peer.wait_until_closed();
+    });
+    cancelled(over_tls(&server, &ca), || receiver.recv().unwrap());
+}
+
+#[test]
+fn a_cancelled_login_sends_nothing() {
+    let server = Server::plain(broker);
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    assert_error(&to(&server).activate(&cancel).unwrap_err(), ErrorKind::Cancelled, "cancelled");
+    assert_eq!(server.connections(), 0);
+}
+
+/// The ends of a login that a broker may choose, after it has given `validated` and `selected`.
+fn ends(validated: &'static str, selected: &'static str) -> Result<(), Error> {
+    let server = Server::plain(move |peer| {
+        while let Some(request) = peer.request() {
+            match request.split(['?', ' ']).nth(1).unwrap() {
+                "/login/authactivate" => peer.answer(ACTIVATED),
+                "/login/authvalidate" => peer.answer(validated),
+                _ => peer.answer(selected),
+            }
+        }
+    });
+    let mut ssb = to(&server);
+    let activation = activate(&mut ssb)?;
+    let user = ssb.validate(&activation, UID, "c21pbWU=", &CancelToken::new())?;
+    ssb.select_role(&user.session, "1", &CancelToken::new())
+}
+
+#[test]
+fn a_refusal_is_told_with_its_reason() {
+    let refused = "<gpOBJECT><gpPARAM name=\"error_text\">Card revoked</gpPARAM></gpOBJECT>";
+    let error = ends(refused, OK).unwrap_err();
+    assert_error(&error, ErrorKind::Refused, "refused: Card revoked");
+    assert_eq!(error.stage(), Stage::Authentication);
+
+    let unknown = "<gpOBJECT><gpPARAM name=\"error_text\">Unknown user 555</gpPARAM></gpOBJECT>";
+    assert_error(&ends(unknown, OK).unwrap_err(), ErrorKind::UserNotValid, "Unknown user 555");
+
+    for (selected, says) in [
+        ("<HTML><STATUS>NO SUCH ROLE</STATUS></HTML>", "NO SUCH ROLE"),
+        ("<html><body>Login<br></body></html>", "no status"),
+        ("", "no status"),
+    ] {
+        let error = ends(AUTHENTICATED, selected).unwrap_err();
+        assert_error(&error, ErrorKind::Refused, says);
+        assert_eq!(error.stage(), Stage::RoleSelection);
+    }
+}

@@ -1,0 +1,116 @@
+//! The ticket and the challenge are in nothing that a host can see, whatever it logs.
+
+use std::io;
+use std::sync::Mutex;
+
+use log::{Log, Metadata, Record};
+use rustls::ALL_VERSIONS;
+use ticketapi::cancel::CancelToken;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::server::{Ca, Server};
+use crate::{ACTIVATED, TICKET, answer, log_in, over_tls, parameter, to};
+
+/// What a host's loggers are given, at the finest level, by every test of this program.
+static LOGGED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let line = format!("{} {}\n", record.target(), record.args());
+        LOGGED.lock().unwrap().extend_from_slice(line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+impl io::Write for &Logger {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOGGED.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Logger {
+    type Writer = &'a Logger;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+/// Whether any eight characters of `secret` are in `text`, plain, as hex or escaped for a URL.
+fn shows(text: &str, secret: &str) -> bool {
+    let text = text.to_lowercase();
+    let without_spaces: String = text.split_whitespace().collect();
+    secret.as_bytes().windows(8).any(|piece| {
+        let plain = String::from_utf8_lossy(piece).to_lowercase();
+        let hex: String = piece.iter().map(|byte| format!("{byte:02x}")).collect();
+        let numbers = piece.iter().map(u8::to_string).collect::<Vec<_>>().join(",");
+        text.contains(&plain) || without_spaces.contains(&hex) || without_spaces.contains(&numbers)
+    })
+}
+
+#[test]
+fn no_log_and_no_error_shows_a_ticket_or_a_challenge() {
+    log::set_logger(&Logger).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(Logger).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    // Tests on other threads may have come to an event while nobody listened.
+    tracing::callsite::rebuild_interest_cache();
+
+    let ca = Ca::new();
+    let quotes_the_ticket = |peer: &mut crate::Peer| {
+        while let Some(request) = peer.request() {
+            if request.contains("RoleSelection") {
+                peer.answer(&format!("<HTML><STATUS>bad token {TICKET}</STATUS></HTML>"));
+            } else {
+                answer(peer, &request);
+            }
+        }
+    };
+    let mut errors = String::new();
+    let tls = Server::tls(ca.server(&["127.0.0.1"], 2099, ALL_VERSIONS), quotes_the_ticket);
+    let plain = Server::plain(quotes_the_ticket);
+    for mut ssb in [over_tls(&tls, &ca), to(&plain)] {
+        let user = log_in(&mut ssb);
+        let refused = ssb.select_role(&user.session, "1", &CancelToken::new()).unwrap_err();
+        ssb.log_out(&user.session, &CancelToken::new()).unwrap();
+        errors += &format!("{refused} {refused:?} {user:?}");
+    }
+    drop((tls, plain));
+
+    let logged = String::from_utf8_lossy(&LOGGED.lock().unwrap()).into_owned();
+    // Both ways of logging were on, for this test's login too.
+    assert!(logged.contains("rustls"), "{logged}");
+    assert!(logged.contains("ticketapi::ssb"), "{logged}");
+    for secret in [TICKET, parameter(ACTIVATED, "challenge")] {
+        assert!(!shows(&logged, secret), "{logged}");
+        assert!(!shows(&errors, secret), "{errors}");
+    }
+}
+
+#[test]
+fn a_ticket_in_a_log_would_be_found() {
+    let hex: String = TICKET.bytes().map(|byte| format!("{byte:02X} ")).collect();
+    for log in [
+        TICKET,
+        &TICKET.replace('+', "%2B").replace('=', "%3D"),
+        &hex,
+        &TICKET[..16],
+        &format!("{:?}", TICKET.as_bytes()),
+    ] {
+        assert!(shows(&format!("TRACE sent {log}\n"), TICKET), "{log}");
+    }
+    assert!(!shows("TRACE connected to gas.example:443", TICKET));
+}
