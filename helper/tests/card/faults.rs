@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use ticketapi::cancel::CancelToken;
-use ticketapi::card::helper::{HelperReader, HelperSettings};
 use ticketapi::card::CardReader;
+use ticketapi::card::helper::{HelperReader, HelperSettings};
 use ticketapi::challenge::Digest;
 use ticketapi::{ErrorKind, Pin, Result};
 
