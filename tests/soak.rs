@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fs, thread};
 
 use peak_alloc::PeakAlloc;
-use support::{Desk, PATIENCE, PIN, UID, kind, script};
+use support::{Desk, Held, PATIENCE, PIN, UID, kind, script};
 use ticketapi::cancel::CancelToken;
 use ticketapi::prompt::{PinRequest, Prompter};
 use ticketapi::ssb::Role;
@@ -174,26 +174,6 @@ fn ways_with_processes(desk: &Desk, hsm: &SoftHsm) -> Vec<Way> {
             .with_server(Endpoint::Activate, Misbehaviour::Reset)
             .fails(ErrorKind::ServerNotAvailable),
     ]
-}
-
-/// What the process has, besides memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Held {
-    descriptors: usize,
-    threads: usize,
-    /// Running ones and zombies.
-    children: String,
-}
-
-impl Held {
-    fn now() -> Self {
-        let tasks: Vec<_> = fs::read_dir("/proc/self/task").unwrap().flatten().collect();
-        Self {
-            descriptors: support::descriptors(),
-            threads: tasks.len(),
-            children: tasks.iter().filter_map(|task| fs::read_to_string(task.path().join("children")).ok()).collect(),
-        }
-    }
 }
 
 /// Bytes in use: of the heap, and in the process's memory as a whole.

@@ -1,6 +1,8 @@
 //! What the whole-product tests share: a simulator, a card, and a user who answers prompts.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod memory;
+
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::Path;
@@ -186,4 +188,21 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The descriptors that this process has open.
 pub fn descriptors() -> usize {
     std::fs::read_dir(Path::new("/proc/self/fd")).unwrap().count()
+}
+
+/// What this process has, besides memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub descriptors: usize,
+    pub threads: usize,
+    /// Running ones and zombies.
+    pub children: String,
+}
+
+impl Held {
+    pub fn now() -> Self {
+        let tasks: Vec<_> = std::fs::read_dir("/proc/self/task").unwrap().flatten().collect();
+        let children = tasks.iter().filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        Self { descriptors: descriptors(), threads: tasks.len(), children: children.collect() }
+    }
 }
