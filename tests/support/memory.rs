@@ -1,5 +1,6 @@
 //! Finds a secret in this process's own memory. The secret is given masked, so that looking for it
 //! puts no copy of it there.
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::fs::FileExt;
