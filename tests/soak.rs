@@ -6,7 +6,6 @@
 
 mod support;
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fs, thread};
@@ -58,18 +57,6 @@ impl Prompter for Typist {
     fn role(&self, roles: &[Role], _: &CancelToken) -> Result<usize> {
         if self.takes_role { Ok(roles.len() - 1) } else { Err(Error::cancelled(Stage::RoleSelection)) }
     }
-}
-
-/// A software card that costs little: most of the time would go into its PIN's key derivation.
-fn quick_card(desk: &Desk) -> PathBuf {
-    let card = desk.ca.issue(&CardSpec::new(UID).key_bits(1024)).unwrap();
-    let (pem, file) = (desk.path("quick.pem"), desk.path("quick.p12"));
-    let parts = [card.key().private_key_to_pem_pkcs8().unwrap(), card.certificate().to_pem().unwrap()];
-    fs::write(&pem, parts.concat()).unwrap();
-    let options = ["pkcs12", "-export", "-nomaciter", "-noiter", "-passout", &format!("pass:{PIN}"), "-in"];
-    let made = Command::new("openssl").args(options).arg(pem).arg("-out").arg(&file).status().unwrap();
-    assert!(made.success());
-    file
 }
 
 /// A way in which logins go.
@@ -191,7 +178,7 @@ fn any_number_of_logins_leaves_nothing_behind() {
     helper_program();
     let before = Held::now();
     let mut desk = Desk::with(|spine| spine.roles(3).capacity(CAPACITY));
-    desk.config.software_card = Some(quick_card(&desk));
+    desk.config.software_card = Some(desk.quick_card(&CardSpec::new(UID)));
     let (here, with_processes) = (ways_here(&desk.config), ways_with_processes(&desk, &hsm));
     let go = |login: usize| {
         let ways = if login % WITH_PROCESSES == 0 { &with_processes } else { &here };

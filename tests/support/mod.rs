@@ -62,6 +62,18 @@ impl Desk {
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(name)
     }
+
+    /// A software card that costs little time: with a short key, and without stretching of the PIN.
+    pub fn quick_card(&self, spec: &CardSpec) -> std::path::PathBuf {
+        let card = self.ca.issue(&spec.clone().key_bits(1024)).unwrap();
+        let (pem, file) = (self.path("quick.pem"), self.path("quick.p12"));
+        let parts = [card.key().private_key_to_pem_pkcs8().unwrap(), card.certificate().to_pem().unwrap()];
+        std::fs::write(&pem, parts.concat()).unwrap();
+        let options = ["pkcs12", "-export", "-nomaciter", "-noiter", "-passout", &format!("pass:{PIN}"), "-in"];
+        let made = Command::new("openssl").args(options).arg(pem).arg("-out").arg(&file).status().unwrap();
+        assert!(made.success());
+        file
+    }
 }
 
 type Ask<T> = Box<dyn FnMut(&CancelToken) -> Result<T> + Send>;
