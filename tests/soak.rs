@@ -181,8 +181,10 @@ fn any_number_of_logins_leaves_nothing_behind() {
     desk.config.software_card = Some(desk.quick_card(&CardSpec::new(UID)));
     let (here, with_processes) = (ways_here(&desk.config), ways_with_processes(&desk, &hsm));
     let go = |login: usize| {
-        let ways = if login % WITH_PROCESSES == 0 { &with_processes } else { &here };
-        let turn = if login % WITH_PROCESSES == 0 { login / WITH_PROCESSES } else { login };
+        let (ways, turn) = match login.is_multiple_of(WITH_PROCESSES) {
+            true => (&with_processes, login / WITH_PROCESSES),
+            false => (&here, login),
+        };
         ways[turn % ways.len()].go(&desk);
     };
 
