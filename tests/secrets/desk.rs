@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use ticketapi_testkit::artifacts::{helper_program, scripted_module};
 use ticketapi_testkit::spine::Outcome;
 use ticketapi_testkit::{CardSpec, SoftHsm, Spine, TestCa};
@@ -130,14 +132,14 @@ impl Desk {
         Emitted { desk: self, output: text }
     }
 
-    /// PINs, and what the broker gave out.
-    fn secrets(&self) -> Vec<String> {
+    /// PINs, and what the broker gave out: tickets, and challenges as they are signed.
+    fn secrets(&self) -> Vec<Vec<u8>> {
         let given = self.spine.log().into_iter().filter_map(|entry| match entry.answer {
-            Outcome::Ticket(secret) | Outcome::Challenge(secret) => Some(secret),
+            Outcome::Ticket(ticket) => Some(ticket.into_bytes()),
+            Outcome::Challenge(challenge) => Some(BASE64.decode(challenge).unwrap()),
             _ => None,
         });
-        let known = [PIN, WRONG_PIN, TICKET, TICKET_IN_URL].map(str::to_owned);
-        given.chain(known).collect()
+        given.chain([PIN, WRONG_PIN, TICKET, TICKET_IN_URL].map(Into::into)).collect()
     }
 }
 
@@ -168,7 +170,8 @@ impl Emitted {
         for secret in self.desk.secrets() {
             for (place, content) in &emitted {
                 if let Some(form) = form_in(content, &secret) {
-                    panic!("{secret:?} is in {place:?}, {form}: {}", String::from_utf8_lossy(content));
+                    let (secret, content) = (String::from_utf8_lossy(&secret), String::from_utf8_lossy(content));
+                    panic!("{secret:?} is in {place:?}, {form}: {content}");
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The program that logs in, and lets out everything that there is to let out.
 
 use std::fmt::Debug;
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use log::{Log, Metadata, Record};
@@ -144,7 +144,7 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        writeln!(io::stdout(), "{} {} {}", record.level(), record.target(), record.args()).unwrap();
+        println!("{} {} {}", record.level(), record.target(), record.args());
     }
 
     fn flush(&self) {}

@@ -24,10 +24,10 @@ type View = fn(&[u8]) -> Vec<u8>;
 type Spell = fn(&[u8]) -> Vec<Vec<u8>>;
 
 /// The first form in which a piece of `secret` is in `text`.
-pub fn form_in(text: &[u8], secret: &str) -> Option<&'static str> {
+pub fn form_in(text: &[u8], secret: &[u8]) -> Option<&'static str> {
     let found = |view: View, spell: Spell| {
         let text = view(text);
-        let mut spellings = secret.as_bytes().windows(PIECE).flat_map(spell);
+        let mut spellings = secret.windows(PIECE).flat_map(spell);
         spellings.any(|spelling| memmem::find(&text, &spelling).is_some())
     };
     FORMS.into_iter().find(|(_, view, spell)| found(*view, *spell)).map(|(name, ..)| name)
@@ -127,7 +127,7 @@ fn utf16(piece: &[u8]) -> Vec<Vec<u8>> {
 fn base64(piece: &[u8]) -> Vec<Vec<u8>> {
     let shifted = |shift: usize| {
         let digits = BASE64.encode([&[0; 2][..shift], piece].concat());
-        digits[(shift * 8).div_ceil(6)..(shift + PIECE) * 8 / 6].as_bytes().to_vec()
+        digits.as_bytes()[(shift * 8).div_ceil(6)..(shift + PIECE) * 8 / 6].to_vec()
     };
     (0..3).map(shifted).collect()
 }
@@ -139,7 +139,7 @@ mod tests {
 
     fn assert_found(written: impl AsRef<[u8]>, secret: &str, form: &str) {
         let around = [b"2026-11-22 TRACE sent: ", written.as_ref(), b" and more\n"].concat();
-        assert_eq!(form_in(&around, secret), Some(form), "{}", String::from_utf8_lossy(&around));
+        assert_eq!(form_in(&around, secret.as_bytes()), Some(form), "{}", String::from_utf8_lossy(&around));
     }
 
     #[test]
@@ -184,12 +184,12 @@ mod tests {
     fn a_piece_of_a_secret_is_found() {
         assert_found(&TICKET[..PIECE], TICKET, "raw");
         assert_found(&PIN[PIN.len() - PIECE..], PIN, "raw");
-        assert_eq!(form_in(TICKET[..PIECE - 1].as_bytes(), TICKET), None);
+        assert_eq!(form_in(&TICKET.as_bytes()[..PIECE - 1], TICKET.as_bytes()), None);
     }
 
     #[test]
     fn what_is_no_secret_is_not_found() {
-        assert_eq!(form_in(b"INFO card found: user 123456789012, Admin & Clerical, 100 %", PIN), None);
-        assert_eq!(form_in(b"", TICKET), None);
+        assert_eq!(form_in(b"INFO card found: user 123456789012, Admin & Clerical, 100 %", PIN.as_bytes()), None);
+        assert_eq!(form_in(b"", TICKET.as_bytes()), None);
     }
 }
