@@ -2,18 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/memory.rs"]
+mod memory;
+
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use memory::{FORMS, Masked};
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::card::{CardReader, PinTries, SmartCard};
 use ticketapi::challenge::Digest;
 use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
-use zeroize::Zeroizing;
 
 const PASSWORD: &str = "password";
 
@@ -260,87 +262,27 @@ fn an_expired_certificate_is_told_by_user_and_date() {
     assert_error(&error, ErrorKind::CertificateNotValid, Stage::Card, words);
 }
 
-/// The password of the canary files, each byte XOR [`MASK`], so that it is nowhere else in memory.
+/// The password of the canary files, masked, so that it is nowhere else in memory.
 const MASKED_CANARY: [u8; 24] = [
     0xcc, 0xe2, 0xf7, 0xd5, 0x97, 0xd1, 0xd1, 0xe6, 0xd0, 0xf5, 0xd3, 0xcb, 0xf5, 0xcf, 0xc6, 0x93, 0xe0, 0xc4, 0xe7,
     0xe0, 0xf2, 0x92, 0xc0, 0x91,
 ];
-const MASK: u8 = 0xa5;
-
-/// A form in which the canary could be lying about.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Form {
-    /// From one character to the next, and where the character is in it.
-    stride: usize,
-    /// XORed with each byte, as HMAC does with its key.
-    pad: u8,
-}
-
-const FORMS: [Form; 5] = [
-    Form { stride: 1, pad: 0 },
-    Form { stride: 2, pad: 0 },
-    Form { stride: 1, pad: 0x36 },
-    Form { stride: 1, pad: 0x5c },
-    Form { stride: 1, pad: 0x36 ^ 0x5c },
-];
-
-/// The forms in which this process's writable memory holds eight characters of the canary in a row.
-fn canaries_in_memory() -> Vec<Form> {
-    let memory = fs::File::open("/proc/self/mem").unwrap();
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let mut found = Vec::new();
-    let mut buffer = vec![0; 1 << 16];
-    for line in maps.lines().filter(|line| line.contains(" rw")) {
-        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
-        // Half a buffer at a time, so that nothing is missed where two meet.
-        for at in (start..end).step_by(buffer.len() / 2) {
-            // Some regions cannot be read, or have gone meanwhile.
-            let Ok(length) = memory.read_at(&mut buffer, at) else { break };
-            found.extend(FORMS.into_iter().filter(|&form| holds_canary(&buffer[..length], form)));
-        }
-        // The buffer itself is read as well.
-        buffer.fill(0);
-    }
-    found
-}
-
-fn holds_canary(bytes: &[u8], form: Form) -> bool {
-    MASKED_CANARY.chunks(8).any(|part| {
-        let expected = |i: usize| part[i] ^ MASK ^ form.pad;
-        memchr::memchr_iter(expected(0), bytes)
-            .any(|at| (1..8).all(|i| bytes.get(at + i * form.stride) == Some(&expected(i))))
-    })
-}
-
-fn canary() -> Zeroizing<String> {
-    let mut canary = Zeroizing::new(String::with_capacity(MASKED_CANARY.len()));
-    canary.extend(MASKED_CANARY.iter().map(|masked| char::from(masked ^ MASK)));
-    canary
-}
 
 #[test]
 fn the_pin_is_nowhere_in_memory_after_signing() {
+    let canary = Masked::from_masked(&MASKED_CANARY);
     for (file, right) in
         [("canary.p12", true), ("canary-legacy.p12", true), ("openssl3.p12", false), ("openssl-legacy.p12", false)]
     {
-        let planted: Vec<_> = FORMS
-            .map(|form| {
-                let mut bytes = Zeroizing::new(Vec::with_capacity(64));
-                for masked in MASKED_CANARY {
-                    bytes.extend([masked ^ MASK ^ form.pad, 0].into_iter().take(form.stride));
-                }
-                bytes
-            })
-            .into();
-        let found = canaries_in_memory();
+        let planted = FORMS.map(|form| canary.written_as(form));
+        let found = canary.forms_in_memory();
         assert!(FORMS.iter().all(|form| found.contains(form)), "only {found:?} of the planted ones");
         drop(planted);
-        assert_eq!(canaries_in_memory(), [], "before");
+        assert_eq!(canary.forms_in_memory(), [], "before");
 
         let mut card = insert(&fixture(file)).unwrap();
-        let signed = card.sign(Some(Pin::from(canary())), Digest::Sha1, b"challenge", &CancelToken::new());
+        let signed = card.sign(Some(Pin::from(canary.unmasked())), Digest::Sha1, b"challenge", &CancelToken::new());
         assert_eq!(signed.is_ok(), right);
-        assert_eq!(canaries_in_memory(), [], "after signing with {file}");
+        assert_eq!(canary.forms_in_memory(), [], "after signing with {file}");
     }
 }

@@ -244,7 +244,7 @@ fn extension<'a, T: Decode<'a>>(tbs: &'a TbsCertificate<'_>, oid: ObjectIdentifi
     found.map(|extension| T::from_der(extension.extn_value.as_bytes())).transpose().map_err(unreadable)
 }
 
-/// The common name, where there is exactly one and it is fit to be shown.
+/// The common name, where there is exactly one and it is fit to be shown and sent.
 fn common_name(name: &Name) -> Option<String> {
     let mut values = name.0.iter().flat_map(|rdn| rdn.0.iter()).filter(|part| part.oid == rfc4519::CN);
     let value = &values.next()?.value;
@@ -258,7 +258,9 @@ fn common_name(name: &Name) -> Option<String> {
         Tag::BmpString => value.decode_as::<BmpString>().ok()?.to_string(),
         _ => return None,
     };
-    (!text.is_empty() && !text.contains(char::is_control)).then_some(text)
+    // The last two have no form in the broker's messages.
+    let is_unfit = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
+    (!text.is_empty() && !text.contains(is_unfit)).then_some(text)
 }
 
 fn date(time: DateTime) -> String {

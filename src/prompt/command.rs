@@ -34,7 +34,10 @@ impl RoleCommand {
             return Err(Error::cancelled(Stage::RoleSelection));
         };
         let id = line.strip_suffix(']').and_then(|line| line.rsplit_once('[')).map(|(_, id)| id);
-        id.and_then(|id| roles.iter().position(|role| role.id == id))
+        // An id may hold brackets itself; only a chooser that changes lines leaves nothing but the id.
+        let as_given = roles.iter().position(|role| role_line(role) == line);
+        as_given
+            .or_else(|| roles.iter().position(|role| Some(&*role.id) == id))
             .ok_or_else(|| self.broken("printed a line that is none of those it was given"))
     }
 

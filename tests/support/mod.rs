@@ -1,6 +1,8 @@
 //! What the whole-product tests share: a simulator, a card, and a user who answers prompts.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod memory;
+
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::Path;
@@ -59,6 +61,18 @@ impl Desk {
 
     pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// A software card that costs little time: with a short key, and without stretching of the PIN.
+    pub fn quick_card(&self, spec: &CardSpec) -> std::path::PathBuf {
+        let card = self.ca.issue(&spec.clone().key_bits(1024)).unwrap();
+        let (pem, file) = (self.path("quick.pem"), self.path("quick.p12"));
+        let parts = [card.key().private_key_to_pem_pkcs8().unwrap(), card.certificate().to_pem().unwrap()];
+        std::fs::write(&pem, parts.concat()).unwrap();
+        let options = ["pkcs12", "-export", "-nomaciter", "-noiter", "-passout", &format!("pass:{PIN}"), "-in"];
+        let made = Command::new("openssl").args(options).arg(pem).arg("-out").arg(&file).status().unwrap();
+        assert!(made.success());
+        file
     }
 }
 
@@ -186,4 +200,21 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The descriptors that this process has open.
 pub fn descriptors() -> usize {
     std::fs::read_dir(Path::new("/proc/self/fd")).unwrap().count()
+}
+
+/// What this process has, besides memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub descriptors: usize,
+    pub threads: usize,
+    /// Running ones and zombies.
+    pub children: String,
+}
+
+impl Held {
+    pub fn now() -> Self {
+        let tasks: Vec<_> = std::fs::read_dir("/proc/self/task").unwrap().flatten().collect();
+        let children = tasks.iter().filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        Self { descriptors: descriptors(), threads: tasks.len(), children: children.collect() }
+    }
 }

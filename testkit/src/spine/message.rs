@@ -87,10 +87,10 @@ impl Answer {
     }
 
     pub(crate) fn with_role(mut self, number: usize, role: &super::Role) -> Self {
-        let code = role.organisation_code.as_ref().map(|code| format!(" orgcode=\"{code}\"")).unwrap_or_default();
+        let code = role.organisation_code.as_ref().map(|code| format!(" orgcode=\"{}\"", in_attribute(code)));
         self.parameters.push(Parameter {
             name: format!("nhsjobrole{number}"),
-            attributes: format!(" id=\"{}\"{code}", role.id),
+            attributes: format!(" id=\"{}\"{}", in_attribute(&role.id), code.unwrap_or_default()),
             value: role.line(),
         });
         self
@@ -126,6 +126,15 @@ impl Answer {
         text.push_str("</gpOBJECT>\n");
         text
     }
+}
+
+/// A value that reads as the same, whatever it holds: line ends and tabs would be read as blanks.
+fn in_attribute(value: &str) -> String {
+    let escaped = |c: char| match c {
+        '<' | '&' | '"' | '\t' | '\n' | '\r' => format!("&#{};", u32::from(c)),
+        c => c.to_string(),
+    };
+    value.chars().map(escaped).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,180 @@
+//! Logins with a card module that hangs, crashes, exits or corrupts its heap, at each call that the
+//! helper makes into it.
+//!
+//! `TICKETAPI_TEST_ROUNDS` tells how often; `scripts/soak` runs it 100 times.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use support::{Desk, Held, PATIENCE, PIN, UID, User, kind, script};
+use ticketapi::{Engine, ErrorKind, TicketApi};
+use ticketapi_testkit::artifacts::{helper_program, scripted_module};
+use ticketapi_testkit::{CardSpec, SoftHsm};
+
+/// What one operation of the card may take.
+const DEADLINE: Duration = Duration::from_millis(500);
+
+/// What a call gets on top of it.
+const TOLERANCE: Duration = Duration::from_millis(250);
+
+/// A desk whose card module follows a script.
+struct FaultyDesk {
+    desk: Desk,
+    hsm: SoftHsm,
+    engine: Engine,
+}
+
+impl FaultyDesk {
+    fn new() -> Self {
+        let mut desk = Desk::with(|spine| spine.roles(1).capacity(50));
+        let hsm = SoftHsm::new().unwrap();
+        hsm.add_card("card", PIN, &desk.ca.issue(&CardSpec::new(UID)).unwrap()).unwrap();
+        let (module, helper, pids) = (desk.path("scripted.so"), desk.path("helper"), desk.path("pids"));
+        fs::copy(scripted_module(), &module).unwrap();
+        // The card is in a reader by name, so that its reset is tried; the PC/SC service is out of reach.
+        script(
+            &helper,
+            &format!(
+                "echo $$ >> {pids:?}\nexport PCSCLITE_CSOCK_NAME=/nowhere\nexec {:?} \"$@\"\n",
+                helper_program().display()
+            ),
+        );
+        desk.config.software_card = None;
+        desk.config.pkcs11_module = Some(module);
+        desk.config.helper = Some(helper);
+        desk.config.card_timeout = DEADLINE;
+        let engine = desk.engine(&User::typing(&[PIN; 100_000]));
+        Self { desk, hsm, engine }
+    }
+
+    /// From now on the module does `fault`, where it is not empty.
+    fn set(&self, fault: &str) {
+        for file in ["calls", "pids"] {
+            let _ = fs::remove_file(self.desk.path(file));
+        }
+        let script = format!(
+            "module {}\nenv SOFTHSM2_CONF {}\nlog {}\nreader Some Reader 00 00\n{fault}\n",
+            self.hsm.module().display(),
+            self.hsm.conf().display(),
+            self.desk.path("calls").display()
+        );
+        fs::write(self.desk.path("scripted.so.script"), script).unwrap();
+    }
+
+    fn calls(&self) -> Vec<String> {
+        fs::read_to_string(self.desk.path("calls")).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// The time since the last call into the module began.
+    fn since_the_last_call(&self) -> Duration {
+        fs::metadata(self.desk.path("calls")).unwrap().modified().unwrap().elapsed().unwrap_or_default()
+    }
+
+    /// No helper that was started runs any more, or is left as a zombie.
+    fn assert_helpers_gone(&self) {
+        let pids = fs::read_to_string(self.desk.path("pids")).unwrap();
+        assert!(!pids.is_empty());
+        for pid in pids.lines() {
+            assert!(!Path::new("/proc").join(pid).exists(), "{pid} of {pids:?} is left");
+        }
+    }
+
+    fn log_in_well(&self) {
+        self.set("");
+        let began = Instant::now();
+        self.engine.get_ticket().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(3), "the next login took {:?}", began.elapsed());
+        self.engine.destroy_ticket().unwrap();
+        self.assert_helpers_gone();
+    }
+}
+
+/// The calls of a login that succeeds: function, and which of the calls to it.
+fn calls_of_a_login() -> Vec<(String, usize)> {
+    let desk = FaultyDesk::new();
+    desk.log_in_well();
+    let mut seen = HashMap::new();
+    let number = |function: String| {
+        let times = seen.entry(function.clone()).or_insert(0);
+        *times += 1;
+        (function, *times)
+    };
+    let calls: Vec<_> = desk.calls().into_iter().map(number).collect();
+    assert!(calls.len() > 20 && calls.last().unwrap().0 == "C_Finalize", "{calls:?}");
+    calls
+}
+
+/// A login that ends `limit` after the last call into the module at the latest, with a ticket or a
+/// clear error, and a good one after it.
+fn log_in_with_fault(desk: &FaultyDesk, (function, call): &(String, usize), fault: &str, limit: Duration) {
+    let name = format!("{function} {call} {fault}");
+    desk.set(&format!("fault {name}"));
+    let ticket = desk.engine.get_ticket();
+    let took = desk.since_the_last_call();
+    assert!(took < limit, "{name}: back after {took:?}");
+    desk.assert_helpers_gone();
+    // With its heap corrupted the module may go on for a while, or to the end.
+    let strikes_late = fault == "corrupt";
+    assert!(strikes_late || desk.calls().last() == Some(function), "{name}: {:?}", desk.calls());
+    // After the signature the card is not needed any more.
+    let has_signed = ["C_Logout", "C_CloseSession", "C_Finalize"].contains(&&**function);
+    match ticket {
+        Ok(_) if strikes_late || has_signed => desk.engine.destroy_ticket().unwrap(),
+        ticket => assert_eq!(kind(ticket), ErrorKind::CardFailed, "{name}"),
+    }
+    assert_eq!(desk.desk.spine.open_sessions(), 0, "{name}");
+    desk.log_in_well();
+}
+
+/// [`log_in_with_fault`] at each call of a login, on four desks at once: most of it is waiting.
+fn at_each_call(fault: &str, limit: Duration) {
+    // It looks at all that the process has.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let rounds = std::env::var("TICKETAPI_TEST_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
+    let calls = calls_of_a_login();
+    let before = Held::now();
+    let cases = Mutex::new((0..rounds).flat_map(|_| &calls));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let desk = FaultyDesk::new();
+                let next = || cases.lock().unwrap().next();
+                while let Some(call) = next() {
+                    log_in_with_fault(&desk, call, fault, limit);
+                }
+                assert!(desk.desk.spine.wait_for_connections(PATIENCE, 0));
+            });
+        }
+    });
+    println!("{} logins with {fault}", rounds * calls.len());
+    // Other tests' threads come and go.
+    assert_eq!(Held { threads: before.threads, ..Held::now() }, before, "{fault}");
+}
+
+#[test]
+fn a_login_whose_module_hangs_ends_at_its_deadline_and_the_next_one_works() {
+    at_each_call("hang", DEADLINE + TOLERANCE);
+}
+
+#[test]
+fn a_login_whose_module_crashes_ends_with_an_error_and_the_next_one_works() {
+    at_each_call("crash", Duration::from_millis(500));
+}
+
+#[test]
+fn a_login_whose_module_exits_ends_with_an_error_and_the_next_one_works() {
+    at_each_call("exit", Duration::from_millis(500));
+}
+
+#[test]
+fn a_login_whose_module_corrupts_its_heap_ends_and_the_next_one_works() {
+    at_each_call("corrupt", DEADLINE + TOLERANCE);
+}

@@ -1,0 +1,151 @@
+//! The program that logs in, and lets out everything that there is to let out.
+
+use std::fmt::Debug;
+use std::io;
+use std::time::Duration;
+
+use log::{Log, Metadata, Record};
+use ticketapi::cancel::CancelToken;
+use ticketapi::card::CardReader;
+use ticketapi::card::software::SoftwareCardReader;
+use ticketapi::challenge::{self, Digest};
+use ticketapi::prompt::{PinRequest, Programs, Prompter};
+use ticketapi::ssb::{HttpsSettings, HttpsTransport, Role, Ssb};
+use ticketapi::{Config, Engine, Error, Pin, Result, TicketApi};
+use tracing_subscriber::fmt::format::FmtSpan;
+
+use crate::support::memory::{FORMS, Masked};
+
+/// Logs in as the environment says.
+pub fn run(way: &str) {
+    log_everything();
+    let pins: Vec<_> = std::env::var("TICKETAPI_TEST_PINS").unwrap().split(',').map(Masked::from_hex).collect();
+    assert_no_pin(&pins, "before the login");
+    for pin in &pins {
+        let planted = FORMS.map(|form| pin.written_as(form));
+        let found = pin.forms_in_memory();
+        assert!(FORMS.iter().all(|form| found.contains(form)), "only {found:?} of the planted ones");
+        drop(planted);
+    }
+
+    let config = Config::load().unwrap();
+    tell(&config);
+    let outcome = match way {
+        "engine" => through_the_engine(config, &pins),
+        _ => step_by_step(&config),
+    };
+    assert_no_pin(&pins, "after the session");
+    match outcome {
+        Ok(()) => println!("outcome: a session"),
+        Err(error) => println!("outcome: {:?} at {:?}", error.kind(), error.stage()),
+    }
+}
+
+fn through_the_engine(config: Config, pins: &[Masked]) -> Result<()> {
+    let engine = Engine::builder(config.clone()).prompter(Telling(Programs::new(&config))).build().unwrap();
+    let ticket = engine.get_ticket();
+    assert_no_pin(pins, "after the login");
+    tell(&ticket);
+    let outcome = ticket.map(drop).inspect_err(tell_error);
+    for result in [engine.get_ticket_no_auth().map(drop), outcome.clone()] {
+        let _ = result.inspect_err(tell_error);
+    }
+    tell(&engine.session());
+    let ended = engine.destroy_ticket().inspect_err(tell_error);
+    outcome.and(ended)
+}
+
+fn step_by_step(config: &Config) -> Result<()> {
+    let cancel = CancelToken::new();
+    tell(&cancel);
+    let settings = HttpsSettings { ca_file: config.ca_file.clone(), ..HttpsSettings::default() };
+    tell(&settings);
+    let mut ssb = Ssb::new(Box::new(HttpsTransport::new(config.broker()?, settings)));
+    let reader = SoftwareCardReader::new(config.software_card.clone().unwrap());
+    tell(&reader);
+    let mut card = reader.wait_for_card(Duration::ZERO, &mut || {}, &cancel)?;
+    let activation = ssb.activate(&cancel)?;
+    tell(&activation);
+    let request = PinRequest { label: card.label(), uid: None, status: card.pin_status(), problem: None };
+    let pin = Telling(Programs::new(config)).pin(&request, &cancel)?;
+    let signature = card.sign(Some(pin), Digest::Sha1, activation.challenge(), &cancel)?;
+    let certificate = card.certificate().unwrap();
+    tell(certificate);
+    let response = challenge::response(activation.challenge(), certificate, Digest::Sha1, &signature)?;
+    let authentication = ssb.validate(&activation, certificate.uid(), &response, &cancel)?;
+    tell(&authentication);
+    let session = authentication.session;
+    tell(session.ticket());
+    ssb.select_role(&session, &authentication.roles[0].id, &cancel)?;
+    ssb.log_out(&session, &cancel)?;
+    // The broker knows the ticket no more.
+    ssb.select_role(&session, &authentication.roles[0].id, &cancel).inspect_err(tell_error).unwrap_err();
+    ssb.log_out(&session, &cancel).inspect_err(tell_error).unwrap_err();
+    Ok(())
+}
+
+/// Asks with programs, and tells what it is asked and answered.
+struct Telling(Programs);
+
+impl Prompter for Telling {
+    fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
+        tell(&self.0);
+        tell(request);
+        self.0.pin(request, cancel).inspect(tell).inspect_err(tell_error)
+    }
+
+    fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
+        self.0.use_last_try(request, cancel)
+    }
+
+    fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
+        tell(&roles);
+        self.0.role(roles, cancel)
+    }
+}
+
+fn assert_no_pin(pins: &[Masked], when: &str) {
+    for (number, pin) in pins.iter().enumerate() {
+        assert_eq!(pin.forms_in_memory(), [], "PIN {number} is in memory {when}");
+    }
+}
+
+fn tell(value: &(impl Debug + ?Sized)) {
+    println!("{value:?}\n{value:#?}");
+}
+
+fn tell_error(error: &Error) {
+    println!("{error}\n{error:?}\n{error:#?}\n{}\n{}\n{:?}", error.detail(), error.remedy(), error.tries_left());
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        println!("{cause}\n{cause:?}");
+        source = cause.source();
+    }
+}
+
+/// What the host's loggers get at the finest level, of every dependency, on every thread.
+fn log_everything() {
+    log::set_logger(&Logger).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(FmtSpan::FULL)
+        .with_ansi(false)
+        .with_writer(io::stdout)
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+}
+
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        println!("{} {} {}", record.level(), record.target(), record.args());
+    }
+
+    fn flush(&self) {}
+}
