@@ -38,11 +38,13 @@ impl FaultyDesk {
         hsm.add_card("card", PIN, &desk.ca.issue(&CardSpec::new(UID)).unwrap()).unwrap();
         let (module, helper, pids) = (desk.path("scripted.so"), desk.path("helper"), desk.path("pids"));
         fs::copy(scripted_module(), &module).unwrap();
+        // In a folder of its own: a module with a corrupted heap may write a file of any name.
+        let folder = desk.folder.path();
         // The card is in a reader by name, so that its reset is tried; the PC/SC service is out of reach.
         script(
             &helper,
             &format!(
-                "echo $$ >> {pids:?}\nexport PCSCLITE_CSOCK_NAME=/nowhere\nexec {:?} \"$@\"\n",
+                "cd {folder:?}\necho $$ >> {pids:?}\nexport PCSCLITE_CSOCK_NAME=/nowhere\nexec {:?} \"$@\"\n",
                 helper_program().display()
             ),
         );
