@@ -496,13 +496,13 @@ fn a_refusal_is_told_with_its_reason() {
     let unknown = "<gpOBJECT><gpPARAM name=\"error_text\">Unknown user 555</gpPARAM></gpOBJECT>";
     assert_error(&ends(unknown, OK).unwrap_err(), ErrorKind::UserNotValid, "Unknown user 555");
 
-    for (selected, says) in [
-        ("<HTML><STATUS>NO SUCH ROLE</STATUS></HTML>", "NO SUCH ROLE"),
-        ("<html><body>Login<br></body></html>", "no status"),
-        ("", "no status"),
+    for (selected, kind, says) in [
+        ("<HTML><STATUS>NO SUCH ROLE</STATUS></HTML>", ErrorKind::Refused, "NO SUCH ROLE"),
+        ("<html><body>Login<br></body></html>", ErrorKind::BadAnswer, "not XML"),
+        ("", ErrorKind::BadAnswer, "empty"),
     ] {
         let error = ends(AUTHENTICATED, selected).unwrap_err();
-        assert_error(&error, ErrorKind::Refused, says);
+        assert_error(&error, kind, says);
         assert_eq!(error.stage(), Stage::RoleSelection);
     }
 }
