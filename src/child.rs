@@ -1,16 +1,18 @@
 //! A child process to talk to over its standard input and output, with a deadline and a way to
 //! cancel.
 
-use std::io::{self, ErrorKind, Read};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::net::{SendFlags, send};
+use rustix::event::PollFlags;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::cancel::{CancelGuard, CancelToken};
+use crate::wait::until_done;
 
 /// A running child. It is killed and reaped when this is dropped.
 pub(crate) struct Child {
@@ -48,12 +50,10 @@ impl Child {
     /// Sends all of `bytes`.
     pub(crate) fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            self.input.set_write_timeout(self.time_left()?)?;
-            match send(&self.input, bytes, SendFlags::NOSIGNAL) {
-                Ok(sent) => bytes = &bytes[sent..],
-                Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(timed_out(errno.into())),
-            }
+            let sent = until_done(&self.input, PollFlags::OUT, self.deadline, || {
+                Ok(send(&self.input, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
+            })?;
+            bytes = &bytes[sent..];
         }
         Ok(())
     }
@@ -65,13 +65,9 @@ impl Child {
 
     /// Reads what there is into `buffer`; 0 at the end.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            self.output.set_read_timeout(self.time_left()?)?;
-            match self.output.read(buffer) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                other => return other.map_err(timed_out),
-            }
-        }
+        until_done(&self.output, PollFlags::IN, self.deadline, || {
+            Ok(recv(&self.output, &mut *buffer, RecvFlags::DONTWAIT)?.0)
+        })
     }
 
     /// Waits for the child to end by itself; call it when the child has closed its output.
@@ -87,19 +83,6 @@ impl Child {
         self.process.kill()?;
         self.process.wait()
     }
-
-    fn time_left(&self) -> io::Result<Option<Duration>> {
-        let Some(deadline) = self.deadline else { return Ok(None) };
-        match deadline.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
-            left => Ok(Some(left)),
-        }
-    }
-}
-
-/// A socket whose timeout passed says "would block", which is not what happened to the user.
-fn timed_out(error: io::Error) -> io::Error {
-    if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error }
 }
 
 impl Drop for Child {

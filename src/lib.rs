@@ -13,6 +13,7 @@ pub mod prompt;
 pub mod secret;
 pub mod session;
 pub mod ssb;
+mod wait;
 
 pub use config::Config;
 pub use engine::{Engine, TicketApi};

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::prompt::{PinProblem, PinRequest, Prompter};
 use crate::secret::Pin;
 use crate::session::{Limits, Session, User};
-use crate::ssb::{Role, Ssb};
+use crate::ssb::{BrokerSession, Role, Ssb};
 
 /// A prompter that ignores what it is told could go on for ever, and lock the card.
 const MAX_PINS: u32 = 3;
@@ -55,16 +55,10 @@ impl Login<'_> {
             role: None,
             limits: Limits { idle: minutes(authentication.idle_minutes), total: minutes(authentication.max_minutes) },
         };
-        match self.take_role(&mut ssb, &mut session) {
-            Ok(()) => Ok(session),
-            Err(error) => {
-                // The user may have cancelled this login; ending it on the broker goes on.
-                if let Err(left) = ssb.log_out(&session.broker, &CancelToken::new()) {
-                    warn!(%left, "the session could not be ended on the broker");
-                }
-                Err(error)
-            }
-        }
+        let mut begun = Begun { ssb, session: session.broker.clone(), kept: false };
+        self.take_role(&mut begun.ssb, &mut session)?;
+        begun.kept = true;
+        Ok(session)
     }
 
     /// Asks for the PIN until the card takes it, and has it sign.
@@ -156,6 +150,26 @@ impl Login<'_> {
                     Err(Error::new(ErrorKind::Internal, Stage::RoleSelection, detail))
                 }
             }
+        }
+    }
+}
+
+/// A session that has begun on the broker, and is ended there if the login comes to nothing, also
+/// when the prompter panics.
+struct Begun {
+    ssb: Ssb,
+    session: BrokerSession,
+    kept: bool,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        // Not the login's token: that the user has cancelled is why the session is to end.
+        if let Err(error) = self.ssb.log_out(&self.session, &CancelToken::new()) {
+            warn!(%error, "the session could not be ended on the broker");
         }
     }
 }

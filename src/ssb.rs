@@ -136,7 +136,8 @@ impl Ssb {
     ///
     /// [`Refused`](ErrorKind::Refused) with the broker's reason,
     /// [`UserNotValid`](ErrorKind::UserNotValid) where that reason is an unknown user, and
-    /// [`BadAnswer`](ErrorKind::BadAnswer).
+    /// [`BadAnswer`](ErrorKind::BadAnswer). Where such an answer holds a ticket, its session has been
+    /// ended.
     pub fn validate(
         &mut self,
         activation: &Activation,
@@ -158,7 +159,13 @@ impl Ssb {
         ];
         let answer = post(&mut *self.transport, Stage::Authentication, &activation.validate_path, &message, cancel)?;
         let Authenticated { ticket, user_name, roles, idle_minutes, max_minutes, keep_alive, logout_url } =
-            message::read_authentication(&answer).map_err(|no| self.explain(no, Stage::Authentication, cancel))?;
+            match message::read_authentication(&answer) {
+                Ok(authenticated) => authenticated,
+                Err(no) => {
+                    self.end_session(&answer, uid);
+                    return Err(self.explain(no, Stage::Authentication, cancel));
+                }
+            };
         let session = BrokerSession {
             ticket,
             uid: uid.to_owned(),
@@ -173,7 +180,7 @@ impl Ssb {
     ///
     /// # Errors
     ///
-    /// [`Refused`](ErrorKind::Refused) for every answer but the status OK.
+    /// [`Refused`](ErrorKind::Refused) for every status but OK, and [`BadAnswer`](ErrorKind::BadAnswer).
     pub fn select_role(&mut self, session: &BrokerSession, role_id: &str, cancel: &CancelToken) -> Result<()> {
         let query = [
             ("token", session.ticket.expose()),
@@ -194,7 +201,7 @@ impl Ssb {
     ///
     /// # Errors
     ///
-    /// [`Refused`](ErrorKind::Refused) for every answer but the status OK.
+    /// [`Refused`](ErrorKind::Refused) for every status but OK, and [`BadAnswer`](ErrorKind::BadAnswer).
     pub fn log_out(&mut self, session: &BrokerSession, cancel: &CancelToken) -> Result<()> {
         let message = [
             ("log_session_id", &*session.log_session_id),
@@ -204,6 +211,21 @@ impl Ssb {
         ];
         let answer = post(&mut *self.transport, Stage::Session, &session.logout_path, &message, cancel)?;
         self.read_status(&answer, session, Stage::Session, cancel)
+    }
+
+    /// Ends the session of an answer that cannot be used, which nobody else can.
+    fn end_session(&mut self, answer: &[u8], uid: &str) {
+        let Some(ticket) = message::read_ticket(answer) else { return };
+        let session = BrokerSession {
+            ticket,
+            uid: uid.to_owned(),
+            log_session_id: self.log_session_id.clone(),
+            logout_path: LOG_OUT.to_owned(),
+        };
+        // The user may have cancelled this login; ending it on the broker goes on.
+        if let Err(left) = self.log_out(&session, &CancelToken::new()) {
+            warn!(%left, "the session could not be ended on the broker");
+        }
     }
 
     /// Where to send the next message: the path of the URL that the broker gave, if that leads back

@@ -271,6 +271,16 @@ fn a_prompter_that_panics_fails_the_login_for_who_waits_and_the_next_one_works()
 }
 
 #[test]
+fn a_prompter_that_panics_after_the_ticket_came_leaves_no_session() {
+    let desk = Desk::new();
+    let user = User::new().asked_for_role(|_| panic!("a defect of the host, planted by this test"));
+    let engine = desk.engine(&user);
+    thread::scope(|scope| assert!(scope.spawn(|| engine.get_ticket()).join().is_err()));
+    assert_eq!(desk.spine.open_sessions(), 0);
+    assert_eq!(kind(engine.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
+}
+
+#[test]
 fn storms_of_getters_and_destroyers_end_with_no_session_left() {
     let desk = Desk::with(|spine| spine.roles(1));
     let engine = desk.engine(&User::typing(&[PIN; 10_000]));

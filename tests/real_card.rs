@@ -13,7 +13,7 @@ use ticketapi::prompt::PinProblem;
 use ticketapi::{ErrorKind, TicketApi};
 use ticketapi_testkit::artifacts::helper_program;
 use ticketapi_testkit::piv::{Command, DEFAULT_PIN, Fault};
-use ticketapi_testkit::{CardSpec, Endpoint, Pcscd, PivCard};
+use ticketapi_testkit::{CardIdentity, CardSpec, Endpoint, Pcscd, PivCard};
 
 const OPENSC: [&str; 3] = [
     "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so",
@@ -36,21 +36,36 @@ impl Reader {
         reader
     }
 
+    /// A reader without a card, and a card with a second certificate for signatures.
     fn empty() -> Self {
         let desk = Desk::new();
-        let identity = desk.ca.issue(&CardSpec::new(UID)).unwrap();
         let decoy = desk.ca.issue(&CardSpec::new(UID).key_number(1).for_signing()).unwrap();
+        Self::with(desk, Some(&decoy))
+    }
+
+    fn with(desk: Desk, signature: Option<&CardIdentity>) -> Self {
+        let identity = desk.ca.issue(&CardSpec::new(UID)).unwrap();
         let pcscd = Pcscd::start().unwrap();
         let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
         let module = OPENSC.into_iter().find(|path| std::path::Path::new(path).exists()).expect("OpenSC is installed");
         let mut desk = desk.set("pkcs11_module", module).set("helper", helper.to_str().unwrap());
         desk.config.software_card = None;
-        Self { card: PivCard::with_signature(&identity, Some(&decoy)).unwrap(), pcscd, desk }
+        Self { card: PivCard::with_signature(&identity, signature).unwrap(), pcscd, desk }
     }
 
     fn insert(&self) {
         self.card.insert(self.pcscd.port()).unwrap();
         assert!(self.card.wait_until_seen(PATIENCE));
+    }
+
+    fn insert_when_asked(&self, user: &User) {
+        while !user.asked().contains(&Asked::InsertCard) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        // No hand is quicker: pcscd looks every 0.4 s, and one that has not seen the reader empty
+        // never powers the new card up. Nothing tells when it has looked.
+        thread::sleep(Duration::from_secs(1));
+        self.insert();
     }
 
     /// Whether another program can sign without knowing the PIN.
@@ -132,13 +147,10 @@ fn a_card_put_in_after_the_call_logs_in() {
     let engine = ticketapi::Engine::builder(config).prompter(user.clone()).build().unwrap();
     thread::scope(|scope| {
         let login = scope.spawn(|| engine.log_in().unwrap());
-        while user.asked().is_empty() {
-            thread::sleep(Duration::from_millis(10));
-        }
-        assert_eq!(user.asked(), [Asked::InsertCard]);
-        reader.insert();
+        reader.insert_when_asked(&user);
         login.join().unwrap();
     });
+    assert_eq!(user.asked()[0], Asked::InsertCard);
 }
 
 #[test]
@@ -184,36 +196,46 @@ fn the_last_try_is_not_made_without_a_clear_yes() {
 
 #[test]
 fn a_card_that_leaves_while_it_signs_fails_the_login_and_the_next_one_works() {
-    let reader = Reader::new();
-    let engine = reader.desk.engine(&user());
+    let mut reader = Reader::new();
+    reader.desk = reader.desk.set("card_wait", "30");
+    let user = user();
+    let engine = reader.desk.engine(&user);
     reader.card.set_fault(Some(Fault::RemovedAt(Command::Sign)));
     assert_eq!(kind(engine.get_ticket()), ErrorKind::CardFailed);
     assert!(!reader.desk.spine.log().iter().any(|entry| entry.endpoint == Some(Endpoint::Validate)));
     reader.card.set_fault(None);
-    reader.insert();
-    engine.get_ticket().unwrap();
+    thread::scope(|scope| {
+        let login = scope.spawn(|| engine.get_ticket().unwrap());
+        reader.insert_when_asked(&user);
+        login.join().unwrap();
+    });
     assert_eq!(reader.card.counts().verify, 2);
 }
 
 #[test]
 fn a_card_that_hangs_is_given_up_at_the_deadline() {
     let mut reader = Reader::new();
-    reader.desk = reader.desk.set("card_timeout", "2");
-    let engine = reader.desk.engine(&user());
+    reader.desk = reader.desk.set("card_timeout", "2").set("card_wait", "30");
+    let user = user();
+    let engine = reader.desk.engine(&user);
     reader.card.set_fault(Some(Fault::HangsAt(Command::Sign)));
     let began = Instant::now();
     assert_eq!(kind(engine.get_ticket()), ErrorKind::CardFailed);
     assert!(began.elapsed() < Duration::from_secs(10));
     reader.card.set_fault(None);
     reader.card.remove();
-    reader.insert();
-    engine.get_ticket().unwrap();
+    thread::scope(|scope| {
+        let login = scope.spawn(|| engine.get_ticket().unwrap());
+        reader.insert_when_asked(&user);
+        login.join().unwrap();
+    });
 }
 
 #[test]
 fn a_card_whose_certificate_cannot_be_read_has_none() {
-    let reader = Reader::new();
+    let reader = Reader::with(Desk::new(), None);
     reader.card.set_fault(Some(Fault::CertificateUnreadable));
+    reader.insert();
     assert_eq!(kind(reader.desk.engine(&user()).log_in()), ErrorKind::NoCertificate);
     assert_eq!(reader.card.counts().verify, 0);
 }

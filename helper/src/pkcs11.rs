@@ -46,7 +46,7 @@ impl Pkcs11Reader {
     /// As there.
     pub fn find(&self, wait: Duration, absent: &mut dyn FnMut(), cancel: &CancelToken) -> Result<Pkcs11Card> {
         let modules = module::load(&self.settings.modules, self.exclusive)?;
-        let until = Instant::now() + wait;
+        let until = Instant::now().checked_add(wait);
         let mut told = false;
         loop {
             cancel.check(Stage::Card)?;
@@ -54,7 +54,7 @@ impl Pkcs11Reader {
                 Look::Found(token) => return Ok(Pkcs11Card::new(token, modules, self.settings.after_login)),
                 Look::Absent { others } => others,
             };
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.map_or(INTERVAL, |until| until.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return Err(self.no_card(wait, &others));
             }

@@ -64,7 +64,7 @@ fn find(
 ) -> ticketapi::Result<Pkcs11Card> {
     watch.busy(deadline);
     let mut absent = || {
-        watch.busy(wait + deadline);
+        watch.busy(wait.saturating_add(deadline));
         // If it fails, the watch ends this process.
         let _ = channel.send(&Reply::Absent, None);
     };
@@ -84,21 +84,18 @@ fn hold(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: Durati
         watch.busy(deadline + if pin.is_none() { PIN_PAD_WAIT } else { Duration::ZERO });
         watch.logged_in(card.reset_afterwards());
         let pin = pin.map(|pin| Pin::new(pin.to_owned()));
-        match card.sign(pin, digest, message, &Default::default()) {
+        let reply = match card.sign(pin, digest, message, &Default::default()) {
+            Ok(signature) => Reply::Signature(signature),
             Err(error) if matches!(error.kind(), ErrorKind::PinIncorrect { .. }) => {
                 watch.idle();
                 let failure = Failure::from(&error);
                 channel.send(&Reply::WrongPin { failure, pin: card.pin_status() }, None)?;
+                continue;
             }
-            result => {
-                let reply = match &result {
-                    Ok(signature) => Reply::Signature(signature.clone()),
-                    Err(error) => Reply::Failed(Failure::from(error)),
-                };
-                channel.send(&reply, None)?;
-                break;
-            }
-        }
+            Err(error) => Reply::Failed(Failure::from(&error)),
+        };
+        channel.send(&reply, None)?;
+        break;
     }
     watch.busy(deadline);
     channel.send(&Reply::Done(card.end()), None)

@@ -153,15 +153,20 @@ fn sign_as_the_host(host: &Pkcs11, slot: Slot) {
     }
 }
 
-/// A PIN that is nowhere in this process unless somebody puts it there: masked, and unmasked by
-/// the shell where a program needs it.
-const MASKED: [u8; 16] =
-    [0x76, 0x74, 0x7b, 0x74, 0x67, 0x6c, 0x38, 0x22, 0x2c, 0x26, 0x24, 0x2d, 0x25, 0x23, 0x20, 0x21];
-const MASK: u8 = 0x15;
+/// A PIN that is nowhere in this process unless somebody puts it there: in ROT13, which the shell
+/// undoes where a program needs it.
+const MASKED: &str = "pnanel-jvgu-n-ybat-gnvy-fb-gung-n-serrq-oybpx-fgvyy-unf-fbzr-bs-vg";
+
+/// What is looked for: the end, which the heap's own notes in a freed block leave alone.
+const LOOKED_FOR: usize = 16;
+
+fn unmask(masked: u8) -> u8 {
+    if masked.is_ascii_lowercase() { b'a' + (masked - b'a' + 13) % 26 } else { masked }
+}
 
 fn unmasked() -> String {
     let mut pin = String::with_capacity(MASKED.len());
-    pin.extend(MASKED.iter().map(|byte| char::from(byte ^ MASK)));
+    pin.extend(MASKED.bytes().map(|byte| char::from(unmask(byte))));
     pin
 }
 
@@ -170,7 +175,9 @@ fn times_in_memory() -> usize {
     const CHUNK: usize = 1 << 20;
     let memory = File::open("/proc/self/mem").unwrap();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let mut chunk = vec![0; CHUNK + MASKED.len() - 1];
+    let end_of_pin = &MASKED.as_bytes()[MASKED.len() - LOOKED_FOR..];
+    let first = unmask(end_of_pin[0]);
+    let mut chunk = vec![0; CHUNK + LOOKED_FOR - 1];
     let mut times = 0;
     for line in maps.lines().filter(|line| line.contains(" rw")) {
         let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
@@ -178,10 +185,10 @@ fn times_in_memory() -> usize {
         for at in (start..end).step_by(CHUNK) {
             let length = chunk.len().min(usize::try_from(end - at).unwrap());
             if memory.read_exact_at(&mut chunk[..length], at).is_ok() {
-                let first = MASKED[0] ^ MASK;
-                let here = chunk[..length].windows(MASKED.len()).filter(|here| here[0] == first);
-                times +=
-                    here.filter(|here| here.iter().zip(MASKED).all(|(byte, masked)| byte ^ MASK == masked)).count();
+                let starts = chunk[..length].windows(LOOKED_FOR).filter(|here| here[0] == first);
+                times += starts
+                    .filter(|here| here.iter().zip(end_of_pin).all(|(byte, masked)| *byte == unmask(*masked)))
+                    .count();
             }
             chunk.as_mut_slice().zeroize();
         }
@@ -195,11 +202,10 @@ fn the_pin_is_nowhere_in_memory_after_the_login() {
     let desk = Desk::empty();
     // This process must not see the PIN even while the token is made.
     let make = format!(
-        "pin=$(printf '%s' '{}' | base64 -d)
+        "pin=$(printf '%s' '{MASKED}' | tr a-z n-za-m)
         softhsm2-util --init-token --free --label card --pin \"$pin\" --so-pin 12345678
         softhsm2-util --import '{}' --id 01 --label key --pin \"$pin\" --token card
         pkcs11-tool --module {MODULE} --token-label card --login --pin \"$pin\" --write-object '{}' --type cert --id 01",
-        "Y2FuYXJ5LTc5MzE4MDY1NA==",
         person().path("key.p8").display(),
         person().path("certificate.der").display(),
     );

@@ -115,20 +115,19 @@ impl CardReader for HelperReader {
         self.wait_for_reset(cancel);
         cancel.check(Stage::Card)?;
 
-        let mut until = Instant::now() + *deadline;
+        let until = Some(Instant::now() + *deadline);
         let mut helper = Helper::start(program, None)?;
         let _guard = cancel.on_cancel(interrupt(&helper.channel));
         helper.greet(program, until, cancel)?;
         let request = Request::Find { settings: settings.clone(), wait, deadline: *deadline };
-        let mut reply = helper.channel.send(&request, Some(until)).and_then(|()| receive(&helper.channel, Some(until)));
+        let mut reply = helper.channel.send(&request, until).and_then(|()| receive(&helper.channel, until));
         if let Ok(Reply::Absent) = reply {
             absent();
-            until = Instant::now() + wait + *deadline;
-            reply = receive(&helper.channel, Some(until));
+            reply = receive(&helper.channel, Instant::now().checked_add(wait.saturating_add(*deadline)));
         }
         match reply {
             Ok(Reply::Card { label, certificate, pin, reader }) => {
-                tracing::debug!(reader, ?pin, "card found");
+                tracing::debug!(reader, tries = ?pin.tries, "card found");
                 Ok(Box::new(HelperCard {
                     label,
                     certificate: Certificate::from_der(&certificate)?,
@@ -298,9 +297,9 @@ impl Helper {
     }
 
     /// Exchanges versions: until then nothing of a module runs in the helper.
-    fn greet(&mut self, program: &Path, until: Instant, cancel: &CancelToken) -> Result<()> {
-        let greeting = self.channel.send(&Hello { version: VERSION }, Some(until));
-        let reason = match greeting.and_then(|()| self.channel.receive(Some(until))?.message()) {
+    fn greet(&mut self, program: &Path, until: Option<Instant>, cancel: &CancelToken) -> Result<()> {
+        let greeting = self.channel.send(&Hello { version: VERSION }, until);
+        let reason = match greeting.and_then(|()| self.channel.receive(until)?.message()) {
             Ok(Hello { version: VERSION }) => return Ok(()),
             _ if cancel.is_cancelled() => return Err(Error::cancelled(Stage::Card)),
             Ok(Hello { version }) => format!("it speaks version {version}, not {VERSION}"),

@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ use super::pkcs11::CardSettings;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::secret::{SecretBytes, secret_buffer};
+use crate::wait::until_ready;
 
 /// The version of the messages. A helper of another version is not used.
 pub const VERSION: u32 = 1;
@@ -226,18 +227,11 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits until the socket is ready. A time-out of the socket itself (`SO_RCVTIMEO`) would not
-    /// do: Linux lets those of 20 seconds come two seconds late.
     fn wait(&self, ready: PollFlags, until: Option<Instant>) -> Result<(), ChannelError> {
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
-            return Err(ChannelError::Timeout);
-        }
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        match poll(&mut [PollFd::new(&*self.0, ready)], left.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(_) => Err(ChannelError::Closed),
-        }
+        until_ready(&*self.0, ready, until).map_err(|error| match error.kind() {
+            std::io::ErrorKind::TimedOut => ChannelError::Timeout,
+            _ => ChannelError::Closed,
+        })
     }
 }
 

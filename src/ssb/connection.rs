@@ -4,42 +4,26 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use rustix::event::PollFlags;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::BrokerAddress;
 use crate::cancel::{CancelGuard, CancelToken};
+use crate::wait::until_done;
 
-/// A TCP stream whose calls end at a deadline.
+/// A TCP stream that does not block, whose calls end at a deadline.
 pub(super) struct Socket {
     stream: TcpStream,
     deadline: Instant,
 }
 
-impl Socket {
-    fn time_left(&self) -> io::Result<Duration> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
-    }
-
-    fn until_done(&self, mut call: impl FnMut(&TcpStream, Duration) -> io::Result<usize>) -> io::Result<usize> {
-        loop {
-            match call(&self.stream, self.time_left()?) {
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-                result => return result,
-            }
-        }
-    }
-}
-
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.until_done(|mut stream, left| {
-            stream.set_read_timeout(Some(left))?;
-            stream.read(buffer)
-        })
+        let mut stream = &self.stream;
+        until_done(stream, PollFlags::IN, Some(self.deadline), || stream.read(buffer))
     }
 }
 
@@ -47,10 +31,8 @@ impl Read for Socket {
 /// host, when the connection is gone.
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.until_done(|mut stream, left| {
-            stream.set_write_timeout(Some(left))?;
-            stream.write(bytes)
-        })
+        let mut stream = &self.stream;
+        until_done(stream, PollFlags::OUT, Some(self.deadline), || stream.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -79,6 +61,7 @@ impl Connection {
     ) -> io::Result<Self> {
         let stream = connect(address, deadline, cancel)?;
         stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
         let local = stream.local_addr()?.ip();
         let mut socket = Socket { stream, deadline };
         let stream = match tls {
@@ -110,21 +93,19 @@ impl Connection {
 
     /// The connection, if the server has neither closed it nor sent what nobody asked for.
     pub(super) fn if_open(mut self) -> Option<Self> {
-        let open = self.socket().stream.set_nonblocking(true).is_ok()
-            && match &mut self.stream {
-                Stream::Plain(socket) => would_block(&socket.stream.peek(&mut [0])),
-                // Records of TLS itself may come between two answers.
-                Stream::Tls(tls) => loop {
-                    match tls.conn.read_tls(&mut &tls.sock.stream) {
-                        Ok(1..) => match tls.conn.process_new_packets() {
-                            Ok(state) if !state.peer_has_closed() && state.plaintext_bytes_to_read() == 0 => {}
-                            _ => break false,
-                        },
-                        result => break would_block(&result),
-                    }
-                },
-            }
-            && self.socket().stream.set_nonblocking(false).is_ok();
+        let open = match &mut self.stream {
+            Stream::Plain(socket) => would_block(&socket.stream.peek(&mut [0])),
+            // Records of TLS itself may come between two answers.
+            Stream::Tls(tls) => loop {
+                match tls.conn.read_tls(&mut &tls.sock.stream) {
+                    Ok(1..) => match tls.conn.process_new_packets() {
+                        Ok(state) if !state.peer_has_closed() && state.plaintext_bytes_to_read() == 0 => {}
+                        _ => break false,
+                    },
+                    result => break would_block(&result),
+                }
+            },
+        };
         open.then_some(self)
     }
 
@@ -168,9 +149,7 @@ impl Write for Connection {
 impl Drop for Connection {
     /// Says that it ends, where that needs no waiting.
     fn drop(&mut self) {
-        if let Stream::Tls(tls) = &mut self.stream
-            && tls.sock.stream.set_nonblocking(true).is_ok()
-        {
+        if let Stream::Tls(tls) = &mut self.stream {
             tls.conn.send_close_notify();
             let mut farewell = Vec::new();
             let _ = tls.conn.write_tls(&mut farewell);
@@ -244,6 +223,8 @@ mod tests {
     use std::net::{SocketAddrV4, TcpListener};
 
     use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+
+    use std::time::Duration;
 
     use super::*;
 

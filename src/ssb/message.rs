@@ -170,7 +170,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 pub fn read_authentication(answer: &[u8]) -> Result<Authenticated, Rejection> {
     read(answer, "sso_ticket", |parameters| {
         let ticket = parameters.needed("sso_ticket")?;
-        if ticket.len() > MAX_TICKET || !ticket.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !is_ticket(ticket) {
             return Err(Malformed::BadValue("sso_ticket"));
         }
         Ok(Authenticated {
@@ -185,25 +185,33 @@ pub fn read_authentication(answer: &[u8]) -> Result<Authenticated, Rejection> {
     })
 }
 
+/// The first ticket in an answer that [`read_authentication`] has no use for, as far as it can be
+/// read: a session has begun all the same.
+pub fn read_ticket(answer: &[u8]) -> Option<Ticket> {
+    let ticket = with_document(answer, |document| {
+        let parameters = Parameters::of(document)?;
+        let values = parameters.0.iter().filter(|(name, _)| *name == "sso_ticket").filter_map(|(_, node)| value(*node));
+        Ok(values.filter(|ticket| is_ticket(ticket)).map(|ticket| Ticket::new(ticket.to_owned())).next())
+    });
+    ticket.ok().flatten()
+}
+
+fn is_ticket(text: &str) -> bool {
+    (1..=MAX_TICKET).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Reads the answer to a role selection or a logout: `<HTML><STATUS>OK</STATUS></HTML>`.
 ///
 /// # Errors
 ///
-/// Anything else is a refusal, with the status as its reason where there is one.
+/// Another status is a refusal, with that status as its reason. What is no such page cannot be understood.
 pub fn read_status(answer: &[u8]) -> Result<(), Rejection> {
     let status = with_document(answer, |document| {
         let html = document.root_element();
-        let status = html.children().find(|node| node.has_tag_name("STATUS"));
-        Ok(status.filter(|_| html.has_tag_name("HTML")).map(|node| one_line(node.text().unwrap_or_default())))
-    });
-    match status {
-        Ok(Some(status)) if status == "OK" => Ok(()),
-        Ok(Some(status)) => Err(Rejection::Refused(format!("its status is \"{status}\""))),
-        Ok(None) | Err(Malformed::Empty | Malformed::NotXml) => {
-            Err(Rejection::Refused("its answer has no status".to_owned()))
-        }
-        Err(malformed) => Err(malformed.into()),
-    }
+        let status = html.children().find(|node| node.has_tag_name("STATUS")).filter(|_| html.has_tag_name("HTML"));
+        status.map(|node| one_line(node.text().unwrap_or_default())).ok_or(Malformed::NotAMessage)
+    })?;
+    if status == "OK" { Ok(()) } else { Err(Rejection::Refused(format!("its status is \"{status}\""))) }
 }
 
 /// Reads a `gpOBJECT`: a refusal where it lacks what it is `about` and names an error instead.
@@ -377,6 +385,14 @@ mod tests {
     }
 
     #[test]
+    fn a_ticket_is_found_where_nothing_else_can_be_used() {
+        let tickets = ["", "A B", "A", "B"].map(|ticket| parameter("sso_ticket", ticket)).concat();
+        assert_eq!(read_ticket(&answer(&tickets)).unwrap().expose(), "A");
+        assert_eq!(read_ticket(&answer(&parameter("cn", "X").repeat(2))), None);
+        assert_eq!(read_ticket(b"<HTML/>"), None);
+    }
+
+    #[test]
     fn an_error_in_place_of_what_was_asked_for_is_a_refusal() {
         let refused = parameter("error_code", "12") + &parameter("gas_Error", "Card\u{9b}\n revoked");
         assert_eq!(read_authentication(&answer(&refused)), Err(Rejection::Refused("12, Card revoked".into())));
@@ -425,10 +441,16 @@ mod tests {
     #[test]
     fn only_status_ok_is_ok() {
         assert_eq!(read_status(b"<HTML><STATUS>OK</STATUS></HTML>\r\n"), Ok(()));
-        for refused in
-            ["<HTML><STATUS>NOT OK</STATUS></HTML>", "<HTML><BODY>OK</BODY></HTML>", "OK", "", "<STATUS>OK</STATUS>"]
-        {
+        for refused in ["<HTML><STATUS>NOT OK</STATUS></HTML>", "<HTML><STATUS/></HTML>"] {
             assert!(matches!(read_status(refused.as_bytes()), Err(Rejection::Refused(_))), "{refused}");
+        }
+        for (page, why) in [
+            ("<HTML><BODY>OK</BODY></HTML>", Malformed::NotAMessage),
+            ("<STATUS>OK</STATUS>", Malformed::NotAMessage),
+            ("OK", Malformed::NotXml),
+            ("", Malformed::Empty),
+        ] {
+            assert_eq!(read_status(page.as_bytes()), Err(why.into()), "{page}");
         }
     }
 

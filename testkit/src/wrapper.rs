@@ -13,8 +13,9 @@ use crate::softhsm::run_with_input;
 pub(crate) fn write_wrapper(folder: &Path, variable: &str, value: &Path, program: &Path) -> Result<PathBuf> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let path = folder.join(format!("wrapper-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
-    let script =
-        format!("#!/bin/sh\nexport {variable}={}\nexec {} \"$@\"\n", shell_quoted(value), shell_quoted(program));
+    // It runs in the test's folder, for what a module with a corrupted heap may write.
+    let (folder, value, program) = (shell_quoted(folder), shell_quoted(value), shell_quoted(program));
+    let script = format!("#!/bin/sh\ncd {folder} || exit\nexport {variable}={value}\nexec {program} \"$@\"\n");
     // Not written by this process: another thread that forks just then would take the open file along,
     // and running a file that is open for writing fails.
     let arguments = ["-m".as_ref(), "700".as_ref(), "/dev/stdin".as_ref(), path.as_os_str()];

@@ -136,7 +136,7 @@ fn the_requests_are_those_of_an_identity_agent() {
     assert_eq!(
         select.lines().next().unwrap(),
         "GET /saml/RoleSelectionGP.jsp?token=AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF%2BB1j56GJ4xGut4%3D%40AAJTSQACMDE%3D%23\
-         &selectedRoleUid=1020%2F4&ssbMode=0&fallbackStatus=0&gacVersion=GACv10.%200.%200.%201 HTTP/1.1"
+         &selectedRoleUid=1020%2F4&ssbMode=0&fallbackStatus=0&gacVersion=10.%200.%200.%201 HTTP/1.1"
     );
     assert_eq!(parameter(log_out, "sso_ticket"), TICKET);
     assert_eq!(parameter(log_out, "uid"), UID);
@@ -496,13 +496,13 @@ fn a_refusal_is_told_with_its_reason() {
     let unknown = "<gpOBJECT><gpPARAM name=\"error_text\">Unknown user 555</gpPARAM></gpOBJECT>";
     assert_error(&ends(unknown, OK).unwrap_err(), ErrorKind::UserNotValid, "Unknown user 555");
 
-    for (selected, says) in [
-        ("<HTML><STATUS>NO SUCH ROLE</STATUS></HTML>", "NO SUCH ROLE"),
-        ("<html><body>Login<br></body></html>", "no status"),
-        ("", "no status"),
+    for (selected, kind, says) in [
+        ("<HTML><STATUS>NO SUCH ROLE</STATUS></HTML>", ErrorKind::Refused, "NO SUCH ROLE"),
+        ("<html><body>Login<br></body></html>", ErrorKind::BadAnswer, "not XML"),
+        ("", ErrorKind::BadAnswer, "empty"),
     ] {
         let error = ends(AUTHENTICATED, selected).unwrap_err();
-        assert_error(&error, ErrorKind::Refused, says);
+        assert_error(&error, kind, says);
         assert_eq!(error.stage(), Stage::RoleSelection);
     }
 }

@@ -115,12 +115,11 @@ impl Pkcs11Card {
     fn log_in(&mut self, user: UserType, pin: Option<&AuthPin>) -> Result<()> {
         let result = self.token()?.session.login(user, pin);
         match result {
-            Ok(()) if matches!(user, UserType::User) => self.login = Login::Ours,
-            Ok(()) => {}
+            Ok(()) if matches!(user, UserType::ContextSpecific) => {}
+            Ok(()) => self.login = Login::Ours,
             Err(error) if code(&error) == Some(RvError::UserAlreadyLoggedIn) => {
-                if self.login != Login::Ours {
-                    self.login = Login::Hosts;
-                }
+                let hosts = self.login != Login::Ours && self.modules.iter().any(|module| !module.exclusive);
+                self.login = if hosts { Login::Hosts } else { Login::Ours };
             }
             Err(error) => {
                 if self.login == Login::NotTried {

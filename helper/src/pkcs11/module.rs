@@ -18,7 +18,8 @@ static LOADED: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
 pub struct Module {
     pub path: PathBuf,
     pub context: Pkcs11,
-    exclusive: bool,
+    /// Nobody else in this process uses it.
+    pub exclusive: bool,
 }
 
 impl Module {
@@ -41,7 +42,7 @@ impl Module {
         Ok(Self { path: path.to_owned(), context, exclusive })
     }
 
-    /// `C_Finalize`, where nobody else can be using the module.
+    /// `C_Finalize`, where that takes nothing away from anybody.
     pub fn end(self) {
         if self.exclusive {
             // There is nothing left to do about an error.

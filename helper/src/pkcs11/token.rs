@@ -19,6 +19,7 @@ use crate::pcsc;
 type CallResult<T> = cryptoki::error::Result<T>;
 
 /// What there is in the readers.
+#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
 pub enum Look {
     /// The card to log in with.
     Found(Token),
@@ -41,16 +42,20 @@ pub struct Token {
     pub key_id: Vec<u8>,
 }
 
-/// Looks once; the first module that has a card is the one.
+/// Looks once; the first module that has a card to log in with is the one.
+///
+/// What is wrong with one module or its card counts only when no other has a card.
 pub fn look(modules: &[Module], settings: &CardSettings) -> Result<Look> {
     let (mut problem, mut others) = (None, Vec::new());
     for module in modules {
         let mut seen = See::default();
-        see(module, settings, modules.len() == 1, &mut seen).map_err(|error| failed(Stage::Card, &error))?;
-        if !seen.tokens.is_empty() {
-            return one_of(module, settings, seen.tokens).map(Look::Found);
+        let looked = see(module, settings, modules.len() == 1, &mut seen).map_err(|error| failed(Stage::Card, &error));
+        match looked.and_then(|()| one_of(module, settings, seen.tokens)) {
+            Ok(Some(token)) => return Ok(Look::Found(token)),
+            Ok(None) => problem = problem.or(seen.problem),
+            Err(error) if *error.kind() == ErrorKind::SeveralCards => return Err(error),
+            Err(error) => problem = problem.or(Some(error)),
         }
-        problem = problem.or(seen.problem);
         others.append(&mut seen.others);
     }
     problem.map_or(Ok(Look::Absent { others }), Err)
@@ -67,8 +72,9 @@ struct See {
 }
 
 fn see(module: &Module, settings: &CardSettings, only: bool, seen: &mut See) -> CallResult<()> {
-    let slots = module.context.get_slots_with_token()?;
-    if slots.is_empty() && module.context.get_all_slots()?.is_empty() {
+    // Not only those with a token: OpenSC leaves a card that it does not know out of these.
+    let slots = module.context.get_all_slots()?;
+    if slots.is_empty() {
         seen.problem = pcsc::problem().map(|text| Error::new(ErrorKind::ReaderNotAvailable, Stage::Card, text));
     }
     let mut uninitialized = None;
@@ -81,7 +87,6 @@ fn see(module: &Module, settings: &CardSettings, only: bool, seen: &mut See) -> 
                     seen.problem = Some(Error::new(ErrorKind::CardNotSupported, Stage::Card, text));
                     continue;
                 }
-                // It has just been taken out.
                 Some(RvError::TokenNotPresent | RvError::DeviceRemoved) => continue,
                 _ => return Err(error),
             },
@@ -105,7 +110,7 @@ fn see(module: &Module, settings: &CardSettings, only: bool, seen: &mut See) -> 
     Ok(())
 }
 
-fn one_of(module: &Module, settings: &CardSettings, tokens: Vec<(Slot, TokenInfo)>) -> Result<Token> {
+fn one_of(module: &Module, settings: &CardSettings, tokens: Vec<(Slot, TokenInfo)>) -> Result<Option<Token>> {
     let (mut usable, mut unusable) = (Vec::new(), Vec::new());
     for (slot, info) in tokens {
         match Token::open(&module.context, slot, &info, &settings.issuers) {
@@ -114,6 +119,7 @@ fn one_of(module: &Module, settings: &CardSettings, tokens: Vec<(Slot, TokenInfo
         }
     }
     match (usable.len(), unusable.len()) {
+        (0, 0) => Ok(None),
         (0, 1) => Err(unusable.remove(0).0),
         (0, _) => {
             let reasons: Vec<_> =
@@ -121,7 +127,7 @@ fn one_of(module: &Module, settings: &CardSettings, tokens: Vec<(Slot, TokenInfo
             let text = format!("none of the cards can be used to log in ({})", reasons.join("; "));
             Err(Error::new(ErrorKind::NoCertificate, Stage::Card, text))
         }
-        (1, _) => Ok(usable.remove(0).0),
+        (1, _) => Ok(Some(usable.remove(0).0)),
         _ => {
             let names: Vec<_> = usable.iter().map(|(_, info)| describe(info)).collect();
             let text = format!("there are several cards: {}", names.join(", "));

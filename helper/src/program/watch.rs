@@ -44,7 +44,7 @@ impl Watch {
 
     /// A call into a module begins, which may take that long.
     pub fn busy(&self, limit: Duration) {
-        lock(&self.0).until = Some(Instant::now() + limit + GRACE);
+        lock(&self.0).until = Instant::now().checked_add(limit.saturating_add(GRACE));
     }
 
     /// Nothing of a module is running.

@@ -1,10 +1,14 @@
 //! What the helper gets from this process, and what it does not.
 
 use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command};
+use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use ticketapi::card::protocol::{Channel, Hello, Request, VERSION};
 
 use crate::support::*;
 
@@ -28,39 +32,45 @@ fn the_helper_inherits_no_descriptor_and_its_arguments_and_environment_hold_no_p
     assert_eq!(descriptors.iter().filter(|line| line.contains("socket:")).count(), 1, "{descriptors:?}");
 }
 
-#[test]
-fn a_helper_whose_program_has_gone_ends_itself_even_while_the_module_hangs() {
-    // Killing this process is no test, so another helper's end of the socket is dropped instead.
-    use ticketapi::card::protocol::{Channel, Hello, Request, VERSION};
-    let desk = Desk::with_card();
+/// A helper, started by hand, whose module hangs.
+fn hanging_helper(desk: &Desk, deadline: Duration) -> (Child, Channel) {
     let settings = desk.scripted("fault C_GetSlotList 1 hang");
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let mut helper = std::process::Command::new(&settings.program)
-        .stdin(std::os::fd::OwnedFd::from(theirs))
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let channel = Channel::new(ours);
+    let (helper, channel) = start_helper(desk);
     channel.send(&Hello { version: VERSION }, None).unwrap();
-    let minute = Duration::from_secs(60);
-    channel.send(&Request::Find { settings: settings.card, wait: minute, deadline: minute }, None).unwrap();
+    channel.send(&Request::Find { settings: settings.card, wait: Duration::ZERO, deadline }, None).unwrap();
     while desk.called("C_GetSlotList") == 0 {
-        std::thread::sleep(Duration::from_millis(1));
+        thread::sleep(Duration::from_millis(1));
     }
+    (helper, channel)
+}
+
+fn start_helper(desk: &Desk) -> (Child, Channel) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let helper = Command::new(desk.path("helper")).stdin(OwnedFd::from(theirs)).spawn().unwrap();
+    (helper, Channel::new(ours))
+}
+
+#[test]
+fn a_helper_whose_program_has_gone_ends_itself_while_the_module_hangs() {
+    let desk = Desk::with_card();
+    let (mut helper, channel) = hanging_helper(&desk, Duration::from_secs(60));
     drop(channel);
     let (_, took) = timed(|| helper.wait().unwrap());
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]
+fn a_helper_whose_program_is_stopped_ends_itself_after_the_deadline() {
+    let desk = Desk::with_card();
+    let (mut helper, _channel) = hanging_helper(&desk, Duration::ZERO);
+    let (_, took) = timed(|| helper.wait().unwrap());
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
 fn a_helper_of_another_version_is_not_used() {
-    use ticketapi::card::protocol::{Channel, Hello};
     let desk = Desk::empty();
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let mut helper =
-        std::process::Command::new(desk.path("helper")).stdin(std::os::fd::OwnedFd::from(theirs)).spawn().unwrap();
-    let channel = Channel::new(ours);
+    let (mut helper, channel) = start_helper(&desk);
     channel.send(&Hello { version: 999 }, None).unwrap();
     let Hello { version } = channel.receive(None).unwrap().message().unwrap();
     assert_ne!(version, 999);

@@ -38,9 +38,11 @@ impl Desk {
         fs::create_dir(desk.path("tokens")).unwrap();
         let configuration = format!("directories.tokendir = {}\nlog.level = ERROR\n", desk.path("tokens").display());
         fs::write(desk.path("softhsm2.conf"), configuration).unwrap();
-        // Through a wrapper, as the environment of the tests is one for all of them.
+        // Through a wrapper, as the environment of the tests is one for all of them. In a folder of
+        // its own, as a module with a corrupted heap may write a file of any name.
         let wrapper = format!(
-            "#!/bin/sh\nexport SOFTHSM2_CONF='{}' PCSCLITE_CSOCK_NAME=/nowhere\nexec '{}' \"$@\"\n",
+            "#!/bin/sh\ncd '{}' || exit\nexport SOFTHSM2_CONF='{}' PCSCLITE_CSOCK_NAME=/nowhere\nexec '{}' \"$@\"\n",
+            desk.0.path().display(),
             desk.path("softhsm2.conf").display(),
             helper_program().display()
         );

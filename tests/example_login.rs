@@ -1,0 +1,101 @@
+//! `examples/login.rs`, run as a user would: settings in the environment, prompts by programs.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use support::{Desk, PIN, UID, script};
+
+struct Run {
+    desk: Desk,
+}
+
+impl Run {
+    fn new() -> Self {
+        let desk = Desk::with(|spine| spine.roles(3).display_name("NURSE A"));
+        script(
+            &desk.path("pinentry"),
+            &format!("echo OK\nwhile read -r line; do case $line in GETPIN) echo 'D {PIN}'; esac; echo OK; done\n"),
+        );
+        Self { desk }
+    }
+
+    /// Runs the example with `arguments` and these settings besides those that it needs.
+    fn login(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+        let this_test = std::env::current_exe().unwrap();
+        let example: PathBuf = this_test.ancestors().nth(2).unwrap().join("examples/login");
+        let desk = &self.desk;
+        Command::new(example)
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("TICKETAPI_BASE_URL", desk.spine.url())
+            .env("TICKETAPI_CA_FILE", desk.path("ca.pem"))
+            .env("TICKETAPI_SOFTWARE_CARD", desk.path("card.p12"))
+            .env("TICKETAPI_PINENTRY", desk.path("pinentry"))
+            .env("TICKETAPI_ROLE_COMMAND", "sed -n 2p")
+            .envs(settings.iter().copied())
+            .output()
+            .unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn it_prints_who_is_logged_in_and_shortens_the_ticket() {
+    let run = Run::new();
+    let output = run.login(&[], &[]);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{stderr}");
+    assert!(stdout.contains(&format!("user    NURSE A ({UID})\n")), "{stdout}");
+    assert!(stdout.contains(&format!("[{}]\n", run.desk.spine.roles()[1].id)), "{stdout}");
+    assert!(stdout.contains("ticket  AQIC5w…\n"), "{stdout}");
+    assert_eq!(run.desk.spine.open_sessions(), 0, "it logs out");
+}
+
+#[test]
+fn json_holds_every_role_and_the_whole_ticket_only_when_asked() {
+    let run = Run::new();
+    let short: Value = serde_json::from_slice(&run.login(&["--json"], &[]).stdout).unwrap();
+    assert_eq!(short["user"]["uid"], UID);
+    assert_eq!(short["roles"].as_array().unwrap().len(), 3);
+    assert_eq!(short["role"], short["roles"][1]["id"]);
+    assert_eq!(short["ticket"], "AQIC5w…");
+    let whole: Value = serde_json::from_slice(&run.login(&["--json", "--show-ticket"], &[]).stdout).unwrap();
+    assert!(whole["ticket"].as_str().unwrap().ends_with("#"), "{}", whole["ticket"]);
+}
+
+#[test]
+fn a_failure_is_told_with_its_remedy_and_the_exit_code() {
+    let run = Run::new();
+    let output = run.login(&[], &[("TICKETAPI_ROLE", "42")]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("role selection: the user does not have the role 42"), "{stderr}");
+    assert!(stderr.contains("Registration Authority"), "{stderr}");
+    assert_eq!(run.desk.spine.open_sessions(), 0);
+}
+
+#[test]
+fn a_failure_in_json_has_kind_stage_and_remedy() {
+    let run = Run::new();
+    let output = run.login(&["--json"], &[("TICKETAPI_DIGEST", "md5")]);
+    assert_eq!(output.status.code(), Some(1));
+    let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(error["error"]["kind"], "Configuration");
+    assert_eq!(error["error"]["message"], "configuration: TICKETAPI_DIGEST: \"md5\" is not one of sha1, sha256");
+    assert!(!error["error"]["remedy"].as_str().unwrap().is_empty());
+}
+
+#[test]
+fn an_unknown_option_shows_the_usage() {
+    let output = Run::new().login(&["--pin", "1234"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("usage: login [--json] [--show-ticket]"));
+}

@@ -1,0 +1,133 @@
+//! A login against a broker that misbehaves, and what it may cost.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage, TicketApi};
+use ticketapi_testkit::spine::Outcome;
+use ticketapi_testkit::{Endpoint, Misbehaviour};
+
+use crate::ALLOCATOR;
+use crate::support::{Desk, PATIENCE, PIN, User, descriptors, kind};
+
+/// What a call may take on top of its deadline, on a machine that is busy with other tests.
+pub const SLACK: Duration = Duration::from_secs(5);
+
+const MEMORY: usize = 8 << 20;
+
+/// The requests of a login and the logout, each with the stage of its errors.
+pub const REQUESTS: [(Endpoint, Stage); 4] = [
+    (Endpoint::Activate, Stage::Activation),
+    (Endpoint::Validate, Stage::Authentication),
+    (Endpoint::SelectRole, Stage::RoleSelection),
+    (Endpoint::Logout, Stage::Session),
+];
+
+/// One test at a time, as memory and descriptors are those of the whole process. Comes first in a
+/// test: what is made before counts for another one.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a call that fails, within the time of so many requests and 8 MiB of memory. What the
+/// simulator allocates in this process counts too.
+pub fn bounded_error<T>(config: &Config, requests: u32, call: impl FnOnce() -> Result<T>) -> Error {
+    let before = ALLOCATOR.current_usage();
+    ALLOCATOR.reset_peak_usage();
+    let began = Instant::now();
+    let error = call().map(drop).expect_err("it succeeded");
+    let (time, memory) = (began.elapsed(), ALLOCATOR.peak_usage().saturating_sub(before));
+    assert!(time < config.request_timeout * requests + SLACK, "{time:?}: {error}");
+    assert!(memory <= MEMORY, "{memory} bytes: {error}");
+    error
+}
+
+/// A broker, and an engine that logs in and out again and again.
+pub struct Trial {
+    pub desk: Desk,
+    pub engine: Engine,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Trial {
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With a deadline of 1 s over each request.
+    pub fn impatient() -> Self {
+        let second = Duration::from_secs(1);
+        Self::with(|config| (config.request_timeout, config.connect_timeout) = (second, second))
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let alone = alone();
+        let mut desk = Desk::new();
+        change(&mut desk.config);
+        let engine = desk.engine(&User::typing(&[PIN; 100]));
+        Self { desk, engine, _alone: alone }
+    }
+
+    /// The broker as error texts name it.
+    pub fn broker(&self) -> String {
+        format!("127.0.0.1:{}", self.desk.spine.port())
+    }
+
+    /// Logs in, or out, while the broker does `what` at that request; gives the error, and has made
+    /// sure that nothing else is wrong afterwards.
+    pub fn error_at(&self, endpoint: Endpoint, what: &Misbehaviour) -> Error {
+        let Self { desk: Desk { spine, config, .. }, engine, .. } = self;
+        let logging_out = endpoint == Endpoint::Logout;
+        if logging_out {
+            engine.get_ticket().unwrap();
+        }
+        spine.clear_log();
+        assert!(spine.wait_for_connections(PATIENCE, 0));
+        let open = descriptors();
+
+        spine.misbehave(endpoint, what.clone());
+        let error = if logging_out {
+            bounded_error(config, 1, || engine.destroy_ticket())
+        } else {
+            // Once a session has begun, a logout follows.
+            let requests = if endpoint == Endpoint::Activate { 1 } else { 2 };
+            bounded_error(config, requests, || engine.get_ticket())
+        };
+        spine.behave();
+
+        assert!(error.detail().contains(&self.broker()), "{endpoint:?}: {error}");
+        assert_eq!(kind(engine.get_ticket_no_auth()), ErrorKind::TicketNotAvailable, "{endpoint:?}");
+        assert!(spine.wait_for_connections(PATIENCE, 0), "{endpoint:?}");
+        assert_eq!(descriptors(), open, "{endpoint:?}");
+        if logging_out {
+            // The broker did not take the logout, and nobody has the ticket any more.
+            spine.end_all_sessions();
+        }
+        assert!(spine.wait_for_sessions(PATIENCE, 0), "{endpoint:?}: a session is left");
+        if endpoint == Endpoint::SelectRole {
+            let log = spine.log();
+            assert!(log.iter().any(|entry| matches!(entry.answer, Outcome::Ticket(_))), "no session had begun");
+        }
+
+        self.logs_in_and_out();
+        error
+    }
+
+    /// The broker does `what` at each request in turn: the kind of the error, its stage, and a part
+    /// of what it says.
+    pub fn fails_at_each_request(&self, what: &Misbehaviour, kind: &ErrorKind, says: &str) {
+        for (endpoint, stage) in REQUESTS {
+            let error = self.error_at(endpoint, what);
+            assert_eq!((error.kind(), error.stage()), (kind, stage), "{error}");
+            assert!(error.detail().contains(says), "{endpoint:?}: {error}");
+        }
+    }
+
+    pub fn logs_in_and_out(&self) {
+        self.engine.get_ticket().unwrap();
+        assert_eq!(self.desk.spine.open_sessions(), 1);
+        self.engine.destroy_ticket().unwrap();
+        assert!(self.desk.spine.wait_for_sessions(PATIENCE, 0));
+    }
+}
