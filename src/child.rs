@@ -12,6 +12,7 @@ use rustix::event::PollFlags;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::cancel::{CancelGuard, CancelToken};
+use crate::owner::Owner;
 use crate::wait::until_done;
 
 /// A running child. It is killed and reaped when this is dropped.
@@ -20,6 +21,7 @@ pub(crate) struct Child {
     input: UnixStream,
     output: UnixStream,
     deadline: Option<Instant>,
+    owner: Owner,
     _hook: CancelGuard,
 }
 
@@ -44,7 +46,7 @@ impl Child {
                 let _ = stream.shutdown(Shutdown::Both);
             }
         });
-        Ok(Self { process, input, output, deadline, _hook })
+        Ok(Self { process, input, output, deadline, owner: Owner::this_process(), _hook })
     }
 
     /// Sends all of `bytes`.
@@ -87,7 +89,9 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        if self.owner.is_this_process() {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
     }
 }

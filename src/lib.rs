@@ -9,6 +9,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 mod login;
+mod owner;
 pub mod prompt;
 pub mod secret;
 pub mod session;

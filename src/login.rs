@@ -9,6 +9,7 @@ use crate::card::{CardReader, PinStatus, PinTries, SmartCard};
 use crate::challenge;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::owner::Owner;
 use crate::prompt::{PinProblem, PinRequest, Prompter};
 use crate::secret::Pin;
 use crate::session::{Limits, Session, User};
@@ -55,7 +56,7 @@ impl Login<'_> {
             role: None,
             limits: Limits { idle: minutes(authentication.idle_minutes), total: minutes(authentication.max_minutes) },
         };
-        let mut begun = Begun { ssb, session: session.broker.clone(), kept: false };
+        let mut begun = Begun { ssb, session: session.broker.clone(), kept: false, owner: Owner::this_process() };
         self.take_role(&mut begun.ssb, &mut session)?;
         begun.kept = true;
         Ok(session)
@@ -160,11 +161,12 @@ struct Begun {
     ssb: Ssb,
     session: BrokerSession,
     kept: bool,
+    owner: Owner,
 }
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        if self.kept {
+        if self.kept || !self.owner.is_this_process() {
             return;
         }
         // Not the login's token: that the user has cancelled is why the session is to end.

@@ -18,6 +18,7 @@ use super::{CardReader, Certificate, PinStatus, SmartCard};
 use crate::cancel::CancelToken;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::owner::Owner;
 use crate::secret::Pin;
 
 /// The time that one operation of a card may take, where nothing else is set.
@@ -231,7 +232,7 @@ impl HelperCard {
 
 impl Drop for HelperCard {
     fn drop(&mut self) {
-        let Some(helper) = &self.helper else { return };
+        let Some(helper) = self.helper.as_ref().filter(|helper| helper.owner.is_this_process()) else { return };
         let until = match self.progress {
             Progress::NotTried => return,
             Progress::Ending(until) => until,
@@ -276,6 +277,7 @@ fn report_reset(reply: &Answer) {
 struct Helper {
     child: Child,
     channel: Channel,
+    owner: Owner,
 }
 
 impl Helper {
@@ -293,7 +295,7 @@ impl Helper {
             .process_group(0)
             .spawn()
             .map_err(cannot_start)?;
-        Ok(Self { child, channel: Channel::new(ours) })
+        Ok(Self { child, channel: Channel::new(ours), owner: Owner::this_process() })
     }
 
     /// Exchanges versions: until then nothing of a module runs in the helper.
@@ -338,7 +340,9 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        self.kill();
+        if self.owner.is_this_process() {
+            self.kill();
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::BrokerAddress;
 use crate::cancel::{CancelGuard, CancelToken};
+use crate::owner::Owner;
 use crate::wait::until_done;
 
 /// A TCP stream that does not block, whose calls end at a deadline.
@@ -44,6 +45,7 @@ impl Write for Socket {
 pub(super) struct Connection {
     stream: Stream,
     local: IpAddr,
+    owner: Owner,
 }
 
 enum Stream {
@@ -76,7 +78,7 @@ impl Connection {
                 Stream::Tls(Box::new(StreamOwned::new(session, socket)))
             }
         };
-        Ok(Self { stream, local })
+        Ok(Self { stream, local, owner: Owner::this_process() })
     }
 
     /// The address at this end.
@@ -149,7 +151,9 @@ impl Write for Connection {
 impl Drop for Connection {
     /// Says that it ends, where that needs no waiting.
     fn drop(&mut self) {
-        if let Stream::Tls(tls) = &mut self.stream {
+        if let Stream::Tls(tls) = &mut self.stream
+            && self.owner.is_this_process()
+        {
             tls.conn.send_close_notify();
             let mut farewell = Vec::new();
             let _ = tls.conn.write_tls(&mut farewell);
