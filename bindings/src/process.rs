@@ -34,6 +34,8 @@ extern "C" fn in_child() {
 }
 
 pub(crate) struct Process {
+    /// That of the process this one was forked from.
+    _before: Option<&'static Self>,
     handles: Handles,
     /// Nothing before the first handle.
     engine: Eternal<Engine>,
@@ -74,6 +76,7 @@ impl Process {
                 std::panic::set_hook(Box::new(|_| {}));
             }
             Self {
+                _before: INHERITED.get(),
                 handles: Handles::new(),
                 engine: Eternal::empty(),
                 calls: AtomicUsize::new(0),
