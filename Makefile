@@ -1,10 +1,12 @@
-.PHONY: help check demo bench fmt
+.PHONY: help check demo bench fmt header install uninstall
 
 help:
 	@echo 'make check   check everything: format, dependencies, lints, documentation, tests'
 	@echo 'make demo    log in here, with a software card and a simulated broker'
 	@echo 'make bench   measure what BENCHES.md quotes'
 	@echo 'make fmt     format the sources'
+	@echo 'make header  write include/TicketApi.h anew from its sources'
+	@echo 'make install PREFIX=/usr/local DESTDIR=   build and install the C library; make uninstall removes it'
 
 check:
 	@scripts/check
@@ -14,6 +16,17 @@ demo:
 
 bench:
 	@scripts/bench
+	@scripts/build-library
+	@scripts/bench-c --check
 
 fmt:
 	cargo fmt --all
+
+header:
+	@scripts/header
+
+install:
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install install
+
+uninstall:
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install uninstall

@@ -1,6 +1,7 @@
 //! The ticket engine: the four operations of the Ticket API, one login at a time.
 
 mod builder;
+mod cell;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
@@ -15,6 +16,7 @@ use crate::session::Session;
 
 pub use builder::EngineBuilder;
 use builder::Parts;
+use cell::{Found, TicketCell};
 
 /// The four operations of the Ticket API. [`Engine`] carries them out in this process; another
 /// implementation may hand them to one that serves several.
@@ -65,6 +67,8 @@ pub trait TicketApi: Send + Sync {
 pub struct Engine {
     parts: Parts,
     state: Mutex<State>,
+    /// The ticket of `state.session`; written under its lock.
+    ticket: TicketCell,
 }
 
 #[derive(Default)]
@@ -101,6 +105,19 @@ impl Engine {
         self.lock().session.clone()
     }
 
+    /// Gives the ticket of the live session to `reader`; `None` when there is no session. As
+    /// [`TicketApi::get_ticket_no_auth`], but without a lock or an allocation: any number of
+    /// threads may ask at once.
+    pub fn with_ticket<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let mut reader = Some(reader);
+        let found = self.ticket.read(|bytes| reader.take().map(|reader| reader(bytes)));
+        match found {
+            Found::Nothing => None,
+            Found::Ticket(result) => result,
+            Found::Elsewhere => Some(reader?(self.session()?.ticket().expose().as_bytes())),
+        }
+    }
+
     /// The live session; with none, logs the user in. As [`TicketApi::get_ticket`].
     ///
     /// # Errors
@@ -108,6 +125,15 @@ impl Engine {
     /// As [`TicketApi::get_ticket`].
     pub fn log_in(&self) -> Result<Arc<Session>> {
         self.session_or_login(false)
+    }
+
+    /// Logs the user in, whether or not there is a session. As [`TicketApi::get_new_ticket`].
+    ///
+    /// # Errors
+    ///
+    /// As [`TicketApi::get_ticket`].
+    pub fn log_in_again(&self) -> Result<Arc<Session>> {
+        self.session_or_login(true)
     }
 
     /// Cancels the login that is under way, if one is; a live session goes on. Who waits for that
@@ -183,13 +209,14 @@ impl TicketApi for Engine {
     }
 
     fn get_new_ticket(&self) -> Result<Ticket> {
-        Ok(self.session_or_login(true)?.ticket().clone())
+        Ok(self.log_in_again()?.ticket().clone())
     }
 
     fn destroy_ticket(&self) -> Result<()> {
         let session = {
             let mut state = self.lock();
             state.cancel_login();
+            self.ticket.set(None);
             state.session.take()
         };
         match session {
@@ -254,6 +281,7 @@ impl Finish<'_> {
         state.login = None;
         let (result, over) = match result {
             Ok(session) if !self.attempt.cancel.is_cancelled() => {
+                self.engine.ticket.set(Some(session.ticket()));
                 let over = state.session.replace(Arc::clone(&session));
                 (Ok(session), over)
             }

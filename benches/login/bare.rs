@@ -166,7 +166,7 @@ impl<'a> BareLogin<'a> {
     }
 }
 
-// Characters that are in no message otherwise.
+// So many of them in a row are nowhere else.
 const CHALLENGE_BLANK: &str = "!";
 const SIGNATURE_BLANK: &str = "*";
 const RESPONSE_BLANK: &str = "~";

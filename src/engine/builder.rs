@@ -16,6 +16,7 @@ use crate::prompt::{Programs, Prompter};
 use crate::ssb::{BrokerAddress, HttpsSettings, HttpsTransport, Ssb};
 
 use super::Engine;
+use super::cell::TicketCell;
 
 /// Puts an [`Engine`] together.
 #[must_use]
@@ -73,7 +74,8 @@ impl EngineBuilder {
             None => Box::new(InstalledHelper { config: config.clone(), folders, found: Mutex::default() }),
         });
         let prompter = prompter.unwrap_or_else(|| Box::new(Programs::new(&config)));
-        Ok(Engine { parts: Parts { config, reader, prompter, address }, state: Mutex::default() })
+        let parts = Parts { config, reader, prompter, address };
+        Ok(Engine { parts, state: Mutex::default(), ticket: TicketCell::default() })
     }
 }
 

@@ -1,0 +1,164 @@
+//! The crossing from C: the guard against panics, and the buffers of the caller.
+
+mod handles;
+mod last_error;
+mod platform;
+
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+
+pub(crate) use handles::Handles;
+#[cfg(test)]
+pub(crate) use last_error::DETAIL;
+pub(crate) use last_error::{detail, last_error};
+pub(crate) use platform::{Eternal, library_folder, on_fork};
+
+use crate::status::{Failure, TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_INVALID_PARAMETER};
+
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+/// Runs the body of an export: nothing unwinds out of it, and how it ended becomes the thread's
+/// last error on `instance`.
+pub(crate) fn export(instance: c_long, body: impl FnOnce() -> Outcome) -> c_int {
+    let failure = guard(body).err();
+    last_error::record(instance, failure.as_ref());
+    // C reads the same 32 bits as a negative int.
+    failure.map_or(0, |failure| failure.code as c_int)
+}
+
+/// As [`export`], for a function whose result is a value, and `otherwise` when it fails.
+pub(crate) fn export_value<T>(instance: c_long, otherwise: T, body: impl FnOnce() -> Outcome<T>) -> T {
+    let result = guard(body);
+    last_error::record(instance, result.as_ref().err());
+    result.unwrap_or(otherwise)
+}
+
+/// As [`export`], for the function that tells about the last error.
+pub(crate) fn export_description(instance: c_long, body: impl FnOnce() -> Outcome) -> c_int {
+    let failure = guard(body).err();
+    last_error::record_and_keep_detail(instance, failure.as_ref());
+    failure.map_or(0, |failure| failure.code as c_int)
+}
+
+/// As [`export_value`], and leaves the last error as it is.
+pub(crate) fn export_quietly<T>(otherwise: T, body: impl FnOnce() -> Outcome<T>) -> T {
+    guard(body).unwrap_or(otherwise)
+}
+
+fn guard<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    let guarded = || {
+        test_panic(Place::Entry);
+        let result = body();
+        test_panic(Place::Return);
+        result
+    };
+    catch_unwind(AssertUnwindSafe(guarded)).unwrap_or_else(|payload| {
+        // A payload may panic when it is dropped; that one is left where it is.
+        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(second);
+        }
+        Err(Failure::new(TCK_API_ERR_INTERNAL_ERROR))
+    })
+}
+
+/// Where the test-only build can be told to panic.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Entry = 1,
+    Body = 2,
+    Return = 3,
+}
+
+#[cfg(not(feature = "test-panics"))]
+pub(crate) fn test_panic(_: Place) {}
+
+#[cfg(feature = "test-panics")]
+pub(crate) use for_tests::test_panic;
+
+#[cfg(feature = "test-panics")]
+mod for_tests {
+    use std::ffi::c_uint;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::Place;
+
+    static WHERE: AtomicU32 = AtomicU32::new(0);
+
+    /// Has the next export panic at entry (1), in its body (2) or on return (3).
+    #[unsafe(no_mangle)]
+    pub extern "C" fn ticketapi_test_panic(place: c_uint) {
+        WHERE.store(place, Ordering::SeqCst);
+    }
+
+    #[expect(clippy::panic, reason = "it is what this is for")]
+    pub(crate) fn test_panic(place: Place) {
+        if WHERE.compare_exchange(place as u32, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            panic!("as the test asked");
+        }
+    }
+}
+
+/// The buffer of a caller who wants a text.
+pub(crate) struct TextOut {
+    buffer: NonNull<u8>,
+    size: usize,
+    used: *mut c_uint,
+}
+
+impl TextOut {
+    /// # Safety
+    ///
+    /// `buffer`, where it is not null, has `size` bytes that may be written; `used` is null or may
+    /// be written. Both for as long as the result lives.
+    pub(crate) unsafe fn new(buffer: *mut c_char, size: c_uint, used: *mut c_uint) -> Outcome<Self> {
+        match NonNull::new(buffer.cast()) {
+            Some(buffer) if size > 0 => Ok(Self { buffer, size: size as usize, used }),
+            _ => Err(Failure::new(TCK_API_ERR_INVALID_PARAMETER)),
+        }
+    }
+
+    /// Writes `text` and a NUL, or nothing at all when they do not fit.
+    pub(crate) fn write(&self, text: &[u8]) -> Outcome {
+        if text.len() >= self.size {
+            return Err(Failure::new(TCK_API_ERR_BUFFER_TOO_SMALL));
+        }
+        // A .NET client reads UTF-16 until two zero bytes at an even offset: three zeros hold two such.
+        let zeros = (self.size - text.len()).min(3);
+        // SAFETY: by the contract of `new`, and `text.len() + zeros <= size`. `text` is ours, so it
+        // does not overlap the caller's buffer.
+        unsafe {
+            ptr::copy_nonoverlapping(text.as_ptr(), self.buffer.as_ptr(), text.len());
+            ptr::write_bytes(self.buffer.as_ptr().add(text.len()), 0, zeros);
+        }
+        // SAFETY: by the contract of `new`.
+        unsafe { write_if_wanted(self.used, text.len() as c_uint) };
+        Ok(())
+    }
+}
+
+/// Writes `value` where the caller wants it.
+///
+/// # Safety
+///
+/// `out` is null or may be written.
+pub(crate) unsafe fn write_if_wanted(out: *mut c_uint, value: c_uint) {
+    if !out.is_null() {
+        // SAFETY: the caller of this function says so. Foreign runtimes do not always align.
+        unsafe { out.write_unaligned(value) };
+    }
+}
+
+/// A text parameter.
+///
+/// # Safety
+///
+/// `text` is null or ends with a NUL, and does not change for as long as the result is used.
+pub(crate) unsafe fn text_in<'a>(text: *const c_char) -> Outcome<&'a str> {
+    if text.is_null() {
+        return Err(Failure::new(TCK_API_ERR_INVALID_PARAMETER));
+    }
+    // SAFETY: it is not null; the rest is the contract of this function.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map_err(|_| Failure::new(TCK_API_ERR_INVALID_PARAMETER))
+}

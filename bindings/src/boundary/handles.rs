@@ -1,0 +1,106 @@
+//! Handles: numbers that name nothing in memory, so that none can be forged into a crash.
+
+use std::ffi::c_long;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// How many handles may live at once.
+const SLOTS: u32 = 1 << 16;
+
+/// The number of the next handle, for the whole life of the process and of its forked children: a
+/// child does not take its parent's handles for its own.
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// The live handles. Handle `n` is in slot `n % SLOTS`; a number comes again after 2^31 handles.
+pub(crate) struct Handles {
+    slots: Box<[AtomicU32]>,
+    live: AtomicUsize,
+}
+
+impl Handles {
+    pub(crate) fn new() -> Self {
+        // SAFETY: zero is a valid AtomicU32. Memory that comes as zeros is not touched before it is used.
+        let slots = unsafe { Box::<[AtomicU32]>::new_zeroed_slice(SLOTS as usize).assume_init() };
+        Self { slots, live: AtomicUsize::new(0) }
+    }
+
+    /// A new handle; `None` when too many live.
+    pub(crate) fn open(&self) -> Option<c_long> {
+        for _ in 0..SLOTS {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed) & i32::MAX as u32;
+            if number != 0 && self.slot(number).compare_exchange(0, number, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+            {
+                self.live.fetch_add(1, Ordering::SeqCst);
+                return Some(c_long::from(number as i32));
+            }
+        }
+        None
+    }
+
+    /// Gives `handle` up; false when it was not live.
+    pub(crate) fn close(&self, handle: c_long) -> bool {
+        let closed = number(handle).is_some_and(|number| {
+            self.slot(number).compare_exchange(number, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        });
+        if closed {
+            self.live.fetch_sub(1, Ordering::SeqCst);
+        }
+        closed
+    }
+
+    pub(crate) fn is_live(&self, handle: c_long) -> bool {
+        number(handle).is_some_and(|number| self.slot(number).load(Ordering::SeqCst) == number)
+    }
+
+    /// How many live.
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::SeqCst)
+    }
+
+    fn slot(&self, number: u32) -> &AtomicU32 {
+        &self.slots[(number % SLOTS) as usize]
+    }
+}
+
+fn number(handle: c_long) -> Option<u32> {
+    u32::try_from(handle).ok().filter(|&number| number != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_is_live_from_open_to_close() {
+        let handles = Handles::new();
+        let handle = handles.open().unwrap();
+        assert!((1..=c_long::from(i32::MAX)).contains(&handle));
+        assert!(handles.is_live(handle));
+        assert_eq!(handles.live(), 1);
+        assert!(handles.close(handle));
+        assert!(!handles.is_live(handle));
+        assert!(!handles.close(handle), "closed twice");
+        assert_eq!(handles.live(), 0);
+    }
+
+    #[test]
+    fn forged_handles_are_not_live() {
+        let handles = Handles::new();
+        let handle = handles.open().unwrap();
+        let slots = c_long::from(SLOTS as i32);
+        for forged in [0, -1, 1 << 31, handle + slots, handle - slots, -handle, c_long::MIN, c_long::MAX] {
+            assert!(!handles.is_live(forged), "{forged}");
+            assert!(!handles.close(forged), "{forged}");
+        }
+    }
+
+    #[test]
+    fn a_full_table_takes_no_more_until_one_is_closed() {
+        let handles = Handles::new();
+        // Others count NEXT on meanwhile, so a slot may be met twice; in the end all are taken.
+        while handles.open().is_some() {}
+        assert_eq!(handles.live(), SLOTS as usize);
+        let one = c_long::from(handles.slots[7].load(Ordering::SeqCst) as i32);
+        assert!(handles.close(one));
+        assert!(handles.open().is_some());
+    }
+}

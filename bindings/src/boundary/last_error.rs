@@ -1,0 +1,164 @@
+//! The last error of each thread on each handle.
+//!
+//! The thread-local memory has no destructor: those of a library that is unloaded crash its host.
+
+use std::cell::Cell;
+use std::ffi::c_long;
+
+use crate::process::forks;
+use crate::status::Failure;
+
+/// Handles on which the last call of one thread failed, that are remembered at once.
+const KEPT: usize = 64;
+/// The sentence to a failure is cut here, so that the description fits the 254 bytes of old clients.
+pub(crate) const DETAIL: usize = 200;
+
+struct LastErrors {
+    /// Which process, of those forked from each other, the rest is of.
+    forks: Cell<u32>,
+    used: Cell<usize>,
+    oldest: Cell<usize>,
+    entries: [Cell<(c_long, u32)>; KEPT],
+    detail_of: Cell<(c_long, u32)>,
+    detail_len: Cell<usize>,
+    detail: Cell<[u8; DETAIL]>,
+}
+
+thread_local! {
+    static LAST: LastErrors = const {
+        LastErrors {
+            forks: Cell::new(0),
+            used: Cell::new(0),
+            oldest: Cell::new(0),
+            entries: [const { Cell::new((0, 0)) }; KEPT],
+            detail_of: Cell::new((0, 0)),
+            detail_len: Cell::new(0),
+            detail: Cell::new([0; DETAIL]),
+        }
+    };
+}
+
+/// Remembers how the thread's last call on `handle` ended.
+pub(super) fn record(handle: c_long, failure: Option<&Failure>) {
+    LAST.with(|last| match failure {
+        None if last.used.get() == 0 && last.detail_len.get() == 0 => {}
+        None => {
+            last.forget(handle);
+            if last.detail_of.get().0 == handle {
+                last.detail_len.set(0);
+            }
+        }
+        Some(failure) => last.remember(handle, failure),
+    });
+}
+
+/// As [`record`], and keeps the sentence: for who has just asked for it, and may ask again.
+pub(super) fn record_and_keep_detail(handle: c_long, failure: Option<&Failure>) {
+    LAST.with(|last| match failure {
+        None => last.forget(handle),
+        Some(failure) => last.remember(handle, failure),
+    });
+}
+
+/// The code of the thread's last call on `handle`, when it failed.
+pub(crate) fn last_error(handle: c_long) -> Option<u32> {
+    LAST.with(|last| last.position(handle).map(|index| last.entries[index].get().1))
+}
+
+/// The sentence that came with `code`, when it was the thread's last error on `handle`.
+pub(crate) fn detail(handle: c_long, code: u32) -> Option<String> {
+    LAST.with(|last| {
+        let length = last.detail_len.get();
+        let found = length > 0 && last.detail_of.get() == (handle, code) && last.forks.get() == forks();
+        found.then(|| String::from_utf8_lossy(&last.detail.get()[..length]).into_owned())
+    })
+}
+
+impl LastErrors {
+    fn position(&self, handle: c_long) -> Option<usize> {
+        if self.forks.get() != forks() {
+            return None;
+        }
+        self.entries[..self.used.get()].iter().position(|entry| entry.get().0 == handle)
+    }
+
+    fn forget(&self, handle: c_long) {
+        if let Some(index) = self.position(handle) {
+            let end = self.used.get() - 1;
+            self.entries[index].set(self.entries[end].get());
+            self.used.set(end);
+        }
+    }
+
+    fn remember(&self, handle: c_long, failure: &Failure) {
+        if self.forks.replace(forks()) != forks() {
+            self.used.set(0);
+            self.detail_len.set(0);
+        }
+        let index = self.position(handle).unwrap_or_else(|| {
+            let used = self.used.get();
+            if used < KEPT {
+                self.used.set(used + 1);
+                return used;
+            }
+            self.oldest.replace((self.oldest.get() + 1) % KEPT)
+        });
+        self.entries[index].set((handle, failure.code));
+        let Some(detail) = &failure.detail else { return };
+        let text = &detail.as_bytes()[..detail.floor_char_boundary(DETAIL)];
+        let mut kept = [0; DETAIL];
+        kept[..text.len()].copy_from_slice(text);
+        self.detail.set(kept);
+        self.detail_len.set(text.len());
+        self.detail_of.set((handle, failure.code));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fail(handle: c_long, code: u32, detail: Option<&str>) {
+        record(handle, Some(&Failure { code, detail: detail.map(str::to_owned) }));
+    }
+
+    #[test]
+    fn each_handle_has_its_own_until_a_success() {
+        fail(1, 10, None);
+        fail(2, 20, None);
+        assert_eq!((last_error(1), last_error(2), last_error(3)), (Some(10), Some(20), None));
+        record(1, None);
+        assert_eq!((last_error(1), last_error(2)), (None, Some(20)));
+    }
+
+    #[test]
+    fn each_thread_has_its_own() {
+        fail(1, 10, None);
+        assert_eq!(std::thread::spawn(|| last_error(1)).join().unwrap(), None);
+    }
+
+    #[test]
+    fn the_oldest_gives_way_when_there_are_too_many() {
+        for handle in 1..=KEPT as c_long + 1 {
+            fail(handle, 10, None);
+        }
+        assert_eq!(last_error(1), None);
+        assert_eq!(last_error(2), Some(10));
+        assert_eq!(last_error(KEPT as c_long + 1), Some(10));
+    }
+
+    #[test]
+    fn a_sentence_is_told_for_its_own_failure_only_and_cut_between_characters() {
+        let long = "é".repeat(DETAIL);
+        fail(1, 10, Some(&long));
+        assert_eq!(detail(1, 10).unwrap(), "é".repeat(DETAIL / 2));
+        assert_eq!(detail(1, 11), None);
+        assert_eq!(detail(2, 10), None);
+        record_and_keep_detail(1, None);
+        assert!(detail(1, 10).is_some());
+        record(2, None);
+        assert!(detail(1, 10).is_some());
+        record(1, None);
+        assert_eq!(detail(1, 10), None);
+    }
+}

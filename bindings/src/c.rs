@@ -1,0 +1,297 @@
+//! The Ticket API as its clients know it.
+
+#![expect(clippy::missing_safety_doc, reason = "the docs are the header's, which states the contract once")]
+
+use std::ffi::{c_char, c_int, c_long, c_uint};
+
+use ticketapi::TicketApi as _;
+
+use crate::boundary::{
+    Place, TextOut, detail, export, export_description, export_quietly, export_value, last_error, test_panic,
+};
+use crate::process::Process;
+use crate::status::{
+    Failure, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_TICKET_NOT_AVAILABLE, words,
+};
+
+#[expect(non_camel_case_types, reason = "it is called so in C")]
+/// A handle: 1 to 2147483647, so that it also fits the `int` that .NET clients declare. 0 is none.
+pub type TCK_API_INSTANCE = c_long;
+
+/// For GetGAVersion: the version of this interface.
+pub const GATICKET_VERSION_API: c_int = 1;
+/// For GetGAVersion: the version of the ticket engine behind it.
+pub const GATICKET_VERSION_ENGINE: c_int = 2;
+
+const API_VERSION: c_uint = version("1", "0", "0");
+const ENGINE_VERSION: c_uint =
+    version(env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"), env!("CARGO_PKG_VERSION_PATCH"));
+
+/// Makes a handle. The first one of a process reads the configuration; all handles share one session.
+///
+/// Returns the handle, to be given up with TcktApi_Finalize; 0 on failure, and then
+/// TcktApi_getLastError(0) tells why: TCK_API_ERR_LOAD_RES_FAILED,
+/// TCK_API_ERR_RESOURCE_ALLOCATION_FAILED (65,536 handles are live), TCK_API_ERR_INTERNAL_ERROR.
+///
+/// Reads the configuration file; starts no thread, prompts nobody, uses neither card nor network.
+#[unsafe(no_mangle)]
+pub extern "C" fn TcktApi_Initialize() -> TCK_API_INSTANCE {
+    export_value(0, 0, || {
+        test_panic(Place::Body);
+        Process::this().open()
+    })
+}
+
+/// Returns the version of `component`, GATICKET_VERSION_API or GATICKET_VERSION_ENGINE, as
+/// 0xMMmmpppp (major, minor, patch); 0 on failure. For the API `instance` may be 0.
+///
+/// Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
+/// TCK_API_ERR_INVALID_PARAMETER (no such component).
+#[unsafe(no_mangle)]
+pub extern "C" fn TcktApi_GetGAVersion(instance: TCK_API_INSTANCE, component: c_int) -> c_uint {
+    export_value(instance, 0, || {
+        if instance != 0 || component == GATICKET_VERSION_ENGINE {
+            Process::engine(instance)?;
+        }
+        test_panic(Place::Body);
+        match component {
+            GATICKET_VERSION_API => Ok(API_VERSION),
+            GATICKET_VERSION_ENGINE => Ok(ENGINE_VERSION),
+            _ => Err(Failure::new(TCK_API_ERR_INVALID_PARAMETER)),
+        }
+    })
+}
+
+/// Gives the ticket of the session; with no session, logs the user in.
+///
+/// Blocks while the user puts in a card, enters the PIN and chooses a role. Threads that ask
+/// meanwhile wait for that one login and get its outcome.
+///
+/// Writes the ticket into `buffer`, which has room for `size` bytes, and its length without the NUL
+/// into `used`, unless that is NULL. After TCK_API_ERR_BUFFER_TOO_SMALL call again with a larger
+/// buffer: the user is not asked again.
+///
+/// Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
+/// TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL or `size` is 0; nobody is asked then),
+/// TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_SERVER_BUSY (called from a prompt),
+/// TCK_API_ERR_SERVER_COMM_FAILED, TCK_API_ERR_INTERNAL_ERROR, and every code of the groups
+/// TCK_ERR_GRP_CARD_DEVICE, TCK_ERR_GRP_AUTHENTICATION and TCK_ERR_GRP_CONFIG that is not marked
+/// as kept for old clients.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn TcktApi_getTicket(
+    instance: TCK_API_INSTANCE,
+    buffer: *mut c_char,
+    size: c_uint,
+    used: *mut c_uint,
+) -> c_int {
+    export(instance, || {
+        let engine = Process::engine(instance)?;
+        // SAFETY: the header asks this of the caller.
+        let out = unsafe { TextOut::new(buffer, size, used) }?;
+        if let Some(written) = engine.with_ticket(|ticket| out.write(ticket)) {
+            return written;
+        }
+        let session = Process::call(instance)?.engine.log_in()?;
+        out.write(session.ticket().expose().as_bytes())
+    })
+}
+
+/// Gives the ticket of the session, as TcktApi_getTicket does, but never logs in: it asks nobody,
+/// uses neither card nor network, and does not wait for a login that is under way.
+///
+/// Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session), TCK_API_ERR_NOT_INITIALIZED,
+/// TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_BUFFER_TOO_SMALL,
+/// TCK_API_ERR_INTERNAL_ERROR.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn TcktApi_getTicketNoAuth(
+    instance: TCK_API_INSTANCE,
+    buffer: *mut c_char,
+    size: c_uint,
+    used: *mut c_uint,
+) -> c_int {
+    export(instance, || {
+        let engine = Process::engine(instance)?;
+        // SAFETY: the header asks this of the caller.
+        let out = unsafe { TextOut::new(buffer, size, used) }?;
+        let written = engine.with_ticket(|ticket| out.write(ticket));
+        written.unwrap_or(Err(Failure::new(TCK_API_ERR_TICKET_NOT_AVAILABLE)))
+    })
+}
+
+/// Logs the user in again, session or not, and gives the new ticket, as TcktApi_getTicket does.
+///
+/// When the login fails, a session that was there goes on. After TCK_API_ERR_BUFFER_TOO_SMALL the
+/// next call of the same thread on `instance` gives that new ticket, without another login.
+///
+/// Codes: those of TcktApi_getTicket.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn TcktApi_getNewTicket(
+    instance: TCK_API_INSTANCE,
+    buffer: *mut c_char,
+    size: c_uint,
+    used: *mut c_uint,
+) -> c_int {
+    export(instance, || {
+        let call = Process::call(instance)?;
+        // SAFETY: the header asks this of the caller.
+        let out = unsafe { TextOut::new(buffer, size, used) }?;
+        call.new_ticket(|ticket| out.write(ticket))
+    })
+}
+
+/// Ends the session, as taking the card out does, for every handle of the process, and cancels a
+/// login that is under way. Succeeds when there is no session.
+///
+/// Blocks while the server is told. When it cannot be told the session is over here all the same,
+/// and the code is TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, TCK_API_ERR_SERVER_COMM_FAILED or
+/// TCK_API_ERR_AUTHDATA_SYNTAX_ERROR.
+///
+/// Other codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
+/// TCK_API_ERR_INTERNAL_ERROR.
+#[unsafe(no_mangle)]
+pub extern "C" fn TcktApi_destroyTicket(instance: TCK_API_INSTANCE) -> c_int {
+    export(instance, || Ok(Process::call(instance)?.engine.destroy_ticket()?))
+}
+
+/// Returns the code of the calling thread's last call on `instance`; 0 after a success. Of
+/// TcktApi_Initialize, and of the functions without a handle, with `instance` 0.
+///
+/// For a handle that is not valid, and had no call since: TCK_API_ERR_NOT_INITIALIZED or
+/// TCK_API_ERR_INVALID_INSTANCE_HANDLE. A thread's failures are remembered for 64 handles at once.
+#[unsafe(no_mangle)]
+pub extern "C" fn TcktApi_getLastError(instance: TCK_API_INSTANCE) -> c_uint {
+    export_quietly(TCK_API_ERR_INTERNAL_ERROR, || {
+        test_panic(Place::Body);
+        Ok(last_error(instance).unwrap_or_else(|| match instance {
+            0 => 0,
+            _ => Process::engine(instance).err().map_or(0, |failure| failure.code),
+        }))
+    })
+}
+
+/// Gives words for `code`, in English, for the user or a log: never a PIN or a ticket. For the
+/// calling thread's last error on `instance` they tell what happened, such as the setting that is
+/// wrong. At most 253 bytes. `instance` may be 0.
+///
+/// Writes them into `buffer`, which has room for `size` bytes, and their length without the NUL
+/// into `used`, unless that is NULL.
+///
+/// Codes: TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL, `size` is 0, or `code` is none of ours),
+/// TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn TcktApi_getErrorDescription(
+    instance: TCK_API_INSTANCE,
+    code: c_uint,
+    buffer: *mut c_char,
+    size: c_uint,
+    used: *mut c_uint,
+) -> c_int {
+    export_description(instance, || {
+        test_panic(Place::Body);
+        if instance != 0 {
+            Process::engine(instance)?;
+        }
+        // SAFETY: the header asks this of the caller.
+        let out = unsafe { TextOut::new(buffer, size, used) }?;
+        let words = words(code).ok_or(Failure::new(TCK_API_ERR_INVALID_PARAMETER))?;
+        match detail(instance, code) {
+            Some(detail) => out.write(format!("{words}: {detail}").as_bytes()),
+            None => out.write(words.as_bytes()),
+        }
+    })
+}
+
+/// Gives the handle up. The session goes on; another thread's call on this handle comes to its end.
+/// A handle that is not valid is left alone.
+#[unsafe(no_mangle)]
+pub extern "C" fn TcktApi_Finalize(instance: TCK_API_INSTANCE) {
+    export(instance, || Process::close(instance));
+}
+
+/// Returns 1 when the program runs in a remote session (SSH, RDP, Citrix), as the environment tells,
+/// else 0; 0 also when `instance` is not valid.
+///
+/// Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE.
+#[unsafe(no_mangle)]
+pub extern "C" fn TcktApi_isTerminalServiceSession(instance: TCK_API_INSTANCE) -> c_int {
+    export_value(instance, 0, || {
+        Process::engine(instance)?;
+        Ok(c_int::from(REMOTE.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))))
+    })
+}
+
+/// What sshd, xrdp and Citrix's Linux VDA set in the sessions that they begin.
+const REMOTE: &[&str] = &["SSH_CONNECTION", "XRDP_SESSION", "CITRIX_SESSION_ID"];
+
+/// Returns the version of the library as 0xMMmmpppp (major, minor, patch).
+#[unsafe(no_mangle)]
+pub extern "C" fn GetDllVersion() -> c_uint {
+    export_quietly(0, || {
+        test_panic(Place::Body);
+        Ok(ENGINE_VERSION)
+    })
+}
+
+const fn version(major: &str, minor: &str, patch: &str) -> c_uint {
+    number(major) << 24 | number(minor) << 16 | number(patch)
+}
+
+const fn number(digits: &str) -> c_uint {
+    let mut value = 0;
+    let mut rest = digits.as_bytes();
+    while let [digit, tail @ ..] = rest {
+        value = value * 10 + (*digit - b'0') as c_uint;
+        rest = tail;
+    }
+    value
+}
+
+/// The names with an underscore, under which clients look the functions up.
+macro_rules! with_underscore {
+    ($($export:ident = $function:ident($($parameter:ident: $type:ty),*) $(-> $result:ty)?;)+) => { $(
+        #[doc = concat!("As [`", stringify!($function), "`].")]
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $export($($parameter: $type),*) $(-> $result)? {
+            #[allow(unused_unsafe, reason = "some functions take no pointers")]
+            // SAFETY: what the header asks of the caller is the same for both names.
+            unsafe { $function($($parameter),*) }
+        }
+    )+ };
+}
+
+with_underscore! {
+    _TcktApi_Initialize = TcktApi_Initialize() -> TCK_API_INSTANCE;
+    _TcktApi_GetGAVersion = TcktApi_GetGAVersion(instance: TCK_API_INSTANCE, component: c_int) -> c_uint;
+    _TcktApi_getTicket = TcktApi_getTicket(
+        instance: TCK_API_INSTANCE, buffer: *mut c_char, size: c_uint, used: *mut c_uint) -> c_int;
+    _TcktApi_getTicketNoAuth = TcktApi_getTicketNoAuth(
+        instance: TCK_API_INSTANCE, buffer: *mut c_char, size: c_uint, used: *mut c_uint) -> c_int;
+    _TcktApi_getNewTicket = TcktApi_getNewTicket(
+        instance: TCK_API_INSTANCE, buffer: *mut c_char, size: c_uint, used: *mut c_uint) -> c_int;
+    _TcktApi_destroyTicket = TcktApi_destroyTicket(instance: TCK_API_INSTANCE) -> c_int;
+    _TcktApi_getLastError = TcktApi_getLastError(instance: TCK_API_INSTANCE) -> c_uint;
+    _TcktApi_getErrorDescription = TcktApi_getErrorDescription(
+        instance: TCK_API_INSTANCE, code: c_uint, buffer: *mut c_char, size: c_uint, used: *mut c_uint) -> c_int;
+    _TcktApi_Finalize = TcktApi_Finalize(instance: TCK_API_INSTANCE);
+    _TcktApi_isTerminalServiceSession = TcktApi_isTerminalServiceSession(instance: TCK_API_INSTANCE) -> c_int;
+    _GetDllVersion = GetDllVersion() -> c_uint;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boundary::DETAIL;
+
+    #[test]
+    fn a_description_fits_the_buffers_of_old_clients() {
+        for (code, words) in crate::status::WORDS {
+            assert!(words.len() + ": ".len() + DETAIL < 254, "{code:#x}");
+        }
+    }
+
+    #[test]
+    fn a_version_has_its_parts_in_their_places() {
+        assert_eq!(version("1", "23", "456"), 0x0117_01c8);
+        assert_ne!(GetDllVersion(), 0);
+    }
+}

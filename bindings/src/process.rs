@@ -1,0 +1,235 @@
+//! What the process has of the library: handles, settings, and one engine for all of them.
+
+use std::ffi::c_long;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, ThreadId};
+
+use ticketapi::prompt::Programs;
+use ticketapi::session::Session;
+use ticketapi::{Config, Engine};
+
+use crate::boundary::{Eternal, Handles, Outcome, Place, library_folder, on_fork, test_panic};
+use crate::prompter::{Callbacks, HostPrompter};
+use crate::status::{
+    Failure, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_RESOURCE_ALLOCATION_FAILED,
+    TCK_API_ERR_SERVER_BUSY,
+};
+
+static PROCESS: Eternal<Process> = Eternal::empty();
+/// What a forked child has of its parent. It is neither used nor freed there; kept, so that leak
+/// checkers see whose it is.
+static INHERITED: Eternal<Process> = Eternal::empty();
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Tells a process from the one it was forked from.
+pub(crate) fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Makes the library in a forked child as it is when freshly loaded.
+extern "C" fn in_child() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    PROCESS.move_to(&INHERITED);
+}
+
+pub(crate) struct Process {
+    handles: Handles,
+    /// Nothing before the first handle.
+    engine: Eternal<Engine>,
+    /// Calls under way that may log in.
+    calls: AtomicUsize,
+    setup: Mutex<Setup>,
+    callbacks: Mutex<Callbacks>,
+    new_tickets: Mutex<Vec<NewTicket>>,
+}
+
+#[derive(Default)]
+struct Setup {
+    /// By call, in the order given.
+    settings: Vec<(String, String)>,
+    /// Those of the engine.
+    config: Option<Config>,
+    /// Engines that gave way to one with other settings. A late call may still be in one.
+    retired: Vec<&'static Engine>,
+}
+
+/// A new ticket that did not fit the buffer it was asked with: the next call fetches it.
+struct NewTicket {
+    thread: ThreadId,
+    handle: c_long,
+    session: Weak<Session>,
+}
+
+impl Process {
+    /// This process, which begins with the first call that needs it.
+    pub(crate) fn this() -> &'static Self {
+        static WATCHES_FORKS: AtomicBool = AtomicBool::new(false);
+        PROCESS.get_or_set(|| {
+            // Before others see the process. Twice would do no harm.
+            if !WATCHES_FORKS.load(Ordering::Acquire) {
+                on_fork(in_child);
+                WATCHES_FORKS.store(true, Ordering::Release);
+                // The hook of this library's own copy of std: the host's standard error is not ours.
+                std::panic::set_hook(Box::new(|_| {}));
+            }
+            Self {
+                handles: Handles::new(),
+                engine: Eternal::empty(),
+                calls: AtomicUsize::new(0),
+                setup: Mutex::default(),
+                callbacks: Mutex::default(),
+                new_tickets: Mutex::default(),
+            }
+        })
+    }
+
+    /// The engine, for a call on `handle`.
+    pub(crate) fn engine(handle: c_long) -> Outcome<&'static Engine> {
+        Ok(Self::with_handle(handle)?.1)
+    }
+
+    fn with_handle(handle: c_long) -> Outcome<(&'static Self, &'static Engine)> {
+        test_panic(Place::Body);
+        let process = PROCESS.get().ok_or(Failure::new(TCK_API_ERR_NOT_INITIALIZED))?;
+        let engine = process.engine.get().ok_or(Failure::new(TCK_API_ERR_NOT_INITIALIZED))?;
+        if process.handles.is_live(handle) {
+            Ok((process, engine))
+        } else {
+            Err(Failure::new(TCK_API_ERR_INVALID_INSTANCE_HANDLE))
+        }
+    }
+
+    /// A new handle. The first one, and the first after all were given up and the session has
+    /// ended, reads the settings.
+    pub(crate) fn open(&'static self) -> Outcome<c_long> {
+        let mut setup = self.setup();
+        if !self.in_use() {
+            let mut config = Config::load()?;
+            for (key, value) in &setup.settings {
+                config.set(key, value)?;
+            }
+            if setup.config.as_ref() != Some(&config) {
+                let engine = self.build(config.clone())?;
+                setup.config = Some(config);
+                setup.retired.extend(self.engine.set(Box::new(engine)));
+            }
+        }
+        self.handles.open().ok_or(Failure::new(TCK_API_ERR_RESOURCE_ALLOCATION_FAILED))
+    }
+
+    /// Gives `handle` up.
+    pub(crate) fn close(handle: c_long) -> Outcome {
+        let (process, _) = Self::with_handle(handle)?;
+        if !process.handles.close(handle) {
+            return Err(Failure::new(TCK_API_ERR_INVALID_INSTANCE_HANDLE));
+        }
+        process.new_tickets().retain(|new| new.handle != handle);
+        Ok(())
+    }
+
+    /// Begins a call on `handle` that may log in.
+    pub(crate) fn call(handle: c_long) -> Outcome<Call> {
+        let process = PROCESS.get().ok_or(Failure::new(TCK_API_ERR_NOT_INITIALIZED))?;
+        // Counted before the handle is looked at: whoever then finds neither handles nor calls may
+        // put another engine in place.
+        let counted = Counted::new(&process.calls);
+        let engine = Self::engine(handle)?;
+        Ok(Call { process, engine, handle, _counted: counted })
+    }
+
+    /// Keeps a setting for the next engine.
+    pub(crate) fn set(&self, key: &str, value: &str) -> Outcome {
+        let mut setup = self.setup();
+        if self.in_use() {
+            return Err(Failure::new(TCK_API_ERR_SERVER_BUSY));
+        }
+        Config::default().set(key, value)?;
+        setup.settings.retain(|(known, _)| known != key);
+        setup.settings.push((key.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    /// Has the host's functions ask the user from now on.
+    pub(crate) fn set_prompter(&self, callbacks: Callbacks) -> Outcome {
+        let _setup = self.setup();
+        if self.calls.load(Ordering::SeqCst) > 0 {
+            return Err(Failure::new(TCK_API_ERR_SERVER_BUSY));
+        }
+        *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner) = callbacks;
+        Ok(())
+    }
+
+    fn in_use(&self) -> bool {
+        self.handles.live() > 0
+            || self.calls.load(Ordering::SeqCst) > 0
+            || self.engine.get().is_some_and(|engine| engine.session().is_some())
+    }
+
+    fn setup(&self) -> MutexGuard<'_, Setup> {
+        self.setup.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn new_tickets(&self) -> MutexGuard<'_, Vec<NewTicket>> {
+        self.new_tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn build(&'static self, config: Config) -> Outcome<Engine> {
+        let prompter = HostPrompter::new(Programs::new(&config), &self.callbacks);
+        let mut builder = Engine::builder(config).prompter(prompter);
+        if let Some(folder) = library_folder() {
+            // In lib, or in lib/<machine> as Debian has it.
+            builder = builder.helper_folder(folder.join("..")).helper_folder(folder);
+        }
+        Ok(builder.build()?)
+    }
+}
+
+/// A call under way that may log in.
+pub(crate) struct Call {
+    process: &'static Process,
+    pub(crate) engine: &'static Engine,
+    handle: c_long,
+    _counted: Counted,
+}
+
+impl Call {
+    /// Logs in again and has `write` give the ticket to the caller. A caller whose buffer was too
+    /// small gets the same ticket with the next call, as nobody should have to log in twice for it.
+    pub(crate) fn new_ticket(&self, write: impl FnOnce(&[u8]) -> Outcome) -> Outcome {
+        let thread = thread::current().id();
+        let mine = |new: &NewTicket| new.thread == thread && new.handle == self.handle;
+        let live = self.engine.session();
+        let waiting = live.filter(|live| {
+            let new = self.process.new_tickets();
+            new.iter().any(|new| mine(new) && new.session.as_ptr() == Arc::as_ptr(live))
+        });
+        let session = match waiting {
+            Some(session) => session,
+            None => self.engine.log_in_again()?,
+        };
+        let written = write(session.ticket().expose().as_bytes());
+        let mut new = self.process.new_tickets();
+        new.retain(|new| !mine(new) && new.session.strong_count() > 0);
+        if written.is_err() {
+            new.push(NewTicket { thread, handle: self.handle, session: Arc::downgrade(&session) });
+        }
+        written
+    }
+}
+
+/// Counts one for as long as it lives.
+struct Counted(&'static AtomicUsize);
+
+impl Counted {
+    fn new(count: &'static AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,183 @@
+//! Beyond the old API: who is logged in, settings by call, prompts of the host's own, cancelling.
+
+#![expect(clippy::missing_safety_doc, reason = "the docs are the header's, which states the contract once")]
+
+use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::sync::Arc;
+
+use ticketapi::session::Session;
+
+use crate::boundary::{Outcome, TextOut, export, text_in, write_if_wanted};
+use crate::c::TCK_API_INSTANCE;
+use crate::process::Process;
+use crate::prompter::{Callbacks, TicketApiPrompter};
+use crate::status::{
+    Failure, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_RESOURCE_NOT_AVAILABLE, TCK_API_ERR_TICKET_NOT_AVAILABLE,
+};
+
+/// For ticketapi_role: the role in one line, to be shown.
+pub const TICKETAPI_ROLE_LINE: c_int = 0;
+/// For ticketapi_role: id of the role profile.
+pub const TICKETAPI_ROLE_ID: c_int = 1;
+/// For ticketapi_role: code of the organisation; "" where the server gives none.
+pub const TICKETAPI_ROLE_ORGANISATION_CODE: c_int = 2;
+/// For ticketapi_role: name of the organisation.
+pub const TICKETAPI_ROLE_ORGANISATION: c_int = 3;
+/// For ticketapi_role: job role type.
+pub const TICKETAPI_ROLE_TYPE: c_int = 4;
+/// For ticketapi_role: job role sub-type.
+pub const TICKETAPI_ROLE_SUB_TYPE: c_int = 5;
+/// For ticketapi_role: name of the job role.
+pub const TICKETAPI_ROLE_NAME: c_int = 6;
+
+/// Sets `key` to `value`, both as in the configuration file, for the library in this process; it
+/// comes before the file and the environment. Call it before the first TcktApi_Initialize, or
+/// when all handles have been given up and the session has ended. Both are copied.
+///
+/// Codes (TcktApi_getLastError(0)): TCK_API_ERR_LOAD_RES_FAILED (no such key, or no such value;
+/// TcktApi_getErrorDescription tells more), TCK_API_ERR_SERVER_BUSY (too late),
+/// TCK_API_ERR_INVALID_PARAMETER (NULL, or not UTF-8), TCK_API_ERR_INTERNAL_ERROR.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ticketapi_set(key: *const c_char, value: *const c_char) -> c_int {
+    export(0, || {
+        // SAFETY: the header asks this of the caller.
+        let (key, value) = unsafe { (text_in(key)?, text_in(value)?) };
+        Process::this().set(key, value)
+    })
+}
+
+/// Has the functions of `prompter` ask the user from now on, each called with `user_data`. The
+/// struct is copied; NULL goes back to the programs that the configuration names. The functions
+/// and `user_data` have to stay valid until they are replaced.
+///
+/// Codes (TcktApi_getLastError(0)): TCK_API_ERR_SERVER_BUSY (a login is under way),
+/// TCK_API_ERR_INTERNAL_ERROR.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ticketapi_set_prompter(prompter: *const TicketApiPrompter, user_data: *mut c_void) -> c_int {
+    export(0, || {
+        // SAFETY: the header asks this of the caller: NULL, or a struct to read, with such functions.
+        let callbacks = unsafe {
+            prompter.as_ref().map_or_else(Callbacks::default, |functions| Callbacks::new(*functions, user_data))
+        };
+        Process::this().set_prompter(callbacks)
+    })
+}
+
+/// Cancels the login that is under way, if one is: it, and the calls that wait for it, end with
+/// TCK_API_ERR_USER_ABORT. A live session goes on. Does not wait; meant for another thread than the
+/// one that logs in.
+///
+/// Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INTERNAL_ERROR.
+#[unsafe(no_mangle)]
+pub extern "C" fn ticketapi_cancel(instance: TCK_API_INSTANCE) -> c_int {
+    export(instance, || {
+        Process::engine(instance)?.cancel_login();
+        Ok(())
+    })
+}
+
+/// Gives the name of the user who is logged in, as the server shows it; "" where it gives none.
+/// Buffers, and codes, as TcktApi_getTicketNoAuth.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ticketapi_user_name(
+    instance: TCK_API_INSTANCE,
+    buffer: *mut c_char,
+    size: c_uint,
+    used: *mut c_uint,
+) -> c_int {
+    export(instance, || {
+        // SAFETY: the header asks this of the caller.
+        let (session, out) = (session(instance)?, unsafe { TextOut::new(buffer, size, used) }?);
+        out.write(session.user().name.as_bytes())
+    })
+}
+
+/// Gives the id of the user who is logged in: 12 digits. Buffers, and codes, as
+/// TcktApi_getTicketNoAuth.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ticketapi_user_uid(
+    instance: TCK_API_INSTANCE,
+    buffer: *mut c_char,
+    size: c_uint,
+    used: *mut c_uint,
+) -> c_int {
+    export(instance, || {
+        // SAFETY: the header asks this of the caller.
+        let (session, out) = (session(instance)?, unsafe { TextOut::new(buffer, size, used) }?);
+        out.write(session.user().uid.as_bytes())
+    })
+}
+
+/// Writes how many roles the user has into `count`.
+///
+/// Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER when `count` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ticketapi_role_count(instance: TCK_API_INSTANCE, count: *mut c_uint) -> c_int {
+    export(instance, || {
+        let session = session(instance)?;
+        // SAFETY: the header asks this of the caller.
+        unsafe { number_out(count, session.roles().len()) }
+    })
+}
+
+/// Gives one `field` (TICKETAPI_ROLE_LINE and those that follow it) of the user's role number
+/// `index`, the first being 0. Buffers as TcktApi_getTicketNoAuth.
+///
+/// Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER also for another
+/// `field`, TCK_API_ERR_RESOURCE_NOT_AVAILABLE when there is no such role.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ticketapi_role(
+    instance: TCK_API_INSTANCE,
+    index: c_uint,
+    field: c_int,
+    buffer: *mut c_char,
+    size: c_uint,
+    used: *mut c_uint,
+) -> c_int {
+    export(instance, || {
+        // SAFETY: the header asks this of the caller.
+        let (session, out) = (session(instance)?, unsafe { TextOut::new(buffer, size, used) }?);
+        let role = session.roles().get(index as usize).ok_or(Failure::new(TCK_API_ERR_RESOURCE_NOT_AVAILABLE))?;
+        let text = match field {
+            TICKETAPI_ROLE_LINE => &role.to_string(),
+            TICKETAPI_ROLE_ID => &role.id,
+            TICKETAPI_ROLE_ORGANISATION_CODE => &role.organisation_code,
+            TICKETAPI_ROLE_ORGANISATION => &role.organisation,
+            TICKETAPI_ROLE_TYPE => &role.role_type,
+            TICKETAPI_ROLE_SUB_TYPE => &role.sub_type,
+            TICKETAPI_ROLE_NAME => &role.name,
+            _ => return Err(Failure::new(TCK_API_ERR_INVALID_PARAMETER)),
+        };
+        out.write(text.as_bytes())
+    })
+}
+
+/// Writes the number of the role that was chosen into `index`, for ticketapi_role.
+///
+/// Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER when `index` is NULL,
+/// TCK_API_ERR_RESOURCE_NOT_AVAILABLE for a user without roles.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ticketapi_chosen_role(instance: TCK_API_INSTANCE, index: *mut c_uint) -> c_int {
+    export(instance, || {
+        let session = session(instance)?;
+        let chosen = session.role().and_then(|chosen| session.roles().iter().position(|role| role.id == chosen.id));
+        // SAFETY: the header asks this of the caller.
+        unsafe { number_out(index, chosen.ok_or(Failure::new(TCK_API_ERR_RESOURCE_NOT_AVAILABLE))?) }
+    })
+}
+
+fn session(instance: TCK_API_INSTANCE) -> Outcome<Arc<Session>> {
+    Process::engine(instance)?.session().ok_or(Failure::new(TCK_API_ERR_TICKET_NOT_AVAILABLE))
+}
+
+/// # Safety
+///
+/// `out` is null or may be written.
+unsafe fn number_out(out: *mut c_uint, number: usize) -> Outcome {
+    if out.is_null() {
+        return Err(Failure::new(TCK_API_ERR_INVALID_PARAMETER));
+    }
+    // SAFETY: the caller of this function says so.
+    unsafe { write_if_wanted(out, number as c_uint) };
+    Ok(())
+}

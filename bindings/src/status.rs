@@ -1,0 +1,176 @@
+//! Codes: what each means, its words, and the only map from errors to codes.
+
+use ticketapi::{Error, ErrorKind};
+
+/// The call succeeded.
+pub const TCK_API_SUCCESS: u32 = 0u32;
+/// Set in every failure.
+pub const TCK_ERR_GRP_MASK: u32 = 0x8000_0000u32;
+/// Failures of how the library is used, or the connection.
+pub const TCK_ERR_GRP_GENERIC: u32 = 0x8010_0000u32;
+/// Failures of the card or the reader.
+pub const TCK_ERR_GRP_CARD_DEVICE: u32 = 0x8020_0000u32;
+/// Failures of the login.
+pub const TCK_ERR_GRP_AUTHENTICATION: u32 = 0x8040_0000u32;
+/// Failures of how the computer is set up.
+pub const TCK_ERR_GRP_CONFIG: u32 = 0x8080_0000u32;
+/// Not given by this library.
+pub const TCK_ERR_GRP_WINDOWS: u32 = 0x8100_0000u32;
+
+/// Something inside the library failed. Kept for old clients: today's code is INTERNAL_ERROR.
+pub const TCK_API_ERR_INTERNAL: u32 = 0x8010_0001u32;
+/// A call before Initialize.
+pub const TCK_API_ERR_NOT_INITIALIZED: u32 = 0x8010_0002u32;
+/// A parameter is null, zero or out of its range.
+pub const TCK_API_ERR_INVALID_PARAMETER: u32 = 0x8010_0003u32;
+/// The buffer does not hold the text and its NUL. Call again with a larger one; nobody is asked again.
+pub const TCK_API_ERR_BUFFER_TOO_SMALL: u32 = 0x8010_0004u32;
+/// The handle is unknown, or has been finalized.
+pub const TCK_API_ERR_INVALID_INSTANCE_HANDLE: u32 = 0x8010_0005u32;
+/// The library is in use in a way that does not allow this call now.
+pub const TCK_API_ERR_SERVER_BUSY: u32 = 0x8010_0006u32;
+/// There is no trusted connection: unknown issuer, wrong name or expired certificate.
+pub const TCK_API_ERR_SERVER_COMM_FAILED: u32 = 0x8010_0007u32;
+/// There are too many handles (65,536).
+pub const TCK_API_ERR_RESOURCE_ALLOCATION_FAILED: u32 = 0x8010_0008u32;
+/// Nobody is logged in, and the call does not log in.
+pub const TCK_API_ERR_TICKET_NOT_AVAILABLE: u32 = 0x8010_0009u32;
+/// A defect of the library. The next call works.
+pub const TCK_API_ERR_INTERNAL_ERROR: u32 = 0x8010_000Au32;
+/// The library does not do this.
+pub const TCK_API_ERR_NOT_IMPLEMENTED: u32 = 0x8010_000Bu32;
+
+/// The card's software does not know this card.
+pub const TCK_API_ERR_SMARTCARD_NOT_SUPPORTED: u32 = 0x8020_0001u32;
+/// The PC/SC service is not running, or there is no reader.
+pub const TCK_API_ERR_READER_NOT_AVAILABLE: u32 = 0x8020_0002u32;
+/// The card's certificate has expired or is not yet valid.
+pub const TCK_API_ERR_SMARTCARD_NOT_VALID: u32 = 0x8020_0003u32;
+/// The PIN is locked, or this login locked it.
+pub const TCK_API_ERR_PIN_BLOCKED: u32 = 0x8020_0004u32;
+/// The card left the reader, or its software failed, during the login.
+pub const TCK_API_ERR_CARD_TRANSACTION_FAILED: u32 = 0x8020_0005u32;
+/// The card has no certificate to log in with.
+pub const TCK_API_ERR_NO_CERT_FOUND: u32 = 0x8020_0006u32;
+/// The card has no private key for its certificate.
+pub const TCK_API_ERR_NO_KEY_FOUND: u32 = 0x8020_0007u32;
+
+/// The user cancelled, in the PIN or the role prompt, or ticketapi_cancel or destroyTicket ended the login.
+pub const TCK_API_ERR_USER_ABORT: u32 = 0x8040_0001u32;
+/// The user gave up after a wrong PIN, or the server refused the login.
+pub const TCK_API_ERR_AUTHENTICATION_FAILED: u32 = 0x8040_0002u32;
+/// No card came within the time allowed, or several could be meant.
+pub const TCK_API_ERR_AUTHENTICATION_NOT_POSSIBLE: u32 = 0x8040_0003u32;
+/// The server does not know the user, or the user has no role or not the one that is asked for.
+pub const TCK_API_ERR_USER_NOT_VALID: u32 = 0x8040_0004u32;
+/// The server cannot be reached, does not answer in time, or answers HTTP 5xx.
+pub const TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE: u32 = 0x8040_0005u32;
+/// The server's answer cannot be understood.
+pub const TCK_API_ERR_AUTHDATA_SYNTAX_ERROR: u32 = 0x8040_0006u32;
+/// Kept for old clients; not given by this library.
+pub const TCK_API_ERR_AUTH_NOT_VALID: u32 = 0x8040_0007u32;
+/// Kept for old clients; not given by this library.
+pub const TCK_API_ERR_AUTHMETHOD_NOT_SUPPORTED: u32 = 0x8040_0008u32;
+
+/// Kept for old clients; not given by this library.
+pub const TCK_API_ERR_VERSION_CONFLICT: u32 = 0x8080_0001u32;
+/// No PKCS#11 module or card helper is configured or found, or it cannot be loaded.
+pub const TCK_API_ERR_NOT_INSTALLED: u32 = 0x8080_0002u32;
+/// Kept for old clients; not given by this library.
+pub const TCK_API_ERR_NO_SERVERFOUND: u32 = 0x8080_0003u32;
+/// The configuration cannot be read, or a value in it is wrong.
+pub const TCK_API_ERR_LOAD_RES_FAILED: u32 = 0x8080_0004u32;
+/// Kept for old clients; not given by this library.
+pub const TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE: u32 = 0x8080_0005u32;
+/// Somebody has to be asked, and there is no way to.
+pub const TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE: u32 = 0x8080_0006u32;
+/// There is nothing of this kind, such as the chosen role of a user without roles.
+pub const TCK_API_ERR_RESOURCE_NOT_AVAILABLE: u32 = 0x8080_0007u32;
+
+/// Every code and its words.
+pub(crate) const WORDS: &[(u32, &str)] = &[
+    (TCK_API_SUCCESS, "Success"),
+    (TCK_API_ERR_INTERNAL, "The library failed"),
+    (TCK_API_ERR_NOT_INITIALIZED, "The library is not initialized"),
+    (TCK_API_ERR_INVALID_PARAMETER, "A parameter of the call is not valid"),
+    (TCK_API_ERR_BUFFER_TOO_SMALL, "The buffer is too small"),
+    (TCK_API_ERR_INVALID_INSTANCE_HANDLE, "The handle is not valid"),
+    (TCK_API_ERR_SERVER_BUSY, "The library is busy"),
+    (TCK_API_ERR_SERVER_COMM_FAILED, "The connection to the server cannot be trusted"),
+    (TCK_API_ERR_RESOURCE_ALLOCATION_FAILED, "There is no room for more"),
+    (TCK_API_ERR_TICKET_NOT_AVAILABLE, "There is no ticket: nobody is logged in"),
+    (TCK_API_ERR_INTERNAL_ERROR, "A defect of the library"),
+    (TCK_API_ERR_NOT_IMPLEMENTED, "This is not implemented"),
+    (TCK_API_ERR_SMARTCARD_NOT_SUPPORTED, "The smartcard is not supported"),
+    (TCK_API_ERR_READER_NOT_AVAILABLE, "There is no card reader"),
+    (TCK_API_ERR_SMARTCARD_NOT_VALID, "The smartcard is not valid today"),
+    (TCK_API_ERR_PIN_BLOCKED, "The PIN of the smartcard is locked"),
+    (TCK_API_ERR_CARD_TRANSACTION_FAILED, "The smartcard was lost during the login"),
+    (TCK_API_ERR_NO_CERT_FOUND, "The smartcard has no certificate to log in with"),
+    (TCK_API_ERR_NO_KEY_FOUND, "The smartcard has no key to log in with"),
+    (TCK_API_ERR_USER_ABORT, "The login was cancelled"),
+    (TCK_API_ERR_AUTHENTICATION_FAILED, "The login failed"),
+    (TCK_API_ERR_AUTHENTICATION_NOT_POSSIBLE, "There is no smartcard to log in with"),
+    (TCK_API_ERR_USER_NOT_VALID, "The user has no access"),
+    (TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, "The login server is not available"),
+    (TCK_API_ERR_AUTHDATA_SYNTAX_ERROR, "The login server's answer cannot be understood"),
+    (TCK_API_ERR_AUTH_NOT_VALID, "The login is not valid"),
+    (TCK_API_ERR_AUTHMETHOD_NOT_SUPPORTED, "This way to log in is not supported"),
+    (TCK_API_ERR_VERSION_CONFLICT, "The versions do not fit together"),
+    (TCK_API_ERR_NOT_INSTALLED, "The smartcard's software is not installed"),
+    (TCK_API_ERR_NO_SERVERFOUND, "No login server is configured"),
+    (TCK_API_ERR_LOAD_RES_FAILED, "The configuration cannot be used"),
+    (TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE, "This way to log in is not available"),
+    (TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE, "There is no way to ask the user"),
+    (TCK_API_ERR_RESOURCE_NOT_AVAILABLE, "There is nothing of this kind"),
+];
+
+/// The words for `code`, if it is one of ours.
+pub(crate) fn words(code: u32) -> Option<&'static str> {
+    WORDS.iter().find(|(known, _)| *known == code).map(|(_, words)| *words)
+}
+
+/// Why a call fails: a code, and a sentence for the user where there is more to tell.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: u32,
+    pub(crate) detail: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u32) -> Self {
+        Self { code, detail: None }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { code: code(error.kind()), detail: Some(error.to_string()) }
+    }
+}
+
+fn code(kind: &ErrorKind) -> u32 {
+    match kind {
+        ErrorKind::Configuration => TCK_API_ERR_LOAD_RES_FAILED,
+        ErrorKind::NotInstalled => TCK_API_ERR_NOT_INSTALLED,
+        ErrorKind::ReaderNotAvailable => TCK_API_ERR_READER_NOT_AVAILABLE,
+        ErrorKind::NoCard | ErrorKind::SeveralCards => TCK_API_ERR_AUTHENTICATION_NOT_POSSIBLE,
+        ErrorKind::CardNotSupported => TCK_API_ERR_SMARTCARD_NOT_SUPPORTED,
+        ErrorKind::NoCertificate => TCK_API_ERR_NO_CERT_FOUND,
+        ErrorKind::NoKey => TCK_API_ERR_NO_KEY_FOUND,
+        ErrorKind::CertificateNotValid => TCK_API_ERR_SMARTCARD_NOT_VALID,
+        ErrorKind::PinIncorrect { .. } | ErrorKind::Refused => TCK_API_ERR_AUTHENTICATION_FAILED,
+        ErrorKind::PinLocked => TCK_API_ERR_PIN_BLOCKED,
+        ErrorKind::CardFailed => TCK_API_ERR_CARD_TRANSACTION_FAILED,
+        ErrorKind::Cancelled => TCK_API_ERR_USER_ABORT,
+        ErrorKind::NoPrompter => TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE,
+        ErrorKind::ServerNotAvailable => TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE,
+        ErrorKind::Tls => TCK_API_ERR_SERVER_COMM_FAILED,
+        ErrorKind::BadAnswer => TCK_API_ERR_AUTHDATA_SYNTAX_ERROR,
+        ErrorKind::UserNotValid => TCK_API_ERR_USER_NOT_VALID,
+        ErrorKind::TicketNotAvailable => TCK_API_ERR_TICKET_NOT_AVAILABLE,
+        ErrorKind::LoginUnderWay => TCK_API_ERR_SERVER_BUSY,
+        // A kind that is not known here is a defect of ours too.
+        _ => TCK_API_ERR_INTERNAL_ERROR,
+    }
+}

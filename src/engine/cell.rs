@@ -1,0 +1,200 @@
+//! The ticket of the live session, where readers find it without a lock.
+//!
+//! Programs ask for the ticket before every request they make, on many threads. A lock, or the
+//! count of an `Arc`, would have these threads pass one cache line around. Here they only read: the
+//! writer counts `sequence` up before and after it writes, and a reader that saw an odd number, or
+//! two different ones, reads again.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use crate::secret::Ticket;
+
+const WORD: usize = size_of::<u64>();
+/// The tickets in captures have 60 bytes. A longer one than fits is found at the lock.
+const CAPACITY: usize = 256;
+/// One that is shorter than this takes less to copy and to wipe.
+const SMALL: u64 = 96;
+/// What `length` is when there is a ticket that does not fit.
+const TOO_LONG: u64 = u64::MAX;
+/// How often a reader tries before it asks at the lock: a writer that was put to sleep in its
+/// middle must not keep readers spinning.
+const TRIES: usize = 64;
+
+/// What a reader found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found<T> {
+    /// There is no ticket.
+    Nothing,
+    /// What the reader made of the ticket.
+    Ticket(T),
+    /// The ticket is too long, or it is just changing: ask at the lock.
+    Elsewhere,
+}
+
+/// Holds one ticket. One writer at a time; any number of readers.
+// Lines of its own, so that readers are not disturbed by what is written beside it.
+#[repr(align(128))]
+pub(super) struct TicketCell {
+    /// Odd while it is written.
+    sequence: AtomicU64,
+    /// In bytes; 0 for none.
+    length: AtomicU64,
+    words: [AtomicU64; CAPACITY / WORD],
+}
+
+impl Default for TicketCell {
+    fn default() -> Self {
+        Self {
+            sequence: AtomicU64::new(0),
+            length: AtomicU64::new(0),
+            words: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+impl TicketCell {
+    /// Puts `ticket` in, or wipes what is in. Call it under the lock that makes writers take turns.
+    pub(super) fn set(&self, ticket: Option<&Ticket>) {
+        let text = ticket.map_or("", Ticket::expose).as_bytes();
+        let (text, length) = if text.len() <= CAPACITY { (text, text.len() as u64) } else { (&[][..], TOO_LONG) };
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.length.store(length, Ordering::Relaxed);
+        let mut chunks = text.chunks(WORD);
+        for word in &self.words {
+            let mut bytes = [0; WORD];
+            let chunk = chunks.next().unwrap_or_default();
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+        }
+        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
+    }
+
+    /// Gives the ticket's bytes to `reader` and wipes them after. Does not block.
+    pub(super) fn read<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Found<T> {
+        for _ in 0..TRIES {
+            let sequence = self.sequence.load(Ordering::Acquire);
+            match self.length.load(Ordering::Relaxed) {
+                0 if self.is_still(sequence) => return Found::Nothing,
+                TOO_LONG => break,
+                length @ 1..=SMALL => {
+                    let mut bytes = [0; SMALL as usize];
+                    if self.copy(&mut bytes, sequence) {
+                        return Found::Ticket(lend(&mut bytes, length, reader));
+                    }
+                }
+                length => {
+                    let mut bytes = [0; CAPACITY];
+                    if self.copy(&mut bytes, sequence) {
+                        return Found::Ticket(lend(&mut bytes, length, reader));
+                    }
+                }
+            }
+            std::hint::spin_loop();
+        }
+        Found::Elsewhere
+    }
+
+    /// Copies the first words; false when what was copied may be of two tickets.
+    fn copy(&self, bytes: &mut [u8], sequence: u64) -> bool {
+        for (chunk, word) in bytes.as_chunks_mut::<WORD>().0.iter_mut().zip(&self.words) {
+            *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
+        }
+        self.is_still(sequence)
+    }
+
+    /// Whether nothing was written since `sequence` was read.
+    fn is_still(&self, sequence: u64) -> bool {
+        fence(Ordering::Acquire);
+        sequence.is_multiple_of(2) && sequence == self.sequence.load(Ordering::Relaxed)
+    }
+}
+
+/// Gives the first bytes to `reader`, then wipes all.
+fn lend<T, const SIZE: usize>(bytes: &mut [u8; SIZE], length: u64, reader: impl FnOnce(&[u8]) -> T) -> T {
+    let result = reader(&bytes[..length as usize]);
+    *bytes = [0; SIZE];
+    // Byte by byte, as zeroize does it, would take longer than all the rest.
+    std::hint::black_box(bytes);
+    result
+}
+
+impl Drop for TicketCell {
+    fn drop(&mut self) {
+        self.set(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    use super::*;
+
+    fn ticket(text: &str) -> Ticket {
+        Ticket::new(text.into())
+    }
+
+    fn read(cell: &TicketCell) -> Found<String> {
+        cell.read(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_reader_finds_what_was_set_last() {
+        let cell = TicketCell::default();
+        assert_eq!(read(&cell), Found::Nothing);
+        for length in [1, 7, 8, 9, 60, CAPACITY] {
+            let text = "x".repeat(length);
+            cell.set(Some(&ticket(&text)));
+            assert_eq!(read(&cell), Found::Ticket(text));
+        }
+        cell.set(None);
+        assert_eq!(read(&cell), Found::Nothing);
+    }
+
+    #[test]
+    fn a_ticket_that_does_not_fit_is_elsewhere() {
+        let cell = TicketCell::default();
+        cell.set(Some(&ticket(&"x".repeat(CAPACITY + 1))));
+        assert_eq!(read(&cell), Found::Elsewhere);
+    }
+
+    #[test]
+    fn a_ticket_that_is_gone_is_wiped() {
+        let cell = TicketCell::default();
+        cell.set(Some(&ticket(&"x".repeat(CAPACITY))));
+        cell.set(None);
+        assert!(cell.words.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+    }
+
+    #[test]
+    fn a_writer_that_sleeps_in_its_middle_sends_readers_elsewhere() {
+        let cell = TicketCell::default();
+        cell.sequence.store(1, Ordering::Relaxed);
+        assert_eq!(read(&cell), Found::Elsewhere);
+    }
+
+    #[test]
+    fn readers_never_see_parts_of_two_tickets() {
+        let (cell, over) = (TicketCell::default(), AtomicBool::new(false));
+        let tickets: Vec<_> =
+            [24, 60, 199, CAPACITY].iter().zip(["a", "b", "c", "d"]).map(|(&n, c)| ticket(&c.repeat(n))).collect();
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        if let Found::Ticket(text) = read(&cell) {
+                            assert!(tickets.iter().any(|ticket| ticket.expose() == text), "torn: {text}");
+                        }
+                    }
+                });
+            }
+            for round in 0..200_000 {
+                cell.set(tickets.get(round % 5));
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+}

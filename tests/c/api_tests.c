@@ -1,0 +1,11 @@
+/* The tests of programs that are linked with the library. */
+#include "harness.h"
+
+const Test *codes_tests(void);
+extern const Test misuse_tests[], session_tests[], thread_tests[], process_tests[];
+
+int main(int argc, char **argv)
+{
+    const Test *lists[] = {misuse_tests, codes_tests(), session_tests, thread_tests, process_tests, NULL};
+    return run_tests(lists, argc, argv);
+}

@@ -1,0 +1,226 @@
+/* Every code of the specification's table, by a real cause. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness.h"
+#include "prompts.h"
+
+typedef struct {
+    const char *cause;
+    unsigned code;
+    unsigned group;
+    const char *card;      /* good.p12 where it is NULL */
+    const char *server[3]; /* arguments of the simulator */
+    const char *key, *value; /* one setting, by call */
+    const char *pin;       /* "" cancels; 1234 where it is NULL */
+    int cancels_role;
+    int no_prompter;
+} Cause;
+
+#define GENERIC TCK_ERR_GRP_GENERIC
+#define CARD TCK_ERR_GRP_CARD_DEVICE
+#define AUTH TCK_ERR_GRP_AUTHENTICATION
+#define CONFIG TCK_ERR_GRP_CONFIG
+
+static const Cause causes[] = {
+    {.cause = "the configured module is not there", .code = TCK_API_ERR_NOT_INSTALLED, .group = CONFIG, .card = "good",
+     .key = "pkcs11_module", .value = "/nowhere/module.so"},
+    {.cause = "the helper is not there", .code = TCK_API_ERR_NOT_INSTALLED, .group = CONFIG, .card = "good",
+     .key = "helper", .value = "/nowhere/ticketapi-card"},
+    {.cause = "there is no reader", .code = TCK_API_ERR_READER_NOT_AVAILABLE, .group = CARD, .card = "no-reader"},
+    {.cause = "no card came in time", .code = TCK_API_ERR_AUTHENTICATION_NOT_POSSIBLE, .group = AUTH, .card = "good",
+     .key = "token_label", .value = "ANOTHER"},
+    {.cause = "the module does not know the card", .code = TCK_API_ERR_SMARTCARD_NOT_SUPPORTED, .group = CARD,
+     .card = "unknown"},
+    {.cause = "the card has no certificate", .code = TCK_API_ERR_NO_CERT_FOUND, .group = CARD, .card = "no-certificate"},
+    {.cause = "the card has no key", .code = TCK_API_ERR_NO_KEY_FOUND, .group = CARD, .card = "no-key"},
+    {.cause = "the certificate has expired", .code = TCK_API_ERR_SMARTCARD_NOT_VALID, .group = CARD, .card = "expired"},
+    {.cause = "the PIN is locked", .code = TCK_API_ERR_PIN_BLOCKED, .group = CARD, .card = "locked"},
+    {.cause = "this attempt locks the PIN", .code = TCK_API_ERR_PIN_BLOCKED, .group = CARD, .card = "locks",
+     .pin = "9999"},
+    {.cause = "the user cancels the PIN prompt", .code = TCK_API_ERR_USER_ABORT, .group = AUTH, .pin = ""},
+    {.cause = "the user cancels the role prompt", .code = TCK_API_ERR_USER_ABORT, .group = AUTH, .cancels_role = 1},
+    {.cause = "nobody can be asked", .code = TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE, .group = CONFIG, .key = "pinentry",
+     .value = "/nowhere/pinentry", .no_prompter = 1},
+    {.cause = "the user gives up after a wrong PIN", .code = TCK_API_ERR_AUTHENTICATION_FAILED, .group = AUTH,
+     .pin = "9999"},
+    {.cause = "the server refuses", .code = TCK_API_ERR_AUTHENTICATION_FAILED, .group = AUTH,
+     .server = {"--misbehave", "validate=refusal:no"}},
+    {.cause = "the user has no role", .code = TCK_API_ERR_USER_NOT_VALID, .group = AUTH, .server = {"--roles", "0"}},
+    {.cause = "the card's software crashes", .code = TCK_API_ERR_CARD_TRANSACTION_FAILED, .group = CARD,
+     .card = "crashes"},
+    {.cause = "the card is taken out", .code = TCK_API_ERR_CARD_TRANSACTION_FAILED, .group = CARD, .card = "removed"},
+    {.cause = "the name cannot be resolved", .code = TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, .group = AUTH,
+     .key = "base_url", .value = "https://nowhere.invalid"},
+    {.cause = "the connection is refused", .code = TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, .group = AUTH,
+     .key = "base_url", .value = "https://127.0.0.1:1"},
+    {.cause = "the server does not answer in time", .code = TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, .group = AUTH,
+     .server = {"--misbehave", "activate=no-answer"}, .key = "request_timeout", .value = "1"},
+    {.cause = "the server answers HTTP 500", .code = TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, .group = AUTH,
+     .server = {"--misbehave", "validate=status:500"}},
+    {.cause = "TLS: unknown issuer", .code = TCK_API_ERR_SERVER_COMM_FAILED, .group = GENERIC,
+     .server = {"--certificate", "other-ca"}},
+    {.cause = "TLS: wrong name", .code = TCK_API_ERR_SERVER_COMM_FAILED, .group = GENERIC,
+     .server = {"--certificate", "name:elsewhere.example"}},
+    {.cause = "TLS: expired certificate", .code = TCK_API_ERR_SERVER_COMM_FAILED, .group = GENERIC,
+     .server = {"--certificate", "expired"}},
+    {.cause = "the answer is not XML", .code = TCK_API_ERR_AUTHDATA_SYNTAX_ERROR, .group = AUTH,
+     .server = {"--misbehave", "activate=html"}},
+    {.cause = "there is no challenge", .code = TCK_API_ERR_AUTHDATA_SYNTAX_ERROR, .group = AUTH,
+     .server = {"--misbehave", "activate=no-challenge"}},
+    {.cause = "there is no ticket", .code = TCK_API_ERR_AUTHDATA_SYNTAX_ERROR, .group = AUTH,
+     .server = {"--misbehave", "validate=no-ticket"}},
+    {.cause = "the answer is too large", .code = TCK_API_ERR_AUTHDATA_SYNTAX_ERROR, .group = AUTH,
+     .server = {"--misbehave", "activate=endless"}},
+};
+
+#define CAUSES (sizeof causes / sizeof *causes)
+
+static void a_login_fails(const void *row)
+{
+    const Cause *cause = row;
+    User user = {.pin = "1234", .role = 1};
+    TCK_API_INSTANCE instance;
+    char ticket[1024];
+    char words[254];
+    unsigned used = 0xdead, i;
+    int code;
+
+    start_spine(cause->server);
+    use_card(cause->card ? cause->card : "good.p12");
+    if (cause->key)
+        CHECK_EQ(ticketapi_set(cause->key, cause->value), TCK_API_SUCCESS);
+    if (cause->pin)
+        user.pin = cause->pin[0] ? cause->pin : NULL;
+    if (cause->cancels_role)
+        user.role = -1;
+    if (!cause->no_prompter)
+        answer_with(&user);
+
+    instance = TcktApi_Initialize();
+    CHECK(instance > 0);
+    memset(ticket, 'x', sizeof ticket);
+    code = TcktApi_getTicket(instance, ticket, sizeof ticket, &used);
+    if ((unsigned)code != cause->code) {
+        TcktApi_getErrorDescription(instance, (unsigned)code, words, sizeof words, NULL);
+        printf("%s\n", words);
+    }
+    CHECK_EQ(code, cause->code);
+    CHECK_EQ(TcktApi_getLastError(instance), cause->code);
+    CHECK_EQ(used, 0xdead);
+    for (i = 0; i < sizeof ticket; i++)
+        CHECK(ticket[i] == 'x');
+    CHECK(IsError(code) && !IsWindowsError(code));
+    CHECK_EQ(IsGenericError(code), cause->group == GENERIC);
+    CHECK_EQ(IsCardDeviceError(code), cause->group == CARD);
+    CHECK_EQ(IsAuthError(code), cause->group == AUTH);
+    CHECK_EQ(IsConfigError(code), cause->group == CONFIG);
+    CHECK_EQ(TcktApi_getErrorDescription(instance, (unsigned)code, words, sizeof words, &used), TCK_API_SUCCESS);
+    CHECK(used == strlen(words) && strchr(words, ':') && !strstr(words, "1234"));
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, ticket, sizeof ticket, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    TcktApi_Finalize(instance);
+}
+
+static void the_configuration_is_wrong(const void *row)
+{
+    static const char *const settings[][2] = {{"TICKETAPI_ENVIRONMENT", "prod"}, {"TICKETAPI_CONFIG", "/nowhere/c.toml"}};
+    char words[254];
+    size_t i;
+    (void)row;
+    for (i = 0; i < 2; i++) {
+        setenv(settings[i][0], settings[i][1], 1);
+        CHECK_EQ(TcktApi_Initialize(), 0);
+        CHECK_EQ(TcktApi_getLastError(0), TCK_API_ERR_LOAD_RES_FAILED);
+        CHECK_EQ(TcktApi_getErrorDescription(0, TCK_API_ERR_LOAD_RES_FAILED, words, sizeof words, NULL), TCK_API_SUCCESS);
+        CHECK(strstr(words, settings[i][1]) != NULL);
+        unsetenv(settings[i][0]);
+    }
+    CHECK(TcktApi_Initialize() > 0);
+    CHECK_EQ(TcktApi_getLastError(0), TCK_API_SUCCESS);
+}
+
+static TCK_API_INSTANCE asked;
+
+static void ask_for_a_ticket(void)
+{
+    char ticket[1024];
+    CHECK_EQ(TcktApi_getTicket(asked, ticket, sizeof ticket, NULL), TCK_API_ERR_SERVER_BUSY);
+}
+
+static void the_library_is_busy(const void *row)
+{
+    User user;
+    char ticket[1024];
+    (void)row;
+    at_a_desk(&user);
+    user.while_asked = ask_for_a_ticket;
+    asked = TcktApi_Initialize();
+    CHECK_EQ(ticketapi_set("role", "1"), TCK_API_ERR_SERVER_BUSY);
+    CHECK_EQ(TcktApi_getLastError(0), TCK_API_ERR_SERVER_BUSY);
+    log_in(asked, ticket);
+    CHECK_EQ(user.pins, 1);
+    TcktApi_Finalize(asked);
+    CHECK_EQ(ticketapi_set("role", "1"), TCK_API_ERR_SERVER_BUSY);
+}
+
+static void a_session_without_roles(const void *row)
+{
+    static const char *const no_roles[] = {"--roles", "0", NULL};
+    User user = {.pin = "1234"};
+    TCK_API_INSTANCE instance;
+    char text[1024];
+    unsigned number = 7;
+    (void)row;
+    start_spine(no_roles);
+    use_card("good.p12");
+    answer_with(&user);
+    CHECK_EQ(ticketapi_set("require_role", "false"), TCK_API_SUCCESS);
+    instance = TcktApi_Initialize();
+    log_in(instance, text);
+    CHECK_EQ(ticketapi_chosen_role(instance, &number), TCK_API_ERR_RESOURCE_NOT_AVAILABLE);
+    CHECK_EQ(number, 7);
+    CHECK_EQ(ticketapi_role(instance, 0, TICKETAPI_ROLE_ID, text, sizeof text, NULL), TCK_API_ERR_RESOURCE_NOT_AVAILABLE);
+    CHECK_EQ(ticketapi_role_count(instance, &number), TCK_API_SUCCESS);
+    CHECK_EQ(number, 0);
+}
+
+static void every_code_has_words(const void *row)
+{
+    static const unsigned last[][2] = {{TCK_ERR_GRP_GENERIC, 0xb}, {TCK_ERR_GRP_CARD_DEVICE, 7},
+        {TCK_ERR_GRP_AUTHENTICATION, 8}, {TCK_ERR_GRP_CONFIG, 7}, {TCK_ERR_GRP_WINDOWS, 0}};
+    char words[254];
+    unsigned group, number;
+    (void)row;
+    for (group = 0; group < 5; group++) {
+        for (number = 0; number < 16; number++) {
+            int known = number > 0 && number <= last[group][1];
+            int code = TcktApi_getErrorDescription(0, last[group][0] + number, words, sizeof words, NULL);
+            CHECK_EQ(code, known ? TCK_API_SUCCESS : TCK_API_ERR_INVALID_PARAMETER);
+            CHECK(!known || words[0]);
+        }
+    }
+    CHECK_EQ(TcktApi_getErrorDescription(0, 0, words, sizeof words, NULL), TCK_API_SUCCESS);
+}
+
+static Test tests[CAUSES + 5];
+
+const Test *codes_tests(void)
+{
+    static char names[CAUSES][80];
+    static const Test others[] = {
+        {"LOAD_RES_FAILED: the configuration is wrong", the_configuration_is_wrong, NULL},
+        {"SERVER_BUSY: a prompt asks for a ticket, a setting comes too late", the_library_is_busy, NULL},
+        {"RESOURCE_NOT_AVAILABLE: a user without roles has chosen none", a_session_without_roles, NULL},
+        {"every code has words", every_code_has_words, NULL},
+    };
+    size_t i;
+    for (i = 0; i < CAUSES; i++) {
+        snprintf(names[i], sizeof names[i], "0x%08x: %s", causes[i].code, causes[i].cause);
+        tests[i].name = names[i];
+        tests[i].run = a_login_fails;
+        tests[i].row = &causes[i];
+    }
+    memcpy(tests + CAUSES, others, sizeof others);
+    return tests;
+}

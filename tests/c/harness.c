@@ -1,0 +1,294 @@
+#include "harness.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_ARGUMENTS 16
+#define TEST_SECONDS 120
+
+static char home[] = "/tmp/ticketapi-c-XXXXXX";
+static char spine_log[sizeof home + 32];
+
+static void fail(const char *file, int line, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    printf("%s:%d: ", file, line);
+    vprintf(format, arguments);
+    printf("\n");
+    va_end(arguments);
+    fflush(stdout);
+    _exit(1);
+}
+
+void check(int holds, const char *what, const char *file, int line)
+{
+    if (!holds)
+        fail(file, line, "%s does not hold (errno: %s)", what, strerror(errno));
+}
+
+void check_eq(unsigned actual, unsigned expected, const char *what, const char *file, int line)
+{
+    if (actual != expected)
+        fail(file, line, "%s is 0x%x, not 0x%x", what, actual, expected);
+}
+
+void check_text(const char *actual, const char *expected, const char *what, const char *file, int line)
+{
+    if (strcmp(actual, expected) != 0)
+        fail(file, line, "%s is \"%s\", not \"%s\"", what, actual, expected);
+}
+
+int scaled(int smoke)
+{
+    const char *percent = getenv("CHECK_SCALE");
+    long count = percent ? (long)smoke * atol(percent) / 100 : smoke;
+    return count < 1 ? 1 : (int)count;
+}
+
+long long now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+void sleep_ms(int ms)
+{
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000L};
+    while (nanosleep(&time, &time) != 0 && errno == EINTR) {
+    }
+}
+
+static const char *needed(const char *variable)
+{
+    const char *value = getenv(variable);
+    if (!value)
+        fail(__FILE__, __LINE__, "%s is not set: run scripts/check-c", variable);
+    return value;
+}
+
+/* The value after KEY= in the simulator's first lines; NULL before it is there. */
+static char *greeting(const char *key, char *line, size_t size)
+{
+    char *value = NULL;
+    FILE *log = fopen(spine_log, "r");
+    while (log && !value && fgets(line, (int)size, log)) {
+        size_t length = strlen(key);
+        if (strncmp(line, key, length) == 0 && line[length] == '=' && strchr(line, '\n')) {
+            line[strcspn(line, "\n")] = 0;
+            value = line + length + 1;
+        }
+    }
+    if (log)
+        fclose(log);
+    return value;
+}
+
+void start_spine(const char *const *arguments)
+{
+    static int number;
+    const char *argv[MAX_ARGUMENTS] = {needed("SPINE_SIMULATOR"), "--state-dir", needed("TEST_STATE")};
+    int count = 3;
+    char line[512];
+    char *value;
+    pid_t test = getpid();
+
+    while (arguments && *arguments && count < MAX_ARGUMENTS - 1)
+        argv[count++] = *arguments++;
+    snprintf(spine_log, sizeof spine_log, "%s/%d-%d", home, (int)test, ++number);
+    if (fork() == 0) {
+        int log = open(spine_log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        if (getppid() != test || dup2(log, 1) < 0)
+            _exit(127);
+        execv(argv[0], (char *const *)argv);
+        _exit(127);
+    }
+    while (!greeting("# Requests (Ctrl-C stops):", line, sizeof line) && !greeting("url", line, sizeof line)) {
+        CHECK(waitpid(-1, NULL, WNOHANG) == 0);
+        sleep_ms(2);
+    }
+    /* The certificates are written before the first line is. */
+    value = greeting("url", line, sizeof line);
+    setenv("TICKETAPI_BASE_URL", value, 1);
+    value = greeting("ca_file", line, sizeof line);
+    while (!value && !strncmp(getenv("TICKETAPI_BASE_URL"), "https", 5)) {
+        sleep_ms(2);
+        value = greeting("ca_file", line, sizeof line);
+    }
+    if (value)
+        setenv("TICKETAPI_CA_FILE", value, 1);
+    else
+        setenv("TICKETAPI_ALLOW_HTTP", "true", 1);
+}
+
+int spine_requests(const char *path)
+{
+    char line[1024];
+    int count = 0;
+    FILE *log = fopen(spine_log, "r");
+    while (log && fgets(line, sizeof line, log)) {
+        if (line[0] != '#' && strstr(line, path))
+            count++;
+    }
+    if (log)
+        fclose(log);
+    return count;
+}
+
+void use_card(const char *name)
+{
+    char file[512];
+    const char *end = strrchr(name, '.');
+    if (end && strcmp(end, ".p12") == 0) {
+        snprintf(file, sizeof file, "%s/%s", needed("TEST_CARDS"), name);
+        setenv("TICKETAPI_SOFTWARE_CARD", file, 1);
+    } else {
+        snprintf(file, sizeof file, "%s/%s.toml", needed("TEST_CARDS"), name);
+        setenv("TICKETAPI_CONFIG", file, 1);
+    }
+}
+
+static int count_entries(const char *folder)
+{
+    DIR *entries = opendir(folder);
+    int count = -2;
+    while (entries && readdir(entries))
+        count++;
+    if (entries)
+        closedir(entries);
+    return count;
+}
+
+int count_descriptors(void)
+{
+    /* Without the one that reads the folder. */
+    return count_entries("/proc/self/fd") - 1;
+}
+
+int count_threads(void)
+{
+    return count_entries("/proc/self/task");
+}
+
+int count_children(void)
+{
+    char children[4096];
+    int count = 0;
+    FILE *file = fopen("/proc/thread-self/children", "r");
+    if (file && fgets(children, sizeof children, file)) {
+        char *at;
+        for (at = children; *at; at++)
+            count += *at == ' ';
+    }
+    if (file)
+        fclose(file);
+    return count;
+}
+
+static long status_kib(const char *key)
+{
+    char line[256];
+    long kib = -1;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && fgets(line, sizeof line, status))
+        if (strncmp(line, key, strlen(key)) == 0)
+            kib = atol(line + strlen(key));
+    if (status)
+        fclose(status);
+    return kib;
+}
+
+long resident_kib(void)
+{
+    return status_kib("VmRSS:");
+}
+
+long own_kib(void)
+{
+    return status_kib("RssAnon:");
+}
+
+static void prepare(void)
+{
+    static const char *const remote[] = {"SSH_CONNECTION", "XRDP_SESSION", "CITRIX_SESSION_ID"};
+    size_t i;
+    for (i = 0; i < sizeof remote / sizeof *remote; i++)
+        unsetenv(remote[i]);
+    unsetenv("TICKETAPI_CONFIG");
+    unsetenv("XDG_CONFIG_HOME");
+    setenv("HOME", home, 1);
+    alarm(TEST_SECONDS * (unsigned)atoi(getenv("TEST_PATIENCE") ? getenv("TEST_PATIENCE") : "1"));
+}
+
+static int selected(const char *name, int argc, char **argv)
+{
+    int i;
+    for (i = 1; i < argc; i++) {
+        if (strstr(name, argv[i]))
+            return 1;
+    }
+    return argc < 2;
+}
+
+static int passes(const Test *test)
+{
+    int status;
+    pid_t child;
+    fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        prepare();
+        test->run(test->row);
+        /* Not _exit: leak checkers do their work at the end. */
+        exit(0);
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (WIFSIGNALED(status))
+        printf("ended by signal %d\n", WTERMSIG(status));
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void remove_home(void)
+{
+    char command[sizeof home + 16];
+    snprintf(command, sizeof command, "rm -rf %s", home);
+    if (system(command) != 0)
+        printf("%s is left\n", home);
+}
+
+int run_tests(const Test *const *lists, int argc, char **argv)
+{
+    int passed = 0, failed = 0;
+    const Test *test;
+    if (!mkdtemp(home))
+        fail(__FILE__, __LINE__, "there is no temporary folder");
+    for (; *lists; lists++) {
+        for (test = *lists; test->name; test++) {
+            long long began = now_ns();
+            int ok;
+            if (!selected(test->name, argc, argv))
+                continue;
+            ok = passes(test);
+            printf("%s %s (%lld ms)\n", ok ? "ok" : "FAILED", test->name, (now_ns() - began) / 1000000);
+            passed += ok;
+            failed += !ok;
+        }
+    }
+    remove_home();
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed > 0 || passed == 0;
+}

@@ -1,0 +1,37 @@
+/* Faults that a checker has to find: shows that it is on. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "TicketApi.h"
+
+static void *volatile lost;
+static int shared;
+
+static void *count(void *data)
+{
+    int i;
+    for (i = 0; i < 100000; i++)
+        shared++;
+    return data;
+}
+
+int main(int argc, char **argv)
+{
+    const char *fault = argc > 1 ? argv[1] : "";
+    if (strcmp(fault, "overflow") == 0) {
+        /* The library is told of more room than there is, and writes there. */
+        char *text = malloc(4);
+        TcktApi_getErrorDescription(0, TCK_API_ERR_PIN_BLOCKED, text, 254, NULL);
+        free(text);
+    } else if (strcmp(fault, "leak") == 0) {
+        lost = malloc(4711);
+        lost = NULL;
+    } else if (strcmp(fault, "race") == 0) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, count, NULL);
+        count(NULL);
+        pthread_join(thread, NULL);
+    }
+    return 0;
+}

@@ -1,0 +1,347 @@
+/* What a host does to its process, and what the library must not do to it. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "prompts.h"
+
+static TCK_API_INSTANCE parents;
+
+static int status_of(pid_t child)
+{
+    int status = -1;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+}
+
+/* The child of a process with a session, a login under way, or neither. */
+static void as_a_child(void)
+{
+    char ticket[1024];
+    TCK_API_INSTANCE own;
+    CHECK_EQ(TcktApi_getLastError(0), 0);
+    CHECK_EQ(TcktApi_getTicketNoAuth(parents, ticket, sizeof ticket, NULL), TCK_API_ERR_NOT_INITIALIZED);
+    CHECK_EQ(TcktApi_getTicket(parents, ticket, sizeof ticket, NULL), TCK_API_ERR_NOT_INITIALIZED);
+    own = TcktApi_Initialize();
+    CHECK(own > 0 && own != parents);
+    CHECK_EQ(TcktApi_getTicketNoAuth(parents, ticket, sizeof ticket, NULL), TCK_API_ERR_INVALID_INSTANCE_HANDLE);
+    CHECK_EQ(TcktApi_getTicketNoAuth(own, ticket, sizeof ticket, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    TcktApi_Finalize(own);
+}
+
+static void fork_with_a_session(const void *row)
+{
+    User user;
+    char ticket[1024], again[1024];
+    int i;
+    pid_t child;
+    (void)row;
+    at_a_desk(&user);
+    parents = TcktApi_Initialize();
+    for (i = 0; i < scaled(100); i++) {
+        if ((child = fork()) == 0) {
+            as_a_child();
+            _exit(0);
+        }
+        CHECK_EQ(status_of(child), 0);
+    }
+    log_in(parents, ticket);
+    for (i = 0; i < scaled(100); i++) {
+        if ((child = fork()) == 0) {
+            as_a_child();
+            _exit(0);
+        }
+        CHECK_EQ(status_of(child), 0);
+        CHECK_EQ(TcktApi_getTicketNoAuth(parents, again, sizeof again, NULL), TCK_API_SUCCESS);
+        CHECK_TEXT(again, ticket);
+    }
+    if ((child = fork()) == 0) {
+        /* As if freshly loaded: it can log in for itself, and that session is its own. */
+        TCK_API_INSTANCE own;
+        user.pins = 0;
+        answer_with(&user);
+        own = TcktApi_Initialize();
+        log_in(own, again);
+        CHECK(strcmp(again, ticket) != 0);
+        CHECK_EQ(TcktApi_destroyTicket(own), TCK_API_SUCCESS);
+        _exit(0);
+    }
+    CHECK_EQ(status_of(child), 0);
+    CHECK_EQ(TcktApi_getTicketNoAuth(parents, again, sizeof again, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(TcktApi_destroyTicket(parents), TCK_API_SUCCESS);
+}
+
+static void *log_in_and_out(void *data)
+{
+    volatile int *over = data;
+    char ticket[1024];
+    while (!*over) {
+        CHECK_EQ(TcktApi_getTicket(parents, ticket, sizeof ticket, NULL), TCK_API_SUCCESS);
+        CHECK_EQ(TcktApi_destroyTicket(parents), TCK_API_SUCCESS);
+    }
+    return NULL;
+}
+
+static void fork_during_logins(const void *row)
+{
+    User user;
+    pthread_t thread;
+    static volatile int over;
+    int i;
+    (void)row;
+    at_a_desk(&user);
+    user.then = "1234";
+    parents = TcktApi_Initialize();
+    CHECK(pthread_create(&thread, NULL, log_in_and_out, (void *)&over) == 0);
+    for (i = 0; i < scaled(200); i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            as_a_child();
+            _exit(0);
+        }
+        CHECK_EQ(status_of(child), 0);
+    }
+    over = 1;
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
+static int forked_in_prompt;
+
+static void fork_in_the_prompt(void)
+{
+    forked_in_prompt = fork();
+}
+
+static void a_child_forked_in_a_prompt_does_not_log_in(const void *row)
+{
+    User user;
+    char ticket[1024];
+    int code;
+    (void)row;
+    at_a_desk(&user);
+    user.while_asked = fork_in_the_prompt;
+    code = TcktApi_getTicket(TcktApi_Initialize(), ticket, sizeof ticket, NULL);
+    if (forked_in_prompt == 0)
+        _exit((unsigned)code != TCK_API_ERR_USER_ABORT);
+    CHECK_EQ(code, TCK_API_SUCCESS);
+    CHECK_EQ(status_of(forked_in_prompt), 0);
+}
+
+static void *on_a_small_stack(void *data)
+{
+    User *user = data;
+    char ticket[1024];
+    TCK_API_INSTANCE instance = TcktApi_Initialize();
+    log_in(instance, ticket);
+    CHECK(pthread_equal(user->asked_on, pthread_self()));
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    TcktApi_Finalize(instance);
+    return NULL;
+}
+
+static void small_stack(const void *card)
+{
+    User user = {.pin = "1234", .role = 0};
+    pthread_attr_t small;
+    pthread_t thread;
+    start_spine(NULL);
+    use_card(card);
+    answer_with(&user);
+    pthread_attr_init(&small);
+    /* Checkers need more than that for themselves. */
+    CHECK(pthread_attr_setstacksize(&small, (getenv("TEST_INSTRUMENTED") ? 1024 : 64) * 1024) == 0);
+    CHECK(pthread_create(&thread, &small, on_a_small_stack, &user) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
+static void blocked_signals(const void *row)
+{
+    User user = {.pin = "1234", .role = 0};
+    sigset_t all, now;
+    char ticket[1024];
+    TCK_API_INSTANCE instance;
+    (void)row;
+    start_spine(NULL);
+    use_card("good");
+    answer_with(&user);
+    sigfillset(&all);
+    sigdelset(&all, SIGALRM);
+    CHECK(sigprocmask(SIG_SETMASK, &all, NULL) == 0);
+    instance = TcktApi_Initialize();
+    log_in(instance, ticket);
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    CHECK(sigprocmask(SIG_SETMASK, NULL, &now) == 0);
+    CHECK(sigismember(&now, SIGTERM) && sigismember(&now, SIGCHLD) && !sigismember(&now, SIGALRM));
+    CHECK_EQ(count_children(), 1);
+}
+
+/* SIGCHLD ignored: the system reaps the helper before the library can. */
+static void nobody_waits_for_children(const void *row)
+{
+    User user = {.pin = "1234", .role = 0};
+    char ticket[1024];
+    TCK_API_INSTANCE instance;
+    (void)row;
+    start_spine(NULL);
+    use_card("good");
+    answer_with(&user);
+    signal(SIGCHLD, SIG_IGN);
+    instance = TcktApi_Initialize();
+    log_in(instance, ticket);
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+}
+
+static int output;
+
+static void closed_stdio(const void *card)
+{
+    User user = {.pin = "1234", .role = 0};
+    char ticket[1024];
+    TCK_API_INSTANCE instance;
+    int i;
+    start_spine(NULL);
+    use_card(card);
+    answer_with(&user);
+    output = fcntl(1, F_DUPFD, 10);
+    for (i = 0; i < 3; i++)
+        close(i);
+    instance = TcktApi_Initialize();
+    CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    for (i = 0; i < 3; i++)
+        CHECK(fcntl(i, F_GETFD) < 0 && errno == EBADF);
+    dup2(output, 1);
+}
+
+typedef struct {
+    struct sigaction handlers[32];
+    sigset_t mask;
+    mode_t mask_of_files;
+    char folder[256];
+    struct rlimit files;
+    int descriptors, threads, children;
+    unsigned long environment;
+} Host;
+
+extern char **environ;
+
+static void look(Host *host)
+{
+    int i;
+    char **variable;
+    memset(host, 0, sizeof *host);
+    for (i = 1; i < 32; i++)
+        sigaction(i, NULL, &host->handlers[i]);
+    sigprocmask(SIG_SETMASK, NULL, &host->mask);
+    host->mask_of_files = umask(022);
+    umask(host->mask_of_files);
+    CHECK(getcwd(host->folder, sizeof host->folder) != NULL);
+    getrlimit(RLIMIT_NOFILE, &host->files);
+    host->descriptors = count_descriptors();
+    host->threads = count_threads();
+    host->children = count_children();
+    for (variable = environ; *variable; variable++) {
+        const char *at;
+        for (at = *variable; *at; at++)
+            host->environment = host->environment * 31 + (unsigned char)*at;
+    }
+}
+
+static void check_same(const Host *before, const Host *after)
+{
+    int i;
+    for (i = 1; i < 32; i++) {
+        CHECK(before->handlers[i].sa_handler == after->handlers[i].sa_handler);
+        CHECK_EQ(after->handlers[i].sa_flags, before->handlers[i].sa_flags);
+    }
+    for (i = 1; i < 65; i++)
+        CHECK_EQ(sigismember(&after->mask, i), sigismember(&before->mask, i));
+    CHECK_EQ(after->mask_of_files, before->mask_of_files);
+    CHECK_TEXT(after->folder, before->folder);
+    CHECK(after->files.rlim_cur == before->files.rlim_cur && after->files.rlim_max == before->files.rlim_max);
+    CHECK_EQ(after->descriptors, before->descriptors);
+    CHECK_EQ(after->threads, before->threads);
+    CHECK_EQ(after->children, before->children);
+    CHECK(after->environment == before->environment);
+}
+
+static void a_guest_changes_nothing(const void *card)
+{
+    User user = {.pin = "1234", .role = 0, .then = "1234"};
+    char ticket[1024];
+    TCK_API_INSTANCE instance;
+    Host before, after;
+    int i;
+    start_spine(NULL);
+    use_card(card);
+    for (i = 0; i < 2; i++) {
+        if (i == 0)
+            look(&before);
+        answer_with(&user);
+        instance = TcktApi_Initialize();
+        log_in(instance, ticket);
+        CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+        user.pins = 0;
+        user.pin = NULL;
+        CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), TCK_API_ERR_USER_ABORT);
+        user.pins = 0;
+        user.pin = "1234";
+        TcktApi_Finalize(instance);
+        look(&after);
+        check_same(&before, &after);
+    }
+}
+
+static void many_logins(const void *card)
+{
+    User user = {.pin = "1234", .role = 0, .then = "1234"};
+    char ticket[1024];
+    TCK_API_INSTANCE instance;
+    Host before, after;
+    long memory = 0;
+    int i, count = scaled(150);
+    start_spine(NULL);
+    use_card(card);
+    answer_with(&user);
+    instance = TcktApi_Initialize();
+    for (i = 0; i < count + 20; i++) {
+        if (i == 20) {
+            look(&before);
+            memory = own_kib();
+        }
+        user.pins = 0;
+        user.pin = i % 3 ? "1234" : NULL;
+        CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), i % 3 ? 0 : TCK_API_ERR_USER_ABORT);
+        CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    }
+    look(&after);
+    check_same(&before, &after);
+    if (!getenv("TEST_INSTRUMENTED"))
+        CHECK(own_kib() <= memory + 1024);
+}
+
+const Test process_tests[] = {
+    {"fork before, with and after a session", fork_with_a_session, NULL},
+    {"fork during logins", fork_during_logins, NULL},
+    {"a child forked in a prompt does not log in", a_child_forked_in_a_prompt_does_not_log_in, NULL},
+    {"a thread with a stack of 64 KiB: software card", small_stack, "good.p12"},
+    {"a thread with a stack of 64 KiB: helper", small_stack, "good"},
+    {"a host that blocks all signals", blocked_signals, NULL},
+    {"a host that lets the system reap its children", nobody_waits_for_children, NULL},
+    {"a host without stdio: software card", closed_stdio, "good.p12"},
+    {"a host without stdio: helper", closed_stdio, "good"},
+    {"a guest changes nothing: software card", a_guest_changes_nothing, "good.p12"},
+    {"a guest changes nothing: helper", a_guest_changes_nothing, "good"},
+    {"many logins leave nothing: software card", many_logins, "good.p12"},
+    {"many logins leave nothing: helper", many_logins, "good"},
+    {NULL, NULL, NULL},
+};

@@ -1,0 +1,30 @@
+/* A user, as far as the library asks one. */
+#ifndef PROMPTS_H
+#define PROMPTS_H
+
+#include <pthread.h>
+
+#include "TicketApi.h"
+
+typedef struct {
+    const char *pin;          /* NULL cancels */
+    const char *then;         /* the PIN after a wrong one; NULL cancels */
+    int role;                 /* -1 cancels */
+    int last_try;             /* whether to use it */
+    int hold_ms;              /* how long the user thinks about the PIN */
+    void (*while_asked)(void); /* runs in the PIN prompt */
+    int pins, roles, last_tries, messages;
+    pthread_t asked_on;
+    TicketApiPinRequest seen; /* texts in it are not valid later */
+} User;
+
+/* Has `user` answer from now on. */
+void answer_with(User *user);
+
+/* The tests' usual set-up: simulator, software card, and a user who knows the PIN. */
+void at_a_desk(User *user);
+
+/* A login that has to succeed; returns the ticket's length. */
+unsigned log_in(TCK_API_INSTANCE instance, char ticket[1024]);
+
+#endif

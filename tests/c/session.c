@@ -1,0 +1,183 @@
+/* A session: who is logged in, and how it begins and ends. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness.h"
+#include "prompts.h"
+
+static void user_and_roles_are_told(const void *row)
+{
+    User user;
+    TCK_API_INSTANCE instance;
+    char text[1024];
+    unsigned number = 99, i;
+    (void)row;
+    at_a_desk(&user);
+    instance = TcktApi_Initialize();
+    CHECK_EQ(ticketapi_user_name(instance, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(ticketapi_role_count(instance, &number), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(number, 99);
+    log_in(instance, text);
+    CHECK_EQ(ticketapi_user_name(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
+    CHECK_TEXT(text, "TEST USER");
+    CHECK_EQ(ticketapi_user_uid(instance, text, sizeof text, &number), TCK_API_SUCCESS);
+    CHECK_TEXT(text, "555021935107");
+    CHECK_EQ(number, 12);
+    CHECK_EQ(ticketapi_role_count(instance, &number), TCK_API_SUCCESS);
+    CHECK_EQ(number, 3);
+    CHECK_EQ(ticketapi_chosen_role(instance, &number), TCK_API_SUCCESS);
+    CHECK_EQ(number, 1);
+    for (i = 0; i < 3; i++) {
+        int field;
+        for (field = TICKETAPI_ROLE_LINE; field <= TICKETAPI_ROLE_NAME; field++) {
+            CHECK_EQ(ticketapi_role(instance, i, field, text, sizeof text, NULL), TCK_API_SUCCESS);
+            CHECK(text[0] || field == TICKETAPI_ROLE_ORGANISATION_CODE);
+        }
+    }
+    CHECK_EQ(ticketapi_role(instance, 0, 7, text, sizeof text, NULL), TCK_API_ERR_INVALID_PARAMETER);
+    CHECK_EQ(ticketapi_role(instance, 3, 0, text, sizeof text, NULL), TCK_API_ERR_RESOURCE_NOT_AVAILABLE);
+    CHECK_EQ(ticketapi_role_count(instance, NULL), TCK_API_ERR_INVALID_PARAMETER);
+    CHECK_EQ(ticketapi_chosen_role(instance, NULL), TCK_API_ERR_INVALID_PARAMETER);
+}
+
+static void prompts_come_on_the_callers_thread(const void *row)
+{
+    User user;
+    char ticket[1024];
+    (void)row;
+    at_a_desk(&user);
+    log_in(TcktApi_Initialize(), ticket);
+    CHECK_EQ(user.pins, 1);
+    CHECK_EQ(user.roles, 1);
+    CHECK(pthread_equal(user.asked_on, pthread_self()));
+    CHECK_EQ(user.seen.problem, TICKETAPI_PIN_FIRST);
+    CHECK(user.seen.shortest >= 1 && user.seen.longest >= user.seen.shortest);
+}
+
+static void a_wrong_pin_is_asked_again(const void *row)
+{
+    User user;
+    char ticket[1024];
+    (void)row;
+    at_a_desk(&user);
+    user.pin = "9999";
+    user.then = "1234";
+    log_in(TcktApi_Initialize(), ticket);
+    CHECK_EQ(user.pins, 2);
+    CHECK_EQ(user.seen.problem, TICKETAPI_PIN_WRONG);
+}
+
+static void destroying_ends_the_session_for_every_handle(const void *row)
+{
+    User user;
+    TCK_API_INSTANCE one, other;
+    char ticket[1024], again[1024];
+    (void)row;
+    at_a_desk(&user);
+    one = TcktApi_Initialize();
+    other = TcktApi_Initialize();
+    CHECK_EQ(TcktApi_destroyTicket(one), TCK_API_SUCCESS);
+    log_in(one, ticket);
+    CHECK_EQ(TcktApi_getTicketNoAuth(other, again, sizeof again, NULL), TCK_API_SUCCESS);
+    CHECK_TEXT(again, ticket);
+    CHECK_EQ(TcktApi_destroyTicket(other), TCK_API_SUCCESS);
+    CHECK_EQ(spine_requests("/login/authlogout"), 1);
+    CHECK_EQ(TcktApi_getTicketNoAuth(one, again, sizeof again, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(TcktApi_destroyTicket(one), TCK_API_SUCCESS);
+    log_in(one, again);
+    CHECK_EQ(user.pins, 2);
+    CHECK(strcmp(again, ticket) != 0);
+}
+
+static void the_session_outlives_its_handles(const void *row)
+{
+    User user;
+    TCK_API_INSTANCE instance;
+    char ticket[1024], again[1024];
+    (void)row;
+    at_a_desk(&user);
+    instance = TcktApi_Initialize();
+    log_in(instance, ticket);
+    TcktApi_Finalize(instance);
+    instance = TcktApi_Initialize();
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, again, sizeof again, NULL), TCK_API_SUCCESS);
+    CHECK_TEXT(again, ticket);
+    CHECK_EQ(spine_requests("/login/authlogout"), 0);
+}
+
+static void settings_by_call_take_effect_with_the_next_handle(const void *row)
+{
+    User user;
+    TCK_API_INSTANCE instance;
+    char text[1024];
+    (void)row;
+    at_a_desk(&user);
+    instance = TcktApi_Initialize();
+    log_in(instance, text);
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    CHECK_EQ(ticketapi_role(instance, 2, TICKETAPI_ROLE_ID, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    log_in(instance, text);
+    CHECK_EQ(ticketapi_role(instance, 2, TICKETAPI_ROLE_ID, text, sizeof text, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    TcktApi_Finalize(instance);
+    CHECK_EQ(ticketapi_set("role", text), TCK_API_SUCCESS);
+    instance = TcktApi_Initialize();
+    user.roles = 0;
+    log_in(instance, text);
+    CHECK_EQ(user.roles, 0);
+}
+
+static void a_token_in_the_helper_logs_in(const void *row)
+{
+    User user = {.pin = "1234", .role = 0};
+    TCK_API_INSTANCE instance;
+    char ticket[1024];
+    (void)row;
+    start_spine(NULL);
+    use_card("good");
+    answer_with(&user);
+    instance = TcktApi_Initialize();
+    log_in(instance, ticket);
+    CHECK_EQ(user.pins, 1);
+    CHECK_EQ(count_children(), 1); /* the simulator */
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+}
+
+static void the_last_error_is_of_this_thread_and_handle(const void *row)
+{
+    TCK_API_INSTANCE one = TcktApi_Initialize(), other = TcktApi_Initialize();
+    char text[254];
+    (void)row;
+    CHECK_EQ(TcktApi_getTicketNoAuth(one, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(TcktApi_getTicketNoAuth(other, NULL, 0, NULL), TCK_API_ERR_INVALID_PARAMETER);
+    CHECK_EQ(TcktApi_getLastError(one), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(TcktApi_getLastError(other), TCK_API_ERR_INVALID_PARAMETER);
+    CHECK_EQ(TcktApi_getLastError(one), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(TcktApi_destroyTicket(one), TCK_API_SUCCESS);
+    CHECK_EQ(TcktApi_getLastError(one), TCK_API_SUCCESS);
+    CHECK_EQ(TcktApi_getLastError(other), TCK_API_ERR_INVALID_PARAMETER);
+}
+
+static void memory_after_a_login(const void *row)
+{
+    User user;
+    char ticket[1024];
+    (void)row;
+    at_a_desk(&user);
+    log_in(TcktApi_Initialize(), ticket);
+    if (!getenv("TEST_INSTRUMENTED"))
+        CHECK(resident_kib() <= 16 * 1024);
+}
+
+const Test session_tests[] = {
+    {"user and roles are told", user_and_roles_are_told, NULL},
+    {"prompts come on the caller's thread", prompts_come_on_the_callers_thread, NULL},
+    {"a wrong PIN is asked again", a_wrong_pin_is_asked_again, NULL},
+    {"destroying ends the session for every handle", destroying_ends_the_session_for_every_handle, NULL},
+    {"the session outlives its handles", the_session_outlives_its_handles, NULL},
+    {"settings by call take effect with the next handle", settings_by_call_take_effect_with_the_next_handle, NULL},
+    {"a token in the helper logs in", a_token_in_the_helper_logs_in, NULL},
+    {"the last error is of this thread and handle", the_last_error_is_of_this_thread_and_handle, NULL},
+    {"at most 16 MiB are resident after a login", memory_after_a_login, NULL},
+    {NULL, NULL, NULL},
+};
