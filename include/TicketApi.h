@@ -47,7 +47,8 @@
  * Processes. After fork() the child has the library as if freshly loaded: its parent's handles and
  * session are not its own. The library may be closed by dlclose(); it stays in memory with its
  * session, which the next dlopen() finds again. It changes no signal handler, signal mask,
- * environment variable or other property of the process, and starts no thread that outlives a call.
+ * environment variable or other property of the process. No thread of its own outlives a call, but for
+ * one that the system's resolver does not let go of: it ends when the resolver gives up.
  *
  * Defects. A defect of the library is TCK_API_ERR_INTERNAL_ERROR; nothing unwinds into the caller.
  */
