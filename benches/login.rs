@@ -138,7 +138,7 @@ impl Signer {
         let cancel = CancelToken::new();
         let mut signature = Vec::new();
         let took = time(|| {
-            let mut card = reader.wait_for_card(Duration::ZERO, &mut || {}, &cancel).unwrap();
+            let mut card = reader.wait_for_card(Duration::ZERO, &mut |_| {}, &cancel).unwrap();
             signature = card.sign(Some(Pin::new(PIN.into())), Digest::Sha1, &CHALLENGE, &cancel).unwrap();
         });
         self.certificate.verify(Digest::Sha1, &CHALLENGE, &signature).unwrap();

@@ -1,6 +1,7 @@
 //! Cards: what a login needs of one, whoever talks to it.
 
 pub mod certificate;
+pub mod events;
 pub mod helper;
 pub mod pkcs11;
 pub mod protocol;
@@ -16,6 +17,7 @@ use crate::error::Result;
 use crate::secret::Pin;
 
 pub use certificate::Certificate;
+use events::{CardWatch, Presence};
 
 /// Where cards are put in: finds the one to log in with.
 ///
@@ -23,8 +25,8 @@ pub use certificate::Certificate;
 pub trait CardReader: Send + Sync {
     /// Waits up to `wait` for a card and reads what it tells without a PIN. Zero looks once.
     ///
-    /// Blocks. `absent` is called once, when there is no card yet and the wait begins, so that the
-    /// user can be told to put one in.
+    /// Blocks. `absent` is called when the wait begins because there is no card to log in with, and
+    /// again when the reason changes, so that the user can be told to put one in.
     ///
     /// # Errors
     ///
@@ -33,9 +35,27 @@ pub trait CardReader: Send + Sync {
     fn wait_for_card(
         &self,
         wait: Duration,
-        absent: &mut dyn FnMut(),
+        absent: &mut dyn FnMut(Absence),
         cancel: &CancelToken,
     ) -> Result<Box<dyn SmartCard>>;
+
+    /// Watches the readers for cards that come and go. `None` where there are no such readers.
+    ///
+    /// # Errors
+    ///
+    /// [`NotInstalled`](crate::ErrorKind::NotInstalled) when the watching cannot be started.
+    fn watch(&self) -> Result<Option<Box<dyn CardWatch>>> {
+        Ok(None)
+    }
+}
+
+/// Why there is no card to log in with yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Absence {
+    /// No card is in a reader.
+    NoCard,
+    /// There is one, but not one to log in with; in words for the user.
+    NotRecognised(String),
 }
 
 /// A card that is in the reader, for one login. Dropping it leaves the card logged out.
@@ -49,6 +69,11 @@ pub trait SmartCard: Send {
 
     /// How it stands with the PIN, as last read. Does not touch the card.
     fn pin_status(&self) -> PinStatus;
+
+    /// Where the card is; `None` where no reader can be watched for it, as with cards in software.
+    fn presence(&self) -> Option<&Presence> {
+        None
+    }
 
     /// Logs in to the card with `pin` and signs `message`: PKCS#1 v1.5 over its digest.
     ///

@@ -10,7 +10,7 @@ use crate::challenge;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::owner::Owner;
-use crate::prompt::{PinProblem, PinRequest, Prompter};
+use crate::prompt::{Notice, PinProblem, PinRequest, Prompter};
 use crate::secret::Pin;
 use crate::session::{Limits, Session, User};
 use crate::ssb::{BrokerSession, Role, Ssb};
@@ -29,8 +29,7 @@ pub(crate) struct Login<'a> {
 impl Login<'_> {
     /// Logs the user in. On an error no session is left on the broker, as far as it can be reached.
     pub(crate) fn run(&self, mut ssb: Ssb) -> Result<Session> {
-        let mut card =
-            self.reader.wait_for_card(self.config.card_wait, &mut || self.prompter.insert_card(), self.cancel)?;
+        let mut card = self.wait_for_card()?;
         info!("card found");
 
         let activation = ssb.activate(self.cancel)?;
@@ -60,6 +59,16 @@ impl Login<'_> {
         self.take_role(&mut begun.ssb, &mut session)?;
         begun.kept = true;
         Ok(session)
+    }
+
+    fn wait_for_card(&self) -> Result<Box<dyn SmartCard>> {
+        let mut notice = Notice::default();
+        let mut absent = |absence| {
+            // One goes before the next comes.
+            drop(std::mem::take(&mut notice));
+            notice = self.prompter.insert_card(&absence, self.cancel);
+        };
+        self.reader.wait_for_card(self.config.card_wait, &mut absent, self.cancel)
     }
 
     /// Asks for the PIN until the card takes it, and has it sign.

@@ -4,7 +4,7 @@ pub mod command;
 pub mod pinentry;
 
 use crate::cancel::CancelToken;
-use crate::card::PinStatus;
+use crate::card::{Absence, PinStatus};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Pin;
@@ -33,8 +33,23 @@ pub trait Prompter: Send + Sync {
     /// Tells that the PIN is to be entered on the reader's own keys. Must not wait.
     fn enter_pin_on_reader(&self, _request: &PinRequest<'_>) {}
 
-    /// Tells that a card is waited for. Must not wait.
-    fn insert_card(&self) {}
+    /// Tells that a card is waited for, and why, until what it returns is dropped. Must not wait;
+    /// a user who does not want to go on is heard by cancelling `cancel`.
+    fn insert_card(&self, _absence: &Absence, _cancel: &CancelToken) -> Notice {
+        Notice::default()
+    }
+}
+
+/// What a user is shown until this is dropped.
+#[derive(Default)]
+#[must_use = "what is shown goes away when the notice is dropped"]
+pub struct Notice(#[expect(dead_code, reason = "kept to be dropped")] Option<Box<dyn Send>>);
+
+impl Notice {
+    /// Shown until `shown` is dropped.
+    pub fn new(shown: impl Send + 'static) -> Self {
+        Self(Some(Box::new(shown)))
+    }
 }
 
 /// What there is to say to a user who is asked for a PIN.

@@ -82,7 +82,7 @@ fn the_signature_of_a_capture_is_verified_with_its_certificate() {
 fn signed(file: &str, digest: Digest, challenge: &[u8]) -> SignedChallenge {
     let cancel = CancelToken::new();
     let reader = SoftwareCardReader::new(data("pkcs12").join(file));
-    let mut card = reader.wait_for_card(Duration::ZERO, &mut || (), &cancel).unwrap();
+    let mut card = reader.wait_for_card(Duration::ZERO, &mut |_| (), &cancel).unwrap();
     let signature = card.sign(Some(Pin::new("password".into())), digest, challenge, &cancel).unwrap();
     let certificate = card.certificate().unwrap().clone();
     SignedChallenge { challenge: challenge.to_vec(), certificate, digest, signature }

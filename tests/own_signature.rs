@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::{Desk, UID, User};
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::software::SoftwareCardReader;
-use ticketapi::card::{CardReader, Certificate, PinStatus, SmartCard};
+use ticketapi::card::{Absence, CardReader, Certificate, PinStatus, SmartCard};
 use ticketapi::challenge::Digest;
 use ticketapi::{Engine, ErrorKind, Pin, Result, Stage};
 use ticketapi_testkit::{CardSpec, Endpoint};
@@ -39,11 +39,11 @@ struct WrongCard {
 }
 
 fn insert(file: PathBuf) -> Result<Box<dyn SmartCard>> {
-    SoftwareCardReader::new(file).wait_for_card(Duration::ZERO, &mut || {}, &CancelToken::new())
+    SoftwareCardReader::new(file).wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new())
 }
 
 impl CardReader for WrongReader {
-    fn wait_for_card(&self, _: Duration, _: &mut dyn FnMut(), _: &CancelToken) -> Result<Box<dyn SmartCard>> {
+    fn wait_for_card(&self, _: Duration, _: &mut dyn FnMut(Absence), _: &CancelToken) -> Result<Box<dyn SmartCard>> {
         Ok(Box::new(WrongCard { card: insert(self.file.clone())?, wrong: self.wrong.clone() }))
     }
 }

@@ -24,7 +24,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn insert(path: &Path) -> Result<Box<dyn SmartCard>> {
-    let mut absent = || panic!("a file is not waited for");
+    let mut absent = |_| panic!("a file is not waited for");
     SoftwareCardReader::new(path.to_owned()).wait_for_card(Duration::ZERO, &mut absent, &CancelToken::new())
 }
 

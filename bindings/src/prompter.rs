@@ -5,8 +5,8 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 use ticketapi::cancel::CancelToken;
-use ticketapi::card::PinTries;
-use ticketapi::prompt::{PinProblem, PinRequest, Programs, Prompter};
+use ticketapi::card::{Absence, PinTries};
+use ticketapi::prompt::{Notice, PinProblem, PinRequest, Programs, Prompter};
 use ticketapi::ssb::Role;
 use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
 use zeroize::Zeroizing;
@@ -203,8 +203,9 @@ impl Prompter for HostPrompter {
         self.tell(TICKETAPI_PIN_ON_READER, c"Enter your PIN on the card reader.");
     }
 
-    fn insert_card(&self) {
+    fn insert_card(&self, _: &Absence, _: &CancelToken) -> Notice {
         self.tell(TICKETAPI_INSERT_CARD, c"Put your smartcard into the reader.");
+        Notice::default()
     }
 }
 

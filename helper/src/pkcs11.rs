@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::pkcs11::CardSettings;
-use ticketapi::card::{CardReader, SmartCard};
+use ticketapi::card::{Absence, CardReader, SmartCard};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use self::card::Pkcs11Card;
@@ -44,7 +44,7 @@ impl Pkcs11Reader {
     /// # Errors
     ///
     /// As there.
-    pub fn find(&self, wait: Duration, absent: &mut dyn FnMut(), cancel: &CancelToken) -> Result<Pkcs11Card> {
+    pub fn find(&self, wait: Duration, absent: &mut dyn FnMut(Absence), cancel: &CancelToken) -> Result<Pkcs11Card> {
         let modules = module::load(&self.settings.modules, self.exclusive)?;
         let until = Instant::now().checked_add(wait);
         let mut told = false;
@@ -59,7 +59,7 @@ impl Pkcs11Reader {
                 return Err(self.no_card(wait, &others));
             }
             if !told {
-                absent();
+                absent(Absence::NoCard);
                 told = true;
             }
             cancel.wait(left.min(INTERVAL));
@@ -87,7 +87,7 @@ impl CardReader for Pkcs11Reader {
     fn wait_for_card(
         &self,
         wait: Duration,
-        absent: &mut dyn FnMut(),
+        absent: &mut dyn FnMut(Absence),
         cancel: &CancelToken,
     ) -> Result<Box<dyn SmartCard>> {
         Ok(Box::new(self.find(wait, absent, cancel)?))

@@ -63,10 +63,10 @@ fn find(
     deadline: Duration,
 ) -> ticketapi::Result<Pkcs11Card> {
     watch.busy(deadline);
-    let mut absent = || {
+    let mut absent = |absence| {
         watch.busy(wait.saturating_add(deadline));
         // If it fails, the watch ends this process.
-        let _ = channel.send(&Reply::Absent, None);
+        let _ = channel.send(&Reply::Absent(absence), None);
     };
     Pkcs11Reader::exclusive(settings).find(wait, &mut absent, &Default::default())
 }

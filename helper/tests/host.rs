@@ -127,7 +127,7 @@ fn the_hosts_sessions_are_left_alone_by_helpers(host: &Pkcs11, settings: &Helper
 fn a_program_may_use_the_card_in_its_own_process(reader: &Pkcs11Reader, desk: &Desk) {
     // The second login finds the module initialized.
     for _ in 0..2 {
-        let mut card = reader.wait_for_card(Duration::ZERO, &mut || {}, &CancelToken::new()).unwrap();
+        let mut card = reader.wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new()).unwrap();
         let signature = sign(&mut *card, PIN).unwrap();
         assert!(person().signed(Digest::Sha1, MESSAGE, &signature));
     }
@@ -138,7 +138,7 @@ fn a_program_may_use_the_card_in_its_own_process(reader: &Pkcs11Reader, desk: &D
 fn a_host_that_is_logged_in_stays_so(host: &Pkcs11, reader: &Pkcs11Reader, desk: &Desk) {
     let session = host.open_ro_session(host.get_slots_with_initialized_token().unwrap()[0]).unwrap();
     session.login(UserType::User, Some(&AuthPin::from(PIN))).unwrap();
-    let mut card = reader.wait_for_card(Duration::ZERO, &mut || {}, &CancelToken::new()).unwrap();
+    let mut card = reader.wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new()).unwrap();
     sign(&mut *card, PIN).unwrap();
     drop(card);
     assert_eq!((desk.called("C_Logout"), desk.called("C_Finalize")), (0, 0));

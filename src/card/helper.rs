@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::pkcs11::{AfterLogin, CardSettings, known_places};
 use super::protocol::{Channel, ChannelError, Hello, RESET_ARGUMENT, Reply, Request, Reset, VERSION};
-use super::{CardReader, Certificate, PinStatus, SmartCard};
+use super::{Absence, CardReader, Certificate, PinStatus, SmartCard};
 use crate::cancel::CancelToken;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -105,7 +105,7 @@ impl CardReader for HelperReader {
     fn wait_for_card(
         &self,
         wait: Duration,
-        absent: &mut dyn FnMut(),
+        absent: &mut dyn FnMut(Absence),
         cancel: &CancelToken,
     ) -> Result<Box<dyn SmartCard>> {
         let HelperSettings { program, card: settings, deadline } = &self.settings;
@@ -122,9 +122,10 @@ impl CardReader for HelperReader {
         helper.greet(program, until, cancel)?;
         let request = Request::Find { settings: settings.clone(), wait, deadline: *deadline };
         let mut reply = helper.channel.send(&request, until).and_then(|()| receive(&helper.channel, until));
-        if let Ok(Reply::Absent) = reply {
-            absent();
-            reply = receive(&helper.channel, Instant::now().checked_add(wait.saturating_add(*deadline)));
+        let longest = Instant::now().checked_add(wait.saturating_add(*deadline));
+        while let Ok(Reply::Absent(absence)) = reply {
+            absent(absence);
+            reply = receive(&helper.channel, longest);
         }
         match reply {
             Ok(Reply::Card { label, certificate, pin, reader }) => {
@@ -405,7 +406,7 @@ mod tests {
             deadline: DEADLINE,
         };
         let reader = HelperReader::new(settings);
-        let error = reader.wait_for_card(Duration::ZERO, &mut || {}, &CancelToken::new()).err().unwrap();
+        let error = reader.wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new()).err().unwrap();
         assert_eq!(*error.kind(), ErrorKind::NotInstalled);
         assert!(error.detail().contains("/bin/true"), "{error}");
     }
@@ -415,7 +416,7 @@ mod tests {
         let settings =
             HelperSettings { program: "/bin/true".into(), card: CardSettings::default(), deadline: DEADLINE };
         let error =
-            HelperReader::new(settings).wait_for_card(Duration::ZERO, &mut || {}, &CancelToken::new()).err().unwrap();
+            HelperReader::new(settings).wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new()).err().unwrap();
         assert_eq!(*error.kind(), ErrorKind::NotInstalled);
         assert!(error.detail().contains("opensc-pkcs11.so"), "{error}");
     }

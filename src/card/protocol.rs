@@ -4,7 +4,7 @@
 //! begins with [`Hello`]; then come the program's [`Request`]s and the helper's [`Reply`]s:
 //!
 //! ```text
-//! Find                    Absent?  Card | Failed
+//! Find                    Absent*  Card | Failed
 //! Sign (once or more)     WrongPin | Signature Done | Failed Done
 //! End  (instead of Sign)  Done
 //! ```
@@ -22,8 +22,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::PinStatus;
 use super::pkcs11::CardSettings;
+use super::{Absence, PinStatus};
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::secret::{SecretBytes, secret_buffer};
@@ -79,8 +79,8 @@ pub enum Request<'a> {
 /// What the helper answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Reply {
-    /// There is no card yet; waiting begins.
-    Absent,
+    /// There is no card yet; waiting begins, or goes on for another reason.
+    Absent(Absence),
     /// This is the card.
     Card {
         /// The token's label.

@@ -13,7 +13,7 @@ use rsa::Pkcs1v15Sign;
 
 use self::pkcs12::{Contents, OpenError};
 use super::certificate::{Candidate, choose};
-use super::{CardReader, Certificate, PinStatus, PinTries, SmartCard};
+use super::{Absence, CardReader, Certificate, PinStatus, PinTries, SmartCard};
 use crate::cancel::CancelToken;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -42,7 +42,12 @@ impl CardReader for SoftwareCardReader {
     ///
     /// [`Configuration`](ErrorKind::Configuration) where it cannot be read, is longer than 1 MiB or
     /// is not a PKCS#12 file.
-    fn wait_for_card(&self, _: Duration, _: &mut dyn FnMut(), cancel: &CancelToken) -> Result<Box<dyn SmartCard>> {
+    fn wait_for_card(
+        &self,
+        _: Duration,
+        _: &mut dyn FnMut(Absence),
+        cancel: &CancelToken,
+    ) -> Result<Box<dyn SmartCard>> {
         cancel.check(Stage::Card)?;
         let file = read(&self.path).map_err(|error| unusable(&self.path, &format!("cannot be read: {error}")))?;
         pkcs12::check(&file).map_err(|error| not_opened(&self.path, error))?;

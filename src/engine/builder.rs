@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::cancel::CancelToken;
+use crate::card::events::CardWatch;
 use crate::card::helper::{HelperReader, HelperSettings, find_helper};
 use crate::card::pkcs11::{CardSettings, known_modules};
 use crate::card::software::SoftwareCardReader;
-use crate::card::{CardReader, SmartCard};
+use crate::card::{Absence, CardReader, SmartCard};
 use crate::config::Config;
 use crate::error::Result;
 use crate::prompt::{Programs, Prompter};
@@ -121,10 +122,14 @@ impl CardReader for InstalledHelper {
     fn wait_for_card(
         &self,
         wait: Duration,
-        absent: &mut dyn FnMut(),
+        absent: &mut dyn FnMut(Absence),
         cancel: &CancelToken,
     ) -> Result<Box<dyn SmartCard>> {
         self.find()?.wait_for_card(wait, absent, cancel)
+    }
+
+    fn watch(&self) -> Result<Option<Box<dyn CardWatch>>> {
+        self.find()?.watch()
     }
 }
 

@@ -63,7 +63,7 @@ fn step_by_step(config: &Config) -> Result<()> {
     let mut ssb = Ssb::new(Box::new(HttpsTransport::new(config.broker()?, settings)));
     let reader = SoftwareCardReader::new(config.software_card.clone().unwrap());
     tell(&reader);
-    let mut card = reader.wait_for_card(Duration::ZERO, &mut || {}, &cancel)?;
+    let mut card = reader.wait_for_card(Duration::ZERO, &mut |_| {}, &cancel)?;
     let activation = ssb.activate(&cancel)?;
     tell(&activation);
     let request = PinRequest { label: card.label(), uid: None, status: card.pin_status(), problem: None };

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use ticketapi::cancel::CancelToken;
-use ticketapi::prompt::{PinProblem, PinRequest, Prompter};
+use ticketapi::card::Absence;
+use ticketapi::prompt::{Notice, PinProblem, PinRequest, Prompter};
 use ticketapi::ssb::Role;
 use ticketapi::{Config, Engine, Error, ErrorKind, Pin, Result, Stage};
 use ticketapi_testkit::{CardSpec, Spine, SpineBuilder, TestCa};
@@ -175,8 +176,9 @@ impl Prompter for User {
         self.note(Asked::OnReader);
     }
 
-    fn insert_card(&self) {
+    fn insert_card(&self, _: &Absence, _: &CancelToken) -> Notice {
         self.note(Asked::InsertCard);
+        Notice::default()
     }
 }
 

@@ -155,7 +155,7 @@ fn a_card_that_comes_while_waiting_is_found() {
     let settings = desk.scripted("fault C_GetTokenInfo 1 error 0xe0\nfault C_GetTokenInfo 2 error 0xe0");
     let mut told = 0;
     let reader = HelperReader::new(settings);
-    let mut card = reader.wait_for_card(Duration::MAX, &mut || told += 1, &CancelToken::new()).unwrap();
+    let mut card = reader.wait_for_card(Duration::MAX, &mut |_| told += 1, &CancelToken::new()).unwrap();
     sign(&mut *card, PIN).unwrap();
     assert_eq!(told, 1);
 }
@@ -166,6 +166,6 @@ fn waiting_for_a_card_ends() {
     let mut settings = desk.settings();
     settings.card.token_label = Some("My card".into());
     let (mut told, reader) = (0, HelperReader::new(settings));
-    let error = reader.wait_for_card(Duration::from_secs(1), &mut || told += 1, &CancelToken::new()).err().unwrap();
+    let error = reader.wait_for_card(Duration::from_secs(1), &mut |_| told += 1, &CancelToken::new()).err().unwrap();
     assert_eq!((error.kind(), told), (&ErrorKind::NoCard, 1));
 }

@@ -165,7 +165,7 @@ fn a_search_that_hangs_can_be_cancelled() {
     let settings = desk.scripted("fault C_GetSlotList 1 hang");
     let took = cancelled_in(&desk, "C_GetSlotList", |cancel| {
         let reader = HelperReader::new(settings);
-        reader.wait_for_card(Duration::ZERO, &mut || {}, cancel).err().unwrap().kind().clone()
+        reader.wait_for_card(Duration::ZERO, &mut |_| {}, cancel).err().unwrap().kind().clone()
     });
     assert!(took < Duration::from_millis(200), "{took:?}");
 }
@@ -194,7 +194,7 @@ fn a_card_whose_helper_was_killed_is_reset_by_another() {
     desk.run("chmod", &["+x", desk.path("recording").to_str().unwrap()]);
     settings.program = desk.path("recording");
     let reader = HelperReader::new(settings);
-    let find = || reader.wait_for_card(Duration::ZERO, &mut || {}, &CancelToken::new()).unwrap();
+    let find = || reader.wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new()).unwrap();
     assert_eq!(*sign(&mut *find(), PIN).unwrap_err().kind(), ErrorKind::CardFailed);
     desk.scripted("");
     let (_, took) = timed(|| sign(&mut *find(), PIN).unwrap());

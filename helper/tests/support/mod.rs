@@ -214,7 +214,7 @@ impl Person {
 }
 
 pub fn card(settings: &HelperSettings) -> Result<Box<dyn SmartCard>> {
-    HelperReader::new(settings.clone()).wait_for_card(Duration::ZERO, &mut || {}, &CancelToken::new())
+    HelperReader::new(settings.clone()).wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new())
 }
 
 pub fn sign(card: &mut dyn SmartCard, pin: &str) -> Result<Vec<u8>> {
