@@ -66,9 +66,9 @@ impl Windows {
                 command.args(["--list", "--width=900", "--height=600", "--mid-search"]);
                 command.arg(format!("--text={}", text::CHOOSE_ROLE));
                 // It searches in the first column.
-                command.args(["--column=Role", "--column=Number", "--hide-column=2", "--print-column=2", "--"]);
+                command.args(["--column=Role", "--column=Number", "--hide-column=2", "--print-column=2"]);
                 for (number, line) in lines.iter().enumerate() {
-                    command.arg(line).arg(number.to_string());
+                    command.arg(argument(line)).arg(number.to_string());
                 }
                 let printed = asking.ask(&mut command, "")?;
                 // A double click prints the row twice.
@@ -101,9 +101,9 @@ impl Windows {
                 }
             }
             let mut command = self.command();
-            command.args(["--menu", text::CHOOSE_ROLE, "--"]);
+            command.args(["--menu", text::CHOOSE_ROLE]);
             for number in found {
-                command.arg(number.to_string()).arg(&lines[number]);
+                command.arg(number.to_string()).arg(argument(&lines[number]));
             }
             if lines.len() > FEW_ROLES {
                 command.args([SEARCH_AGAIN, "Search again"]);
@@ -185,6 +185,11 @@ impl Windows {
             Kind::Rofi => &[1],
         }
     }
+}
+
+/// A line that is not taken for an option. A `--` before it would not do: zenity 3 shows it.
+fn argument(line: &str) -> String {
+    if line.starts_with('-') { format!(" {line}") } else { line.to_owned() }
 }
 
 /// The number that was chosen; nothing where the window was closed without a choice.

@@ -74,6 +74,13 @@ fn pinentry(answer: &str) -> String {
     )
 }
 
+/// The roles as arguments: the first begins as an option does.
+fn lines_of(count: usize) -> Vec<String> {
+    let mut lines: Vec<_> = roles(count).iter().map(role_line).collect();
+    lines[0].insert(0, ' ');
+    lines
+}
+
 const FOR_EVER: &str = "exec sleep 600";
 
 #[test]
@@ -81,12 +88,12 @@ fn zenity_shows_the_roles_and_gives_the_number_of_one() {
     let desktop = Desktop::with(&[("zenity", "echo 1")]);
     assert!(desktop.asked("role 3").contains("answer: 1\n"));
     let mut expected: Vec<_> = "--title=Smartcard login|--list|--width=900|--height=600|--mid-search|\
-         --text=Choose your role|--column=Role|--column=Number|--hide-column=2|--print-column=2|--"
+         --text=Choose your role|--column=Role|--column=Number|--hide-column=2|--print-column=2"
         .split('|')
         .map(str::to_owned)
         .collect();
-    for (number, role) in roles(3).iter().enumerate() {
-        expected.extend([role_line(role), number.to_string()]);
+    for (number, line) in lines_of(3).into_iter().enumerate() {
+        expected.extend([line, number.to_string()]);
     }
     assert_eq!(desktop.given("zenity"), expected);
 }
@@ -117,8 +124,8 @@ fn a_number_that_is_no_role_is_refused() {
 fn kdialog_shows_few_roles_at_once() {
     let desktop = Desktop::with(&[("kdialog", "echo 2")]);
     assert!(desktop.asked("role 3").contains("answer: 2\n"));
-    let lines: Vec<_> = roles(3).iter().map(role_line).collect();
-    let expected = ["--title", "Smartcard login", "--menu", "Choose your role", "--"];
+    let lines = lines_of(3);
+    let expected = ["--title", "Smartcard login", "--menu", "Choose your role"];
     let shown = ["0", &lines[0], "1", &lines[1], "2", &lines[2]];
     assert_eq!(desktop.given("kdialog"), [&expected[..], &shown[..]].concat());
 }
@@ -139,7 +146,7 @@ fn kdialog_has_many_roles_searched_first() {
     );
     assert_eq!(questions, expected);
     let last = role_line(&roles(300)[299]);
-    assert_eq!(desktop.given("kdialog")[4..], ["--", "299", &last, "search", "Search again"]);
+    assert_eq!(desktop.given("kdialog")[4..], ["299", &last, "search", "Search again"]);
 }
 
 #[test]
