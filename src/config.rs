@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::card::pkcs11::AfterLogin;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Stage};
+use crate::prompt::PrompterKind;
 use crate::ssb::{BrokerAddress, Environment};
 
 /// The settings of an engine. [`Config::load`] reads them as every program of the desk does.
@@ -46,8 +47,11 @@ pub struct Config {
     pub certificate_issuers: Vec<String>,
     /// A PKCS#12 file to use as the card.
     pub software_card: Option<PathBuf>,
-    /// The program that asks for the PIN: a path, or a name on the `PATH`.
-    pub pinentry: PathBuf,
+    /// Where users are asked.
+    pub prompter: PrompterKind,
+    /// The program that asks for the PIN: a path, or a name on the `PATH`. It is used even where
+    /// there is a terminal.
+    pub pinentry: Option<PathBuf>,
     /// How long a prompt waits for the user; zero waits for ever.
     pub prompt_timeout: Duration,
     /// Id of the role to take without asking.
@@ -83,7 +87,8 @@ impl Default for Config {
             token_serial: None,
             certificate_issuers: Vec::new(),
             software_card: None,
-            pinentry: PathBuf::from("pinentry"),
+            prompter: PrompterKind::Auto,
+            pinentry: None,
             prompt_timeout: Duration::from_secs(300),
             role: None,
             role_command: Vec::new(),
@@ -112,6 +117,7 @@ const KEYS: &[&str] = &[
     "token_serial",
     "certificate_issuers",
     "software_card",
+    "prompter",
     "pinentry",
     "prompt_timeout",
     "role",
@@ -170,9 +176,20 @@ impl Config {
                 self.certificate_issuers = names.map(str::to_owned).collect();
             }
             "software_card" => self.software_card = Some(path(value, folder)?),
+            "prompter" => {
+                self.prompter = one_of(
+                    value,
+                    &[
+                        ("auto", PrompterKind::Auto),
+                        ("desktop", PrompterKind::Desktop),
+                        ("terminal", PrompterKind::Terminal),
+                        ("none", PrompterKind::None),
+                    ],
+                )?;
+            }
             // A bare name is looked up on the PATH.
-            "pinentry" if value.contains('/') => self.pinentry = path(value, folder)?,
-            "pinentry" => self.pinentry = text(value)?.into(),
+            "pinentry" if value.contains('/') => self.pinentry = Some(path(value, folder)?),
+            "pinentry" => self.pinentry = Some(text(value)?.into()),
             "prompt_timeout" => self.prompt_timeout = seconds(value, 0)?,
             "role" => self.role = Some(text(value)?),
             "role_command" => {

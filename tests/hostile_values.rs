@@ -134,7 +134,7 @@ fn a_chooser_may_be_given_any_id() {
     support::script(&pinentry, &answers);
     for (number, id) in ids.iter().enumerate() {
         let mut config = desk.config.clone();
-        config.pinentry = pinentry.clone();
+        config.pinentry = Some(pinentry.clone());
         config.role_command = vec!["sed".into(), "-n".into(), format!("{}p", number + 1)];
         Engine::builder(config).build().unwrap().log_in().unwrap();
         assert_eq!(sent(&desk, Endpoint::SelectRole).unwrap().parameter("selectedRoleUid"), Some(*id));
