@@ -7,6 +7,7 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::UserType;
 use cryptoki::types::AuthPin;
 use ticketapi::cancel::CancelToken;
+use ticketapi::card::events::Presence;
 use ticketapi::card::pkcs11::AfterLogin;
 use ticketapi::card::protocol::Reset;
 use ticketapi::card::{Certificate, PinStatus, PinTries, SmartCard};
@@ -27,6 +28,7 @@ pub struct Pkcs11Card {
     certificate: Certificate,
     pin: PinStatus,
     after_login: AfterLogin,
+    presence: Option<Presence>,
     login: Login,
 }
 
@@ -40,9 +42,9 @@ enum Login {
 }
 
 impl Pkcs11Card {
-    pub(super) fn new(token: Token, modules: Vec<Module>, after_login: AfterLogin) -> Self {
+    pub(super) fn new(token: Token, modules: Vec<Module>, after_login: AfterLogin, presence: Option<Presence>) -> Self {
         let (label, certificate, pin) = (token.label.clone(), token.certificate.clone(), token.pin);
-        Self { token: Some(token), modules, label, certificate, pin, after_login, login: Login::NotTried }
+        Self { token: Some(token), modules, label, certificate, pin, after_login, presence, login: Login::NotTried }
     }
 
     /// The description of the slot that the card is in, where that may be a reader.
@@ -251,6 +253,10 @@ impl SmartCard for Pkcs11Card {
 
     fn pin_status(&self) -> PinStatus {
         self.pin
+    }
+
+    fn presence(&self) -> Option<&Presence> {
+        self.presence.as_ref()
     }
 
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
