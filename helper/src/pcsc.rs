@@ -1,6 +1,8 @@
 //! What PKCS#11 cannot do: see readers and cards as PC/SC does, and reset a card.
 
 use std::ffi::{CStr, CString};
+use std::thread;
+use std::time::Duration;
 
 use pcsc::{Context, Disposition, Error, Protocols, Scope, ShareMode, State};
 use ticketapi::card::events::{Presence, ReaderState, Snapshot};
@@ -8,6 +10,9 @@ use ticketapi::card::protocol::Reset;
 
 /// The length of a slot's description in PKCS#11; modules cut the reader's name to it.
 const DESCRIPTION: usize = 64;
+
+/// PC/SC looks about every 0.4 s whether a card is still there.
+const NOTICED: Duration = Duration::from_millis(500);
 
 /// What PC/SC shows of all readers at one moment.
 pub struct Readers(Result<Vec<Reader>, Error>);
@@ -21,6 +26,12 @@ pub struct Reader {
 impl Readers {
     pub fn now() -> Self {
         Self(readers())
+    }
+
+    /// When PC/SC will have noticed a card that has just left.
+    pub fn once_noticed() -> Self {
+        thread::sleep(NOTICED);
+        Self::now()
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -42,6 +53,11 @@ impl Readers {
     /// The readers that have a card.
     pub fn with_card(&self) -> impl Iterator<Item = &Reader> {
         self.0.iter().flatten().filter(|reader| reader.state.card)
+    }
+
+    /// Whether a card that is there now has gone in `later`.
+    pub fn lost_a_card(&self, later: &Self) -> bool {
+        self.with_card().any(|reader| !reader.is_still_in(later))
     }
 
     /// Whether a slot with this description is one of the readers.
@@ -77,7 +93,7 @@ fn readers() -> Result<Vec<Reader>, Error> {
     let context = Context::establish(Scope::User)?;
     let names = context.list_readers_owned()?;
     let mut states: Vec<_> = names.into_iter().map(|name| pcsc::ReaderState::new(name, State::UNAWARE)).collect();
-    context.get_status_change(std::time::Duration::ZERO, &mut states)?;
+    context.get_status_change(Duration::ZERO, &mut states)?;
     let reader = |state| Reader { state: reader_state(state), atr: state.atr().to_vec() };
     Ok(states.iter().map(reader).collect())
 }

@@ -60,9 +60,10 @@ impl Pkcs11Reader {
         // Before the module sees the card: one that is swapped meanwhile has another counter then.
         let before = Readers::now();
         let modules = module::load(&self.settings.modules, self.exclusive)?;
-        let token = match token::look(&modules, &self.settings, &before)? {
-            token::Look::Found(token) => token,
-            token::Look::Absent(lack) => return Ok(Some(Look::Absent(lack))),
+        let token = match token::look(&modules, &self.settings, &before) {
+            Ok(token::Look::Found(token)) => token,
+            Ok(token::Look::Absent(lack)) => return Ok(Some(Look::Absent(lack))),
+            Err(error) => return Err(unless_taken_out(error, &before)),
         };
         let presence = |readers: &Readers| readers.presence(token.reader.as_deref()?);
         let here = presence(&before);
@@ -97,6 +98,15 @@ impl Pkcs11Reader {
             cancel.wait(left.min(INTERVAL));
         }
     }
+}
+
+/// Modules say of a card that left while it was read that it has no certificate.
+fn unless_taken_out(error: Error, before: &Readers) -> Error {
+    let of_the_card = matches!(error.kind(), ErrorKind::NoCertificate | ErrorKind::NoKey);
+    if of_the_card && before.with_card().next().is_some() && before.lost_a_card(&Readers::once_noticed()) {
+        return Error::new(ErrorKind::CardFailed, Stage::Card, "the card was taken out while it was read");
+    }
+    error
 }
 
 /// What a look at the readers gave.

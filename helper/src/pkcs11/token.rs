@@ -176,7 +176,7 @@ fn unknown_cards(before: &Readers, seen: &[See]) -> Vec<String> {
     let known = |reader: &str| seen.iter().any(|see| see.known.iter().any(|slot| is_described_by(reader, slot)));
     let suspects: Vec<_> = before.with_card().filter(|reader| !known(&reader.state.name)).collect();
     // One that came or went while it was looked is no stranger.
-    let after = if suspects.is_empty() { None } else { Some(Readers::now()) };
+    let after = (!suspects.is_empty()).then(Readers::once_noticed);
     let mut cards: Vec<_> = suspects
         .into_iter()
         .filter(|reader| after.as_ref().is_some_and(|after| reader.is_still_in(after)))
