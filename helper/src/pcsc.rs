@@ -55,6 +55,10 @@ impl Readers {
         self.0.iter().flatten().filter(|reader| reader.state.card)
     }
 
+    pub fn has_card(&self) -> bool {
+        self.with_card().next().is_some()
+    }
+
     /// Whether a card that is there now has gone in `later`.
     pub fn lost_a_card(&self, later: &Self) -> bool {
         self.with_card().any(|reader| !reader.is_still_in(later))
@@ -114,16 +118,18 @@ fn text(name: &CStr) -> String {
 
 /// Resets the card in the reader that a slot with this description stands for.
 ///
-/// Blocks while another program is in a transaction with the card.
-pub fn reset(description: &str) -> Reset {
-    match try_reset(description) {
+/// Blocks while another program is in a transaction with the card; and for a moment after a login that
+/// failed (`wary`), which the card may have left: reset before pcscd 1.9 has noticed that, the reader
+/// would count as empty until the card is taken out once more.
+pub fn reset(description: &str, wary: bool) -> Reset {
+    match try_reset(description, wary) {
         Ok(reset) => reset,
         Err(Error::NoSmartcard | Error::RemovedCard) => Reset::NoReader,
         Err(error) => Reset::Failed(error.to_string()),
     }
 }
 
-fn try_reset(description: &str) -> Result<Reset, Error> {
+fn try_reset(description: &str, wary: bool) -> Result<Reset, Error> {
     let context = Context::establish(Scope::User)?;
     let readers = context.list_readers_owned()?;
     let described = |reader: &&CString| is_described_by(&text(reader), description);
@@ -132,7 +138,11 @@ fn try_reset(description: &str) -> Result<Reset, Error> {
     };
     let mut card = context.connect(reader, ShareMode::Shared, Protocols::ANY)?;
     // Without the transaction the reset would be refused while another program is in one.
-    card.transaction()?.end(Disposition::ResetCard).map_err(|(_, error)| error)?;
+    let transaction = card.transaction()?;
+    if wary {
+        thread::sleep(NOTICED);
+    }
+    transaction.end(Disposition::ResetCard).map_err(|(_, error)| error)?;
     card.disconnect(Disposition::LeaveCard).map_err(|(_, error)| error)?;
     Ok(Reset::Done)
 }

@@ -13,14 +13,12 @@ use ticketapi::card::{Absence, CardReader, SmartCard};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use self::card::Pkcs11Card;
+use self::module::Module;
 use self::token::Lack;
 use crate::pcsc::Readers;
 
 /// How often a card is looked for.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// How often it is looked again where the card came meanwhile.
-const LOOKS: usize = 3;
 
 /// Finds cards through PKCS#11 modules that are loaded into this process.
 ///
@@ -44,33 +42,47 @@ impl Pkcs11Reader {
         Self { settings, exclusive: true }
     }
 
-    /// Looks once.
+    /// Looks once, or once more where a card has moved meanwhile.
     pub(crate) fn look(&self) -> Result<Look> {
-        for _ in 1..LOOKS {
-            if let Some(look) = self.try_look()? {
-                return Ok(look);
-            }
+        match self.try_look()? {
+            Tried::Look(look) => Ok(look),
+            Tried::Unsure(_) => match self.try_look()? {
+                Tried::Look(look) => Ok(look),
+                Tried::Unsure(error) => Err(error),
+            },
         }
-        let detail = "cards come and go while they are looked at";
-        self.try_look()?.ok_or_else(|| Error::new(ErrorKind::CardFailed, Stage::Card, detail))
     }
 
-    /// `None` where a card came while it was looked, so that nobody knows since when it is there.
-    fn try_look(&self) -> Result<Option<Look>> {
+    fn try_look(&self) -> Result<Tried> {
         // Before the module sees the card: one that is swapped meanwhile has another counter then.
         let before = Readers::now();
         let modules = module::load(&self.settings.modules, self.exclusive)?;
         let token = match token::look(&modules, &self.settings, &before) {
             Ok(token::Look::Found(token)) => token,
-            Ok(token::Look::Absent(lack)) => return Ok(Some(Look::Absent(lack))),
-            Err(error) => return Err(unless_taken_out(error, &before)),
+            Ok(token::Look::Absent(lack)) => return Ok(Tried::Look(Look::Absent(lack))),
+            // Modules say the same of a card that left while it was read.
+            Err(error) if matches!(error.kind(), ErrorKind::NoCertificate | ErrorKind::NoKey) => {
+                // Or it forgets nothing.
+                modules.into_iter().for_each(Module::end);
+                return if !before.has_card() {
+                    Err(error)
+                } else if before.lost_a_card(&Readers::once_noticed()) {
+                    let text = "the card was taken out while it was read";
+                    Err(Error::new(ErrorKind::CardFailed, Stage::Card, text))
+                } else {
+                    Ok(Tried::Unsure(error))
+                };
+            }
+            Err(error) => return Err(error),
         };
         let presence = |readers: &Readers| readers.presence(token.reader.as_deref()?);
         let here = presence(&before);
         if here.is_none() && presence(&Readers::now()).is_some() {
-            return Ok(None);
+            // Nobody knows since when.
+            let text = "cards come and go while they are looked at";
+            return Ok(Tried::Unsure(Error::new(ErrorKind::CardFailed, Stage::Card, text)));
         }
-        Ok(Some(Look::Found(Pkcs11Card::new(token, modules, self.settings.after_login, here))))
+        Ok(Tried::Look(Look::Found(Pkcs11Card::new(token, modules, self.settings.after_login, here))))
     }
 
     /// [`CardReader::wait_for_card`], with the card's own type.
@@ -100,15 +112,6 @@ impl Pkcs11Reader {
     }
 }
 
-/// Modules say of a card that left while it was read that it has no certificate.
-fn unless_taken_out(error: Error, before: &Readers) -> Error {
-    let of_the_card = matches!(error.kind(), ErrorKind::NoCertificate | ErrorKind::NoKey);
-    if of_the_card && before.with_card().next().is_some() && before.lost_a_card(&Readers::once_noticed()) {
-        return Error::new(ErrorKind::CardFailed, Stage::Card, "the card was taken out while it was read");
-    }
-    error
-}
-
 /// What a look at the readers gave.
 #[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
 pub(crate) enum Look {
@@ -116,6 +119,13 @@ pub(crate) enum Look {
     Found(Pkcs11Card),
     /// None yet.
     Absent(Lack),
+}
+
+#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
+enum Tried {
+    Look(Look),
+    /// With the error, should it be the same the next time.
+    Unsure(Error),
 }
 
 impl CardReader for Pkcs11Reader {

@@ -30,6 +30,8 @@ pub struct Pkcs11Card {
     after_login: AfterLogin,
     presence: Option<Presence>,
     login: Login,
+    /// The card may have been taken out.
+    failed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +46,17 @@ enum Login {
 impl Pkcs11Card {
     pub(super) fn new(token: Token, modules: Vec<Module>, after_login: AfterLogin, presence: Option<Presence>) -> Self {
         let (label, certificate, pin) = (token.label.clone(), token.certificate.clone(), token.pin);
-        Self { token: Some(token), modules, label, certificate, pin, after_login, presence, login: Login::NotTried }
+        Self {
+            token: Some(token),
+            modules,
+            label,
+            certificate,
+            pin,
+            after_login,
+            presence,
+            login: Login::NotTried,
+            failed: false,
+        }
     }
 
     /// The description of the slot that the card is in, where that may be a reader.
@@ -74,7 +86,7 @@ impl Pkcs11Card {
         match (self.after_login, self.login, reader) {
             (AfterLogin::Leave, ..) | (_, Login::NotTried | Login::Hosts, _) => Reset::Left,
             (AfterLogin::Reset, _, None) => Reset::NoReader,
-            (AfterLogin::Reset, _, Some(reader)) => pcsc::reset(&reader),
+            (AfterLogin::Reset, _, Some(reader)) => pcsc::reset(&reader, self.failed),
         }
     }
 
@@ -263,8 +275,10 @@ impl SmartCard for Pkcs11Card {
         cancel.check(Stage::Signing)?;
         self.check_pin(pin.as_ref())?;
         let pin = pin.map(|pin| AuthPin::from(pin.expose()));
-        self.log_in(UserType::User, pin.as_ref())?;
-        self.sign_with_key(pin.as_ref(), digest, message)
+        let signed = self.log_in(UserType::User, pin.as_ref());
+        let signed = signed.and_then(|()| self.sign_with_key(pin.as_ref(), digest, message));
+        self.failed = signed.as_ref().is_err_and(|error| *error.kind() == ErrorKind::CardFailed);
+        signed
     }
 }
 

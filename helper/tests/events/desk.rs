@@ -110,9 +110,25 @@ impl Watch {
         while !self.next().contains(event) {}
     }
 
+    /// Takes what has been told already.
+    fn catch_up(&mut self) {
+        while let Some(now) = self.watch.next(Some(Instant::now()), &CancelToken::new()).unwrap() {
+            self.last = now;
+        }
+    }
+
     /// Waits until there is a card in `reader`.
     pub fn until_card(&mut self, reader: usize) {
+        self.catch_up();
         while !self.state(reader).card {
+            self.next();
+        }
+    }
+
+    /// Waits until there is no card in `reader`.
+    pub fn until_empty(&mut self, reader: usize) {
+        self.catch_up();
+        while self.state(reader).card {
             self.next();
         }
     }

@@ -164,7 +164,7 @@ fn where_nothing_can_be_watched_cards_are_found_all_the_same() {
         told(absences);
         for count in 1..=2 {
             // Until it watches, with two threads.
-            while !desk.watchers().get(count - 1).is_some_and(|watcher| threads(*watcher) == 2) {
+            while desk.watchers().get(count - 1).is_none_or(|watcher| threads(*watcher) != 2) {
                 thread::sleep(Duration::from_millis(5));
             }
             signal(desk.watchers()[count - 1], Signal::SIGKILL);

@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -9,7 +10,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::failed;
 use super::process::{Helper, interrupt};
-use crate::cancel::CancelToken;
+use crate::cancel::{CancelGuard, CancelToken};
 use crate::card::events::{CardWatch, Snapshot};
 use crate::card::protocol::{ChannelError, EVENTS_ARGUMENT, Incoming, Reply};
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -63,8 +64,11 @@ impl HelperWatch {
 
     fn run_helper(&mut self, cancel: &CancelToken) -> Result<()> {
         let mut helper = Helper::start(&self.program, Some(EVENTS_ARGUMENT))?;
-        let _guard = cancel.on_cancel(interrupt(&helper.channel));
+        let guard = cancel.on_cancel(interrupt(&helper.channel));
         helper.greet(&self.program, Some(Instant::now() + self.deadline), cancel)?;
+        drop(guard);
+        // An interrupted channel is of no use.
+        cancel.check(Stage::Card)?;
         self.watcher = Watcher::Running { helper, incoming: Incoming::default() };
         Ok(())
     }
@@ -143,7 +147,7 @@ impl CardWatch for HelperWatch {
 /// Wakes the thread that watches, and leaves the helper's channel alone.
 struct Wake {
     reader: UnixStream,
-    writer: std::sync::Arc<UnixStream>,
+    writer: Arc<UnixStream>,
 }
 
 impl Wake {
@@ -152,10 +156,10 @@ impl Wake {
         Ok(Self { reader, writer: writer.into() })
     }
 
-    fn on_cancel(&self, cancel: &CancelToken) -> crate::cancel::CancelGuard {
+    fn on_cancel(&self, cancel: &CancelToken) -> CancelGuard {
         // What an earlier token has left.
         while recv(&self.reader, &mut [0; 16], RecvFlags::DONTWAIT).is_ok() {}
-        let writer = std::sync::Arc::clone(&self.writer);
+        let writer = Arc::clone(&self.writer);
         cancel.on_cancel(move || {
             let _ = send(&*writer, &[0], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
         })
