@@ -41,8 +41,7 @@ fn a_login_and_its_reset_leave_the_card_where_it_was() {
     drop(card);
     assert!(desk.cards[0].counts().resets > resets);
     assert!(presence.holds(&[watch.state(0).clone()]));
-    let soon = Some(Instant::now() + Duration::from_millis(1500));
-    assert_eq!(watch.watch.next(soon, &cancel).unwrap(), None);
+    watch.nothing_for(Duration::from_millis(1500));
 }
 
 /// 8 logins in the check, each at another command; every command with `TICKETAPI_TEST_ROUNDS`.
