@@ -25,10 +25,15 @@ public final class TicketException extends Exception {
     /** The configuration cannot be used. */
     public static final long CONFIGURATION = 0x80800004L;
 
+    /** See {@link #code()}. */
     private final long code;
+    /** See {@link #stage()}. */
     private final String stage;
+    /** See {@link #detail()}. */
     private final String detail;
+    /** See {@link #remedy()}. */
     private final String remedy;
+    /** See {@link #triesLeft()}. */
     private final int triesLeft;
 
     /**
