@@ -110,7 +110,7 @@ final class Bundle {
             throw new IOException("cannot make the folder " + folder + " (" + e + "); set " + UNPACK_PROPERTY
                     + " to one that can be written", e);
         }
-        int me = user(Paths.get("/proc/self"));
+        int me = me();
         refuseUnless(user(folder) == me, folder, "belongs to another user");
         refuseUnless((mode(folder) & 0077) == 0, folder, "is open to other users");
         for (Path above = folder.toRealPath().getParent(); above != null; above = above.getParent()) {
@@ -127,6 +127,11 @@ final class Bundle {
         if (!good) {
             throw new IOException("the folder " + folder + " " + fault + ": nothing is loaded from it");
         }
+    }
+
+    /** The user that this JVM runs as. */
+    private static int me() throws IOException {
+        return (Integer) Files.getAttribute(Paths.get("/proc/self"), "unix:uid");
     }
 
     private static int user(Path path) throws IOException {
@@ -197,7 +202,7 @@ final class Bundle {
 
         boolean isIn(Path file) throws IOException {
             if (!Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS) || Files.size(file) != size
-                    || user(file) != user(Paths.get("/proc/self")) || (mode(file) & 0777) != 0700) {
+                    || user(file) != me() || (mode(file) & 0777) != 0700) {
                 return false;
             }
             try (FileChannel channel = FileChannel.open(file)) {

@@ -41,11 +41,22 @@ final class NativeLoader {
             return true;
         }
         for (String name : NAMES) {
-            if (tried("System.loadLibrary(\"" + name + "\")", null, () -> System.loadLibrary(name))) {
+            if (tried("System.loadLibrary(\"" + name + "\")", onLibraryPath(name), () -> System.loadLibrary(name))) {
                 return true;
             }
         }
         return loadBundled();
+    }
+
+    /** The file that the JVM will take; null where there is none. */
+    private static Path onLibraryPath(String name) {
+        for (String folder : System.getProperty("java.library.path", "").split(File.pathSeparator)) {
+            Path file = Paths.get(folder, System.mapLibraryName(name));
+            if (Files.isRegularFile(file)) {
+                return file;
+            }
+        }
+        return null;
     }
 
     private boolean loadBundled() {
@@ -105,6 +116,10 @@ final class NativeLoader {
     }
 
     private boolean tried(String place, Path file, Runnable load) {
+        if (file != null && Elf.isCutOff(file)) {
+            failures.add(place + ": the end of the file " + file + " is missing");
+            return false;
+        }
         try {
             load.run();
             int version = Native.interfaceVersion();
