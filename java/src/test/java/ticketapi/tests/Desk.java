@@ -30,6 +30,7 @@ final class Desk implements AutoCloseable {
     final Path folder;
     private final Map<String, String> environment = new LinkedHashMap<>();
     private final List<String> options = new ArrayList<>(Arrays.asList("-Xcheck:jni"));
+    private Path input = Paths.get("/dev/null");
     private Process spine;
 
     Desk() throws IOException {
@@ -78,6 +79,12 @@ final class Desk implements AutoCloseable {
 
     Desk set(String variable, String value) {
         environment.put(variable, value);
+        return this;
+    }
+
+    /** What the user types on the terminal. */
+    Desk types(String lines) throws IOException {
+        input = Files.write(folder.resolve("typed"), lines.getBytes(StandardCharsets.UTF_8));
         return this;
     }
 
@@ -130,7 +137,8 @@ final class Desk implements AutoCloseable {
         command.addAll(Arrays.asList(arguments));
         Path output = Files.createTempFile(folder, "output", null);
         Path errors = Files.createTempFile(folder, "errors", null);
-        ProcessBuilder builder = new ProcessBuilder(command).redirectOutput(output.toFile()).redirectError(errors.toFile());
+        ProcessBuilder builder = new ProcessBuilder(command).redirectInput(input.toFile())
+                .redirectOutput(output.toFile()).redirectError(errors.toFile());
         builder.environment().keySet().removeIf(name -> name.startsWith("TICKETAPI_") || name.startsWith("XDG_"));
         builder.environment().put("LC_ALL", "C.UTF-8");
         builder.environment().putAll(environment);
