@@ -1,9 +1,9 @@
 package ticketapi;
 
 import java.io.IOException;
+import java.io.RandomAccessFile;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 
 /** Looks whether an ELF file is whole: the system's loader is killed by SIGBUS over one that is cut off. */
@@ -17,9 +17,9 @@ final class Elf {
 
     /** True where parts that the file's own headers tell of are missing; false also for what is no ELF file. */
     static boolean isCutOff(Path file) {
-        try (FileChannel channel = FileChannel.open(file)) {
-            long size = channel.size();
-            ByteBuffer header = read(channel, 0, HEADER);
+        try (RandomAccessFile input = new RandomAccessFile(file.toFile(), "r")) {
+            long size = input.length();
+            ByteBuffer header = read(input, 0, HEADER);
             if (size < HEADER || header.getInt(0) != MAGIC) {
                 return false;
             }
@@ -28,7 +28,7 @@ final class Elf {
             long segments = wide ? header.getLong(32) : header.getInt(28);
             int length = header.getShort(wide ? 54 : 42);
             int count = header.getShort(wide ? 56 : 44);
-            ByteBuffer table = read(channel, segments, length * count);
+            ByteBuffer table = read(input, segments, length * count);
             table.order(header.order());
             if (table.limit() < length * count) {
                 return true;
@@ -52,12 +52,10 @@ final class Elf {
     }
 
     /** As many bytes from {@code position} as there are, up to {@code length}. */
-    private static ByteBuffer read(FileChannel channel, long position, int length) throws IOException {
-        ByteBuffer buffer = ByteBuffer.allocate(length);
-        while (buffer.hasRemaining() && channel.read(buffer, position + buffer.position()) > 0) {
-            // On until it is full or the file ends.
-        }
-        buffer.flip();
-        return buffer;
+    private static ByteBuffer read(RandomAccessFile input, long position, int length) throws IOException {
+        byte[] bytes = new byte[(int) Math.max(0, Math.min(length, input.length() - position))];
+        input.seek(position);
+        input.readFully(bytes);
+        return ByteBuffer.wrap(bytes);
     }
 }

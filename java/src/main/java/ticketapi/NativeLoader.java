@@ -41,7 +41,9 @@ final class NativeLoader {
             return true;
         }
         for (String name : NAMES) {
-            if (tried("System.loadLibrary(\"" + name + "\")", onLibraryPath(name), () -> System.loadLibrary(name))) {
+            String place = "System.loadLibrary(\"" + name + "\")";
+            Path file = onLibraryPath(name);
+            if ((file == null || isWhole(place, file)) && tried(place, file, name)) {
                 return true;
             }
         }
@@ -61,14 +63,14 @@ final class NativeLoader {
 
     private boolean loadBundled() {
         String place = "the library in the jar";
-        try {
-            Bundle bundle = Bundle.forThisPlatform();
-            if (bundle == null) {
-                failures.add(place + ": it has none for " + Bundle.platform());
+        try (Bundle bundle = Bundle.open()) {
+            place += ", unpacked into " + OwnFolder.path();
+            Path library = bundle.unpack();
+            if (library == null) {
+                failures.add("the library in the jar: it has none for " + Bundle.platform());
                 return false;
             }
-            place += ", unpacked into " + bundle.folder();
-            return loadFile(place, bundle.unpack());
+            return tried(place, library, null);
         } catch (IOException | RuntimeException e) {
             failures.add(place + ": " + e.getMessage());
             return false;
@@ -80,16 +82,26 @@ final class NativeLoader {
             failures.add(place + ": there is no such file");
             return false;
         }
-        return tried(place, file, () -> {
-            try {
-                System.load(file.toString());
-            } catch (UnsatisfiedLinkError e) {
-                if (!isLoadedElsewhere(e)) {
-                    throw e;
-                }
-                loadByAnotherName(file);
+        return isWhole(place, file) && tried(place, file, null);
+    }
+
+    private boolean isWhole(String place, Path file) {
+        if (Elf.isCutOff(file)) {
+            failures.add(place + ": the end of the file " + file + " is missing");
+            return false;
+        }
+        return true;
+    }
+
+    private static void load(Path file) {
+        try {
+            System.load(file.toString());
+        } catch (UnsatisfiedLinkError e) {
+            if (!isLoadedElsewhere(e)) {
+                throw e;
             }
-        });
+            loadByAnotherName(file);
+        }
     }
 
     /**
@@ -99,7 +111,7 @@ final class NativeLoader {
     private static void loadByAnotherName(Path file) {
         Path link = null;
         try {
-            link = Files.createLink(Bundle.ownFolder().resolve("shared-" + UUID.randomUUID() + ".so"), file);
+            link = Files.createLink(OwnFolder.make().resolve("shared-" + UUID.randomUUID() + ".so"), file);
             System.load(link.toString());
         } catch (IOException e) {
             throw new UnsatisfiedLinkError("another class loader of this JVM has loaded " + file + ", and it cannot be linked to "
@@ -115,13 +127,15 @@ final class NativeLoader {
         return String.valueOf(error.getMessage()).contains("already loaded in another classloader");
     }
 
-    private boolean tried(String place, Path file, Runnable load) {
-        if (file != null && Elf.isCutOff(file)) {
-            failures.add(place + ": the end of the file " + file + " is missing");
-            return false;
-        }
+    /** Loads the library {@code name}, which the JVM takes from {@code file}; or {@code file} where it is null. */
+    private boolean tried(String place, Path file, String name) {
         try {
-            load.run();
+            // No lambdas here: a JVM's first one costs more than all the rest.
+            if (name == null) {
+                load(file);
+            } else {
+                System.loadLibrary(name);
+            }
             int version = Native.interfaceVersion();
             if (version == Native.INTERFACE) {
                 return true;
@@ -134,7 +148,7 @@ final class NativeLoader {
             } else if (isLoadedElsewhere(e)) {
                 message = "another class loader of this JVM has loaded it; put the jar where both class loaders find it";
             }
-            File mount = file == null ? null : Bundle.mountedWithoutExecution(file);
+            File mount = file == null ? null : OwnFolder.mountedWithoutExecution(file);
             failures.add(place + ": " + message
                     + (mount == null ? "" : "; the file system at " + mount + " is mounted noexec"));
         } catch (SecurityException e) {

@@ -7,6 +7,7 @@ import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Fork;
 import org.openjdk.jmh.annotations.Measurement;
 import org.openjdk.jmh.annotations.Mode;
+import org.openjdk.jmh.annotations.OperationsPerInvocation;
 import org.openjdk.jmh.annotations.OutputTimeUnit;
 import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.Setup;
@@ -14,7 +15,7 @@ import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
-/** What a call costs with a live session; scripts/bench-java compares it with the same call in C. */
+/** What a call costs with a live session, from Java and from C; scripts/bench-java compares the two. */
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.NANOSECONDS)
@@ -22,11 +23,14 @@ import org.openjdk.jmh.annotations.Warmup;
 @Warmup(iterations = 3, time = 1)
 @Measurement(iterations = 5, time = 1)
 public class Calls {
+    private static final int CALLS = 1000;
+
     private GATicket api;
 
     @Setup
     public void logIn() throws Exception {
         api = new GATicket();
+        System.load(System.getProperty("calls"));
         if (api.getTicket() == null) {
             throw new IllegalStateException(api.getErrorDescription(api.getLastError()));
         }
@@ -38,7 +42,19 @@ public class Calls {
     }
 
     @Benchmark
-    public String getTicketNoAuth() {
+    public String inJava() {
         return api.getTicketNoAuth();
     }
+
+    @Benchmark
+    @OperationsPerInvocation(CALLS)
+    public int inC() {
+        int failed = inC(CALLS);
+        if (failed != 0) {
+            throw new IllegalStateException(Integer.toHexString(failed));
+        }
+        return failed;
+    }
+
+    private static native int inC(int calls);
 }
