@@ -135,6 +135,10 @@ final class Desk implements AutoCloseable {
         command.addAll(options);
         command.addAll(Arrays.asList("-cp", classPath, program));
         command.addAll(Arrays.asList(arguments));
+        return start(command);
+    }
+
+    Result start(List<String> command) throws Exception {
         Path output = Files.createTempFile(folder, "output", null);
         Path errors = Files.createTempFile(folder, "errors", null);
         ProcessBuilder builder = new ProcessBuilder(command).redirectInput(input.toFile())
