@@ -18,6 +18,8 @@ bench:
 	@scripts/bench
 	@scripts/build-library
 	@scripts/bench-c --check
+	@scripts/build-java package -DskipTests
+	@scripts/bench-java --check
 
 fmt:
 	cargo fmt --all

@@ -135,17 +135,19 @@ pub(crate) fn words(code: u32) -> Option<&'static str> {
 pub(crate) struct Failure {
     pub(crate) code: u32,
     pub(crate) detail: Option<String>,
+    /// The error of the core that it comes from, if it does.
+    pub(crate) cause: Option<Box<Error>>,
 }
 
 impl Failure {
     pub(crate) fn new(code: u32) -> Self {
-        Self { code, detail: None }
+        Self { code, detail: None, cause: None }
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { code: code(error.kind()), detail: Some(error.to_string()) }
+        Self { code: code(error.kind()), detail: Some(error.to_string()), cause: Some(Box::new(error)) }
     }
 }
 
