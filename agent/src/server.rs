@@ -116,7 +116,10 @@ impl Server {
 
         let times = self.clients.values().filter_map(|client| client.due);
         let until = times.chain(self.beat).chain(self.paused).chain(self.ending).min();
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = match self.clients.values().any(Client::has_request) {
+            true => Some(Duration::ZERO),
+            false => until.map(|until| until.saturating_duration_since(Instant::now())),
+        };
         match poll(&mut fds, left.and_then(|left| Timespec::try_from(left).ok()).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -128,10 +131,10 @@ impl Server {
             listener: others == 3 && is_ready(&fds[2]),
             clients: self
                 .clients
-                .keys()
+                .values()
                 .zip(&fds[others..])
-                .filter(|(_, fd)| is_ready(fd))
-                .map(|(&id, _)| id)
+                .filter(|(client, fd)| is_ready(fd) || client.has_request())
+                .map(|(client, _)| client.id)
                 .collect(),
         })
     }
@@ -171,6 +174,7 @@ impl Server {
     fn serve(&mut self, id: u64, now: Instant) {
         let Some(mut client) = self.clients.remove(&id) else { return };
         let received = match (client.waits_for, client.keeps_up()) {
+            _ if client.begin_turn() => Ok(()),
             (_, false) => client.flush(),
             (None, true) => client.receive(now),
             // It sends nothing while it waits: it has gone.
