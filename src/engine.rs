@@ -105,8 +105,12 @@ impl Engine {
 
     /// The session that is live, if one is. Waits for nobody but the agent, where there is one.
     pub fn session(&self) -> Option<Arc<Session>> {
-        let local = self.lock().session.clone();
-        local.or_else(|| self.remote()?.session().ok())
+        self.own_session().or_else(|| self.remote()?.session().ok())
+    }
+
+    /// The live session of this process, if it has one: not the agent's. Does not block.
+    pub fn own_session(&self) -> Option<Arc<Session>> {
+        self.lock().session.clone()
     }
 
     /// Gives the ticket of the live session to `reader`; `None` when there is no session. As
@@ -121,7 +125,7 @@ impl Engine {
                 Some(reader?(ticket.expose().as_bytes()))
             }
             Found::Ticket(result) => result,
-            Found::Elsewhere => Some(reader?(self.lock().session.clone()?.ticket().expose().as_bytes())),
+            Found::Elsewhere => Some(reader?(self.own_session()?.ticket().expose().as_bytes())),
         }
     }
 
