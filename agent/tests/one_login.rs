@@ -291,3 +291,17 @@ fn an_agent_that_is_stopped_ends_its_session_and_takes_its_socket_away() {
     assert_eq!(desk.spine.open_sessions(), 0);
     assert!(!support::socket(&desk).exists());
 }
+
+#[test]
+fn a_session_that_the_broker_has_ended_is_over_for_every_program_once_one_has_asked() {
+    let desk = Desk::new();
+    let _agent = InThread::start(&desk, &User::new());
+    let (first, second) = (program(&desk), program(&desk));
+    assert_eq!(kind(second.role_assertion()), ErrorKind::TicketNotAvailable);
+    let ticket = first.get_ticket().unwrap();
+    second.role_assertion().unwrap();
+    assert!(desk.spine.end_session(ticket.expose()));
+    assert_eq!(first.get_ticket_no_auth().unwrap(), ticket);
+    assert_eq!(kind(second.role_assertion()), ErrorKind::TicketNotAvailable);
+    assert_eq!(kind(first.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
+}
