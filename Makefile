@@ -20,6 +20,7 @@ bench:
 	@scripts/bench-c --check
 	@scripts/build-java package -DskipTests
 	@scripts/bench-java --check
+	@scripts/bench-agent --check
 
 fmt:
 	cargo fmt --all

@@ -83,9 +83,9 @@ impl Engine {
 
     fn ask<T>(&self, question: impl FnOnce(&mut Ssb, &BrokerSession, &CancelToken) -> Result<T>) -> Result<T> {
         let state = self.lock();
-        let session = state.session.clone().ok_or_else(nobody_is_logged_in)?;
-        let cancel = state.questions.cancel.clone();
+        let (own, cancel) = (state.session.clone(), state.questions.cancel.clone());
         drop(state);
+        let session = own.or_else(|| self.session()).ok_or_else(nobody_is_logged_in)?;
         self.ask_about(&session, &cancel, question)
     }
 
@@ -109,6 +109,11 @@ impl Engine {
                     }
                     Err(_) => {}
                 }
+            } else if answer.as_ref().is_err_and(is_over)
+                && let Some(remote) = &self.remote
+            {
+                drop(state);
+                remote.is_over(session);
             }
         }
         answer.map_err(|error| match error.kind() {
