@@ -50,6 +50,7 @@ final class Desk implements AutoCloseable {
         for (String line = greeting.readLine(); !line.startsWith("# Requests"); line = greeting.readLine()) {
             if (line.startsWith("url=")) {
                 set("TICKETAPI_BASE_URL", line.substring(4));
+                set("TICKETAPI_AGENT", "never");
             } else if (line.startsWith("ca_file=")) {
                 set("TICKETAPI_CA_FILE", line.substring(8));
             }
