@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::card::pkcs11::AfterLogin;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Stage};
+use crate::session::Mode;
 use crate::ssb::{BrokerAddress, Environment};
 
 /// The settings of an engine. [`Config::load`] reads them as every program of the desk does.
@@ -58,6 +59,12 @@ pub struct Config {
     pub require_role: bool,
     /// The digest that the card signs.
     pub digest: Digest,
+    /// What card and time do to a session.
+    pub mode: Mode,
+    /// How long a locked session waits for its user.
+    pub lock_timeout: Duration,
+    /// How long card and PIN are good for in [`Mode::Mobility`].
+    pub reauthentication: Duration,
 }
 
 impl Default for Config {
@@ -84,6 +91,9 @@ impl Default for Config {
             role_command: Vec::new(),
             require_role: true,
             digest: Digest::Sha1,
+            mode: Mode::Normal,
+            lock_timeout: Duration::from_secs(30 * 60),
+            reauthentication: Duration::from_secs(60 * 60),
         }
     }
 }
@@ -112,6 +122,9 @@ const KEYS: &[&str] = &[
     "role_command",
     "require_role",
     "digest",
+    "mode",
+    "lock_timeout",
+    "reauthentication",
 ];
 
 impl Config {
@@ -175,6 +188,13 @@ impl Config {
             }
             "require_role" => self.require_role = yes_or_no(value)?,
             "digest" => self.digest = one_of(value, &[("sha1", Digest::Sha1), ("sha256", Digest::Sha256)])?,
+            "mode" => {
+                let modes =
+                    [("normal", Mode::Normal), ("session_lock", Mode::SessionLock), ("mobility", Mode::Mobility)];
+                self.mode = one_of(value, &modes)?;
+            }
+            "lock_timeout" => self.lock_timeout = minutes(value)?,
+            "reauthentication" => self.reauthentication = minutes(value)?,
             _ => return Err(NO_SUCH_SETTING.into()),
         }
         Ok(())
@@ -208,6 +228,15 @@ fn seconds(value: &str, least: u64) -> Result<Duration, String> {
     match value.parse() {
         Ok(number) if (least..=DAY).contains(&number) => Ok(Duration::from_secs(number)),
         _ => Err(format!("{value:?} is not a number of seconds from {least} to {DAY}")),
+    }
+}
+
+/// A whole number of minutes, at most a day.
+fn minutes(value: &str) -> Result<Duration, String> {
+    const DAY: u64 = 24 * 60;
+    match value.parse() {
+        Ok(number) if (1..=DAY).contains(&number) => Ok(Duration::from_secs(60 * number)),
+        _ => Err(format!("{value:?} is not a number of minutes from 1 to {DAY}")),
     }
 }
 

@@ -1,29 +1,40 @@
 //! The ticket engine: the four operations of the Ticket API, one login at a time.
 
+mod attempt;
+mod broker;
 mod builder;
 mod cell;
+mod keeper;
+mod listener;
+mod state;
+pub(crate) mod threads;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tracing::{info, warn};
-
-use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::login::Login;
 use crate::secret::Ticket;
-use crate::session::Session;
+use crate::session::{EndReason, Session};
 
 pub use builder::EngineBuilder;
-use builder::Parts;
-use cell::{Found, TicketCell};
+use cell::Found;
+pub use listener::Event;
+use state::Inner;
+pub use state::Status;
+
+/// How long to wait for a thread that has nothing left to do.
+const SETTLING: Duration = Duration::from_millis(250);
+
+/// How long threads that tell the broker of ended sessions may go on when an engine is dropped.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// The four operations of the Ticket API. [`Engine`] carries them out in this process; another
 /// implementation may hand them to one that serves several.
 ///
 /// All of them may be called from any thread at any time.
 pub trait TicketApi: Send + Sync {
-    /// The ticket of the session; with none, logs the user in.
+    /// The ticket of the session; with none, logs the user in; with a locked one, has the user unlock
+    /// it.
     ///
     /// Blocks for as long as the user takes. Threads that ask while a login is under way wait for
     /// that login and share its outcome.
@@ -37,8 +48,8 @@ pub trait TicketApi: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) when there is no session, also while
-    /// a first login is under way.
+    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) when there is no session or it is
+    /// locked, also while a first login is under way.
     fn get_ticket_no_auth(&self) -> Result<Ticket>;
 
     /// Logs the user in again and returns the new ticket. Blocks and shares as
@@ -63,26 +74,14 @@ pub trait TicketApi: Send + Sync {
 
 /// Logs users in and keeps their session. One for a process is enough.
 ///
-/// It starts no thread of its own and opens nothing before the first login.
+/// It starts no thread and opens nothing before the first login. While there is a session, a thread
+/// watches its card and its time, where there is anything to watch; others run for a moment when a
+/// session ends or the listener is told. Dropping the engine ends them all, waits for that, and
+/// leaves a session on the broker to its limits.
+///
+/// In a child of `fork()` there is no session, and the parent's goes on.
 pub struct Engine {
-    parts: Parts,
-    state: Mutex<State>,
-    /// The ticket of `state.session`; written under its lock.
-    ticket: TicketCell,
-}
-
-#[derive(Default)]
-struct State {
-    session: Option<Arc<Session>>,
-    login: Option<Arc<Attempt>>,
-}
-
-/// A login that is under way, and what came of it.
-struct Attempt {
-    thread: ThreadId,
-    cancel: CancelToken,
-    outcome: Mutex<Option<Result<Arc<Session>>>>,
-    ended: Condvar,
+    inner: Arc<Inner>,
 }
 
 impl Engine {
@@ -100,21 +99,34 @@ impl Engine {
         EngineBuilder::new(config)
     }
 
-    /// The session that is live, if one is. Does not block.
+    /// The session that is live, if one is; not one that is locked. Does not block, and does not
+    /// count as use.
     pub fn session(&self) -> Option<Arc<Session>> {
-        self.lock().session.clone()
+        let mut state = self.inner.lock();
+        self.inner.catch_up(&mut state);
+        let live = state.session.as_ref().filter(|kept| kept.life.locked().is_none());
+        live.map(|kept| Arc::clone(&kept.session))
     }
 
-    /// Gives the ticket of the live session to `reader`; `None` when there is no session. As
-    /// [`TicketApi::get_ticket_no_auth`], but without a lock or an allocation: any number of
-    /// threads may ask at once.
+    /// How it stands. Does not block.
+    pub fn status(&self) -> Status {
+        self.inner.status()
+    }
+
+    /// Gives the ticket of the live session to `reader`; `None` when there is no session or it is
+    /// locked. As [`TicketApi::get_ticket_no_auth`], but mostly without a lock or an allocation: any
+    /// number of threads may ask at once.
     pub fn with_ticket<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let inner = &*self.inner;
         let mut reader = Some(reader);
-        let found = self.ticket.read(|bytes| reader.take().map(|reader| reader(bytes)));
+        let found = inner.ticket.read(|| inner.parts.clock.tick(), |bytes| reader.take().map(|reader| reader(bytes)));
         match found {
             Found::Nothing => None,
             Found::Ticket(result) => result,
-            Found::Elsewhere => Some(reader?(self.session()?.ticket().expose().as_bytes())),
+            Found::Elsewhere => {
+                let session = self.inner.ask(&mut self.inner.lock())?;
+                Some(reader?(session.ticket().expose().as_bytes()))
+            }
         }
     }
 
@@ -124,7 +136,7 @@ impl Engine {
     ///
     /// As [`TicketApi::get_ticket`].
     pub fn log_in(&self) -> Result<Arc<Session>> {
-        self.session_or_login(false)
+        self.inner.session_or_login(false)
     }
 
     /// Logs the user in, whether or not there is a session. As [`TicketApi::get_new_ticket`].
@@ -133,78 +145,42 @@ impl Engine {
     ///
     /// As [`TicketApi::get_ticket`].
     pub fn log_in_again(&self) -> Result<Arc<Session>> {
-        self.session_or_login(true)
+        self.inner.session_or_login(true)
     }
 
     /// Cancels the login that is under way, if one is; a live session goes on. Who waits for that
     /// login gets [`Cancelled`](ErrorKind::Cancelled).
     pub fn cancel_login(&self) {
-        self.lock().cancel_login();
+        self.inner.lock().cancel_login();
     }
 
-    fn session_or_login(&self, anew: bool) -> Result<Arc<Session>> {
-        loop {
-            let mut state = self.lock();
-            if let Some(attempt) = &state.login {
-                let attempt = Arc::clone(attempt);
-                let cancelled = attempt.cancel.is_cancelled();
-                drop(state);
-                if attempt.thread == thread::current().id() {
-                    let detail = "a prompt of the login that is under way asked for a ticket";
-                    return Err(Error::new(ErrorKind::LoginUnderWay, Stage::Session, detail));
-                }
-                let outcome = attempt.outcome();
-                if cancelled {
-                    // It was over before this caller asked.
-                    continue;
-                }
-                return outcome;
-            }
-            if let Some(session) = state.session.as_ref().filter(|_| !anew) {
-                return Ok(Arc::clone(session));
-            }
-            let attempt = Arc::new(Attempt::begin());
-            state.login = Some(Arc::clone(&attempt));
-            drop(state);
-            return self.run(attempt);
-        }
+    /// Ends every thread of this engine, for a host that does not want any for now; the session goes
+    /// on. What happens to its card is kept for [`Engine::wake`], and nobody must ask for the ticket
+    /// before that. Blocks for up to half a second while ended sessions are told to the broker.
+    pub fn rest(&self) {
+        self.inner.rest(GRACE);
     }
 
-    /// Logs in on this thread, and tells everybody who waits.
-    fn run(&self, attempt: Arc<Attempt>) -> Result<Arc<Session>> {
-        let finish = Finish { engine: self, attempt };
-        let cancel = &finish.attempt.cancel;
-        info!("login begins");
-        let parts = &self.parts;
-        let login =
-            Login { config: &parts.config, reader: parts.reader.as_ref(), prompter: parts.prompter.as_ref(), cancel };
-        let session = login.run(parts.broker());
-        if let Err(error) = &session {
-            warn!(%error, "login failed");
-        }
-        finish.with(session.map(Arc::new))
-    }
-
-    /// Ends `session` on the broker, over a connection of its own.
-    fn end_on_broker(&self, session: &Session) -> Result<()> {
-        self.parts.broker().log_out(&session.broker, &CancelToken::new())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under this lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Goes on after [`Engine::rest`]: when it returns, a session whose card was taken out meanwhile
+    /// has ended.
+    pub fn wake(&self) {
+        self.inner.wake();
     }
 }
 
 impl TicketApi for Engine {
     fn get_ticket(&self) -> Result<Ticket> {
-        Ok(self.session_or_login(false)?.ticket().clone())
+        Ok(self.log_in()?.ticket().clone())
     }
 
     fn get_ticket_no_auth(&self) -> Result<Ticket> {
-        match &self.lock().session {
+        let mut state = self.inner.lock();
+        match self.inner.ask(&mut state) {
             Some(session) => Ok(session.ticket().clone()),
-            None => Err(Error::new(ErrorKind::TicketNotAvailable, Stage::Session, "nobody is logged in")),
+            None => {
+                let detail = if state.session.is_some() { "the session is locked" } else { "nobody is logged in" };
+                Err(Error::new(ErrorKind::TicketNotAvailable, Stage::Session, detail))
+            }
         }
     }
 
@@ -214,92 +190,23 @@ impl TicketApi for Engine {
 
     fn destroy_ticket(&self) -> Result<()> {
         let session = {
-            let mut state = self.lock();
+            let mut state = self.inner.lock();
             state.cancel_login();
-            self.ticket.set(None);
-            state.session.take()
+            let session = self.inner.take_session(&mut state, EndReason::Destroyed);
+            self.inner.tend(&mut state);
+            session
         };
-        match session {
-            Some(session) => self.end_on_broker(&session),
-            None => Ok(()),
-        }
+        let told = session.map_or(Ok(()), |session| self.inner.end_on_broker(&session));
+        // With the session, the thread that kept it is gone.
+        self.inner.threads.settle(SETTLING);
+        told
     }
 }
 
-impl State {
-    /// Under the engine's lock, so that a login that ends just now does not keep its session.
-    fn cancel_login(&self) {
-        if let Some(attempt) = &self.login {
-            attempt.cancel.cancel();
-        }
-    }
-}
-
-impl Attempt {
-    /// A login on this thread.
-    fn begin() -> Self {
-        Self {
-            thread: thread::current().id(),
-            cancel: CancelToken::new(),
-            outcome: Mutex::new(None),
-            ended: Condvar::new(),
-        }
-    }
-
-    /// Waits for the end of the login.
-    fn outcome(&self) -> Result<Arc<Session>> {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(result) = &*outcome {
-                return result.clone();
-            }
-            outcome = self.ended.wait(outcome).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// Ends a login for everybody who waits for it, also when the login panics.
-struct Finish<'a> {
-    engine: &'a Engine,
-    attempt: Arc<Attempt>,
-}
-
-impl Finish<'_> {
-    fn with(self, result: Result<Arc<Session>>) -> Result<Arc<Session>> {
-        let (result, over) = self.settle(result);
-        if let Some(session) = over
-            && let Err(error) = self.engine.end_on_broker(&session)
-        {
-            warn!(%error, "the session could not be ended on the broker");
-        }
-        result
-    }
-
-    /// Keeps the session and wakes who waits. Returns the outcome, and the session that is now over.
-    fn settle(&self, result: Result<Arc<Session>>) -> (Result<Arc<Session>>, Option<Arc<Session>>) {
-        let mut state = self.engine.lock();
-        state.login = None;
-        let (result, over) = match result {
-            Ok(session) if !self.attempt.cancel.is_cancelled() => {
-                self.engine.ticket.set(Some(session.ticket()));
-                let over = state.session.replace(Arc::clone(&session));
-                (Ok(session), over)
-            }
-            Ok(session) => (Err(Error::cancelled(Stage::Session)), Some(session)),
-            Err(error) => (Err(error), None),
-        };
-        drop(state);
-        *self.attempt.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
-        self.attempt.ended.notify_all();
-        (result, over)
-    }
-}
-
-impl Drop for Finish<'_> {
+impl Drop for Engine {
     fn drop(&mut self) {
-        if thread::panicking() {
-            let defect = Error::new(ErrorKind::Internal, Stage::Session, "the login ended in a defect of ticketapi");
-            let _ = self.settle(Err(defect));
-        }
+        self.inner.rest(GRACE);
+        let parked = self.inner.lock().parked.take();
+        drop(parked);
     }
 }

@@ -11,13 +11,15 @@ use crate::card::helper::{HelperReader, HelperSettings, find_helper};
 use crate::card::pkcs11::{CardSettings, known_modules};
 use crate::card::software::SoftwareCardReader;
 use crate::card::{Absence, CardReader, SmartCard};
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error::Result;
 use crate::prompt::{Programs, Prompter};
 use crate::ssb::{BrokerAddress, HttpsSettings, HttpsTransport, Ssb};
 
 use super::Engine;
-use super::cell::TicketCell;
+use super::listener::{Event, Listener};
+use super::state::Inner;
 
 /// Puts an [`Engine`] together.
 #[must_use]
@@ -26,6 +28,8 @@ pub struct EngineBuilder {
     reader: Option<Box<dyn CardReader>>,
     prompter: Option<Box<dyn Prompter>>,
     folders: Vec<PathBuf>,
+    clock: Box<dyn Clock>,
+    listener: Option<Listener>,
 }
 
 /// What an engine uses for each login.
@@ -33,13 +37,16 @@ pub(super) struct Parts {
     pub(super) config: Config,
     pub(super) reader: Box<dyn CardReader>,
     pub(super) prompter: Box<dyn Prompter>,
+    pub(super) clock: Box<dyn Clock>,
+    pub(super) listener: Option<Listener>,
     address: BrokerAddress,
 }
 
 impl EngineBuilder {
     /// An engine with these settings.
     pub fn new(config: Config) -> Self {
-        Self { config, reader: None, prompter: None, folders: Vec::new() }
+        let (reader, prompter, listener) = (None, None, None);
+        Self { config, reader, prompter, folders: Vec::new(), clock: Box::new(SystemClock), listener }
     }
 
     /// Asks the user with `prompter` instead of the programs that the settings name.
@@ -62,21 +69,35 @@ impl EngineBuilder {
         self
     }
 
+    /// Measures the times of sessions with `clock`, for tests.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Box::new(clock);
+        self
+    }
+
+    /// Has `listener` told what happens to cards, logins and sessions: one event after the other, in
+    /// their order, on a thread that runs only while there is something to tell. It may use the
+    /// engine; what it waits for, later events wait for as well. When it panics, it is told the next.
+    pub fn listener(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
     /// Puts the engine together. Checks the settings; opens and starts nothing.
     ///
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration).
     pub fn build(self) -> Result<Engine> {
-        let Self { config, reader, prompter, folders } = self;
+        let Self { config, reader, prompter, folders, clock, listener } = self;
         let address = config.broker()?;
         let reader: Box<dyn CardReader> = reader.unwrap_or_else(|| match &config.software_card {
             Some(file) => Box::new(SoftwareCardReader::new(file.clone())),
             None => Box::new(InstalledHelper { config: config.clone(), folders, found: Mutex::default() }),
         });
         let prompter = prompter.unwrap_or_else(|| Box::new(Programs::new(&config)));
-        let parts = Parts { config, reader, prompter, address };
-        Ok(Engine { parts, state: Mutex::default(), ticket: TicketCell::default() })
+        let parts = Parts { config, reader, prompter, clock, listener, address };
+        Ok(Engine { inner: Arc::new(Inner::new(parts)) })
     }
 }
 
@@ -134,12 +155,13 @@ impl CardReader for InstalledHelper {
 }
 
 impl Parts {
-    /// The broker, over a connection that is opened when it is needed.
-    pub(super) fn broker(&self) -> Ssb {
+    /// The broker, over a connection that is opened when it is needed, with `deadline` for each
+    /// request.
+    pub(super) fn broker(&self, deadline: Duration) -> Ssb {
         let settings = HttpsSettings {
             ca_file: self.config.ca_file.clone(),
             connect_deadline: self.config.connect_timeout,
-            request_deadline: self.config.request_timeout,
+            request_deadline: deadline,
         };
         Ssb::new(Box::new(HttpsTransport::new(self.address.clone(), settings)))
     }

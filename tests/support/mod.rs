@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod memory;
+pub mod readers;
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -113,6 +114,11 @@ impl User {
         let user = Self::default();
         user.0.lock().unwrap().pins = pins.iter().map(|&pin| pin.to_owned()).collect();
         user
+    }
+
+    /// From now on types these PINs, then cancels.
+    pub fn types(&self, pins: &[&str]) {
+        self.0.lock().unwrap().pins = pins.iter().map(|&pin| pin.to_owned()).collect();
     }
 
     /// Says yes when the last try is at stake.
