@@ -8,6 +8,8 @@ mod keeper;
 mod listener;
 mod state;
 pub(crate) mod threads;
+#[cfg(test)]
+mod walks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +121,7 @@ impl Engine {
     pub fn with_ticket<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let inner = &*self.inner;
         let mut reader = Some(reader);
-        let found = inner.ticket.read(|| inner.parts.clock.tick(), |bytes| reader.take().map(|reader| reader(bytes)));
+        let found = inner.ticket.read(|| inner.parts.tick(), |bytes| reader.take().map(|reader| reader(bytes)));
         match found {
             Found::Nothing => None,
             Found::Ticket(result) => result,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use support::readers::{READER, TestCard, Watched};
 use support::{Desk, PATIENCE, PIN, User, kind};
+use ticketapi::card::events::CardEvent;
 use ticketapi::engine::{Event, Status};
 use ticketapi::session::EndReason;
 use ticketapi::{Error, ErrorKind, Pin, Stage, TicketApi};
@@ -67,7 +68,7 @@ fn another_card_may_come_and_go() {
         desk.readers.insert(1, &TestCard::new(&desk.desk, "999000000001"));
         desk.readers.remove(1);
     }
-    let removed = |event| matches!(event, Event::CardRemoved { reader } if reader != READER);
+    let removed = |event| matches!(event, Event::Card(CardEvent::Removed { reader }) if reader != READER);
     while !removed(desk.next_event()) {}
     assert_eq!(desk.engine.get_ticket_no_auth().unwrap(), ticket);
 }
@@ -95,7 +96,7 @@ fn the_listener_hears_everything_in_its_order() {
                 Event::SessionBegun,
                 Event::LoginEnded(None),
                 Event::SessionEnded(EndReason::Removed),
-                Event::CardRemoved { reader }
+                Event::Card(CardEvent::Removed { reader })
             ] if reader == READER
         ),
         "{told:?}"

@@ -24,7 +24,7 @@ pub(super) struct Attempt {
 
 /// What a login has come to.
 enum Success {
-    Session(Session),
+    Session(Arc<Session>),
     Unlocked(Arc<Session>),
 }
 
@@ -114,18 +114,18 @@ impl Inner {
             found: &|presence| self.card_found(attempt, presence),
             threads: &self.threads,
         };
-        let broker = || parts.broker(parts.config.request_timeout);
-        let Some(locked) = locked else { return login.run(broker()).map(Success::Session) };
+        let began = |session| Success::Session(Arc::new(session));
+        let Some(locked) = locked else { return login.run(parts.broker()).map(began) };
         let card = match login.unlock(&locked.certificate)? {
             Unlocking::Proved => return Ok(Success::Unlocked(locked)),
             Unlocking::OtherUser(card) => card,
         };
         self.end_if_there(&locked, EndReason::Replaced);
         match card {
-            Some(card) => login.run_with(card, broker()),
-            None => login.run(broker()),
+            Some(card) => login.run_with(card, parts.broker()),
+            None => login.run(parts.broker()),
         }
-        .map(Success::Session)
+        .map(began)
     }
 
     /// Ends `session`, unless it is over already, without waiting for the broker.
@@ -189,7 +189,7 @@ impl Finish<'_> {
         };
         let (result, over) = match result {
             Ok(success) if lives_on => match success {
-                Success::Session(session) => (Ok(()), inner.keep_session(&mut state, &Arc::new(session), presence)),
+                Success::Session(session) => (Ok(()), inner.keep_session(&mut state, &session, presence)),
                 Success::Unlocked(session) => {
                     let kept = state.session.as_mut().filter(|kept| Arc::ptr_eq(&kept.session, &session));
                     match kept {
@@ -205,7 +205,7 @@ impl Finish<'_> {
                     }
                 }
             },
-            Ok(Success::Session(session)) => (Err(failed(Error::cancelled(Stage::Session))), Some(Arc::new(session))),
+            Ok(Success::Session(session)) => (Err(failed(Error::cancelled(Stage::Session))), Some(session)),
             Ok(Success::Unlocked(_)) => (Err(failed(Error::cancelled(Stage::Session))), None),
             Err(error) => (Err(failed(error)), None),
         };

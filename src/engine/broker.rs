@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 impl Inner {
     /// Ends `session` on the broker, over a connection of its own.
     pub(super) fn end_on_broker(&self, session: &Session) -> Result<()> {
-        self.parts.broker(self.parts.config.request_timeout).log_out(&session.broker, &CancelToken::new())
+        self.parts.broker().log_out(&session.broker, &CancelToken::new())
     }
 
     /// Ends `session` on the broker without anybody waiting for it.
@@ -36,7 +36,7 @@ impl Inner {
         let until = Instant::now() + self.parts.config.request_timeout;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            match self.parts.broker(left).log_out(session, cancel) {
+            match self.parts.broker_within(left).log_out(session, cancel) {
                 Ok(()) => return info!("session ended on the broker"),
                 Err(error) if *error.kind() != ErrorKind::ServerNotAvailable || left <= PAUSE => {
                     return warn!(%error, "the session could not be ended on the broker");

@@ -28,7 +28,7 @@ pub struct EngineBuilder {
     reader: Option<Box<dyn CardReader>>,
     prompter: Option<Box<dyn Prompter>>,
     folders: Vec<PathBuf>,
-    clock: Box<dyn Clock>,
+    clock: Option<Box<dyn Clock>>,
     listener: Option<Listener>,
 }
 
@@ -37,7 +37,8 @@ pub(super) struct Parts {
     pub(super) config: Config,
     pub(super) reader: Box<dyn CardReader>,
     pub(super) prompter: Box<dyn Prompter>,
-    pub(super) clock: Box<dyn Clock>,
+    /// That of a test.
+    clock: Option<Box<dyn Clock>>,
     pub(super) listener: Option<Listener>,
     address: BrokerAddress,
 }
@@ -45,8 +46,7 @@ pub(super) struct Parts {
 impl EngineBuilder {
     /// An engine with these settings.
     pub fn new(config: Config) -> Self {
-        let (reader, prompter, listener) = (None, None, None);
-        Self { config, reader, prompter, folders: Vec::new(), clock: Box::new(SystemClock), listener }
+        Self { config, reader: None, prompter: None, folders: Vec::new(), clock: None, listener: None }
     }
 
     /// Asks the user with `prompter` instead of the programs that the settings name.
@@ -71,7 +71,7 @@ impl EngineBuilder {
 
     /// Measures the times of sessions with `clock`, for tests.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Box::new(clock);
+        self.clock = Some(Box::new(clock));
         self
     }
 
@@ -155,9 +155,26 @@ impl CardReader for InstalledHelper {
 }
 
 impl Parts {
-    /// The broker, over a connection that is opened when it is needed, with `deadline` for each
-    /// request.
-    pub(super) fn broker(&self, deadline: Duration) -> Ssb {
+    pub(super) fn now(&self) -> Duration {
+        self.clock.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now())
+    }
+
+    /// As [`Clock::tick`]. Each ticket asks for it, which is why the system's needs no vtable.
+    #[inline]
+    pub(super) fn tick(&self) -> u64 {
+        match &self.clock {
+            None => SystemClock.tick(),
+            Some(clock) => clock.tick(),
+        }
+    }
+
+    /// The broker, over a connection that is opened when it is needed.
+    pub(super) fn broker(&self) -> Ssb {
+        self.broker_within(self.config.request_timeout)
+    }
+
+    /// As [`Parts::broker`], with `deadline` for each request.
+    pub(super) fn broker_within(&self, deadline: Duration) -> Ssb {
         let settings = HttpsSettings {
             ca_file: self.config.ca_file.clone(),
             connect_deadline: self.config.connect_timeout,

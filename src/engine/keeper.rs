@@ -11,7 +11,7 @@ use super::listener::Event;
 use super::state::{Inner, State};
 use crate::cancel::CancelToken;
 use crate::card::Certificate;
-use crate::card::events::{CardWatch, Presence, ReaderState, Snapshot};
+use crate::card::events::{CardWatch, Presence, ReaderState, Snapshot, changes};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::session::rules::Happening;
 
@@ -28,8 +28,18 @@ const DRAIN: Duration = Duration::from_millis(20);
 /// The readers that are watched.
 pub(super) struct Watching {
     watch: Box<dyn CardWatch>,
-    /// The last snapshot; `None` before the first one and while the service is down.
-    readers: Option<Vec<ReaderState>>,
+    /// `None` before the first one.
+    last: Option<Snapshot>,
+}
+
+impl Watching {
+    /// The readers, where they were seen.
+    fn readers(&self) -> Option<&[ReaderState]> {
+        match &self.last {
+            Some(Snapshot::Readers(readers)) => Some(readers),
+            Some(Snapshot::Down) | None => None,
+        }
+    }
 }
 
 /// What the keeper does next.
@@ -133,11 +143,11 @@ impl Inner {
         if mem::take(&mut state.found) {
             // A card that came just now may not be in the last snapshot yet, and one that has left may
             // still be. A new watch begins with how it stands now.
-            let seen = |readers: &Vec<ReaderState>| state.presences().all(|card| card.holds(readers));
-            watching.take_if(|watching| !watching.readers.as_ref().is_some_and(seen));
+            let seen = |readers: &[ReaderState]| state.presences().all(|card| card.holds(readers));
+            watching.take_if(|watching| !watching.readers().is_some_and(seen));
         }
         let unseen = state.session.as_ref().is_some_and(|kept| kept.life.is_unseen());
-        let readers = watching.as_ref().and_then(|watching| watching.readers.as_ref());
+        let readers = watching.as_ref().and_then(Watching::readers);
         let card = readers.is_some_and(|readers| readers.iter().any(|reader| reader.card));
         let wake = CancelToken::new();
         state.keeper = Some(wake.clone());
@@ -147,7 +157,7 @@ impl Inner {
 
     fn begin_watch(self: &Arc<Self>) -> Option<Watching> {
         match self.parts.reader.watch() {
-            Ok(Some(watch)) => return Some(Watching { watch, readers: None }),
+            Ok(Some(watch)) => return Some(Watching { watch, last: None }),
             Ok(None) => {
                 let mut state = self.lock();
                 state.login.iter_mut().for_each(|login| login.presence = None);
@@ -180,29 +190,32 @@ impl Inner {
     /// Takes in what the readers show.
     fn see(self: &Arc<Self>, watching: &mut Watching, snapshot: Snapshot) {
         let mut state = self.lock();
-        let readers = match snapshot {
+        match &snapshot {
             Snapshot::Down => {
-                watching.readers = None;
-                debug!("the reader service is down");
                 state.fail_login(|_| "the reader service was stopped".to_owned());
                 // Nobody knows for how long it was while nobody watched.
                 let happening = if state.resting { Happening::Unwatched } else { Happening::CardUnseen };
-                return self.lose_card(&mut state, happening);
+                self.lose_card(&mut state, happening);
             }
-            Snapshot::Readers(readers) => readers,
-        };
-        let gone = |card: &Presence| !card.holds(&readers);
-        if state.login.as_ref().and_then(|login| login.presence.as_ref()).is_some_and(gone) {
-            state.fail_login(|card| format!("the card was taken out of {}", card.reader));
+            Snapshot::Readers(readers) => {
+                let gone = |card: &Presence| !card.holds(readers);
+                if state.login.as_ref().and_then(|login| login.presence.as_ref()).is_some_and(gone) {
+                    state.fail_login(|card| format!("the card was taken out of {}", card.reader));
+                }
+                let kept = state.session.as_ref().filter(|kept| !kept.life.is_unseen());
+                if kept.and_then(|kept| kept.presence.as_ref()).is_some_and(gone) {
+                    self.lose_card(&mut state, Happening::CardOut);
+                }
+            }
         }
-        let kept = state.session.as_ref().filter(|kept| !kept.life.is_unseen());
-        if kept.and_then(|kept| kept.presence.as_ref()).is_some_and(gone) {
-            self.lose_card(&mut state, Happening::CardOut);
+        // How it stood when the watch began is no event.
+        if let Some(before) = watching.last.replace(snapshot)
+            && let Some(now) = &watching.last
+        {
+            for event in changes(&before, now) {
+                self.tell(&mut state, Event::Card(event));
+            }
         }
-        for event in changes(watching.readers.as_deref(), &readers) {
-            self.tell(&mut state, event);
-        }
-        watching.readers = Some(readers);
     }
 
     /// Looks whether the card of the session is there, apart: a card that hangs must not keep the
@@ -283,23 +296,4 @@ impl Inner {
         state.parked = watching;
         self.tend(&mut state);
     }
-}
-
-/// Which cards have come and gone.
-fn changes(before: Option<&[ReaderState]>, now: &[ReaderState]) -> Vec<Event> {
-    // How it stood when the watch began is no event.
-    let Some(before) = before else { return Vec::new() };
-    let mut events = Vec::new();
-    for reader in before.iter().filter(|reader| reader.card) {
-        let stayed = |other: &ReaderState| other.name == reader.name && other.card && other.counter == reader.counter;
-        if !now.iter().any(stayed) {
-            events.push(Event::CardRemoved { reader: reader.name.clone() });
-        }
-    }
-    for reader in now.iter().filter(|reader| reader.card) {
-        if !before.contains(reader) {
-            events.push(Event::CardInserted { reader: reader.name.clone() });
-        }
-    }
-    events
 }

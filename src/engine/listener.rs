@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::state::{Inner, State};
 use crate::cancel::CancelToken;
+use crate::card::events::CardEvent;
 use crate::error::Error;
 use crate::session::{EndReason, LockReason};
 
@@ -15,17 +16,9 @@ use crate::session::{EndReason, LockReason};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A card was put in. Told only while readers are watched: during a login with a card that is in
-    /// a reader, and for as long as that card rules a session.
-    CardInserted {
-        /// The reader's name.
-        reader: String,
-    },
-    /// A card was taken out. Told when [`Event::CardInserted`] is.
-    CardRemoved {
-        /// The reader's name.
-        reader: String,
-    },
+    /// Something happened to a card or a reader. Told only while readers are watched: during a login
+    /// with a card that is in a reader, and for as long as that card rules a session.
+    Card(CardEvent),
     /// Somebody asks for a ticket, and the user is needed: for a login, or to unlock the session.
     LoginBegun,
     /// That has ended, with the error if it failed.

@@ -143,7 +143,7 @@ impl Inner {
     /// The session, for somebody who is given its ticket.
     pub(super) fn ask(self: &Arc<Self>, state: &mut State) -> Option<Arc<Session>> {
         // First: a tick that has begun before the time was read is over before the lease is.
-        let tick = self.parts.clock.tick();
+        let tick = self.parts.tick();
         let now = self.catch_up(state);
         let kept = state.session.as_mut().filter(|kept| kept.life.locked().is_none())?;
         let session = Arc::clone(&kept.session);
@@ -156,7 +156,7 @@ impl Inner {
 
     /// Carries out what the time has brought. Returns the time.
     pub(super) fn catch_up(self: &Arc<Self>, state: &mut State) -> Duration {
-        let now = self.parts.clock.now();
+        let now = self.parts.now();
         while let Some(kept) = &mut state.session {
             match kept.life.at(now) {
                 Change::Nothing => break,
@@ -215,7 +215,7 @@ impl Inner {
         presence: Option<Presence>,
     ) -> Option<Arc<Session>> {
         let over = self.take_session(state, EndReason::Replaced);
-        let life = Life::new(Policy::of(&self.parts.config), session.limits(), self.parts.clock.now());
+        let life = Life::new(Policy::of(&self.parts.config), session.limits(), self.parts.now());
         self.ticket.set(Some(session.ticket()));
         state.session = Some(Kept { session: Arc::clone(session), life, presence });
         self.tell(state, Event::SessionBegun);

@@ -103,7 +103,7 @@ impl Life {
             }
             Happening::CardSeen => self.unseen = None,
             Happening::Proved => {
-                (self.used, self.proved, self.unseen) = (now, now, None);
+                (self.used, self.proved) = (now, now);
                 if self.locked.take().is_some() {
                     return Change::Unlocked;
                 }

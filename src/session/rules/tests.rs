@@ -209,3 +209,13 @@ fn a_proof_for_a_session_that_is_not_locked_only_counts_as_one() {
     assert_eq!(life.on(Happening::Proved, BEGUN + 10 * MINUTE), Change::Nothing);
     assert_eq!(life.due(), Some(BEGUN + 70 * MINUTE));
 }
+
+#[test]
+fn a_session_that_was_locked_unseen_goes_on_once_it_is_unlocked() {
+    let mut life = unlimited(Mode::SessionLock);
+    assert_eq!(life.on(Happening::CardUnseen, BEGUN), Change::Nothing);
+    assert_eq!(life.at(BEGUN + UNSEEN), Change::Locked(LockReason::CardRemoved));
+    assert!(!life.is_unseen());
+    assert_eq!(life.on(Happening::Proved, BEGUN + MINUTE), Change::Unlocked);
+    assert_eq!((life.due(), life.at(BEGUN + 2 * MINUTE)), (None, Change::Nothing));
+}
