@@ -98,7 +98,11 @@ impl Stream<'_> {
 
 /// Has `states` hold the readers that there are now, after the one that stands for all.
 fn list(context: &Context, states: &mut Vec<ReaderState>) -> Result<(), Error> {
-    let names = context.list_readers_owned()?;
+    let names = match context.list_readers_owned() {
+        // One came while they were listed.
+        Err(Error::InsufficientBuffer) => context.list_readers_owned()?,
+        names => names?,
+    };
     let mut at = 0;
     states.retain(|state| {
         at += 1;

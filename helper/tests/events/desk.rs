@@ -110,6 +110,11 @@ impl Watch {
         while !self.next().contains(event) {}
     }
 
+    /// Sees that nothing happens for `time`.
+    pub fn nothing_for(&mut self, time: Duration) {
+        assert_eq!(self.watch.next(Some(Instant::now() + time), &CancelToken::new()).unwrap(), None);
+    }
+
     /// Takes what has been told already.
     fn catch_up(&mut self) {
         while let Some(now) = self.watch.next(Some(Instant::now()), &CancelToken::new()).unwrap() {

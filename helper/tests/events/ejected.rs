@@ -8,7 +8,7 @@ use ticketapi::cancel::CancelToken;
 use ticketapi::card::{CardReader, SmartCard};
 use ticketapi::challenge::Digest;
 use ticketapi::{ErrorKind, Pin, Result};
-use ticketapi_testkit::piv::{DEFAULT_PIN, Fault};
+use ticketapi_testkit::piv::{Command, DEFAULT_PIN, Fault};
 
 use crate::desk::*;
 
@@ -41,8 +41,31 @@ fn a_login_and_its_reset_leave_the_card_where_it_was() {
     drop(card);
     assert!(desk.cards[0].counts().resets > resets);
     assert!(presence.holds(&[watch.state(0).clone()]));
-    let soon = Some(Instant::now() + Duration::from_millis(1500));
-    assert_eq!(watch.watch.next(soon, &cancel).unwrap(), None);
+    watch.nothing_for(Duration::from_millis(1500));
+}
+
+#[test]
+fn a_card_that_leaves_while_it_signs_and_is_back_at_once_logs_in_again() {
+    let desk = Desk::new();
+    let card = &desk.cards[0];
+    desk.insert(0);
+    desk.watch().until_card(0);
+    for _ in 0..4 {
+        card.set_fault(Some(Fault::RemovedAt(Command::Sign)));
+        thread::scope(|scope| {
+            let login = scope.spawn(|| log_in(&desk).0);
+            assert!(card.wait_until_out(PATIENCE));
+            card.set_fault(None);
+            // When its reset would have been tried, and mostly before PC/SC has noticed.
+            thread::sleep(Duration::from_millis(100));
+            desk.insert(0);
+            assert_eq!(*login.join().unwrap().unwrap_err().kind(), ErrorKind::CardFailed);
+        });
+        let began = Instant::now();
+        let again = desk.reader.wait_for_card(PATIENCE, &mut |_| {}, &CancelToken::new());
+        sign(&mut *again.unwrap()).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
 }
 
 /// 8 logins in the check, each at another command; every command with `TICKETAPI_TEST_ROUNDS`.
