@@ -174,3 +174,48 @@ fn code(kind: &ErrorKind) -> u32 {
         _ => TCK_API_ERR_INTERNAL_ERROR,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ticketapi::Group;
+
+    use super::*;
+
+    #[test]
+    fn each_code_is_of_the_group_of_its_kind() {
+        use ErrorKind::*;
+        let kinds = [
+            Configuration,
+            NotInstalled,
+            ReaderNotAvailable,
+            NoCard,
+            SeveralCards,
+            CardNotSupported,
+            NoCertificate,
+            NoKey,
+            CertificateNotValid,
+            PinIncorrect { tries_left: None },
+            PinLocked,
+            CardFailed,
+            Cancelled,
+            NoPrompter,
+            ServerNotAvailable,
+            Tls,
+            BadAnswer,
+            Refused,
+            UserNotValid,
+            TicketNotAvailable,
+            LoginUnderWay,
+            Internal,
+        ];
+        for kind in kinds {
+            let group = match kind.group() {
+                Group::Generic => TCK_ERR_GRP_GENERIC,
+                Group::CardDevice => TCK_ERR_GRP_CARD_DEVICE,
+                Group::Authentication => TCK_ERR_GRP_AUTHENTICATION,
+                Group::Configuration => TCK_ERR_GRP_CONFIG,
+            };
+            assert_eq!(code(&kind) & 0xFFFF_0000, group, "{kind:?}");
+        }
+    }
+}
