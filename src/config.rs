@@ -10,6 +10,8 @@ use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::ssb::{BrokerAddress, Environment};
 
+pub use layers::Sources;
+
 /// The settings of an engine. [`Config::load`] reads them as every program of the desk does.
 ///
 /// The fields may also be set directly; the names are those of the keys in the file.
