@@ -2,8 +2,10 @@
 
 use std::ffi::CString;
 
-use pcsc::{Context, Disposition, Error, Protocols, Scope, ShareMode};
+use pcsc::{Context, Disposition, Error, Protocols, ReaderState, Scope, ShareMode, State};
+use ticketapi::card::examination::{Holds, Reader};
 use ticketapi::card::protocol::Reset;
+use ticketapi::{ErrorKind, Stage};
 
 /// The length of a slot's description in PKCS#11; modules cut the reader's name to it.
 const DESCRIPTION: usize = 64;
@@ -13,7 +15,47 @@ pub fn problem() -> Option<String> {
     match Context::establish(Scope::User).and_then(|context| context.list_readers_owned()) {
         Ok(readers) if readers.is_empty() => Some("there is no card reader".to_owned()),
         Ok(_) => None,
-        Err(error) => Some(format!("the PC/SC service does not answer ({error})")),
+        Err(error) => Some(no_answer(error)),
+    }
+}
+
+fn no_answer(error: Error) -> String {
+    format!("the PC/SC service does not answer ({error})")
+}
+
+/// Every reader, and what is in it. No card is connected to.
+///
+/// # Errors
+///
+/// [`ErrorKind::ReaderNotAvailable`] when the service does not answer.
+pub fn readers() -> ticketapi::Result<Vec<Reader>> {
+    let down = |error| ticketapi::Error::new(ErrorKind::ReaderNotAvailable, Stage::Card, no_answer(error));
+    let context = Context::establish(Scope::User).map_err(down)?;
+    let names = context.list_readers_owned().map_err(down)?;
+    let mut states: Vec<_> = names.into_iter().map(|name| ReaderState::new(name, State::UNAWARE)).collect();
+    if !states.is_empty() {
+        // A state that is asked for without an expectation is told at once.
+        context.get_status_change(std::time::Duration::ZERO, &mut states).map_err(down)?;
+    }
+    Ok(states.iter().map(|reader| Reader { name: name(reader), holds: holds(reader) }).collect())
+}
+
+fn name(reader: &ReaderState) -> String {
+    reader.name().to_string_lossy().into_owned()
+}
+
+fn holds(reader: &ReaderState) -> Holds {
+    let (state, atr) = (reader.event_state(), reader.atr().to_vec());
+    if state.intersects(State::UNAVAILABLE | State::UNKNOWN) {
+        Holds::Broken
+    } else if !state.contains(State::PRESENT) {
+        Holds::Nothing
+    } else if state.contains(State::MUTE) {
+        Holds::Mute
+    } else if state.contains(State::EXCLUSIVE) {
+        Holds::Taken(atr)
+    } else {
+        Holds::Card(atr)
     }
 }
 

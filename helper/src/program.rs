@@ -1,5 +1,6 @@
 //! The helper program: one login's conversation with the program that started it.
 
+mod examine;
 mod process;
 mod reset;
 mod watch;
@@ -11,13 +12,15 @@ use std::time::Duration;
 use ticketapi::card::SmartCard;
 use ticketapi::card::helper::PIN_PAD_WAIT;
 use ticketapi::card::pkcs11::CardSettings;
-use ticketapi::card::protocol::{Channel, ChannelError, Failure, Hello, RESET_ARGUMENT, Reply, Request, VERSION};
+use ticketapi::card::protocol::{
+    Channel, ChannelError, EXAMINE_ARGUMENT, Failure, Hello, RESET_ARGUMENT, Reply, Request, VERSION,
+};
 use ticketapi::{ErrorKind, Pin};
 
 use self::watch::Watch;
 use crate::{Pkcs11Card, Pkcs11Reader};
 
-/// The whole program: serves one login, or one reset, over its standard input.
+/// The whole program: serves one login, one reset or one look around, over its standard input.
 pub fn run() -> ExitCode {
     let argument = std::env::args().nth(1);
     if std::io::stdin().is_terminal() {
@@ -27,6 +30,7 @@ pub fn run() -> ExitCode {
     let Ok(channel) = process::prepare() else { return ExitCode::FAILURE };
     let result = match argument.as_deref() {
         None => serve(&channel),
+        Some(EXAMINE_ARGUMENT) => examine::serve(&channel),
         Some(RESET_ARGUMENT) => reset::detach(&channel),
         Some(reset::NOW_ARGUMENT) => reset::now(&channel),
         Some(_) => return ExitCode::from(2),
@@ -38,10 +42,15 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn serve(channel: &Channel) -> Result<(), ChannelError> {
+/// Exchanges versions; false when the program does not go on with this one.
+fn greet(channel: &Channel) -> Result<bool, ChannelError> {
     let Hello { version } = channel.receive(None)?.message()?;
     channel.send(&Hello { version: VERSION }, None)?;
-    if version != VERSION {
+    Ok(version == VERSION)
+}
+
+fn serve(channel: &Channel) -> Result<(), ChannelError> {
+    if !greet(channel)? {
         return Ok(());
     }
     let frame = channel.receive(None)?;

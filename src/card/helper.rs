@@ -275,14 +275,14 @@ fn report_reset(reply: &Answer) {
 }
 
 /// A running helper; killed and reaped when dropped.
-struct Helper {
+pub(super) struct Helper {
     child: Child,
-    channel: Channel,
+    pub(super) channel: Channel,
     owner: Owner,
 }
 
 impl Helper {
-    fn start(program: &Path, argument: Option<&str>) -> Result<Self> {
+    pub(super) fn start(program: &Path, argument: Option<&str>) -> Result<Self> {
         let cannot_start = |error: std::io::Error| {
             not_installed(format!("the card helper {} cannot be started: {error}", program.display()))
         };
@@ -300,7 +300,7 @@ impl Helper {
     }
 
     /// Exchanges versions: until then nothing of a module runs in the helper.
-    fn greet(&mut self, program: &Path, until: Option<Instant>, cancel: &CancelToken) -> Result<()> {
+    pub(super) fn greet(&mut self, program: &Path, until: Option<Instant>, cancel: &CancelToken) -> Result<()> {
         let greeting = self.channel.send(&Hello { version: VERSION }, until);
         let reason = match greeting.and_then(|()| self.channel.receive(until)?.message()) {
             Ok(Hello { version: VERSION }) => return Ok(()),
@@ -313,7 +313,7 @@ impl Helper {
     }
 
     /// The error of an answer that did not come; `None` is one that does not belong here.
-    fn lost(&mut self, error: Option<ChannelError>, stage: Stage, cancel: &CancelToken) -> Error {
+    pub(super) fn lost(&mut self, error: Option<ChannelError>, stage: Stage, cancel: &CancelToken) -> Error {
         if cancel.is_cancelled() {
             return Error::cancelled(stage);
         }
@@ -355,7 +355,7 @@ fn receive(channel: &Channel, until: Option<Instant>) -> Answer {
 
 /// Wakes a thread that waits for an answer. Only the reading side is shut down: the helper would
 /// take a socket that is shut down as a whole for the end of this process.
-fn interrupt(channel: &Channel) -> impl Fn() + Send + 'static {
+pub(super) fn interrupt(channel: &Channel) -> impl Fn() + Send + 'static {
     let socket = Arc::clone(channel.socket());
     move || {
         // It fails where the helper has gone, which wakes the thread as well.
