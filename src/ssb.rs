@@ -32,7 +32,7 @@ use self::http::GAC_VERSION;
 use self::message::{Activated, Authenticated, Rejection};
 
 pub use self::role::Role;
-pub use self::transport::{BrokerAddress, Environment, HttpsSettings, HttpsTransport, Request, Transport};
+pub use self::transport::{BrokerAddress, Environment, HttpsSettings, HttpsTransport, Probe, Request, Transport};
 
 const ACTIVATE: &str = "/login/authactivate";
 const VALIDATE: &str = "/login/authvalidate";
