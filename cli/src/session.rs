@@ -1,0 +1,162 @@
+//! The commands about a session.
+//!
+//! A session lives as long as the process that has it. So without an agent `login` and `roles` end
+//! theirs again, and `ticket` leaves it to whoever uses the ticket.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::json;
+use ticketapi::cancel::CancelToken;
+use ticketapi::prompt::{Notice, PinRequest, Prompter};
+use ticketapi::session::Session;
+use ticketapi::ssb::Role;
+use ticketapi::{Engine, Error, Pin, Result, Stage, TicketApi};
+
+use crate::interrupt::Interrupt;
+use crate::options::Common;
+use crate::progress::{Progress, Telling};
+use crate::settings;
+use crate::show;
+
+/// An engine, and a terminal in front of it.
+struct Desk {
+    engine: Arc<Engine>,
+    interrupt: Interrupt,
+    progress: Progress,
+}
+
+impl Desk {
+    fn new(common: &Common) -> Result<Self> {
+        let (config, _) = settings(common)?;
+        let progress = Progress::new();
+        let prompter = Telling::new(&config, progress.clone());
+        Self::with(Engine::builder(config).prompter(prompter).build()?, progress)
+    }
+
+    fn with(engine: Engine, progress: Progress) -> Result<Self> {
+        let engine = Arc::new(engine);
+        let cancelled = Arc::clone(&engine);
+        let interrupt = Interrupt::watch(move || cancelled.cancel_login())?;
+        Ok(Self { engine, interrupt, progress })
+    }
+
+    fn log_in(&self) -> Result<Arc<Session>> {
+        self.progress.say("Logging in …");
+        let session = self.engine.log_in();
+        self.progress.clear();
+        let session = session?;
+        if self.interrupt.asked() {
+            self.engine.destroy_ticket()?;
+            return Err(Error::cancelled(Stage::Session));
+        }
+        Ok(session)
+    }
+}
+
+pub fn login(common: &Common) -> Result<()> {
+    let desk = Desk::new(common)?;
+    let session = desk.log_in()?;
+    let shown = if common.json {
+        let mut shown = show::session(&session);
+        shown["kept"] = false.into();
+        show::json(&shown)
+    } else {
+        show::out(&show::session_words(&session))
+    };
+    desk.engine.destroy_ticket()?;
+    show::note("There is no agent to keep the session, so it has been ended again.");
+    shown
+}
+
+pub fn ticket(common: &Common, no_auth: bool) -> Result<()> {
+    let desk = Desk::new(common)?;
+    if no_auth {
+        return print_ticket(desk.engine.get_ticket_no_auth()?.expose(), common.json);
+    }
+    let session = desk.log_in()?;
+    if let Err(error) = print_ticket(session.ticket().expose(), common.json) {
+        desk.engine.destroy_ticket()?;
+        return Err(error);
+    }
+    let limit =
+        session.limits().total.map_or_else(String::new, |time| format!(", after {} minutes", time.as_secs() / 60));
+    show::note(&format!("There is no agent to keep the session: it goes on until the broker ends it{limit}."));
+    Ok(())
+}
+
+/// The ticket goes straight to standard output, without copies on the way.
+fn print_ticket(ticket: &str, as_json: bool) -> Result<()> {
+    #[derive(Serialize)]
+    struct Whole<'a> {
+        ticket: &'a str,
+    }
+    let mut stdout = std::io::stdout().lock();
+    let written = if as_json {
+        serde_json::to_writer(&mut stdout, &Whole { ticket }).map_err(std::io::Error::from)
+    } else {
+        stdout.write_all(ticket.as_bytes())
+    };
+    written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()).map_err(show::unwritten)
+}
+
+pub fn status(common: &Common) -> Result<()> {
+    settings(common)?;
+    if common.json {
+        return show::json(&json!({ "logged_in": false, "session": null }));
+    }
+    show::out("Nobody is logged in: there is no agent that could keep a session.\n")
+}
+
+pub fn roles(common: &Common) -> Result<()> {
+    let (mut config, _) = settings(common)?;
+    // They are to be seen by a user, too, who has set one that is not among them.
+    config.role = None;
+    config.require_role = false;
+    let progress = Progress::new();
+    let prompter = AnyRole(Telling::new(&config, progress.clone()));
+    let desk = Desk::with(Engine::builder(config).prompter(prompter).build()?, progress)?;
+    let session = desk.log_in()?;
+    let shown = if common.json {
+        show::json(&json!({ "roles": session.roles().iter().map(show::role).collect::<Vec<_>>() }))
+    } else {
+        let lines = session.roles().iter().map(|role| format!("{}\n", show::printable(&show::role_words(role))));
+        show::out(&lines.collect::<String>())
+    };
+    desk.engine.destroy_ticket()?;
+    shown
+}
+
+pub fn logout(common: &Common) -> Result<()> {
+    settings(common)?;
+    if common.json {
+        return show::json(&json!({ "logged_in": false }));
+    }
+    show::out("Nobody is logged in: there is no agent that could keep a session.\n")
+}
+
+/// Asks for everything but the role: the session ends before it matters.
+struct AnyRole(Telling);
+
+impl Prompter for AnyRole {
+    fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
+        self.0.pin(request, cancel)
+    }
+
+    fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
+        self.0.use_last_try(request, cancel)
+    }
+
+    fn role(&self, _: &[Role], _: &CancelToken) -> Result<usize> {
+        Ok(0)
+    }
+
+    fn enter_pin_on_reader(&self, request: &PinRequest<'_>) {
+        self.0.enter_pin_on_reader(request);
+    }
+
+    fn insert_card(&self, absence: &ticketapi::card::Absence, cancel: &CancelToken) -> Notice {
+        self.0.insert_card(absence, cancel)
+    }
+}
