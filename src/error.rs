@@ -92,6 +92,12 @@ pub enum ErrorKind {
     TicketNotAvailable,
     /// A prompt asked for a ticket: its own login would have to end first.
     LoginUnderWay,
+    /// The settings require the agent, and it is not running, may not be trusted, or has gone.
+    AgentNotAvailable,
+    /// An agent is to be started, and one is running already.
+    AgentRunning,
+    /// The settings require the agent, and it is of another version.
+    AgentVersion,
     /// A defect of ours.
     Internal,
 }
@@ -172,7 +178,12 @@ impl ErrorKind {
     /// Which group of the Ticket API's codes it belongs to.
     pub fn group(&self) -> Group {
         match self {
-            Self::Configuration | Self::NotInstalled | Self::NoPrompter => Group::Configuration,
+            Self::Configuration
+            | Self::NotInstalled
+            | Self::NoPrompter
+            | Self::AgentNotAvailable
+            | Self::AgentRunning
+            | Self::AgentVersion => Group::Configuration,
             Self::ReaderNotAvailable
             | Self::CardNotSupported
             | Self::NoCertificate
@@ -229,6 +240,11 @@ impl ErrorKind {
             Self::UserNotValid => "Ask your Registration Authority which roles you have.",
             Self::TicketNotAvailable => "Log in first.",
             Self::LoginUnderWay => "A prompt must not ask for a ticket itself; ask when the login has ended.",
+            Self::AgentNotAvailable => {
+                "Start the agent (systemctl --user start ticketapi-agent.socket, or ticketapi agent), or set agent to auto."
+            }
+            Self::AgentRunning => "Nothing needs to be done: the agent that is running serves all of your programs.",
+            Self::AgentVersion => "Start the agent anew, so that it is of the version that is installed.",
             Self::Internal => "This is a defect of ticketapi. Please report it with the steps that led to it.",
         }
     }

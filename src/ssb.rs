@@ -95,6 +95,11 @@ pub struct BrokerSession {
 }
 
 impl BrokerSession {
+    /// One that another process began and ends; this one only has its ticket.
+    pub(crate) fn elsewhere(ticket: Ticket, uid: &str) -> Self {
+        Self { ticket, uid: uid.to_owned(), log_session_id: String::new(), logout_path: String::new() }
+    }
+
     /// The ticket.
     pub fn ticket(&self) -> &Ticket {
         &self.ticket
