@@ -59,6 +59,11 @@ pub struct Config {
     pub role_command: Vec<String>,
     /// Whether a user without roles is refused.
     pub require_role: bool,
+    /// How old the broker's last word on the session may be before [`get_ticket`] asks again whether
+    /// it is alive; zero never asks.
+    ///
+    /// [`get_ticket`]: crate::TicketApi::get_ticket
+    pub check_session: Duration,
     /// The digest that the card signs.
     pub digest: Digest,
     /// Whether logins are the agent's.
@@ -90,6 +95,7 @@ impl Default for Config {
             role: None,
             role_command: Vec::new(),
             require_role: true,
+            check_session: Duration::ZERO,
             digest: Digest::Sha1,
             agent: AgentUse::Auto,
             agent_socket: None,
@@ -120,6 +126,7 @@ const KEYS: &[&str] = &[
     "role",
     "role_command",
     "require_role",
+    "check_session",
     "digest",
     "agent",
     "agent_socket",
@@ -185,6 +192,7 @@ impl Config {
                     .ok_or_else(|| format!("{value:?} is not a command line"))?;
             }
             "require_role" => self.require_role = yes_or_no(value)?,
+            "check_session" => self.check_session = minutes(value)?,
             "digest" => self.digest = one_of(value, &[("sha1", Digest::Sha1), ("sha256", Digest::Sha256)])?,
             "agent" => {
                 let choices = [("auto", AgentUse::Auto), ("require", AgentUse::Require), ("never", AgentUse::Never)];
@@ -227,6 +235,15 @@ fn seconds(value: &str, least: u64) -> Result<Duration, String> {
     match value.parse() {
         Ok(number) if (least..=DAY).contains(&number) => Ok(Duration::from_secs(number)),
         _ => Err(format!("{value:?} is not a number of seconds from {least} to {DAY}")),
+    }
+}
+
+/// A whole number of minutes, at most a day; zero for never.
+fn minutes(value: &str) -> Result<Duration, String> {
+    const DAY: u64 = 24 * 60;
+    match value.parse() {
+        Ok(number @ 0..=DAY) => Ok(Duration::from_secs(60 * number)),
+        _ => Err(format!("{value:?} is not a number of minutes from 0 to {DAY}")),
     }
 }
 
