@@ -116,6 +116,12 @@ impl Engine {
         local.or_else(|| self.remote()?.session().ok())
     }
 
+    /// Whether there is a session that is this process's own and not the agent's: it is over when the
+    /// process ends. Does not block.
+    pub fn keeps_session(&self) -> bool {
+        self.lock().session.is_some()
+    }
+
     /// Gives the ticket of the live session to `reader`; `None` when there is no session. As
     /// [`TicketApi::get_ticket_no_auth`], but without a lock or an allocation where the session is
     /// this process's own: any number of threads may ask at once.

@@ -44,6 +44,7 @@ const CHECKS: &[Check] = &[
     Check { name: "connection", title: "connection", needs: &["name"], look: broker::connection },
     Check { name: "tls", title: "TLS", needs: &["connection"], look: broker::tls },
     Check { name: "clock", title: "clock", needs: &["tls"], look: broker::clock },
+    Check { name: "agent", title: "agent", needs: &["configuration"], look: computer::agent },
 ];
 
 /// What the checks have found that later ones go on from.

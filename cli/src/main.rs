@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use ticketapi::config::Sources;
 use ticketapi::{Config, Result};
+use tracing_subscriber::filter::LevelFilter;
 
 use options::{Command, Common, Options};
 
@@ -26,6 +27,8 @@ fn main() -> ExitCode {
         Command::Ticket { no_auth, common } => (session::ticket(&common, no_auth), common),
         Command::Status(common) => (session::status(&common), common),
         Command::Roles(common) => (session::roles(&common), common),
+        Command::Assertion(common) => (session::assertion(&common), common),
+        Command::Agent { verbose, common } => (agent(&common, verbose), common),
         Command::Logout(common) => (session::logout(&common), common),
     };
     match outcome {
@@ -35,6 +38,12 @@ fn main() -> ExitCode {
             exit::code(error.kind())
         }
     }
+}
+
+fn agent(common: &Common, verbose: bool) -> Result<()> {
+    let level = if verbose { LevelFilter::TRACE } else { LevelFilter::WARN };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).init();
+    ticketapi_agent::run(settings(common)?.0)
 }
 
 /// The settings that the command line asks for, and where they came from.

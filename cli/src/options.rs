@@ -36,10 +36,20 @@ pub enum Command {
     },
     /// Show whether somebody is logged in; never asks anything
     Status(Common),
-    /// List the user's roles
+    /// List the user's roles; log in first where nobody is logged in
     Roles(Common),
+    /// Ask the broker whose the session is and what its user may do; log in first where nobody is
+    Assertion(Common),
     /// End the session, here and on the broker
     Logout(Common),
+    /// Keep one session for all programs of this user, until it is ended by a signal
+    Agent {
+        /// Tell everything that happens, on standard error
+        #[arg(long, short)]
+        verbose: bool,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Look for what keeps a login from working, and say what to do
     ///
     /// Goes the whole way from the settings to the broker. Begins no session, asks for nothing and

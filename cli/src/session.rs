@@ -1,18 +1,19 @@
 //! The commands about a session.
 //!
-//! A session lives as long as the process that has it. So without an agent `login` and `roles` end
-//! theirs again, and `ticket` leaves it to whoever uses the ticket.
+//! A session lives as long as the process that has it. So without an agent `login`, `roles` and
+//! `assertion` end theirs again, and `ticket` leaves it to whoever uses the ticket.
 
 use std::io::Write;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::json;
+use ticketapi::agent::{self, AgentStatus, AgentUse};
 use ticketapi::cancel::CancelToken;
 use ticketapi::prompt::{Notice, PinRequest, Prompter};
 use ticketapi::session::Session;
 use ticketapi::ssb::Role;
-use ticketapi::{Engine, Error, Pin, Result, Stage, TicketApi};
+use ticketapi::{Config, Engine, Error, Pin, Result, Stage, TicketApi};
 
 use crate::interrupt::Interrupt;
 use crate::options::Common;
@@ -48,7 +49,9 @@ impl Desk {
         self.progress.clear();
         let session = session?;
         if self.interrupt.asked() {
-            self.engine.destroy_ticket()?;
+            if self.engine.keeps_session() {
+                self.engine.destroy_ticket()?;
+            }
             return Err(Error::cancelled(Stage::Session));
         }
         Ok(session)
@@ -58,15 +61,18 @@ impl Desk {
 pub fn login(common: &Common) -> Result<()> {
     let desk = Desk::new(common)?;
     let session = desk.log_in()?;
+    let kept = !desk.engine.keeps_session();
     let shown = if common.json {
         let mut shown = show::session(&session);
-        shown["kept"] = false.into();
+        shown["kept"] = kept.into();
         show::json(&shown)
     } else {
         show::out(&show::session_words(&session))
     };
-    desk.engine.destroy_ticket()?;
-    show::note("There is no agent to keep the session, so it has been ended again.");
+    if !kept {
+        desk.engine.destroy_ticket()?;
+        show::note("There is no agent to keep the session, so it has been ended again.");
+    }
     shown
 }
 
@@ -76,14 +82,17 @@ pub fn ticket(common: &Common, no_auth: bool) -> Result<()> {
         return print_ticket(desk.engine.get_ticket_no_auth()?.expose(), common.json);
     }
     let session = desk.log_in()?;
-    if let Err(error) = print_ticket(session.ticket().expose(), common.json) {
-        desk.engine.destroy_ticket()?;
-        return Err(error);
+    let printed = print_ticket(session.ticket().expose(), common.json);
+    if desk.engine.keeps_session() {
+        if printed.is_err() {
+            desk.engine.destroy_ticket()?;
+            return printed;
+        }
+        let limit = session.limits().total.map(|time| format!(", after {} minutes", time.as_secs() / 60));
+        let limit = limit.unwrap_or_default();
+        show::note(&format!("There is no agent to keep the session: it goes on until the broker ends it{limit}."));
     }
-    let limit =
-        session.limits().total.map_or_else(String::new, |time| format!(", after {} minutes", time.as_secs() / 60));
-    show::note(&format!("There is no agent to keep the session: it goes on until the broker ends it{limit}."));
-    Ok(())
+    printed
 }
 
 /// The ticket goes straight to standard output, without copies on the way.
@@ -102,38 +111,89 @@ fn print_ticket(ticket: &str, as_json: bool) -> Result<()> {
 }
 
 pub fn status(common: &Common) -> Result<()> {
-    settings(common)?;
+    let (config, _) = settings(common)?;
+    let agent = match find_agent(&config)? {
+        Ok(agent) => agent,
+        Err(why) => return nobody(common, &why),
+    };
+    let session = Engine::builder(config).build()?.session();
     if common.json {
-        return show::json(&json!({ "logged_in": false, "session": null }));
+        return show::json(&json!({
+            "logged_in": session.is_some(),
+            "session": session.as_deref().map(show::session),
+            "agent": { "pid": agent.pid, "version": agent.program, "programs": agent.clients, "login": agent.login },
+        }));
     }
-    show::out("Nobody is logged in: there is no agent that could keep a session.\n")
+    show::out(&match session {
+        Some(session) => show::session_words(&session),
+        None if agent.login => "Nobody is logged in; a login is under way.\n".to_owned(),
+        None => "Nobody is logged in.\n".to_owned(),
+    })
+}
+
+pub fn logout(common: &Common) -> Result<()> {
+    let (config, _) = settings(common)?;
+    if let Err(why) = find_agent(&config)? {
+        return nobody(common, &why);
+    }
+    Engine::builder(config).build()?.destroy_ticket()?;
+    if common.json {
+        return show::json(&json!({ "logged_in": false }));
+    }
+    show::out("Logged out.\n")
+}
+
+/// The agent, or why there is none where the settings do without.
+fn find_agent(config: &Config) -> Result<std::result::Result<AgentStatus, String>> {
+    if config.agent == AgentUse::Never {
+        return Ok(Err("the setting agent is never".to_owned()));
+    }
+    match agent::status(config) {
+        Ok(status) => Ok(Ok(status)),
+        Err(error) if config.agent == AgentUse::Auto => Ok(Err(error.detail().to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
+/// A session ends with its process, so without an agent there is none.
+fn nobody(common: &Common, why: &str) -> Result<()> {
+    if common.json {
+        return show::json(&json!({ "logged_in": false, "session": null, "agent": null, "reason": why }));
+    }
+    show::out(&show::printable(&format!("Nobody is logged in: {why}.")))?;
+    show::out("\n")
 }
 
 pub fn roles(common: &Common) -> Result<()> {
     let (mut config, _) = settings(common)?;
-    // They are to be seen by a user, too, who has set one that is not among them.
+    // A user who has set a role that is not there is to see those that are.
     config.role = None;
     config.require_role = false;
     let progress = Progress::new();
     let prompter = AnyRole(Telling::new(&config, progress.clone()));
     let desk = Desk::with(Engine::builder(config).prompter(prompter).build()?, progress)?;
     let session = desk.log_in()?;
-    let shown = if common.json {
-        show::json(&json!({ "roles": session.roles().iter().map(show::role).collect::<Vec<_>>() }))
-    } else {
-        let lines = session.roles().iter().map(|role| format!("{}\n", show::printable(&show::role_words(role))));
-        show::out(&lines.collect::<String>())
-    };
-    desk.engine.destroy_ticket()?;
-    shown
+    if desk.engine.keeps_session() {
+        desk.engine.destroy_ticket()?;
+    }
+    if common.json {
+        return show::json(&json!({ "roles": session.roles().iter().map(show::role).collect::<Vec<_>>() }));
+    }
+    let lines = session.roles().iter().map(|role| format!("{}\n", show::printable(&show::role_words(role))));
+    show::out(&lines.collect::<String>())
 }
 
-pub fn logout(common: &Common) -> Result<()> {
-    settings(common)?;
-    if common.json {
-        return show::json(&json!({ "logged_in": false }));
+pub fn assertion(common: &Common) -> Result<()> {
+    let desk = Desk::new(common)?;
+    desk.log_in()?;
+    desk.progress.say("Asking the broker …");
+    let assertion = desk.engine.role_assertion();
+    desk.progress.clear();
+    if desk.engine.keeps_session() {
+        desk.engine.destroy_ticket()?;
     }
-    show::out("Nobody is logged in: there is no agent that could keep a session.\n")
+    let assertion = assertion?;
+    if common.json { show::json(&show::assertion(&assertion)) } else { show::out(&show::assertion_words(&assertion)) }
 }
 
 /// Asks for everything but the role: the session ends before it matters.

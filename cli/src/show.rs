@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 use ticketapi::session::Session;
-use ticketapi::ssb::Role;
+use ticketapi::ssb::{Role, RoleAssertion, RoleProfile};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 pub const GOOD: Style = AnsiColor::Green.on_default();
@@ -107,4 +107,38 @@ pub fn role(role: &Role) -> Value {
 
 pub fn role_words(role: &Role) -> String {
     format!("{role} [{}]", role.id)
+}
+
+pub fn assertion(assertion: &RoleAssertion) -> Value {
+    let profiles: Vec<_> = assertion.roles.iter().map(profile).collect();
+    json!({
+        "user": { "uid": assertion.uid, "name": assertion.user_name },
+        "prescriber_code": assertion.prescriber_code,
+        "role": assertion.session_role,
+        "issued": assertion.issued,
+        "roles": profiles,
+    })
+}
+
+fn profile(profile: &RoleProfile) -> Value {
+    let mut shown = role(&profile.role);
+    shown["job_role_code"] = json!(profile.job_role_code);
+    shown["areas_of_work"] = json!(profile.areas_of_work);
+    shown["workgroups"] = json!(profile.workgroups);
+    shown["business_functions"] = json!(profile.business_functions);
+    shown["business_function_codes"] = json!(profile.business_function_codes);
+    shown
+}
+
+/// The user, the role, and what may be done in it.
+pub fn assertion_words(assertion: &RoleAssertion) -> String {
+    let role = assertion.session_role();
+    let functions = role.map_or_else(String::new, |role| role.business_functions.join(", "));
+    let text = [
+        ("user", format!("{} ({})", assertion.user_name, assertion.uid)),
+        ("role", role.map_or_else(|| "none".to_owned(), |role| role_words(&role.role))),
+        ("may", functions),
+        ("roles", assertion.roles.len().to_string()),
+    ];
+    text.iter().map(|(name, value)| format!("{name:<8}{}\n", printable(value))).collect()
 }

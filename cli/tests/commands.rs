@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
-use support::{Desk, Run, UID};
+use support::{Agent, Desk, Run, UID};
 use ticketapi_testkit::{CardSpec, Endpoint, Misbehaviour};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -103,10 +103,78 @@ fn status_and_logout_without_an_agent_find_nobody_and_ask_nothing() {
     for command in ["status", "logout"] {
         let run = desk.run(&[command]);
         assert_eq!(run.code, 0, "{}", run.stderr);
-        assert_eq!(run.stdout, "Nobody is logged in: there is no agent that could keep a session.\n");
-        assert_eq!(desk.run(&[command, "--json"]).json()["logged_in"], false);
+        let why = format!("no ticketapi agent is running: {} is not there", desk.text("run/ticketapi"));
+        assert_eq!(run.stdout, format!("Nobody is logged in: {why}.\n"));
+        let shown = desk.run(&[command, "--json"]).json();
+        assert_eq!(shown, json!({ "logged_in": false, "session": null, "agent": null, "reason": why }));
     }
     assert_eq!(desk.spine.connections(), 0);
+}
+
+#[test]
+fn an_assertion_tells_what_the_user_may_do_in_the_role() {
+    let desk = Desk::new();
+    let run = desk.run(&["assertion"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let role = &desk.spine.roles()[1];
+    assert!(run.stdout.starts_with(&format!("user    NURSE A ({UID})\nrole    ")), "{}", run.stdout);
+    assert!(run.stdout.contains(&format!(" [{}]\nmay     ", role.id)), "{}", run.stdout);
+    assert_eq!(desk.spine.open_sessions(), 0);
+    let run = desk.run(&["assertion", "--json"]);
+    let shown = run.json();
+    assert_eq!((&shown["user"]["uid"], &shown["role"]), (&json!(UID), &json!(role.id)));
+    assert_eq!(shown["roles"].as_array().unwrap().len(), 3);
+    assert!(shown["roles"][1]["business_function_codes"].is_array(), "{shown}");
+    assert!(!ticket_is_in(&run, &desk));
+}
+
+#[test]
+fn with_an_agent_one_login_serves_every_command_until_logout() {
+    let desk = Desk::new();
+    let agent = Agent::start(&desk);
+    assert_eq!(desk.run(&["status", "--json"]).json()["logged_in"], false);
+    assert_eq!(desk.run(&["ticket", "--no-auth"]).code, 1);
+
+    let login = desk.run(&["login", "--json"]);
+    assert_eq!((login.code, &login.json()["kept"]), (0, &json!(true)), "{}", login.stderr);
+    assert_eq!(login.stderr, "");
+    // Whatever is asked from here on.
+    desk.answering_pin("exit 1");
+    let ticket = desk.run(&["ticket", "--no-auth"]);
+    assert_eq!((ticket.code, ticket.stderr.as_str()), (0, ""));
+    assert_eq!(desk.run(&["ticket"]).stdout, ticket.stdout);
+    let status = desk.run(&["status", "--json"]).json();
+    assert_eq!((&status["logged_in"], &status["session"]["user"]["uid"]), (&json!(true), &json!(UID)));
+    assert_eq!(status["agent"]["pid"], agent.0.id());
+    assert_eq!(desk.run(&["roles"]).stdout.lines().count(), 3);
+    assert_eq!(desk.run(&["assertion", "--json"]).json()["user"]["uid"], UID);
+    assert_eq!(desk.spine.open_sessions(), 1);
+
+    assert_eq!(desk.run(&["logout"]).stdout, "Logged out.\n");
+    assert_eq!(desk.spine.open_sessions(), 0);
+    assert_eq!(desk.run(&["status"]).stdout, "Nobody is logged in.\n");
+}
+
+#[test]
+fn an_agent_that_is_required_and_not_there_is_code_5() {
+    let desk = Desk::new().set("agent", "require");
+    for command in [&["login"][..], &["ticket", "--no-auth"], &["status"], &["logout"]] {
+        let run = desk.run(command);
+        assert_eq!(run.code, 5, "{command:?}: {}", run.stderr);
+        assert!(run.stderr.starts_with("session: no ticketapi agent is running: "), "{}", run.stderr);
+    }
+    assert_eq!(desk.spine.connections(), 0);
+}
+
+#[test]
+fn the_agent_ends_in_good_order_on_a_signal() {
+    let desk = Desk::new();
+    let mut agent = Agent::start(&desk);
+    assert_eq!(desk.run(&["login"]).code, 0);
+    let sent = std::process::Command::new("kill").args(["-TERM", &agent.0.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(agent.0.wait().unwrap().code(), Some(0));
+    assert_eq!(desk.spine.open_sessions(), 0);
 }
 
 #[test]
@@ -264,7 +332,7 @@ fn completions_and_man_pages_name_every_command() {
         std::process::Command::new(env!("CARGO_BIN_EXE_ticketapi")).args(["generate", &folder]).status().unwrap();
     assert!(made.success());
     let read = |name: &str| std::fs::read_to_string(desk.path("made").join(name)).unwrap();
-    for command in ["login", "ticket", "status", "roles", "logout", "doctor"] {
+    for command in ["login", "ticket", "status", "roles", "assertion", "logout", "agent", "doctor"] {
         for file in ["ticketapi", "_ticketapi", "ticketapi.fish", "ticketapi.1"] {
             assert!(read(file).contains(command), "{file}: {command}");
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ticketapi::agent::{self, AgentUse};
 use ticketapi::{ErrorKind, Result};
 
 use super::{Chain, Finding, words};
@@ -26,6 +27,18 @@ pub fn prompt(chain: &mut Chain<'_>) -> Finding {
         return Finding::failed(ErrorKind::NoPrompter, words::no_chooser(chooser)).with_remedy(words::CHOOSER_REMEDY);
     }
     Finding::ok(words::prompt(&found))
+}
+
+pub fn agent(chain: &mut Chain<'_>) -> Finding {
+    if chain.config.agent == AgentUse::Never {
+        return Finding::not_needed(words::agent_never());
+    }
+    match agent::status(&chain.config) {
+        Ok(status) => Finding::ok(words::agent(&status)),
+        Err(error) if chain.config.agent == AgentUse::Require => error.into(),
+        // Programs log in by themselves then, each for itself.
+        Err(error) => Finding::warning(error.detail().to_owned(), error.remedy()),
+    }
 }
 
 /// Where a program is that is started by this name.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use ticketapi::agent::AgentStatus;
 use ticketapi::card::Certificate;
 use ticketapi::config::Sources;
 use ticketapi::ssb::transport::ServerCertificate;
@@ -222,6 +223,15 @@ pub fn clock(skew: Duration, ahead: bool) -> String {
 
 pub fn clock_agrees() -> String {
     "this computer's clock and the broker's agree".to_owned()
+}
+
+pub fn agent_never() -> String {
+    "not used: the setting agent is never".to_owned()
+}
+
+pub fn agent(status: &AgentStatus) -> String {
+    let session = if status.session { "somebody" } else { "nobody" };
+    format!("version {} runs as process {}; {session} is logged in", status.program, status.pid)
 }
 
 fn rough(time: Duration) -> String {

@@ -1,7 +1,7 @@
 //! Settings, prompts, and the doctor's own manners.
 
 use crate::Visit;
-use crate::support::{Desk, script};
+use crate::support::{Agent, Desk, script};
 
 #[test]
 fn with_a_card_in_a_file_everything_is_looked_at_that_can_be() {
@@ -22,6 +22,7 @@ fn with_a_card_in_a_file_everything_is_looked_at_that_can_be() {
         ("connection", "ok"),
         ("tls", "ok"),
         ("clock", "ok"),
+        ("agent", "warning"),
     ];
     assert_eq!(visit.states(), expected.map(|(name, state)| (name.to_owned(), state.to_owned())));
     assert_eq!((visit.code, &visit.answer["ok"]), (0, &true.into()));
@@ -107,4 +108,36 @@ fn a_pinentry_on_the_path_is_found_there() {
     let run = crate::support::Run::of(command.env("PATH", desk.folder.path()).output().unwrap());
     let visit = Visit { code: run.code, answer: run.json() };
     assert_eq!(visit.told("prompt").sentence, format!("{} asks for the PIN", desk.text("my-pinentry")));
+}
+
+#[test]
+fn an_agent_is_told_with_its_process() {
+    let desk = Desk::new();
+    let agent = Agent::start(&desk);
+    let version = env!("CARGO_PKG_VERSION");
+    let sentence = format!("version {version} runs as process {}; nobody is logged in", agent.0.id());
+    assert_eq!(Visit::to(&desk).told("agent").sentence, sentence);
+    assert_eq!(desk.run(&["login"]).code, 0);
+    assert!(Visit::to(&desk).told("agent").sentence.ends_with("; somebody is logged in"));
+}
+
+#[test]
+fn an_agent_that_is_absent_or_has_crashed_is_a_warning_unless_it_is_required() {
+    let desk = Desk::new();
+    let visit = Visit::to(&desk);
+    let told = visit.told("agent");
+    let absent = format!("no ticketapi agent is running: {} is not there", desk.text("run/ticketapi"));
+    assert_eq!((told.state.as_str(), told.sentence, visit.code), ("warning", absent.clone(), 0));
+    assert!(told.remedy.starts_with("Start the agent"), "{}", told.remedy);
+    let desk = desk.set("agent", "require");
+    Visit::to(&desk).assert_only_failure("agent", 5, &absent);
+
+    Agent::start(&desk).kill();
+    let socket = desk.text("run/ticketapi/agent.sock");
+    assert!(std::path::Path::new(&socket).exists(), "a crashed agent leaves its socket");
+    let stale = format!("no ticketapi agent is running: {socket} is not there");
+    Visit::to(&desk).assert_only_failure("agent", 5, &stale);
+
+    let visit = Visit::to(&desk.set("agent", "never"));
+    assert_eq!(visit.told("agent").sentence, "not used: the setting agent is never");
 }

@@ -1,9 +1,13 @@
 //! The program, run as a user would run it: a simulator, a card, a PIN window that answers.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use std::fs::DirBuilder;
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -34,6 +38,8 @@ impl Desk {
         // The simulator takes its own copy along when it ends.
         std::fs::copy(desk.spine.ca_file(), desk.path("ca.pem")).unwrap();
         desk.answering_pin(&format!("echo 'D {PIN}'"));
+        // Closed to others, as the agent wants it.
+        DirBuilder::new().mode(0o700).create(desk.path("run")).unwrap();
         let (url, ca_file, pinentry) = (desk.spine.url(), desk.text("ca.pem"), desk.text("pinentry"));
         let role = desk.spine.roles().get(1).map_or_else(|| "1".to_owned(), |role| role.id.clone());
         desk.set("base_url", &url)
@@ -85,12 +91,41 @@ impl Desk {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("XDG_CONFIG_HOME", self.path("no-settings"))
+            .env("XDG_RUNTIME_DIR", self.path("run"))
             .stdin(Stdio::null());
         command
     }
 
     pub fn run(&self, arguments: &[&str]) -> Run {
         Run::of(self.command(arguments).output().unwrap())
+    }
+}
+
+/// `ticketapi agent`, with the settings of a desk.
+pub struct Agent(pub Child);
+
+impl Agent {
+    pub fn start(desk: &Desk) -> Self {
+        let agent = Self(desk.command(&["agent"]).stderr(Stdio::null()).spawn().unwrap());
+        let give_up = Instant::now() + Duration::from_secs(60);
+        // It tells nobody when it listens.
+        while UnixStream::connect(desk.path("run/ticketapi/agent.sock")).is_err() {
+            assert!(Instant::now() < give_up, "the agent does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        agent
+    }
+
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
