@@ -3,7 +3,6 @@
 
 mod doctor;
 mod exit;
-mod files;
 mod interrupt;
 mod options;
 mod progress;
@@ -22,7 +21,6 @@ use options::{Command, Common, Options};
 fn main() -> ExitCode {
     let (outcome, common) = match Options::parse().command {
         Command::Doctor(common) => return doctor::run(&common),
-        Command::Generate { folder } => return files::write(&folder),
         Command::Login(common) => (session::login(&common), common),
         Command::Ticket { no_auth, common } => (session::ticket(&common, no_auth), common),
         Command::Status(common) => (session::status(&common), common),

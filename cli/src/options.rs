@@ -55,9 +55,6 @@ pub enum Command {
     /// Goes the whole way from the settings to the broker. Begins no session, asks for nothing and
     /// tries no PIN.
     Doctor(Common),
-    /// Write shell completions and man pages into FOLDER
-    #[command(hide = true)]
-    Generate { folder: PathBuf },
 }
 
 /// What every command takes.

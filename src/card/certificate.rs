@@ -164,7 +164,7 @@ impl Certificate {
     }
 }
 
-/// The issuer of any certificate, in the form of RFC 4514, and the last moment at which it is valid.
+/// The issuer of any certificate, such as `O=nhs,CN=SubCA02`, and the last moment at which it is valid.
 pub(crate) fn issuer_and_end(der: &[u8]) -> Option<(String, SystemTime)> {
     let tbs = RawCertificate::from_der(der).ok()?.tbs;
     let issuer: Name = tbs.issuer.decode_as().ok()?;

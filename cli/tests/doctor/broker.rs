@@ -9,7 +9,7 @@ use ticketapi_testkit::spine::ServerCertificate;
 use crate::Visit;
 use crate::support::Desk;
 
-const ISSUER: &str = "CN=Spine simulator CA,O=ticketapi testkit";
+const ISSUER: &str = "O=ticketapi testkit,CN=Spine simulator CA";
 
 fn with_certificate(certificate: ServerCertificate) -> (Desk, String) {
     let desk = Desk::with(|spine| spine.server_certificate(certificate));

@@ -12,14 +12,14 @@ use support::Desk;
 
 /// What the doctor says of one link.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Told {
+pub(crate) struct Told {
     pub state: String,
     pub sentence: String,
     pub remedy: String,
 }
 
 /// One visit.
-pub struct Visit {
+pub(crate) struct Visit {
     pub code: i32,
     pub answer: Value,
 }

@@ -27,7 +27,7 @@ pub struct Secured(Connection);
 /// What a server says it is, whether or not it is believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerCertificate {
-    /// Its issuer, in the form of RFC 4514. Anybody can write anything here.
+    /// Its issuer, such as `O=nhs,CN=NHS INT CA`. Anybody can write anything here.
     pub issuer: String,
     /// The last moment at which it is valid.
     pub valid_until: SystemTime,
