@@ -237,7 +237,7 @@ fn a_wrong_command_line_is_code_2() {
 
 #[test]
 fn what_a_broker_writes_cannot_steer_the_terminal() {
-    let desk = Desk::with(|spine| spine.roles(1).display_name("EVE\u{9b}31m\u{85}user ADMIN"));
+    let desk = Desk::with(|spine| spine.roles(1).display_name("EVE\u{9b}31m\u{85}user ADMIN")).without("role");
     let run = desk.run(&["login"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(!run.stdout.chars().any(|c| c.is_control() && c != '\n'), "{:?}", run.stdout);
