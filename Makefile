@@ -18,6 +18,7 @@ bench:
 	@scripts/bench
 	@scripts/build-library
 	@scripts/bench-c --check
+	@scripts/bench-agent --check
 
 fmt:
 	cargo fmt --all

@@ -3,13 +3,14 @@
 mod assertion;
 mod builder;
 mod cell;
+mod elsewhere;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 use tracing::{info, warn};
 
-use crate::agent::{Remote, Undone};
+use crate::agent::Remote;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::login::Login;
@@ -112,8 +113,12 @@ impl Engine {
 
     /// The session that is live, if one is. Waits for nobody but the agent, where there is one.
     pub fn session(&self) -> Option<Arc<Session>> {
-        let local = self.lock().session.clone();
-        local.or_else(|| self.remote()?.session().ok())
+        self.own_session().or_else(|| self.remote()?.session().ok())
+    }
+
+    /// The live session of this process, if it has one: not the agent's. Does not block.
+    pub fn own_session(&self) -> Option<Arc<Session>> {
+        self.lock().session.clone()
     }
 
     /// Whether there is a session that is this process's own and not the agent's: it is over when the
@@ -134,7 +139,7 @@ impl Engine {
                 Some(reader?(ticket.expose().as_bytes()))
             }
             Found::Ticket(result) => result,
-            Found::Elsewhere => Some(reader?(self.lock().session.clone()?.ticket().expose().as_bytes())),
+            Found::Elsewhere => Some(reader?(self.own_session()?.ticket().expose().as_bytes())),
         }
     }
 
@@ -174,33 +179,6 @@ impl Engine {
         self.lock().cancel_login();
         if let Some(remote) = &self.remote {
             remote.cancel();
-        }
-    }
-
-    /// The agent, when it is to be asked: what this process has itself comes first.
-    fn remote(&self) -> Option<&Remote> {
-        let remote = self.remote.as_ref()?;
-        let state = self.lock();
-        (state.session.is_none() && state.login.is_none()).then_some(remote)
-    }
-
-    /// Has the agent do it; without an agent does it `here`, unless the settings require one.
-    fn remote_or<T>(
-        &self,
-        there: impl FnOnce(&Remote) -> std::result::Result<T, Undone>,
-        here: impl FnOnce() -> Result<T>,
-    ) -> Result<T> {
-        let Some(remote) = self.remote() else { return here() };
-        match there(remote) {
-            Ok(done) => Ok(done),
-            Err(Undone::Failed(error)) => Err(error),
-            Err(Undone::Away(away)) if remote.required => Err(away.error),
-            Err(Undone::Away(away)) => {
-                if !away.is_normal {
-                    warn!(error = %away.error, "this process goes on without the agent");
-                }
-                here()
-            }
         }
     }
 
@@ -278,13 +256,7 @@ impl TicketApi for Engine {
     }
 
     fn destroy_ticket(&self) -> Result<()> {
-        match self.remote().map(Remote::destroy) {
-            None => self.destroy_here(),
-            Some(Ok(())) => Ok(()),
-            // No agent has no session.
-            Some(Err(Undone::Away(away))) if away.is_normal => Ok(()),
-            Some(Err(undone)) => Err(undone.into()),
-        }
+        self.destroy_there_or(|| self.destroy_here())
     }
 }
 

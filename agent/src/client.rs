@@ -20,6 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How much may wait to be read by the program before it is asked for more requests.
 const OUTBOX: usize = 128 << 10;
 
+/// What one program may cost before it is the next one's turn, and what an answer costs besides its
+/// length, in bytes.
+const TURN: usize = 16 << 10;
+const ANSWER: usize = 512;
+
 pub(crate) struct Client {
     pub(crate) id: u64,
     pub(crate) greeted: bool,
@@ -30,6 +35,8 @@ pub(crate) struct Client {
     socket: UnixStream,
     inbox: Inbox,
     outbox: Zeroizing<Vec<u8>>,
+    /// What it has cost in this turn.
+    spent: usize,
     /// When it has to have done what it began.
     pub(crate) due: Option<Instant>,
 }
@@ -44,6 +51,7 @@ impl Client {
             socket,
             inbox: Inbox::default(),
             outbox: Zeroizing::default(),
+            spent: 0,
             due: Some(now + PATIENCE),
         }
     }
@@ -76,9 +84,20 @@ impl Client {
         }
     }
 
-    /// The next request that can be answered now.
+    /// Begins its turn. True when it has sent a request before that can be answered now.
+    pub(crate) fn begin_turn(&mut self) -> bool {
+        self.spent = 0;
+        self.has_request()
+    }
+
+    /// Whether a request is there that can be answered now.
+    pub(crate) fn has_request(&self) -> bool {
+        self.waits_for.is_none() && self.outbox.len() < OUTBOX && !matches!(self.inbox.message(), Ok(None))
+    }
+
+    /// The next request, if it can be answered in this turn.
     pub(crate) fn request(&mut self) -> Option<Result<Request, Malformed>> {
-        if self.waits_for.is_some() || self.outbox.len() >= OUTBOX {
+        if !self.has_request() || self.spent >= TURN {
             return None;
         }
         let request = match self.inbox.message() {
@@ -93,6 +112,7 @@ impl Client {
     /// Answers. What the program does not read at once is kept for it.
     pub(crate) fn answer(&mut self, reply: &Reply) -> io::Result<()> {
         let message = reply.encode();
+        self.spent += ANSWER + message.len();
         let sent = if self.outbox.is_empty() { self.send(&message)? } else { 0 };
         if sent < message.len() {
             // In a buffer of its own: one that grows leaves its old bytes behind.

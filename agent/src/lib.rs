@@ -40,8 +40,8 @@ impl Agent {
     /// [`Configuration`](ErrorKind::Configuration).
     pub fn listen(engine: Engine, config: &Config) -> Result<Self> {
         let listener = Listener::open(config)?;
-        let (stop, stopped) = UnixStream::pair().map_err(failed)?;
-        let server = Server::new(engine, config.broker()?.to_string(), listener, stopped).map_err(failed)?;
+        let (stop, stopped) = UnixStream::pair().map_err(failure)?;
+        let server = Server::new(engine, config, listener, stopped)?;
         Ok(Self { server, stop })
     }
 
@@ -51,7 +51,7 @@ impl Agent {
     ///
     /// Where the process has no descriptor left.
     pub fn stopper(&self) -> Result<UnixStream> {
-        self.stop.try_clone().map_err(failed)
+        self.stop.try_clone().map_err(failure)
     }
 
     /// Serves on this thread, until it is stopped. Then the socket goes, a login that is under way is
@@ -63,7 +63,7 @@ impl Agent {
     ///
     /// [`AgentNotAvailable`](ErrorKind::AgentNotAvailable), with what the system says.
     pub fn serve(self) -> Result<()> {
-        self.server.run().map_err(failed)
+        self.server.run().map_err(failure)
     }
 }
 
@@ -81,12 +81,12 @@ pub fn run(mut config: Config) -> Result<()> {
     let engine = Engine::builder(config.clone()).build()?;
     let agent = Agent::listen(engine, &config)?;
     for signal in [SIGTERM, SIGINT] {
-        pipe::register(signal, agent.stopper()?).map_err(failed)?;
+        pipe::register(signal, agent.stopper()?).map_err(failure)?;
     }
     tracing::info!("the agent listens");
     agent.serve()
 }
 
-fn failed(error: io::Error) -> Error {
+fn failure(error: io::Error) -> Error {
     Error::new(ErrorKind::AgentNotAvailable, Stage::Session, format!("the agent cannot go on: {error}")).because(error)
 }

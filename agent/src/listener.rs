@@ -124,7 +124,12 @@ fn lock(folder: &Folder, socket: &OsStr) -> Result<File> {
         Err(Errno::WOULDBLOCK) => {
             let mut process = String::new();
             let _ = (&file).take(20).read_to_string(&mut process);
-            let detail = format!("an agent is running already (process {})", process.trim());
+            let process = match process.trim() {
+                // It has only just begun.
+                "" => String::new(),
+                process => format!(" (process {process})"),
+            };
+            let detail = format!("an agent is running already{process}");
             return Err(Error::new(ErrorKind::AgentRunning, Stage::Session, detail));
         }
         Err(errno) => return Err(cannot(errno.into())),

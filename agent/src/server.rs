@@ -13,10 +13,11 @@ use rustix::io::Errno;
 use ticketapi::agent::AgentStatus;
 use ticketapi::agent::protocol::{Failure, Hello, Malformed, Reply, Request, SessionData, VERSION, WAITING};
 use ticketapi::session::Session;
-use ticketapi::{Engine, Error, ErrorKind, Stage, TicketApi as _};
+use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage, TicketApi as _};
 use tracing::{debug, info, warn};
 
 use crate::client::Client;
+use crate::failure;
 use crate::jobs::{Jobs, Kind};
 use crate::listener::Listener;
 
@@ -33,6 +34,8 @@ const ENDING: Duration = Duration::from_secs(10);
 pub(crate) struct Server {
     engine: Arc<Engine>,
     broker: String,
+    /// Whether a session is looked at before its ticket is given out.
+    checks: bool,
     /// None once the agent is ending.
     listener: Option<Listener>,
     clients: BTreeMap<u64, Client>,
@@ -52,14 +55,16 @@ pub(crate) struct Server {
 
 impl Server {
     /// Ends when `stop` can be read.
-    pub(crate) fn new(engine: Engine, broker: String, listener: Listener, stop: UnixStream) -> io::Result<Self> {
+    pub(crate) fn new(engine: Engine, config: &Config, listener: Listener, stop: UnixStream) -> Result<Self> {
+        let broker = config.broker()?.to_string();
         let engine = Arc::new(engine);
-        let (woken, wake) = UnixStream::pair()?;
+        let (woken, wake) = UnixStream::pair().map_err(failure)?;
         for socket in [&woken, &wake, &stop] {
-            socket.set_nonblocking(true)?;
+            socket.set_nonblocking(true).map_err(failure)?;
         }
         Ok(Self {
             broker,
+            checks: !config.check_session.is_zero(),
             listener: Some(listener),
             clients: BTreeMap::new(),
             next: 0,
@@ -116,7 +121,10 @@ impl Server {
 
         let times = self.clients.values().filter_map(|client| client.due);
         let until = times.chain(self.beat).chain(self.paused).chain(self.ending).min();
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = match self.clients.values().any(Client::has_request) {
+            true => Some(Duration::ZERO),
+            false => until.map(|until| until.saturating_duration_since(Instant::now())),
+        };
         match poll(&mut fds, left.and_then(|left| Timespec::try_from(left).ok()).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -128,10 +136,10 @@ impl Server {
             listener: others == 3 && is_ready(&fds[2]),
             clients: self
                 .clients
-                .keys()
+                .values()
                 .zip(&fds[others..])
-                .filter(|(_, fd)| is_ready(fd))
-                .map(|(&id, _)| id)
+                .filter(|(client, fd)| is_ready(fd) || client.has_request())
+                .map(|(client, _)| client.id)
                 .collect(),
         })
     }
@@ -171,6 +179,7 @@ impl Server {
     fn serve(&mut self, id: u64, now: Instant) {
         let Some(mut client) = self.clients.remove(&id) else { return };
         let received = match (client.waits_for, client.keeps_up()) {
+            _ if client.begin_turn() => Ok(()),
             (_, false) => client.flush(),
             (None, true) => client.receive(now),
             // It sends nothing while it waits: it has gone.
@@ -219,7 +228,8 @@ impl Server {
         match request {
             Request::Hello(_) => Ok(()),
             Request::TicketNoAuth => client.answer(&ticket(&self.engine)),
-            Request::Ticket if !self.jobs.login_is_under_way() => match ticket(&self.engine) {
+            // Where the broker may have to be asked first, that takes time.
+            Request::Ticket if !self.jobs.login_is_under_way() && !self.checks => match ticket(&self.engine) {
                 Reply::Failed(_) => self.wait_for(client, Kind::Login { anew: false }),
                 reply => client.answer(&reply),
             },

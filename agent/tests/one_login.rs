@@ -55,7 +55,7 @@ fn the_session_arrives_with_its_user_its_limits_and_a_thousand_roles() {
     let session = first.log_in().unwrap();
     assert_eq!(session.roles().len(), 1000);
     assert_eq!(session.role(), Some(&session.roles()[777]));
-    assert_eq!(session.user().uid, support::UID);
+    assert_eq!(session.user().uid, "123456789012");
     let same = second.session().unwrap();
     assert_eq!((same.roles(), same.user(), same.limits()), (session.roles(), session.user(), session.limits()));
     assert!(std::sync::Arc::ptr_eq(&same, &second.session().unwrap()), "it is the session that was there");
@@ -290,4 +290,18 @@ fn an_agent_that_is_stopped_ends_its_session_and_takes_its_socket_away() {
     assert!(began.elapsed() < PATIENCE);
     assert_eq!(desk.spine.open_sessions(), 0);
     assert!(!support::socket(&desk).exists());
+}
+
+#[test]
+fn a_session_that_the_broker_has_ended_is_over_for_every_program_once_one_has_asked() {
+    let desk = Desk::new();
+    let _agent = InThread::start(&desk, &User::new());
+    let (first, second) = (program(&desk), program(&desk));
+    assert_eq!(kind(second.role_assertion()), ErrorKind::TicketNotAvailable);
+    let ticket = first.get_ticket().unwrap();
+    second.role_assertion().unwrap();
+    assert!(desk.spine.end_session(ticket.expose()));
+    assert_eq!(first.get_ticket_no_auth().unwrap(), ticket);
+    assert_eq!(kind(second.role_assertion()), ErrorKind::TicketNotAvailable);
+    assert_eq!(kind(first.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
 }

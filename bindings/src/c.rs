@@ -91,8 +91,8 @@ pub unsafe extern "C" fn TcktApi_getTicket(
         if let Some(written) = engine.with_ticket(|ticket| out.write(ticket)) {
             return written;
         }
-        let session = Process::call(instance)?.engine.log_in()?;
-        out.write(session.ticket().expose().as_bytes())
+        let ticket = Process::call(instance)?.engine.get_ticket()?;
+        out.write(ticket.expose().as_bytes())
     })
 }
 

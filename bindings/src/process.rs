@@ -166,7 +166,7 @@ impl Process {
     fn in_use(&self) -> bool {
         self.handles.live() > 0
             || self.calls.load(Ordering::SeqCst) > 0
-            || self.engine.get().is_some_and(|engine| engine.session().is_some())
+            || self.engine.get().is_some_and(|engine| engine.own_session().is_some())
     }
 
     fn setup(&self) -> MutexGuard<'_, Setup> {

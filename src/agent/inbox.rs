@@ -94,13 +94,13 @@ mod tests {
 
     #[test]
     fn messages_are_read_however_they_are_cut() {
-        let bytes =
-            [Request::Status.encode(), Request::Session { known: 7 }.encode(), Request::Ticket.encode()].concat();
+        let requests = [Request::Status, Request::Session { known: 7 }, Request::Ticket];
+        let bytes: Vec<u8> = requests.iter().flat_map(|request| request.encode().to_vec()).collect();
         for cut in 0..=bytes.len() {
             let mut inbox = Inbox::default();
             let mut read = put(&mut inbox, &bytes[..cut]);
             read.extend(put(&mut inbox, &bytes[cut..]));
-            assert_eq!(read, [Request::Status, Request::Session { known: 7 }, Request::Ticket]);
+            assert_eq!(read, requests);
             assert!(inbox.is_empty());
         }
     }

@@ -114,6 +114,8 @@ pub struct SessionData {
     pub ticket: Ticket,
     /// The user's id.
     pub uid: String,
+    /// What the broker knows the login by, for who asks it about the session.
+    pub log_session_id: String,
     /// The user's name.
     pub name: String,
     /// How many roles the user has.
@@ -339,6 +341,7 @@ impl SessionData {
             number,
             ticket: session.ticket().clone(),
             uid: session.user().uid.clone(),
+            log_session_id: session.broker.log_session_id().to_owned(),
             name: session.user().name.clone(),
             roles: session.roles().len() as u32,
             role: role.map(|index| index as u32),
@@ -352,7 +355,7 @@ impl SessionData {
             role: self.role.map(|index| index as usize).filter(|&index| index < roles.len()),
             roles,
             limits: Limits { idle: self.idle, total: self.total },
-            broker: BrokerSession::elsewhere(self.ticket, &self.uid),
+            broker: BrokerSession::elsewhere(self.ticket, &self.uid, self.log_session_id),
             user: User { uid: self.uid, name: self.name },
         }
     }

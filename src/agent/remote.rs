@@ -127,6 +127,14 @@ impl Remote {
         }
     }
 
+    /// Ends `session` for every program, if it is still the agent's: the broker has ended it.
+    pub(crate) fn is_over(&self, session: &Arc<Session>) {
+        if self.session().is_ok_and(|live| Arc::ptr_eq(&live, session)) {
+            // That the broker cannot be told is no news.
+            let _ = self.destroy();
+        }
+    }
+
     /// Takes this process's requests for a login back. Other programs may go on waiting for it.
     pub(crate) fn cancel(&self) {
         std::mem::take(&mut *lock(&self.logins)).cancel();

@@ -83,10 +83,9 @@ impl Engine {
 
     fn ask<T>(&self, question: impl FnOnce(&mut Ssb, &BrokerSession, &CancelToken) -> Result<T>) -> Result<T> {
         let state = self.lock();
-        let (session, cancel) = (state.session.clone(), state.questions.cancel.clone());
+        let (own, cancel) = (state.session.clone(), state.questions.cancel.clone());
         drop(state);
-        // The agent's session is asked about by whoever wants to know.
-        let session = session.or_else(|| self.session()).ok_or_else(nobody_is_logged_in)?;
+        let session = own.or_else(|| self.session()).ok_or_else(nobody_is_logged_in)?;
         self.ask_about(&session, &cancel, question)
     }
 
@@ -110,6 +109,11 @@ impl Engine {
                     }
                     Err(_) => {}
                 }
+            } else if answer.as_ref().is_err_and(is_over)
+                && let Some(remote) = &self.remote
+            {
+                drop(state);
+                remote.is_over(session);
             }
         }
         answer.map_err(|error| match error.kind() {

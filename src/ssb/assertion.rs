@@ -8,7 +8,7 @@ mod date;
 mod tests;
 
 use roxmltree::Node;
-use tracing::warn;
+use tracing::debug;
 
 use super::message::{Rejection, one_line, value};
 use super::role::Role;
@@ -338,7 +338,7 @@ fn append_dates(list: &mut Vec<Date>, name: &'static str, attribute: Node<'_, '_
     for value in values(name, attribute) {
         let date = Date::read(value?.trim());
         if date.is_none() {
-            warn!(attribute = name, "the broker writes a date that is none; it is left out");
+            debug!(attribute = name, "the broker writes a date that is none; it is left out");
         }
         list.extend(date);
     }

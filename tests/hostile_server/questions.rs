@@ -194,6 +194,5 @@ fn answers_of_1_mib_take_no_more_than_8() {
         let memory = ALLOCATOR.peak_usage().saturating_sub(before) + answer.len();
         assert!(memory <= MEMORY, "{name}: {memory} bytes");
         assert_eq!(read, name != "one value", "{name}");
-        println!("{name}: {} KiB for {} KiB", memory >> 10, answer.len() >> 10);
     }
 }

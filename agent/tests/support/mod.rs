@@ -1,5 +1,5 @@
 //! An agent for tests: in a thread, or as a process; and programs that use it.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../../tests/support/mod.rs"]
 mod core;
@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use core::{Asked, Desk, Held, PATIENCE, PIN, UID, User, kind, script};
+pub use core::{Desk, PATIENCE, PIN, User, kind, script};
 use rustix::process::{Pid, Signal, kill_process};
 use ticketapi::agent::{self, AgentUse};
 use ticketapi::{Config, Engine};
