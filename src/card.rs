@@ -2,6 +2,7 @@
 
 pub mod certificate;
 pub mod events;
+pub mod examination;
 pub mod helper;
 pub mod pkcs11;
 pub mod protocol;

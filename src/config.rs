@@ -13,6 +13,8 @@ use crate::prompt::PrompterKind;
 use crate::session::Mode;
 use crate::ssb::{BrokerAddress, Environment};
 
+pub use layers::Sources;
+
 /// The settings of an engine. [`Config::load`] reads them as every program of the desk does.
 ///
 /// The fields may also be set directly; the names are those of the keys in the file.

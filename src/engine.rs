@@ -126,6 +126,12 @@ impl Engine {
         self.inner.status()
     }
 
+    /// Whether there is a session that is this process's own and not the agent's: it is over when the
+    /// process ends. Does not block.
+    pub fn keeps_session(&self) -> bool {
+        matches!(self.status(), Status::Live { .. } | Status::Locked { .. })
+    }
+
     /// Gives the ticket of the live session to `reader`; `None` when there is no session or it is
     /// locked. As [`TicketApi::get_ticket_no_auth`], but mostly without a lock or an allocation where the
     /// session is this process's own: any number of threads may ask at once.

@@ -102,6 +102,31 @@ pub enum ErrorKind {
     Internal,
 }
 
+/// The groups of the Ticket API's codes (`TCK_ERR_GRP_`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// How the library is used, or the connection.
+    Generic,
+    /// The card or the reader.
+    CardDevice,
+    /// The login.
+    Authentication,
+    /// How the computer is set up.
+    Configuration,
+}
+
+impl Group {
+    /// The group's name in the codes, in small letters.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+            Self::CardDevice => "card device",
+            Self::Authentication => "authentication",
+            Self::Configuration => "config",
+        }
+    }
+}
+
 impl Error {
     /// An error of `kind` at `stage`; `detail` is the sentence that tells what happened.
     pub fn new(kind: ErrorKind, stage: Stage, detail: impl Into<String>) -> Self {
@@ -150,6 +175,34 @@ impl Error {
 }
 
 impl ErrorKind {
+    /// Which group of the Ticket API's codes it belongs to.
+    pub fn group(&self) -> Group {
+        match self {
+            Self::Configuration
+            | Self::NotInstalled
+            | Self::NoPrompter
+            | Self::AgentNotAvailable
+            | Self::AgentRunning
+            | Self::AgentVersion => Group::Configuration,
+            Self::ReaderNotAvailable
+            | Self::CardNotSupported
+            | Self::NoCertificate
+            | Self::NoKey
+            | Self::CertificateNotValid
+            | Self::PinLocked
+            | Self::CardFailed => Group::CardDevice,
+            Self::NoCard
+            | Self::SeveralCards
+            | Self::PinIncorrect { .. }
+            | Self::Cancelled
+            | Self::ServerNotAvailable
+            | Self::BadAnswer
+            | Self::Refused
+            | Self::UserNotValid => Group::Authentication,
+            Self::Tls | Self::TicketNotAvailable | Self::LoginUnderWay | Self::Internal => Group::Generic,
+        }
+    }
+
     /// What the user can do about a failure of this kind.
     pub fn remedy(&self) -> &'static str {
         match self {

@@ -20,5 +20,5 @@ mod wait;
 
 pub use config::Config;
 pub use engine::{Engine, TicketApi};
-pub use error::{Error, ErrorKind, Result, Stage};
+pub use error::{Error, ErrorKind, Group, Result, Stage};
 pub use secret::{Pin, Ticket};

@@ -36,7 +36,7 @@ use self::message::{Activated, Authenticated, Malformed, Rejection};
 pub use self::assertion::{RoleAssertion, RoleProfile};
 pub use self::role::Role;
 pub use self::session_service::{SessionInfo, SessionState};
-pub use self::transport::{BrokerAddress, Environment, HttpsSettings, HttpsTransport, Request, Transport};
+pub use self::transport::{BrokerAddress, Environment, HttpsSettings, HttpsTransport, Probe, Request, Transport};
 
 const ACTIVATE: &str = "/login/authactivate";
 const VALIDATE: &str = "/login/authvalidate";

@@ -166,7 +166,7 @@ fn code(kind: &ErrorKind) -> u32 {
         ErrorKind::CardFailed => TCK_API_ERR_CARD_TRANSACTION_FAILED,
         ErrorKind::Cancelled => TCK_API_ERR_USER_ABORT,
         ErrorKind::AgentVersion => TCK_API_ERR_VERSION_CONFLICT,
-        ErrorKind::AgentNotAvailable => TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE,
+        ErrorKind::AgentNotAvailable | ErrorKind::AgentRunning => TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE,
         ErrorKind::NoPrompter => TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE,
         ErrorKind::ServerNotAvailable => TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE,
         ErrorKind::Tls => TCK_API_ERR_SERVER_COMM_FAILED,
@@ -176,5 +176,53 @@ fn code(kind: &ErrorKind) -> u32 {
         ErrorKind::LoginUnderWay => TCK_API_ERR_SERVER_BUSY,
         // A kind that is not known here is a defect of ours too.
         _ => TCK_API_ERR_INTERNAL_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ticketapi::Group;
+
+    use super::*;
+
+    #[test]
+    fn each_code_is_of_the_group_of_its_kind() {
+        use ErrorKind::*;
+        let kinds = [
+            Configuration,
+            NotInstalled,
+            ReaderNotAvailable,
+            NoCard,
+            SeveralCards,
+            CardNotSupported,
+            NoCertificate,
+            NoKey,
+            CertificateNotValid,
+            PinIncorrect { tries_left: None },
+            PinLocked,
+            CardFailed,
+            Cancelled,
+            NoPrompter,
+            ServerNotAvailable,
+            Tls,
+            BadAnswer,
+            Refused,
+            UserNotValid,
+            TicketNotAvailable,
+            LoginUnderWay,
+            AgentNotAvailable,
+            AgentRunning,
+            AgentVersion,
+            Internal,
+        ];
+        for kind in kinds {
+            let group = match kind.group() {
+                Group::Generic => TCK_ERR_GRP_GENERIC,
+                Group::CardDevice => TCK_ERR_GRP_CARD_DEVICE,
+                Group::Authentication => TCK_ERR_GRP_AUTHENTICATION,
+                Group::Configuration => TCK_ERR_GRP_CONFIG,
+            };
+            assert_eq!(code(&kind) & 0xFFFF_0000, group, "{kind:?}");
+        }
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use pcsc::{Context, Disposition, Error, Protocols, Scope, ShareMode, State};
 use ticketapi::card::events::{Presence, ReaderState, Snapshot};
+use ticketapi::card::examination::{Holds, Reader as Examined};
 use ticketapi::card::protocol::Reset;
+use ticketapi::{ErrorKind, Stage};
 
 /// The length of a slot's description in PKCS#11; modules cut the reader's name to it.
 const DESCRIPTION: usize = 64;
@@ -46,7 +48,7 @@ impl Readers {
         match &self.0 {
             Ok(readers) if readers.is_empty() => Some("there is no card reader".to_owned()),
             Ok(_) => None,
-            Err(error) => Some(format!("the PC/SC service does not answer ({error})")),
+            Err(error) => Some(no_answer(*error)),
         }
     }
 
@@ -93,13 +95,49 @@ impl Reader {
     }
 }
 
-fn readers() -> Result<Vec<Reader>, Error> {
+fn no_answer(error: Error) -> String {
+    format!("the PC/SC service does not answer ({error})")
+}
+
+fn states() -> Result<Vec<pcsc::ReaderState>, Error> {
     let context = Context::establish(Scope::User)?;
     let names = context.list_readers_owned()?;
     let mut states: Vec<_> = names.into_iter().map(|name| pcsc::ReaderState::new(name, State::UNAWARE)).collect();
-    context.get_status_change(Duration::ZERO, &mut states)?;
+    if !states.is_empty() {
+        // A state that is asked for without an expectation is told at once.
+        context.get_status_change(Duration::ZERO, &mut states)?;
+    }
+    Ok(states)
+}
+
+fn readers() -> Result<Vec<Reader>, Error> {
     let reader = |state| Reader { state: reader_state(state), atr: state.atr().to_vec() };
-    Ok(states.iter().map(reader).collect())
+    Ok(states()?.iter().map(reader).collect())
+}
+
+/// Every reader, and what is in it. No card is connected to.
+///
+/// # Errors
+///
+/// [`ErrorKind::ReaderNotAvailable`] when the service does not answer.
+pub fn examine() -> ticketapi::Result<Vec<Examined>> {
+    let down = |error| ticketapi::Error::new(ErrorKind::ReaderNotAvailable, Stage::Card, no_answer(error));
+    Ok(states().map_err(down)?.iter().map(|state| Examined { name: text(state.name()), holds: holds(state) }).collect())
+}
+
+fn holds(reader: &pcsc::ReaderState) -> Holds {
+    let (state, atr) = (reader.event_state(), reader.atr().to_vec());
+    if state.intersects(State::UNAVAILABLE | State::UNKNOWN) {
+        Holds::Broken
+    } else if !state.contains(State::PRESENT) {
+        Holds::Nothing
+    } else if state.contains(State::MUTE) {
+        Holds::Mute
+    } else if state.contains(State::EXCLUSIVE) {
+        Holds::Taken(atr)
+    } else {
+        Holds::Card(atr)
+    }
 }
 
 /// A reader as PC/SC last told of it.

@@ -2,6 +2,7 @@
 
 pub mod card;
 mod error;
+mod look;
 mod module;
 mod token;
 
@@ -13,6 +14,7 @@ use ticketapi::card::{Absence, CardReader, SmartCard};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use self::card::Pkcs11Card;
+pub use self::look::slots;
 use self::module::Module;
 use self::token::Lack;
 use crate::pcsc::Readers;

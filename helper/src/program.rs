@@ -1,5 +1,6 @@
 //! The helper program: one login's conversation with the program that started it.
 
+mod examine;
 pub(crate) mod process;
 mod reset;
 pub(crate) mod watch;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use ticketapi::card::SmartCard;
 use ticketapi::card::helper::PIN_PAD_WAIT;
 use ticketapi::card::protocol::{
-    Channel, ChannelError, EVENTS_ARGUMENT, Failure, Hello, RESET_ARGUMENT, Reply, Request, VERSION,
+    Channel, ChannelError, EVENTS_ARGUMENT, EXAMINE_ARGUMENT, Failure, Hello, RESET_ARGUMENT, Reply, Request, VERSION,
 };
 use ticketapi::{ErrorKind, Pin};
 
@@ -19,8 +20,8 @@ use self::watch::Watch;
 use crate::pkcs11::Look;
 use crate::{Pkcs11Card, Pkcs11Reader, events};
 
-/// The whole program: serves one login, one reset, or one who watches the readers, over its standard
-/// input.
+/// The whole program: serves one login, one reset, one look around, or one who watches the readers, over
+/// its standard input.
 pub fn run() -> ExitCode {
     let argument = std::env::args().nth(1);
     if std::io::stdin().is_terminal() {
@@ -31,6 +32,7 @@ pub fn run() -> ExitCode {
     let result = match argument.as_deref() {
         None => serve(&channel),
         Some(EVENTS_ARGUMENT) => watch_readers(&channel),
+        Some(EXAMINE_ARGUMENT) => examine::serve(&channel),
         Some(RESET_ARGUMENT) => reset::detach(&channel),
         Some(reset::NOW_ARGUMENT) => reset::now(&channel),
         Some(_) => return ExitCode::from(2),
@@ -42,7 +44,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Whether both sides speak the same version.
+/// Exchanges versions; false when the program does not go on with this one.
 fn greet(channel: &Channel) -> Result<bool, ChannelError> {
     let Hello { version } = channel.receive(None)?.message()?;
     channel.send(&Hello { version: VERSION }, None)?;

@@ -109,6 +109,16 @@ impl Certificate {
         &self.uid
     }
 
+    /// The common name of its issuer, where there is exactly one.
+    pub fn issuer_name(&self) -> Option<&str> {
+        self.issuer_common_name.as_deref()
+    }
+
+    /// The last moment at which it is valid.
+    pub fn valid_until(&self) -> SystemTime {
+        self.not_after.to_system_time()
+    }
+
     /// The size of its RSA key in bits.
     pub fn key_bits(&self) -> usize {
         self.public_key.n().bits()
@@ -152,6 +162,13 @@ impl Certificate {
     fn is_issued_by(&self, issuers: &[String]) -> bool {
         issuers.is_empty() || self.issuer_common_name.as_ref().is_some_and(|name| issuers.contains(name))
     }
+}
+
+/// The issuer of any certificate, such as `O=nhs,CN=SubCA02`, and the last moment at which it is valid.
+pub(crate) fn issuer_and_end(der: &[u8]) -> Option<(String, SystemTime)> {
+    let tbs = RawCertificate::from_der(der).ok()?.tbs;
+    let issuer: Name = tbs.issuer.decode_as().ok()?;
+    Some((issuer.to_string(), tbs.validity.not_after.to_date_time().to_system_time()))
 }
 
 /// One certificate object of a token.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::process::{Answer, Helper, interrupt, receive};
+use self::process::{Answer, receive};
+pub(super) use self::process::{Helper, interrupt};
 use self::watch::HelperWatch;
 use super::events::{CardWatch, Presence, Snapshot};
 use super::pkcs11::{AfterLogin, CardSettings, known_places};

@@ -14,8 +14,12 @@
 //!
 //! One that is started with [`EVENTS_ARGUMENT`] hears nothing after [`Hello`], and tells
 //! [`Reply::Readers`], now and after each change.
+//!
+//! One that is started with [`EXAMINE_ARGUMENT`] answers one [`Request::Examine`] with an
+//! [`Examination`](super::examination::Examination) instead.
 
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +45,9 @@ pub const RESET_ARGUMENT: &str = "reset";
 
 /// The only argument of a helper that watches the readers.
 pub const EVENTS_ARGUMENT: &str = "events";
+
+/// The helper's only argument, in a helper that only looks at what there is.
+pub const EXAMINE_ARGUMENT: &str = "doctor";
 
 /// The longest frame: a message to sign can be as long as the broker's longest answer.
 pub const MAX_FRAME: usize = 2 << 20;
@@ -78,6 +85,15 @@ pub enum Request<'a> {
     Reset {
         /// The slot's description, as PKCS#11 gives it.
         reader: &'a str,
+    },
+    /// Tell what there is of readers, or of one module.
+    Examine {
+        /// The module; none for the readers.
+        module: Option<PathBuf>,
+        /// Names of the issuers whose certificates are for logging in; any where it is empty.
+        issuers: Vec<String>,
+        /// How long it may take. The helper ends itself when it takes much longer.
+        deadline: Duration,
     },
 }
 

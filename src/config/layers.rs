@@ -9,6 +9,17 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, KEYS};
 use crate::error::{Error, ErrorKind, Result, Stage};
 
+/// Where the settings came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// The file that was read, where there is one.
+    pub file: Option<PathBuf>,
+    /// The keys that it sets.
+    pub in_file: Vec<String>,
+    /// The variables of the environment that were read after it.
+    pub variables: Vec<String>,
+}
+
 const PREFIX: &str = "TICKETAPI_";
 
 /// More than any configuration needs; a larger file is something else.
@@ -23,7 +34,19 @@ impl Config {
     ///
     /// [`Configuration`](ErrorKind::Configuration), naming file, line and key.
     pub fn load() -> Result<Self> {
-        Self::load_from(&|name| std::env::var_os(name), Path::new("/etc"))
+        Ok(Self::load_telling(None)?.0)
+    }
+
+    /// As [`Config::load`], from `file` instead of the one that is found where it is given; tells
+    /// where the settings came from.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`].
+    pub fn load_telling(file: Option<&Path>) -> Result<(Self, Sources)> {
+        let variable = |name: &str| std::env::var_os(name);
+        let file = file.map(Path::to_owned).or_else(|| find_file(&variable, Path::new("/etc")));
+        Self::load_from(&variable, file)
     }
 
     /// Reads the settings from `file` alone.
@@ -51,21 +74,24 @@ impl Config {
         KEYS.iter().copied()
     }
 
-    fn load_from(variable: &dyn Fn(&str) -> Option<OsString>, system: &Path) -> Result<Self> {
-        let mut config = Self::default();
-        if let Some(file) = find_file(variable, system) {
-            config.read_file(&file)?;
+    fn load_from(variable: &dyn Fn(&str) -> Option<OsString>, file: Option<PathBuf>) -> Result<(Self, Sources)> {
+        let (mut config, mut sources) = (Self::default(), Sources::default());
+        if let Some(file) = file {
+            sources.in_file = config.read_file(&file)?;
+            sources.file = Some(file);
         }
         for key in KEYS {
             let name = format!("{PREFIX}{}", key.to_uppercase());
             let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
             let value = value.to_str().ok_or_else(|| invalid(format!("{name}: the value is not UTF-8")))?;
             config.apply(key, value, Path::new("")).map_err(|problem| invalid(format!("{name}: {problem}")))?;
+            sources.variables.push(name);
         }
-        Ok(config)
+        Ok((config, sources))
     }
 
-    fn read_file(&mut self, file: &Path) -> Result<()> {
+    /// Returns the keys that the file sets.
+    fn read_file(&mut self, file: &Path) -> Result<Vec<String>> {
         let shown = file.display();
         let unreadable = |error: std::io::Error| invalid(format!("{shown} cannot be read: {error}")).because(error);
         let size = fs::metadata(file).map_err(unreadable)?.len();
@@ -84,7 +110,7 @@ impl Config {
                 .and_then(|value| self.apply(key.get_ref(), &value, folder))
                 .map_err(|problem| invalid(format!("{}: {}: {problem}", at(key.span().start), key.get_ref())))?;
         }
-        Ok(())
+        Ok(table.get_ref().keys().map(|key| key.get_ref().to_string()).collect())
     }
 }
 
@@ -161,7 +187,12 @@ mod tests {
         }
 
         fn load(&self) -> Result<Config> {
-            Config::load_from(&|name| self.variables.get(name).cloned(), &self.folder.path().join("etc"))
+            Ok(self.load_telling()?.0)
+        }
+
+        fn load_telling(&self) -> Result<(Config, Sources)> {
+            let variable = |name: &str| self.variables.get(name).cloned();
+            Config::load_from(&variable, find_file(&variable, &self.folder.path().join("etc")))
         }
 
         fn problem(&self) -> String {
@@ -203,6 +234,16 @@ mod tests {
         let config = desk.load().unwrap();
         assert_eq!(config.card_wait, Duration::from_secs(7));
         assert!(!config.require_role);
+    }
+
+    #[test]
+    fn it_is_told_which_settings_come_from_the_file_and_which_from_the_environment() {
+        let desk = Desk::new();
+        assert_eq!(desk.load_telling().unwrap().1, Sources::default());
+        let file = desk.file("c.toml", "card_wait = 5\nrole = '1'");
+        let desk = desk.with("TICKETAPI_CONFIG", file.clone()).with("TICKETAPI_CARD_WAIT", "7");
+        let (in_file, variables) = (vec!["card_wait".into(), "role".into()], vec!["TICKETAPI_CARD_WAIT".into()]);
+        assert_eq!(desk.load_telling().unwrap().1, Sources { file: Some(file), in_file, variables });
     }
 
     #[test]

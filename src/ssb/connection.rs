@@ -61,7 +61,17 @@ impl Connection {
         deadline: Instant,
         cancel: &CancelToken,
     ) -> io::Result<Self> {
-        let stream = connect(address, deadline, cancel)?;
+        Self::secure(connect(address, deadline, cancel)?, address, tls, deadline, cancel)
+    }
+
+    /// Agrees on TLS over `stream`, until `deadline`.
+    pub(super) fn secure(
+        stream: TcpStream,
+        address: &BrokerAddress,
+        tls: Option<Arc<ClientConfig>>,
+        deadline: Instant,
+        cancel: &CancelToken,
+    ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let local = stream.local_addr()?.ip();
@@ -171,12 +181,32 @@ fn shut_down_on_cancel(socket: &Socket, cancel: &CancelToken) -> io::Result<Canc
     }))
 }
 
+/// The host's addresses, in the order in which they are tried.
+pub(super) fn find(address: &BrokerAddress, deadline: Instant, cancel: &CancelToken) -> io::Result<Vec<SocketAddr>> {
+    let address = address.clone();
+    apart(deadline, cancel, move || resolve(&address))
+}
+
 /// Connects to the first of the host's addresses that answers.
-///
+pub(super) fn connect(address: &BrokerAddress, deadline: Instant, cancel: &CancelToken) -> io::Result<TcpStream> {
+    let address = address.clone();
+    apart(deadline, cancel, move || connect_to_one(&resolve(&address)?, deadline))
+}
+
+fn resolve(address: &BrokerAddress) -> io::Result<Vec<SocketAddr>> {
+    // The resolver's errors have no kind of their own.
+    let found = (address.host(), address.port()).to_socket_addrs();
+    found.map(Iterator::collect).map_err(|error| io::Error::new(ErrorKind::NotFound, error))
+}
+
 /// Neither looking a name up nor connecting can be cut short from outside, so a thread does both and
 /// is left to itself at the deadline or on cancelling. It ends soon after the deadline, or as soon as
 /// the system's resolver gives up.
-fn connect(address: &BrokerAddress, deadline: Instant, cancel: &CancelToken) -> io::Result<TcpStream> {
+fn apart<T: Send + 'static>(
+    deadline: Instant,
+    cancel: &CancelToken,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let (sender, receiver) = mpsc::channel();
     let _guard = cancel.on_cancel({
         let sender = sender.clone();
@@ -184,14 +214,8 @@ fn connect(address: &BrokerAddress, deadline: Instant, cancel: &CancelToken) -> 
             let _ = sender.send(Err(ErrorKind::Interrupted.into()));
         }
     });
-    let thread = thread::Builder::new().name("ticketapi-connect".to_owned()).spawn({
-        let (host, port) = (address.host().to_owned(), address.port());
-        move || {
-            // The resolver's errors have no kind of their own.
-            let found =
-                (host.as_str(), port).to_socket_addrs().map_err(|error| io::Error::new(ErrorKind::NotFound, error));
-            let _ = sender.send(found.and_then(|found| connect_to_one(found.as_slice(), deadline)));
-        }
+    let thread = thread::Builder::new().name("ticketapi-connect".to_owned()).spawn(move || {
+        let _ = sender.send(work());
     })?;
     match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         Ok(Err(error)) if error.kind() == ErrorKind::Interrupted => Err(error),

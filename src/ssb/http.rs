@@ -106,6 +106,21 @@ pub(super) fn read_answer(stream: &mut impl Read) -> Result<Answer, Failure> {
     Ok(Answer { body, keep_alive: head.keep_alive && ends && input.is_empty() })
 }
 
+/// Reads the head of an answer of any status, and returns its `Date`.
+pub(super) fn read_date(stream: &mut impl Read) -> Result<Option<String>, Failure> {
+    Input::new(stream).parse(parse_date, Failure::Silence)
+}
+
+fn parse_date(bytes: &[u8]) -> Result<Option<(Option<String>, usize)>, Failure> {
+    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+    let mut response = Response::new(&mut headers);
+    let Status::Complete(len) = response.parse(bytes).map_err(|_| Failure::NotHttp)? else {
+        return Ok(None);
+    };
+    let date = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("date"));
+    Ok(Some((date.and_then(|date| String::from_utf8(date.value.to_vec()).ok()), len)))
+}
+
 struct Head {
     status: u16,
     keep_alive: bool,

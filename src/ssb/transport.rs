@@ -1,5 +1,7 @@
 //! How requests get to the broker and answers back: HTTPS, with a limit on everything.
 
+mod probe;
+
 use std::io::{self, ErrorKind as Io, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ pub use super::http::Request;
 use super::http::{Answer, Failure, read_answer};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
+
+pub use probe::{Probe, Secured, ServerCertificate};
 
 /// Brings requests to a broker, for one login or one logout.
 pub trait Transport: Send {
@@ -98,9 +102,13 @@ impl HttpsTransport {
     }
 
     fn send(&self, connection: &mut Connection, request: &Request) -> std::result::Result<Answer, Failure> {
-        connection.write_all(&request.to_bytes(&self.address.host_header()))?;
-        connection.flush()?;
+        self.write(connection, request)?;
         read_answer(connection)
+    }
+
+    fn write(&self, connection: &mut Connection, request: &Request) -> std::result::Result<(), Failure> {
+        connection.write_all(&request.to_bytes(&self.address.host_header()))?;
+        Ok(connection.flush()?)
     }
 
     fn explain_connecting(&self, error: io::Error, stage: Stage) -> Error {
@@ -215,10 +223,7 @@ impl Transport for HttpsTransport {
 
 /// Reads the trust anchors. Installs nothing for the process: the host may use TLS in its own way.
 fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>> {
-    let roots = match ca_file {
-        Some(file) => roots_from(file)?,
-        None => system_roots()?,
-    };
+    let roots = roots(ca_file)?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::new(ErrorKind::Internal, Stage::Configuration, "TLS cannot be set up").because(error))?
@@ -226,6 +231,10 @@ fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>> {
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore> {
+    ca_file.map_or_else(system_roots, roots_from)
 }
 
 fn roots_from(file: &Path) -> Result<RootCertStore> {

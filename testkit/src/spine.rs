@@ -50,6 +50,7 @@ pub struct SpineBuilder {
     log_capacity: Option<usize>,
     state_folder: Option<PathBuf>,
     observer: Option<Observer>,
+    clock_ahead: i64,
 }
 
 impl SpineBuilder {
@@ -152,6 +153,12 @@ impl SpineBuilder {
         self
     }
 
+    /// How many seconds its clock is ahead, as the `Date` of its answers tells; negative is behind.
+    pub fn clock_ahead(mut self, seconds: i64) -> Self {
+        self.clock_ahead = seconds;
+        self
+    }
+
     /// Has each log entry shown to `observer`, on the thread of its connection.
     pub fn observer(mut self, observer: impl Fn(&Entry) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
@@ -178,6 +185,7 @@ impl SpineBuilder {
             started: Instant::now(),
             tls,
             observer: self.observer,
+            clock_ahead: self.clock_ahead,
             log_capacity: self.log_capacity.unwrap_or(self.settings.capacity),
             connections: AtomicU64::new(0),
             handshakes: AtomicU64::new(0),

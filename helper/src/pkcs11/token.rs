@@ -220,7 +220,7 @@ fn describe(info: &TokenInfo) -> String {
 }
 
 impl Token {
-    fn open(context: &Pkcs11, slot: Slot, info: &TokenInfo, issuers: &[String]) -> Result<Self> {
+    pub fn open(context: &Pkcs11, slot: Slot, info: &TokenInfo, issuers: &[String]) -> Result<Self> {
         let call_failed = |error| failed(Stage::Card, &error);
         let session = context.open_ro_session(slot).map_err(call_failed)?;
         let (mut candidates, ids) = candidates(&session, info.login_required()).map_err(call_failed)?;

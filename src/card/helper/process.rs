@@ -15,14 +15,14 @@ use crate::error::{Error, Result, Stage};
 use crate::owner::Owner;
 
 /// A running helper; killed and reaped when dropped.
-pub(super) struct Helper {
+pub(in crate::card) struct Helper {
     child: Child,
-    pub(super) channel: Channel,
+    pub(in crate::card) channel: Channel,
     pub(super) owner: Owner,
 }
 
 impl Helper {
-    pub(super) fn start(program: &Path, argument: Option<&str>) -> Result<Self> {
+    pub(in crate::card) fn start(program: &Path, argument: Option<&str>) -> Result<Self> {
         let cannot_start = |error: std::io::Error| {
             not_installed(format!("the card helper {} cannot be started: {error}", program.display()))
         };
@@ -40,7 +40,12 @@ impl Helper {
     }
 
     /// Exchanges versions: until then nothing of a module runs in the helper.
-    pub(super) fn greet(&mut self, program: &Path, until: Option<Instant>, cancel: &CancelToken) -> Result<()> {
+    pub(in crate::card) fn greet(
+        &mut self,
+        program: &Path,
+        until: Option<Instant>,
+        cancel: &CancelToken,
+    ) -> Result<()> {
         let greeting = self.channel.send(&Hello { version: VERSION }, until);
         let reason = match greeting.and_then(|()| self.channel.receive(until)?.message()) {
             Ok(Hello { version: VERSION }) => return Ok(()),
@@ -53,7 +58,7 @@ impl Helper {
     }
 
     /// The error of an answer that did not come; `None` is one that does not belong here.
-    pub(super) fn lost(&mut self, error: Option<ChannelError>, stage: Stage, cancel: &CancelToken) -> Error {
+    pub(in crate::card) fn lost(&mut self, error: Option<ChannelError>, stage: Stage, cancel: &CancelToken) -> Error {
         if cancel.is_cancelled() {
             return Error::cancelled(stage);
         }
@@ -95,7 +100,7 @@ pub(super) fn receive(channel: &Channel, until: Option<Instant>) -> Answer {
 
 /// Wakes a thread that waits for an answer. Only the reading side is shut down: the helper would
 /// take a socket that is shut down as a whole for the end of this process.
-pub(super) fn interrupt(channel: &Channel) -> impl Fn() + Send + 'static {
+pub(in crate::card) fn interrupt(channel: &Channel) -> impl Fn() + Send + 'static {
     let socket = Arc::clone(channel.socket());
     move || {
         // It fails where the helper has gone, which wakes the thread as well.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ServerConfig;
 
@@ -22,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     pub(crate) tls: Option<Arc<ServerConfig>>,
     pub(crate) observer: Option<Observer>,
+    pub(crate) clock_ahead: i64,
     pub(crate) log_capacity: usize,
     pub(crate) connections: AtomicU64,
     pub(crate) handshakes: AtomicU64,
@@ -230,7 +231,19 @@ impl Shared {
             }
         };
         self.record(entry);
-        Reply { close: reply.close || !request.keep_alive, ..reply }
+        let close = reply.close || !request.keep_alive;
+        Reply { close, bytes: self.dated(reply.bytes), ..reply }
+    }
+
+    /// The answer with a `Date` after its status line.
+    fn dated(&self, mut answer: Vec<u8>) -> Vec<u8> {
+        let (now, ahead) = (SystemTime::now(), Duration::from_secs(self.clock_ahead.unsigned_abs()));
+        let now = if self.clock_ahead < 0 { now - ahead } else { now + ahead };
+        if let Some(end) = answer.windows(2).position(|pair| pair == b"\r\n") {
+            let date = format!("Date: {}\r\n", httpdate::fmt_http_date(now));
+            answer.splice(end + 2..end + 2, date.into_bytes());
+        }
+        answer
     }
 
     fn record(&self, entry: Entry) {

@@ -1,0 +1,258 @@
+//! From the card helper to the PIN counter. Everything here is seen by the helper; nothing of a card
+//! maker's is loaded into this process.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use ticketapi::card::examination::{Examination, Holds, Reader, Slot, SlotHolds, Token, examine};
+use ticketapi::card::helper::find_helper;
+use ticketapi::card::pkcs11::known_modules;
+use ticketapi::card::software::SoftwareCardReader;
+use ticketapi::card::{CardReader, Certificate, PinTries};
+use ticketapi::{Config, Error, ErrorKind, Result, Stage};
+
+use super::{Chain, Finding, words};
+
+/// The days before a certificate ends in which it is to be renewed.
+const RENEWAL_DAYS: u64 = 90;
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// What has been seen so far.
+#[derive(Default)]
+pub struct Found {
+    helper: PathBuf,
+    readers: Vec<Reader>,
+    modules: Option<Vec<Module>>,
+    token: Option<Token>,
+}
+
+struct Module {
+    path: PathBuf,
+    slots: Result<Vec<Slot>>,
+}
+
+impl Chain<'_> {
+    fn examine(&self, module: Option<&Path>) -> Result<Examination> {
+        let Config { certificate_issuers, card_timeout, .. } = &self.config;
+        examine(&self.card.helper, module, certificate_issuers, *card_timeout, self.cancel)
+    }
+
+    /// The modules that a login uses, each looked at once.
+    fn modules(&mut self) -> &[Module] {
+        let seen = self.card.modules.take().unwrap_or_else(|| {
+            let paths = self.config.pkcs11_module.clone().map_or_else(known_modules, |module| vec![module]);
+            paths.into_iter().map(|path| Module { slots: self.slots(&path), path }).collect()
+        });
+        self.card.modules.insert(seen)
+    }
+
+    fn slots(&self, module: &Path) -> Result<Vec<Slot>> {
+        match self.examine(Some(module))? {
+            Examination::Slots(slots) => Ok(slots),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What is wrong with the reader does not matter to a token in software.
+    fn unless_in_software(&mut self, finding: Finding) -> Finding {
+        let in_software = |slot: &Slot| !slot.may_be_reader && matches!(slot.holds, SlotHolds::Token(_));
+        if self.modules().iter().flat_map(|module| &module.slots).flatten().any(in_software) {
+            return Finding::not_needed(words::not_needed(&finding.sentence));
+        }
+        finding
+    }
+
+    fn card_in_file(&self) -> Option<Finding> {
+        self.config.software_card.as_ref().map(|_| Finding::not_needed(words::software_card()))
+    }
+}
+
+fn unexpected(examination: &Examination) -> Error {
+    let detail = format!("the card helper told something else than it was asked for: {examination:?}");
+    Error::new(ErrorKind::Internal, Stage::Card, detail)
+}
+
+pub fn helper(chain: &mut Chain<'_>) -> Finding {
+    if let Some(finding) = chain.card_in_file() {
+        return finding;
+    }
+    let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
+    match find_helper(chain.config.helper.as_deref(), beside.as_slice()) {
+        Ok(helper) => {
+            let finding = Finding::ok(words::path(&helper));
+            chain.card.helper = helper;
+            finding
+        }
+        Err(error) => error.into(),
+    }
+}
+
+pub fn service(chain: &mut Chain<'_>) -> Finding {
+    if let Some(finding) = chain.card_in_file() {
+        return finding;
+    }
+    match chain.examine(None) {
+        Ok(Examination::Readers(readers)) => {
+            chain.card.readers = readers;
+            Finding::ok(words::service())
+        }
+        Ok(other) => unexpected(&other).into(),
+        Err(error) if *error.kind() == ErrorKind::ReaderNotAvailable => chain.unless_in_software(error.into()),
+        Err(error) => error.into(),
+    }
+}
+
+pub fn reader(chain: &mut Chain<'_>) -> Finding {
+    if let Some(finding) = chain.card_in_file() {
+        return finding;
+    }
+    let readers = &chain.card.readers;
+    if let Some(broken) = readers.iter().find(|reader| reader.holds == Holds::Broken) {
+        let sentence = words::reader_broken(&broken.name);
+        return Finding::failed(ErrorKind::ReaderNotAvailable, sentence).with_remedy(words::BROKEN_REMEDY);
+    }
+    if readers.is_empty() {
+        return chain.unless_in_software(Finding::failed(ErrorKind::ReaderNotAvailable, words::no_reader()));
+    }
+    let names: Vec<_> = readers.iter().map(|reader| reader.name.as_str()).collect();
+    Finding::ok(words::readers(&names))
+}
+
+pub fn card(chain: &mut Chain<'_>) -> Finding {
+    if let Some(file) = &chain.config.software_card {
+        let reader = SoftwareCardReader::new(file.clone());
+        let found = reader.wait_for_card(Duration::ZERO, &mut |_| {}, chain.cancel);
+        return found.map(|_| Finding::ok(words::card_in_file(file))).into();
+    }
+    let readers = &chain.card.readers;
+    if let Some(mute) = readers.iter().find(|reader| reader.holds == Holds::Mute) {
+        let sentence = words::card_mute(&mute.name);
+        return Finding::failed(ErrorKind::CardNotSupported, sentence).with_remedy(words::MUTE_REMEDY);
+    }
+    if let Some(taken) = readers.iter().find(|reader| matches!(reader.holds, Holds::Taken(_))) {
+        return Finding::warning(words::card_taken(&taken.name), words::TAKEN_REMEDY);
+    }
+    let cards: Vec<_> = readers
+        .iter()
+        .filter_map(|reader| match &reader.holds {
+            Holds::Card(atr) => Some(words::card(&reader.name, atr)),
+            _ => None,
+        })
+        .collect();
+    if cards.is_empty() {
+        return chain.unless_in_software(Finding::failed(ErrorKind::NoCard, words::no_card()));
+    }
+    Finding::ok(cards.join("; "))
+}
+
+pub fn module(chain: &mut Chain<'_>) -> Finding {
+    if let Some(finding) = chain.card_in_file() {
+        return finding;
+    }
+    let modules = chain.modules();
+    if modules.is_empty() {
+        return Finding::failed(ErrorKind::NotInstalled, words::no_module());
+    }
+    let (mut loaded, mut others, mut worst) = (Vec::new(), Vec::new(), None);
+    for Module { path, slots } in modules {
+        match slots {
+            Ok(_) => loaded.push(words::path(path)),
+            Err(error) => {
+                others.push(words::module_failed(path, error.detail()));
+                // One that hangs or crashes takes the others along in a login.
+                if worst.is_none() || *error.kind() != ErrorKind::NotInstalled {
+                    worst = Some(error.kind().clone());
+                }
+            }
+        }
+    }
+    match worst {
+        Some(kind) if loaded.is_empty() || kind != ErrorKind::NotInstalled => Finding::failed(kind, others.join("; ")),
+        _ => Finding::ok(words::modules(&loaded, &others)),
+    }
+}
+
+pub fn token(chain: &mut Chain<'_>) -> Finding {
+    if let Some(finding) = chain.card_in_file() {
+        return finding;
+    }
+    chain.modules();
+    let modules = chain.card.modules.take().unwrap_or_default();
+    match choose(modules, &chain.config) {
+        Ok(token) => {
+            let finding = Finding::ok(words::token(&token.label, &token.serial));
+            chain.card.token = Some(token);
+            finding
+        }
+        Err(finding) => finding,
+    }
+}
+
+/// The token that a login takes, or one that it would take if its certificate were better.
+fn choose(modules: Vec<Module>, config: &Config) -> std::result::Result<Token, Finding> {
+    let allowed = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted.trim() == is);
+    let (mut unusable, mut others, mut problem) = (None, Vec::new(), None);
+    for Module { path, slots } in modules {
+        let mut usable = Vec::new();
+        for slot in slots.into_iter().flatten() {
+            match slot.holds {
+                SlotHolds::Nothing => {}
+                SlotHolds::Unknown => {
+                    problem = Some(Finding::failed(ErrorKind::CardNotSupported, words::card_unknown(&path)));
+                }
+                SlotHolds::Failed(failure) => problem = Some(Error::from(failure).into()),
+                // A module for tokens in software always has one, beside those that are used.
+                SlotHolds::Empty => {
+                    let empty = words::token_empty(slot.description.trim());
+                    problem = problem.or_else(|| Some(Finding::failed(ErrorKind::NoCertificate, empty)));
+                }
+                SlotHolds::Token(token)
+                    if !(allowed(&config.token_label, &token.label)
+                        && allowed(&config.token_serial, &token.serial)) =>
+                {
+                    others.push(words::token(&token.label, &token.serial));
+                }
+                SlotHolds::Token(token) if token.certificate.is_ok() => usable.push(token),
+                SlotHolds::Token(token) => unusable = unusable.or(Some(token)),
+            }
+        }
+        if usable.len() > 1 {
+            let names: Vec<_> = usable.iter().map(|token| words::token(&token.label, &token.serial)).collect();
+            return Err(Finding::failed(ErrorKind::SeveralCards, words::several_tokens(&names)));
+        }
+        if let Some(token) = usable.pop() {
+            return Ok(token);
+        }
+    }
+    let wanted = words::wanted(config.token_label.as_deref(), config.token_serial.as_deref());
+    let problem = problem.filter(|_| others.is_empty());
+    unusable
+        .ok_or_else(|| problem.unwrap_or_else(|| Finding::failed(ErrorKind::NoCard, words::no_token(&wanted, &others))))
+}
+
+pub fn certificate(chain: &mut Chain<'_>) -> Finding {
+    let Some(token) = &mut chain.card.token else { return Finding::not_needed(words::only_with_pin()) };
+    // Only here is it asked for.
+    let certificate = std::mem::replace(&mut token.certificate, Ok(Vec::new()));
+    let certificate = certificate.map_err(Error::from).and_then(|der| Certificate::from_der(&der));
+    certificate.map(|certificate| judge(&certificate, SystemTime::now())).into()
+}
+
+fn judge(certificate: &Certificate, now: SystemTime) -> Finding {
+    let left = certificate.valid_until().duration_since(now).unwrap_or_default();
+    match left.as_secs() / DAY {
+        days @ ..RENEWAL_DAYS => Finding::warning(words::certificate_ends(certificate, days), words::RENEWAL_REMEDY),
+        _ => Finding::ok(words::certificate(certificate)),
+    }
+}
+
+pub fn pin(chain: &mut Chain<'_>) -> Finding {
+    let Some(Token { label, pin, .. }) = &chain.card.token else { return Finding::not_needed(words::only_with_pin()) };
+    match pin.tries {
+        PinTries::Locked => Finding::failed(ErrorKind::PinLocked, words::pin_locked(label)),
+        PinTries::Last => Finding::warning(words::pin_last(label), words::LAST_TRY_REMEDY),
+        PinTries::Low => Finding::warning(words::pin_low(label), words::TRIES_REMEDY),
+        PinTries::Unknown => Finding::ok(words::pin_unknown()),
+    }
+}

@@ -1,0 +1,264 @@
+//! What the doctor says, where it does not pass on the words of an error.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use ticketapi::agent::AgentStatus;
+use ticketapi::card::Certificate;
+use ticketapi::config::Sources;
+use ticketapi::ssb::transport::ServerCertificate;
+
+pub const CLOCK_REMEDY: &str = "Set this computer's date and time, or have them set from the network.";
+pub const PROMPT_REMEDY: &str = "Install pinentry, or set pinentry to the full path of a program like it.";
+pub const CHOOSER_REMEDY: &str = "Install the program, or set role_command to another one.";
+pub const RENEWAL_REMEDY: &str = "Ask your Registration Authority to renew the card before then.";
+pub const LAST_TRY_REMEDY: &str =
+    "Be sure of the PIN before you enter it, or ask your Registration Authority for help.";
+pub const TRIES_REMEDY: &str = "Take care to enter the right PIN; too many wrong ones lock the card.";
+pub const MUTE_REMEDY: &str = "Take the card out, wipe its contacts and put it in the right way round.";
+pub const TAKEN_REMEDY: &str = "Close the other program if the login fails.";
+pub const BROKEN_REMEDY: &str = "Unplug the card reader and plug it in again.";
+
+pub fn blocked(title: &str) -> String {
+    format!("not looked at, because of what is wrong with: {title}")
+}
+
+pub fn looking(title: &str) -> String {
+    format!("Looking at: {title} …")
+}
+
+pub fn configuration(sources: &Sources, set: &[(String, String)]) -> String {
+    let mut parts = vec![match &sources.file {
+        None => "no file".to_owned(),
+        Some(file) if sources.in_file.is_empty() => format!("{}, which sets nothing", file.display()),
+        Some(file) => format!("{}, which sets {}", file.display(), sources.in_file.join(", ")),
+    }];
+    if !sources.variables.is_empty() {
+        parts.push(format!("the environment's {}", sources.variables.join(", ")));
+    }
+    if !set.is_empty() {
+        let keys: Vec<_> = set.iter().map(|(key, _)| key.as_str()).collect();
+        parts.push(format!("--set {}", keys.join(", ")));
+    }
+    parts.join("; ")
+}
+
+pub fn prompt(program: &Path) -> String {
+    format!("{} asks for the PIN", program.display())
+}
+
+pub fn no_prompt(program: &Path) -> String {
+    format!("the program {}, which is to ask for the PIN, is not there", program.display())
+}
+
+pub fn no_chooser(program: &str) -> String {
+    format!("the program {program}, which is to ask for the role, is not there")
+}
+
+pub fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+pub fn software_card() -> String {
+    "not needed: a card in a file is used".to_owned()
+}
+
+pub fn card_in_file(path: &Path) -> String {
+    format!("the card in the file {}", path.display())
+}
+
+pub fn only_with_pin() -> String {
+    "not looked at: a card in a file shows it only with the PIN".to_owned()
+}
+
+pub fn not_needed(problem: &str) -> String {
+    format!("{problem}; the token in software does without")
+}
+
+pub fn service() -> String {
+    "it answers".to_owned()
+}
+
+pub fn no_reader() -> String {
+    "there is no card reader".to_owned()
+}
+
+pub fn readers(names: &[&str]) -> String {
+    names.join(", ")
+}
+
+pub fn reader_broken(name: &str) -> String {
+    format!("{name} does not work")
+}
+
+pub fn no_card() -> String {
+    "no card is in a reader".to_owned()
+}
+
+pub fn card(reader: &str, atr: &[u8]) -> String {
+    let atr: Vec<_> = atr.iter().map(|byte| format!("{byte:02X}")).collect();
+    format!("in {reader}, with the ATR {}", atr.join(" "))
+}
+
+pub fn card_mute(reader: &str) -> String {
+    format!("the card in {reader} does not answer")
+}
+
+pub fn card_taken(reader: &str) -> String {
+    format!("another program has the card in {reader} for itself alone")
+}
+
+pub fn no_module() -> String {
+    "no PKCS#11 module is set, and none of those that are known is installed".to_owned()
+}
+
+pub fn modules(loaded: &[String], others: &[String]) -> String {
+    let mut text = format!("{} can be loaded", loaded.join(", "));
+    if !others.is_empty() {
+        text += &format!("; {}", others.join("; "));
+    }
+    text
+}
+
+pub fn module_failed(module: &Path, problem: &str) -> String {
+    let module = module.display().to_string();
+    if problem.contains(&module) { problem.to_owned() } else { format!("{module}: {problem}") }
+}
+
+pub fn card_unknown(module: &Path) -> String {
+    format!("there is a card that {} does not know", module.display())
+}
+
+pub fn token_empty(slot: &str) -> String {
+    format!("the token in the slot \"{slot}\" is empty: it has not been initialized")
+}
+
+pub fn no_token(wanted: &str, others: &[String]) -> String {
+    if others.is_empty() {
+        return format!("the module sees no card{wanted}");
+    }
+    format!("the module sees no card{wanted}; it sees {}", others.join(", "))
+}
+
+pub fn wanted(label: Option<&str>, serial: Option<&str>) -> String {
+    let part = |what, name: Option<&str>| name.map_or_else(String::new, |name| format!(" with {what} \"{name}\""));
+    part("label", label) + &part("serial number", serial)
+}
+
+pub fn token(label: &str, serial: &str) -> String {
+    format!("\"{label}\" (serial number {serial})")
+}
+
+pub fn several_tokens(tokens: &[String]) -> String {
+    format!("there are several cards: {}", tokens.join(", "))
+}
+
+pub fn certificate(certificate: &Certificate) -> String {
+    let issuer = certificate.issuer_name().unwrap_or("an issuer without a name");
+    let until = date(certificate.valid_until());
+    format!("user {}, issued by {issuer}, valid until {until}", certificate.uid())
+}
+
+pub fn certificate_ends(certificate: &Certificate, days: u64) -> String {
+    let days = if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
+    format!("{}, which is in {days}", self::certificate(certificate))
+}
+
+pub fn pin_locked(label: &str) -> String {
+    format!("the PIN of \"{label}\" is locked")
+}
+
+pub fn pin_last(label: &str) -> String {
+    format!("one try is left for the PIN of \"{label}\": a wrong PIN locks the card")
+}
+
+pub fn pin_low(label: &str) -> String {
+    format!("a wrong PIN was entered for \"{label}\" since the last right one")
+}
+
+pub fn pin_unknown() -> String {
+    "the card reports no wrong PIN".to_owned()
+}
+
+pub fn address(host: &str) -> String {
+    format!("{host} is an address, no name")
+}
+
+pub fn resolved(host: &str, addresses: &[SocketAddr]) -> String {
+    let mut addresses: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    addresses.dedup();
+    format!("{host} is {}", addresses.join(", "))
+}
+
+pub fn connected(to: &str) -> String {
+    format!("{to} takes connections")
+}
+
+pub fn no_tls() -> String {
+    "not needed: the broker is spoken to in plain http, on this computer".to_owned()
+}
+
+pub fn tls(shown: Option<&ServerCertificate>) -> String {
+    let shown = shown.map_or_else(String::new, |shown| {
+        format!(", whose certificate is from {} and valid until {}", shown.issuer, date(shown.valid_until))
+    });
+    format!("the server is trusted{shown}")
+}
+
+pub fn tls_refused(problem: &str, shown: Option<&ServerCertificate>) -> String {
+    let issuer = shown.map_or_else(String::new, |shown| format!(" (it says that it is from {})", shown.issuer));
+    format!("{problem}{issuer}")
+}
+
+pub fn clock_unknown() -> String {
+    "the broker does not tell its time".to_owned()
+}
+
+/// `skew` is how far this computer's clock is off, and whether that is ahead.
+pub fn clock(skew: Duration, ahead: bool) -> String {
+    let direction = if ahead { "ahead of" } else { "behind" };
+    format!("this computer's clock is {} {direction} the broker's", rough(skew))
+}
+
+pub fn clock_agrees() -> String {
+    "this computer's clock and the broker's agree".to_owned()
+}
+
+pub fn agent_never() -> String {
+    "not used: the setting agent is never".to_owned()
+}
+
+pub fn agent(status: &AgentStatus) -> String {
+    let session = if status.session { "somebody" } else { "nobody" };
+    format!("version {} runs as process {}; {session} is logged in", status.program, status.pid)
+}
+
+fn rough(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..=119 => format!("{seconds} seconds"),
+        120..=7_199 => format!("{} minutes", (seconds + 30) / 60),
+        7_200..=172_799 => format!("{} hours", (seconds + 1_800) / 3_600),
+        _ => format!("{} days", (seconds + 43_200) / 86_400),
+    }
+}
+
+/// The day, in the form of RFC 3339.
+fn date(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string().chars().take(10).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_people_tell_them() {
+        let told = |seconds| rough(Duration::from_secs(seconds));
+        assert_eq!(
+            [told(59), told(599), told(7_200), told(400_000)],
+            ["59 seconds", "10 minutes", "2 hours", "5 days"]
+        );
+    }
+}

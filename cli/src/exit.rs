@@ -1,0 +1,33 @@
+//! Exit codes: one for each group of errors.
+
+use std::process::ExitCode;
+
+use ticketapi::{ErrorKind, Group};
+
+/// The exit code of a failure of this kind. 2 is for the command line.
+pub fn code(kind: &ErrorKind) -> ExitCode {
+    ExitCode::from(number(kind.group()))
+}
+
+fn number(group: Group) -> u8 {
+    match group {
+        Group::Generic => 1,
+        Group::CardDevice => 3,
+        Group::Authentication => 4,
+        Group::Configuration => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::EXIT_CODES;
+
+    #[test]
+    fn the_help_names_the_code_of_each_group() {
+        for group in [Group::Generic, Group::CardDevice, Group::Authentication, Group::Configuration] {
+            let (code, name) = (format!("  {}  ", number(group)), format!("({})", group.as_str()));
+            assert!(EXIT_CODES.lines().any(|line| line.starts_with(&code) && line.ends_with(&name)), "{name}");
+        }
+    }
+}

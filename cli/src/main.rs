@@ -1,0 +1,54 @@
+//! `ticketapi`: the healthcare login in a terminal, and what is wrong where it does not work.
+#![forbid(unsafe_code)]
+
+mod doctor;
+mod exit;
+mod interrupt;
+mod options;
+mod progress;
+mod session;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ticketapi::config::Sources;
+use ticketapi::{Config, Result};
+use tracing_subscriber::filter::LevelFilter;
+
+use options::{Command, Common, Options};
+
+fn main() -> ExitCode {
+    let (outcome, common) = match Options::parse().command {
+        Command::Doctor(common) => return doctor::run(&common),
+        Command::Login(common) => (session::login(&common), common),
+        Command::Ticket { no_auth, common } => (session::ticket(&common, no_auth), common),
+        Command::Status(common) => (session::status(&common), common),
+        Command::Roles(common) => (session::roles(&common), common),
+        Command::Assertion(common) => (session::assertion(&common), common),
+        Command::Agent { verbose, common } => (agent(&common, verbose), common),
+        Command::Logout(common) => (session::logout(&common), common),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            show::error(&error, common.json);
+            exit::code(error.kind())
+        }
+    }
+}
+
+fn agent(common: &Common, verbose: bool) -> Result<()> {
+    let level = if verbose { LevelFilter::TRACE } else { LevelFilter::WARN };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).init();
+    ticketapi_agent::run(settings(common)?.0)
+}
+
+/// The settings that the command line asks for, and where they came from.
+fn settings(common: &Common) -> Result<(Config, Sources)> {
+    let (mut config, sources) = Config::load_telling(common.config.as_deref())?;
+    for (key, value) in &common.settings {
+        config.set(key, value)?;
+    }
+    Ok((config, sources))
+}

@@ -1,0 +1,222 @@
+//! The commands about a session.
+//!
+//! A session lives as long as the process that has it. So without an agent `login`, `roles` and
+//! `assertion` end theirs again, and `ticket` leaves it to whoever uses the ticket.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::json;
+use ticketapi::agent::{self, AgentStatus, AgentUse};
+use ticketapi::cancel::CancelToken;
+use ticketapi::prompt::{Notice, PinRequest, Prompter};
+use ticketapi::session::Session;
+use ticketapi::ssb::Role;
+use ticketapi::{Config, Engine, Error, Pin, Result, Stage, TicketApi};
+
+use crate::interrupt::Interrupt;
+use crate::options::Common;
+use crate::progress::{Progress, Telling};
+use crate::settings;
+use crate::show;
+
+/// An engine, and a terminal in front of it.
+struct Desk {
+    engine: Arc<Engine>,
+    interrupt: Interrupt,
+    progress: Progress,
+}
+
+impl Desk {
+    fn new(common: &Common) -> Result<Self> {
+        let (config, _) = settings(common)?;
+        let progress = Progress::new();
+        let prompter = Telling::new(&config, progress.clone());
+        Self::with(Engine::builder(config).prompter(prompter).build()?, progress)
+    }
+
+    fn with(engine: Engine, progress: Progress) -> Result<Self> {
+        let engine = Arc::new(engine);
+        let cancelled = Arc::clone(&engine);
+        let interrupt = Interrupt::watch(move || cancelled.cancel_login())?;
+        Ok(Self { engine, interrupt, progress })
+    }
+
+    fn log_in(&self) -> Result<Arc<Session>> {
+        self.progress.say("Logging in …");
+        let session = self.engine.log_in();
+        self.progress.clear();
+        let session = session?;
+        if self.interrupt.asked() {
+            if self.engine.keeps_session() {
+                self.engine.destroy_ticket()?;
+            }
+            return Err(Error::cancelled(Stage::Session));
+        }
+        Ok(session)
+    }
+}
+
+pub fn login(common: &Common) -> Result<()> {
+    let desk = Desk::new(common)?;
+    let session = desk.log_in()?;
+    let kept = !desk.engine.keeps_session();
+    let shown = if common.json {
+        let mut shown = show::session(&session);
+        shown["kept"] = kept.into();
+        show::json(&shown)
+    } else {
+        show::out(&show::session_words(&session))
+    };
+    if !kept {
+        desk.engine.destroy_ticket()?;
+        show::note("There is no agent to keep the session, so it has been ended again.");
+    }
+    shown
+}
+
+pub fn ticket(common: &Common, no_auth: bool) -> Result<()> {
+    let desk = Desk::new(common)?;
+    if no_auth {
+        return print_ticket(desk.engine.get_ticket_no_auth()?.expose(), common.json);
+    }
+    let session = desk.log_in()?;
+    let printed = print_ticket(session.ticket().expose(), common.json);
+    if desk.engine.keeps_session() {
+        if printed.is_err() {
+            desk.engine.destroy_ticket()?;
+            return printed;
+        }
+        let limit = session.limits().total.map(|time| format!(", after {} minutes", time.as_secs() / 60));
+        let limit = limit.unwrap_or_default();
+        show::note(&format!("There is no agent to keep the session: it goes on until the broker ends it{limit}."));
+    }
+    printed
+}
+
+/// The ticket goes straight to standard output, without copies on the way.
+fn print_ticket(ticket: &str, as_json: bool) -> Result<()> {
+    #[derive(Serialize)]
+    struct Whole<'a> {
+        ticket: &'a str,
+    }
+    let mut stdout = std::io::stdout().lock();
+    let written = if as_json {
+        serde_json::to_writer(&mut stdout, &Whole { ticket }).map_err(std::io::Error::from)
+    } else {
+        stdout.write_all(ticket.as_bytes())
+    };
+    written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()).map_err(show::unwritten)
+}
+
+pub fn status(common: &Common) -> Result<()> {
+    let (config, _) = settings(common)?;
+    let agent = match find_agent(&config)? {
+        Ok(agent) => agent,
+        Err(why) => return nobody(common, &why),
+    };
+    let session = Engine::builder(config).build()?.session();
+    if common.json {
+        return show::json(&json!({
+            "logged_in": session.is_some(),
+            "session": session.as_deref().map(show::session),
+            "agent": { "pid": agent.pid, "version": agent.program, "programs": agent.clients, "login": agent.login },
+        }));
+    }
+    show::out(&match session {
+        Some(session) => show::session_words(&session),
+        None if agent.login => "Nobody is logged in; a login is under way.\n".to_owned(),
+        None => "Nobody is logged in.\n".to_owned(),
+    })
+}
+
+pub fn logout(common: &Common) -> Result<()> {
+    let (config, _) = settings(common)?;
+    if let Err(why) = find_agent(&config)? {
+        return nobody(common, &why);
+    }
+    Engine::builder(config).build()?.destroy_ticket()?;
+    if common.json {
+        return show::json(&json!({ "logged_in": false }));
+    }
+    show::out("Logged out.\n")
+}
+
+/// The agent, or why there is none where the settings do without.
+fn find_agent(config: &Config) -> Result<std::result::Result<AgentStatus, String>> {
+    if config.agent == AgentUse::Never {
+        return Ok(Err("the setting agent is never".to_owned()));
+    }
+    match agent::status(config) {
+        Ok(status) => Ok(Ok(status)),
+        Err(error) if config.agent == AgentUse::Auto => Ok(Err(error.detail().to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
+/// A session ends with its process, so without an agent there is none.
+fn nobody(common: &Common, why: &str) -> Result<()> {
+    if common.json {
+        return show::json(&json!({ "logged_in": false, "session": null, "agent": null, "reason": why }));
+    }
+    show::out(&show::printable(&format!("Nobody is logged in: {why}.")))?;
+    show::out("\n")
+}
+
+pub fn roles(common: &Common) -> Result<()> {
+    let (mut config, _) = settings(common)?;
+    // A user who has set a role that is not there is to see those that are.
+    config.role = None;
+    config.require_role = false;
+    let progress = Progress::new();
+    let prompter = AnyRole(Telling::new(&config, progress.clone()));
+    let desk = Desk::with(Engine::builder(config).prompter(prompter).build()?, progress)?;
+    let session = desk.log_in()?;
+    if desk.engine.keeps_session() {
+        desk.engine.destroy_ticket()?;
+    }
+    if common.json {
+        return show::json(&json!({ "roles": session.roles().iter().map(show::role).collect::<Vec<_>>() }));
+    }
+    let lines = session.roles().iter().map(|role| format!("{}\n", show::printable(&show::role_words(role))));
+    show::out(&lines.collect::<String>())
+}
+
+pub fn assertion(common: &Common) -> Result<()> {
+    let desk = Desk::new(common)?;
+    desk.log_in()?;
+    desk.progress.say("Asking the broker …");
+    let assertion = desk.engine.role_assertion();
+    desk.progress.clear();
+    if desk.engine.keeps_session() {
+        desk.engine.destroy_ticket()?;
+    }
+    let assertion = assertion?;
+    if common.json { show::json(&show::assertion(&assertion)) } else { show::out(&show::assertion_words(&assertion)) }
+}
+
+/// Asks for everything but the role: the session ends before it matters.
+struct AnyRole(Telling);
+
+impl Prompter for AnyRole {
+    fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
+        self.0.pin(request, cancel)
+    }
+
+    fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
+        self.0.use_last_try(request, cancel)
+    }
+
+    fn role(&self, _: &[Role], _: &CancelToken) -> Result<usize> {
+        Ok(0)
+    }
+
+    fn enter_pin_on_reader(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Notice {
+        self.0.enter_pin_on_reader(request, cancel)
+    }
+
+    fn insert_card(&self, absence: &ticketapi::card::Absence, cancel: &CancelToken) -> Notice {
+        self.0.insert_card(absence, cancel)
+    }
+}

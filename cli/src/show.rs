@@ -1,0 +1,144 @@
+//! Words and JSON.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde_json::{Value, json};
+use ticketapi::session::Session;
+use ticketapi::ssb::{Role, RoleAssertion, RoleProfile};
+use ticketapi::{Error, ErrorKind, Result, Stage};
+
+pub const GOOD: Style = AnsiColor::Green.on_default();
+pub const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+pub const FAINT: Style = Style::new().dimmed();
+
+/// `text` without what could steer a terminal: cards and servers write what they like.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Writes on standard output; colours stay on terminals. That nobody reads any more is the reader's
+/// business.
+pub fn out(text: &str) -> Result<()> {
+    let mut stdout = anstream::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unwritten(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes JSON on standard output.
+pub fn json(value: &Value) -> Result<()> {
+    out(&format!("{value:#}\n"))
+}
+
+/// The error of a standard output that does not take what is written.
+pub fn unwritten(error: io::Error) -> Error {
+    let detail = format!("standard output cannot be written to: {error}");
+    Error::new(ErrorKind::Internal, Stage::Session, detail).because(error)
+}
+
+/// A remark on standard error.
+pub fn note(text: &str) {
+    anstream::eprintln!("{FAINT}{text}{FAINT:#}");
+}
+
+/// What happened, then what to do about it.
+pub fn error(error: &Error, as_json: bool) {
+    if as_json {
+        // There is no other place to tell that this one fails.
+        let _ = json(&json!({ "error": failure(error) }));
+    } else {
+        anstream::eprintln!("{BAD}{}{BAD:#}\n{}", printable(&error.to_string()), error.remedy());
+    }
+}
+
+fn failure(error: &Error) -> Value {
+    json!({
+        "kind": kind(error.kind()),
+        "group": error.kind().group().as_str(),
+        "stage": error.stage().as_str(),
+        "message": error.detail(),
+        "remedy": error.remedy(),
+        "tries_left": error.tries_left(),
+    })
+}
+
+/// The kind's name alone, without what it holds.
+pub fn kind(kind: &ErrorKind) -> String {
+    let name = format!("{kind:?}");
+    name.split([' ', '{']).next().unwrap_or_default().to_owned()
+}
+
+/// A session, with its ticket shortened.
+pub fn session(session: &Session) -> Value {
+    let minutes = |time: Option<std::time::Duration>| time.map(|time| time.as_secs() / 60);
+    json!({
+        "user": { "uid": session.user().uid, "name": session.user().name },
+        "role": session.role().map(role),
+        "ticket": session.ticket().shortened(),
+        "minutes": minutes(session.limits().total),
+        "idle_minutes": minutes(session.limits().idle),
+    })
+}
+
+/// A session in words.
+pub fn session_words(session: &Session) -> String {
+    let role = session.role().map_or_else(|| "none".to_owned(), role_words);
+    let text = [
+        ("user", format!("{} ({})", session.user().name, session.user().uid)),
+        ("role", role),
+        ("ticket", session.ticket().shortened()),
+    ];
+    text.iter().map(|(name, value)| format!("{name:<8}{}\n", printable(value))).collect()
+}
+
+pub fn role(role: &Role) -> Value {
+    json!({
+        "id": role.id,
+        "organisation_code": role.organisation_code,
+        "organisation": role.organisation,
+        "type": role.role_type,
+        "sub_type": role.sub_type,
+        "name": role.name,
+    })
+}
+
+pub fn role_words(role: &Role) -> String {
+    format!("{role} [{}]", role.id)
+}
+
+pub fn assertion(assertion: &RoleAssertion) -> Value {
+    let profiles: Vec<_> = assertion.roles.iter().map(profile).collect();
+    json!({
+        "user": { "uid": assertion.uid, "name": assertion.user_name },
+        "prescriber_code": assertion.prescriber_code,
+        "role": assertion.session_role,
+        "issued": assertion.issued,
+        "roles": profiles,
+    })
+}
+
+fn profile(profile: &RoleProfile) -> Value {
+    let mut shown = role(&profile.role);
+    shown["job_role_code"] = json!(profile.job_role_code);
+    shown["areas_of_work"] = json!(profile.areas_of_work);
+    shown["workgroups"] = json!(profile.workgroups);
+    shown["business_functions"] = json!(profile.business_functions);
+    shown["business_function_codes"] = json!(profile.business_function_codes);
+    shown
+}
+
+/// The user, the role, and what may be done in it.
+pub fn assertion_words(assertion: &RoleAssertion) -> String {
+    let role = assertion.session_role();
+    let functions = role.map_or_else(String::new, |role| role.business_functions.join(", "));
+    let text = [
+        ("user", format!("{} ({})", assertion.user_name, assertion.uid)),
+        ("role", role.map_or_else(|| "none".to_owned(), |role| role_words(&role.role))),
+        ("may", functions),
+        ("roles", assertion.roles.len().to_string()),
+    ];
+    text.iter().map(|(name, value)| format!("{name:<8}{}\n", printable(value))).collect()
+}

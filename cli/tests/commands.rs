@@ -1,0 +1,351 @@
+//! The commands about a session, over the simulator and with a software card.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::json;
+use support::{Agent, Desk, Run, UID};
+use ticketapi_testkit::{CardSpec, Endpoint, Misbehaviour};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn ticket_is_in(run: &Run, desk: &Desk) -> bool {
+    let tickets = desk.spine.log().into_iter().filter_map(|entry| match entry.answer {
+        ticketapi_testkit::spine::Outcome::Ticket(ticket) => Some(ticket),
+        _ => None,
+    });
+    let tickets: Vec<_> = tickets.collect();
+    assert!(!tickets.is_empty(), "there was a login");
+    tickets.iter().any(|ticket| run.stdout.contains(ticket) || run.stderr.contains(ticket))
+}
+
+#[test]
+fn login_shows_who_it_is_and_ends_the_session_that_nobody_would_keep() {
+    let desk = Desk::new();
+    let run = desk.run(&["login"]);
+    let role = &desk.spine.roles()[1];
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.starts_with(&format!("user    NURSE A ({UID})\nrole    ")), "{}", run.stdout);
+    assert!(run.stdout.ends_with(&format!(" [{}]\nticket  AQIC5w…\n", role.id)), "{}", run.stdout);
+    assert_eq!(run.stderr, "There is no agent to keep the session, so it has been ended again.\n");
+    assert!(!ticket_is_in(&run, &desk));
+    assert_eq!(desk.spine.open_sessions(), 0);
+}
+
+#[test]
+fn login_in_json_has_user_and_role_and_no_whole_ticket() {
+    let desk = Desk::new();
+    let run = desk.run(&["login", "--json"]);
+    let shown = run.json();
+    assert_eq!(shown["user"], json!({ "uid": UID, "name": "NURSE A" }));
+    assert_eq!(shown["role"]["id"], desk.spine.roles()[1].id);
+    assert_eq!((&shown["ticket"], &shown["kept"]), (&json!("AQIC5w…"), &json!(false)));
+    assert_eq!((&shown["minutes"], &shown["idle_minutes"]), (&json!(600), &json!(600)));
+    assert!(!ticket_is_in(&run, &desk));
+}
+
+#[test]
+fn ticket_prints_the_ticket_alone_and_leaves_it_valid() {
+    let desk = Desk::new();
+    let run = desk.run(&["ticket"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let ticket = run.stdout.strip_suffix('\n').unwrap();
+    assert!(desk.spine.end_session(ticket), "it is the ticket of a live session");
+    assert!(run.stderr.contains("until the broker ends it, after 600 minutes"), "{}", run.stderr);
+    let run = desk.run(&["ticket", "--json"]);
+    assert!(desk.spine.end_session(run.json()["ticket"].as_str().unwrap()));
+}
+
+#[test]
+fn a_ticket_that_nobody_reads_is_ended_on_the_broker() {
+    let desk = Desk::new();
+    let mut child = desk.command(&["ticket"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(desk.spine.open_sessions(), 0);
+}
+
+#[test]
+fn ticket_without_login_asks_for_nothing() {
+    let desk = Desk::new();
+    let run = desk.run(&["ticket", "--no-auth"]);
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+    assert_eq!(run.stderr, "session: nobody is logged in\nLog in first.\n");
+    assert_eq!(desk.spine.connections(), 0);
+}
+
+#[test]
+fn roles_are_listed_with_the_ids_that_the_setting_takes() {
+    // Also for a user who has set one that is not there.
+    let desk = Desk::new().set("role", "42");
+    let run = desk.run(&["roles"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let ids: Vec<_> = desk.spine.roles().into_iter().map(|role| role.id).collect();
+    let lines: Vec<_> = run.stdout.lines().collect();
+    assert_eq!(lines.len(), 3);
+    for (line, id) in lines.iter().zip(&ids) {
+        assert!(line.ends_with(&format!(" [{id}]")), "{line}");
+    }
+    let shown = desk.run(&["roles", "--json"]).json();
+    let shown: Vec<_> = shown["roles"].as_array().unwrap().iter().map(|role| role["id"].clone()).collect();
+    assert_eq!(shown, ids);
+    assert_eq!(desk.spine.open_sessions(), 0);
+}
+
+#[test]
+fn status_and_logout_without_an_agent_find_nobody_and_ask_nothing() {
+    let desk = Desk::new();
+    for command in ["status", "logout"] {
+        let run = desk.run(&[command]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let why = format!("no ticketapi agent is running: {} is not there", desk.text("run/ticketapi"));
+        assert_eq!(run.stdout, format!("Nobody is logged in: {why}.\n"));
+        let shown = desk.run(&[command, "--json"]).json();
+        assert_eq!(shown, json!({ "logged_in": false, "session": null, "agent": null, "reason": why }));
+    }
+    assert_eq!(desk.spine.connections(), 0);
+}
+
+#[test]
+fn an_assertion_tells_what_the_user_may_do_in_the_role() {
+    let desk = Desk::new();
+    let run = desk.run(&["assertion"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let role = &desk.spine.roles()[1];
+    assert!(run.stdout.starts_with(&format!("user    NURSE A ({UID})\nrole    ")), "{}", run.stdout);
+    assert!(run.stdout.contains(&format!(" [{}]\nmay     ", role.id)), "{}", run.stdout);
+    assert_eq!(desk.spine.open_sessions(), 0);
+    let run = desk.run(&["assertion", "--json"]);
+    let shown = run.json();
+    assert_eq!((&shown["user"]["uid"], &shown["role"]), (&json!(UID), &json!(role.id)));
+    assert_eq!(shown["roles"].as_array().unwrap().len(), 3);
+    assert!(shown["roles"][1]["business_function_codes"].is_array(), "{shown}");
+    assert!(!ticket_is_in(&run, &desk));
+}
+
+#[test]
+fn with_an_agent_one_login_serves_every_command_until_logout() {
+    let desk = Desk::new();
+    let agent = Agent::start(&desk);
+    assert_eq!(desk.run(&["status", "--json"]).json()["logged_in"], false);
+    assert_eq!(desk.run(&["ticket", "--no-auth"]).code, 1);
+
+    let login = desk.run(&["login", "--json"]);
+    assert_eq!((login.code, &login.json()["kept"]), (0, &json!(true)), "{}", login.stderr);
+    assert_eq!(login.stderr, "");
+    // Whatever is asked from here on.
+    desk.answering_pin("exit 1");
+    let ticket = desk.run(&["ticket", "--no-auth"]);
+    assert_eq!((ticket.code, ticket.stderr.as_str()), (0, ""));
+    assert_eq!(desk.run(&["ticket"]).stdout, ticket.stdout);
+    let status = desk.run(&["status", "--json"]).json();
+    assert_eq!((&status["logged_in"], &status["session"]["user"]["uid"]), (&json!(true), &json!(UID)));
+    assert_eq!(status["agent"]["pid"], agent.0.id());
+    assert_eq!(desk.run(&["roles"]).stdout.lines().count(), 3);
+    assert_eq!(desk.run(&["assertion", "--json"]).json()["user"]["uid"], UID);
+    assert_eq!(desk.spine.open_sessions(), 1);
+
+    assert_eq!(desk.run(&["logout"]).stdout, "Logged out.\n");
+    assert_eq!(desk.spine.open_sessions(), 0);
+    assert_eq!(desk.run(&["status"]).stdout, "Nobody is logged in.\n");
+}
+
+#[test]
+fn an_agent_that_is_required_and_not_there_is_code_5() {
+    let desk = Desk::new().set("agent", "require");
+    for command in [&["login"][..], &["ticket", "--no-auth"], &["status"], &["logout"]] {
+        let run = desk.run(command);
+        assert_eq!(run.code, 5, "{command:?}: {}", run.stderr);
+        assert!(run.stderr.starts_with("session: no ticketapi agent is running: "), "{}", run.stderr);
+    }
+    assert_eq!(desk.spine.connections(), 0);
+}
+
+#[test]
+fn the_agent_ends_in_good_order_on_a_signal() {
+    let desk = Desk::new();
+    let mut agent = Agent::start(&desk);
+    assert_eq!(desk.run(&["login"]).code, 0);
+    let sent = std::process::Command::new("kill").args(["-TERM", &agent.0.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(agent.0.wait().unwrap().code(), Some(0));
+    assert_eq!(desk.spine.open_sessions(), 0);
+}
+
+#[test]
+fn settings_come_from_the_file_then_the_environment_then_the_command_line() {
+    let desk = Desk::new().without("role");
+    let ids: Vec<_> = desk.spine.roles().into_iter().map(|role| role.id).collect();
+    std::fs::write(desk.path("settings.toml"), format!("role = \"{}\"\n", ids[0])).unwrap();
+    let file = desk.text("settings.toml");
+    let role = |command: &mut std::process::Command| Run::of(command.output().unwrap()).json()["role"]["id"].clone();
+    assert_eq!(role(&mut desk.command(&["login", "--json", "--config", &file])), ids[0]);
+    let mut command = desk.command(&["login", "--json", "--config", &file]);
+    assert_eq!(role(command.env("TICKETAPI_ROLE", &ids[1])), ids[1]);
+    let mut command = desk.command(&["login", "--json", "--config", &file, "--set", &format!("role={}", ids[2])]);
+    assert_eq!(role(command.env("TICKETAPI_ROLE", &ids[1])), ids[2]);
+}
+
+#[test]
+fn a_failure_tells_what_happened_and_what_to_do_with_the_code_of_its_group() {
+    let expired = |desk: &Desk| {
+        desk.identity(&CardSpec::new(UID).expired()).write_pkcs12(&desk.path("expired.p12"), support::PIN).unwrap();
+    };
+    let cases: [(&str, &str, &str, i32, &str, &str); 5] = [
+        ("ca_file", "", "", 1, "generic", "Tls"),
+        ("software_card", "expired.p12", "", 3, "card device", "CertificateNotValid"),
+        ("role", "", "42", 4, "authentication", "UserNotValid"),
+        ("digest", "", "md5", 5, "config", "Configuration"),
+        ("pinentry", "nowhere/pinentry", "", 5, "config", "NoPrompter"),
+    ];
+    for (key, file, value, code, group, kind) in cases {
+        let desk = Desk::new();
+        expired(&desk);
+        // Another CA of the same name.
+        let other = Desk::new();
+        let value = match (key, file) {
+            ("ca_file", _) => other.text("ca.pem"),
+            (_, "") => value.to_owned(),
+            _ => desk.text(file),
+        };
+        let desk = desk.set(key, &value);
+        let run = desk.run(&["login"]);
+        assert_eq!((run.code, run.stdout.as_str()), (code, ""), "{key}: {}", run.stderr);
+        let told = desk.run(&["login", "--json"]);
+        let error = &told.json()["error"];
+        assert_eq!((told.code, &error["group"], &error["kind"]), (code, &json!(group), &json!(kind)), "{error}");
+        let (message, remedy) = (error["message"].as_str().unwrap(), error["remedy"].as_str().unwrap());
+        assert_eq!(run.stderr, format!("{}: {message}\n{remedy}\n", error["stage"].as_str().unwrap()));
+        assert_eq!(desk.spine.open_sessions(), 0);
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_code_2() {
+    let desk = Desk::new();
+    assert_eq!(desk.run(&["log-in"]).code, 2);
+    assert_eq!(desk.run(&[]).code, 2);
+    let run = desk.run(&["login", "--set", "role"]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("there is no = in it"), "{}", run.stderr);
+}
+
+#[test]
+fn what_a_broker_writes_cannot_steer_the_terminal() {
+    let desk = Desk::with(|spine| spine.roles(1).display_name("EVE\u{9b}31m\u{85}user ADMIN")).without("role");
+    let run = desk.run(&["login"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(!run.stdout.chars().any(|c| c.is_control() && c != '\n'), "{:?}", run.stdout);
+    assert_eq!(run.stdout.lines().count(), 3, "{:?}", run.stdout);
+}
+
+#[test]
+fn without_a_terminal_there_is_no_progress_and_no_colour() {
+    let desk = Desk::new();
+    for command in [&["login"][..], &["doctor"], &["login", "--set", "digest=md5"]] {
+        let run = desk.run(command);
+        assert!(!run.stdout.contains('\x1b') && !run.stderr.contains('\x1b'), "{}{}", run.stdout, run.stderr);
+    }
+}
+
+/// Runs the program on a terminal of its own (`script` of util-linux).
+fn on_a_terminal(desk: &Desk, arguments: &[&str], no_color: bool) -> String {
+    let inner = desk.command(arguments);
+    let words = std::iter::once(inner.get_program()).chain(inner.get_args());
+    let line: Vec<_> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let mut command = std::process::Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]).env_clear();
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
+    if no_color {
+        command.env("NO_COLOR", "1");
+    }
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn on_a_terminal_it_shows_what_it_waits_for_and_colours_what_failed() {
+    let desk = Desk::new();
+    let seen = on_a_terminal(&desk, &["login"], false);
+    assert!(seen.contains("\r\x1b[2KLogging in …"), "{seen:?}");
+    let seen = on_a_terminal(&desk, &["login", "--set", "digest=md5"], false);
+    assert!(seen.contains("\x1b[1m\x1b[31mconfiguration: "), "{seen:?}");
+    let seen = on_a_terminal(&desk, &["login", "--set", "digest=md5"], true);
+    assert!(seen.contains("configuration: ") && !seen.contains("\x1b["), "{seen:?}");
+}
+
+#[test]
+fn ctrl_c_ends_the_session_that_a_login_has_begun() {
+    let desk = Desk::new();
+    let held = desk.spine.hold(Endpoint::SelectRole);
+    let mut child = desk.command(&["login"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    assert!(desk.spine.wait_for(PATIENCE, |log| log.iter().any(|entry| entry.endpoint == Some(Endpoint::SelectRole))));
+    interrupt(&child);
+    let status = child.wait().unwrap();
+    drop(held);
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!((status.code(), status.signal()), (Some(4), None), "{told}");
+    assert!(told.starts_with("role selection: the login was cancelled\n"), "{told}");
+    assert!(desk.spine.wait_for_sessions(PATIENCE, 0));
+}
+
+#[test]
+fn ctrl_c_takes_the_pin_window_away() {
+    let desk = Desk::new();
+    desk.answering_pin("echo >$0.asked; exec sleep 600");
+    let mut child = desk.command(&["login"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    while !desk.path("pinentry.asked").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert_eq!(desk.spine.open_sessions(), 0);
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait() {
+    let desk = Desk::new();
+    let _held = (desk.spine.hold(Endpoint::SelectRole), desk.spine.hold(Endpoint::Logout));
+    let mut child = desk.command(&["login"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    assert!(desk.spine.wait_for(PATIENCE, |log| log.iter().any(|entry| entry.endpoint == Some(Endpoint::SelectRole))));
+    interrupt(&child);
+    assert!(desk.spine.wait_for(PATIENCE, |log| log.iter().any(|entry| entry.endpoint == Some(Endpoint::Logout))));
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+fn interrupt(child: &std::process::Child) {
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn completions_and_man_pages_name_every_command() {
+    let desk = Desk::new();
+    let program = env!("CARGO_BIN_EXE_ticketapi-files");
+    let made = std::process::Command::new(program).arg(desk.path("made")).status().unwrap();
+    assert!(made.success());
+    let read = |name: &str| std::fs::read_to_string(desk.path("made").join(name)).unwrap();
+    for command in ["login", "ticket", "status", "roles", "assertion", "logout", "agent", "doctor"] {
+        for file in ["ticketapi", "_ticketapi", "ticketapi.fish", "ticketapi.1"] {
+            assert!(read(file).contains(command), "{file}: {command}");
+        }
+        assert!(read(&format!("ticketapi-{command}.1")).contains("KEY=VALUE"));
+    }
+    assert!(read("ticketapi.1").contains("Exit codes"));
+}
+
+#[test]
+fn a_broker_that_refuses_is_told_in_its_own_words() {
+    let desk = Desk::new();
+    desk.spine.misbehave(Endpoint::Validate, Misbehaviour::Refuse("The smartcard has been revoked".into()));
+    let run = desk.run(&["login"]);
+    assert_eq!(run.code, 4);
+    assert!(run.stderr.contains("The smartcard has been revoked"), "{}", run.stderr);
+}

@@ -1,0 +1,114 @@
+//! The way to the broker.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use ticketapi_testkit::Misbehaviour;
+use ticketapi_testkit::spine::ServerCertificate;
+
+use crate::Visit;
+use crate::support::Desk;
+
+const ISSUER: &str = "O=ticketapi testkit,CN=Spine simulator CA";
+
+fn with_certificate(certificate: ServerCertificate) -> (Desk, String) {
+    let desk = Desk::with(|spine| spine.server_certificate(certificate));
+    let address = format!("127.0.0.1:{}", desk.spine.port());
+    (desk, address)
+}
+
+#[test]
+fn a_broker_that_answers_is_found_reached_and_trusted() {
+    let desk = Desk::new();
+    let port = desk.spine.port();
+    let visit = Visit::to(&desk.set("base_url", &format!("https://localhost:{port}")));
+    assert!(visit.told("name").sentence.starts_with("localhost is "), "{:?}", visit.told("name"));
+    assert_eq!(visit.told("connection").sentence, format!("127.0.0.1:{port} takes connections"));
+    let tls = format!("the server is trusted, whose certificate is from {ISSUER} and valid until 2120-01-01");
+    assert_eq!(visit.told("tls").sentence, tls);
+    assert_eq!(visit.told("clock").sentence, "this computer's clock and the broker's agree");
+    assert_eq!(visit.code, 0);
+}
+
+#[test]
+fn an_unknown_name_is_told() {
+    let visit = Visit::to(&Desk::new().set("base_url", "https://gas.nowhere.invalid"));
+    visit.assert_only_failure("name", 4, "the name gas.nowhere.invalid cannot be resolved");
+    visit.assert_skipped(&["connection", "tls", "clock"], "broker's name");
+}
+
+#[test]
+fn a_refused_connection_is_told() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let visit = Visit::to(&Desk::new().set("base_url", &format!("https://{free}")));
+    visit.assert_only_failure("connection", 4, &format!("{free} refused the connection"));
+    visit.assert_skipped(&["tls", "clock"], "connection");
+}
+
+#[test]
+fn a_certificate_of_another_ca_is_told_with_its_issuer() {
+    let (desk, address) = with_certificate(ServerCertificate::OtherCa);
+    let sentence = format!(
+        "the certificate of {address} is refused: it is not signed by a trusted issuer (it says that it is from {ISSUER})"
+    );
+    let visit = Visit::to(&desk);
+    visit.assert_only_failure("tls", 1, &sentence);
+    visit.assert_skipped(&["clock"], "TLS");
+}
+
+#[test]
+fn an_expired_server_certificate_is_told() {
+    let (desk, address) = with_certificate(ServerCertificate::Expired);
+    let sentence =
+        format!("the certificate of {address} is refused: it has expired (it says that it is from {ISSUER})");
+    Visit::to(&desk).assert_only_failure("tls", 1, &sentence);
+}
+
+#[test]
+fn a_certificate_for_another_name_is_told() {
+    let (desk, address) = with_certificate(ServerCertificate::ForName("other.example".into()));
+    let sentence = format!(
+        "the certificate of {address} is refused: it is not for the name 127.0.0.1 (it says that it is from {ISSUER})"
+    );
+    Visit::to(&desk).assert_only_failure("tls", 1, &sentence);
+}
+
+#[test]
+fn a_ca_file_that_is_none_is_told() {
+    let desk = Desk::new();
+    std::fs::write(desk.path("empty.pem"), "").unwrap();
+    let file = desk.text("empty.pem");
+    let visit = Visit::to(&desk.set("ca_file", &file));
+    visit.assert_only_failure("tls", 5, &format!("ca_file {file}: it holds no certificate"));
+}
+
+#[test]
+fn a_server_that_says_nothing_is_given_up_at_the_deadline() {
+    let desk = Desk::new().set("connect_timeout", "1");
+    desk.spine.misbehave_on_connect(Misbehaviour::Delay(Duration::from_secs(600)));
+    let sentence = format!("no connection to 127.0.0.1:{} within 1 s", desk.spine.port());
+    Visit::to(&desk).assert_only_failure("tls", 4, &sentence);
+}
+
+#[test]
+fn a_clock_that_is_off_is_told_with_its_direction() {
+    for (broker_ahead, sentence) in [
+        (3_600, "this computer's clock is 60 minutes behind the broker's"),
+        (-3_600, "this computer's clock is 60 minutes ahead of the broker's"),
+    ] {
+        let visit = Visit::to(&Desk::with(|spine| spine.clock_ahead(broker_ahead)));
+        visit.assert_only_failure("clock", 5, sentence);
+    }
+    let visit = Visit::to(&Desk::with(|spine| spine.clock_ahead(130)));
+    let told = visit.told("clock");
+    assert_eq!((told.state.as_str(), visit.code), ("warning", 0), "{told:?}");
+    assert_eq!(told.remedy, "Set this computer's date and time, or have them set from the network.");
+}
+
+#[test]
+fn a_broker_on_this_computer_may_do_without_tls() {
+    let desk = Desk::with(|spine| spine.plain_http()).set("allow_http", "true");
+    let visit = Visit::to(&desk);
+    assert_eq!(visit.told("tls").sentence, "not needed: the broker is spoken to in plain http, on this computer");
+    assert_eq!((visit.told("clock").state.as_str(), visit.code), ("ok", 0));
+}

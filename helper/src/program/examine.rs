@@ -1,0 +1,31 @@
+//! Looks at what there is, for `ticketapi doctor`.
+
+use std::path::Path;
+
+use ticketapi::card::examination::Examination;
+use ticketapi::card::protocol::{Channel, ChannelError, Failure, Request};
+
+use super::watch::Watch;
+use crate::{pcsc, pkcs11};
+
+/// Answers one request.
+pub fn serve(channel: &Channel) -> Result<(), ChannelError> {
+    if !super::greet(channel)? {
+        return Ok(());
+    }
+    let frame = channel.receive(None)?;
+    let Request::Examine { module, issuers, deadline } = frame.message()? else {
+        return Err(ChannelError::Malformed(0));
+    };
+    let watch = Watch::start(channel).map_err(|_| ChannelError::Closed)?;
+    watch.busy(deadline);
+    let seen = look(module.as_deref(), &issuers);
+    channel.send(&seen.unwrap_or_else(|error| Examination::Failed(Failure::from(&error))), None)
+}
+
+fn look(module: Option<&Path>, issuers: &[String]) -> ticketapi::Result<Examination> {
+    match module {
+        None => pcsc::examine().map(Examination::Readers),
+        Some(module) => pkcs11::slots(module, issuers).map(Examination::Slots),
+    }
+}

@@ -1,0 +1,161 @@
+//! The way to the broker, step by step, for somebody who looks for what keeps a login from it.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+
+use super::{HttpsSettings, HttpsTransport, client_config, roots};
+use crate::cancel::CancelToken;
+use crate::card::certificate::issuer_and_end;
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::ssb::BrokerAddress;
+use crate::ssb::connection::{Connection, connect, find};
+use crate::ssb::http::{self, Request};
+
+/// Goes the way that a login goes, with the same limits and the same trust, and begins none: what is
+/// sent at its end is a `GET /`.
+pub struct Probe(HttpsTransport);
+
+/// A connection to a server that is trusted.
+pub struct Secured(Connection);
+
+/// What a server says it is, whether or not it is believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerCertificate {
+    /// Its issuer, such as `O=nhs,CN=NHS INT CA`. Anybody can write anything here.
+    pub issuer: String,
+    /// The last moment at which it is valid.
+    pub valid_until: SystemTime,
+}
+
+impl Probe {
+    /// Of the way to `address`. Opens nothing yet.
+    pub fn new(address: BrokerAddress, settings: HttpsSettings) -> Self {
+        Self(HttpsTransport::new(address, settings))
+    }
+
+    /// Looks the name up. Blocks until the deadline for connecting at most.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerNotAvailable`](ErrorKind::ServerNotAvailable).
+    pub fn find(&self, cancel: &CancelToken) -> Result<Vec<SocketAddr>> {
+        find(&self.0.address, self.deadline(), cancel).map_err(|error| self.0.explain_connecting(error, Stage::Session))
+    }
+
+    /// Connects to the first address that answers. Blocks as [`Probe::find`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Probe::find`].
+    pub fn connect(&self, cancel: &CancelToken) -> Result<TcpStream> {
+        connect(&self.0.address, self.deadline(), cancel)
+            .map_err(|error| self.0.explain_connecting(error, Stage::Session))
+    }
+
+    /// Agrees on TLS, where the address asks for it; also returns the certificate that the server
+    /// shows, which is there when it is refused too. Blocks as [`Probe::find`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Tls`](ErrorKind::Tls), [`Configuration`](ErrorKind::Configuration) for a `ca_file` that
+    /// cannot be used, and [`ServerNotAvailable`](ErrorKind::ServerNotAvailable).
+    pub fn secure(&self, stream: TcpStream, cancel: &CancelToken) -> (Result<Secured>, Option<ServerCertificate>) {
+        let shown = Shown::default();
+        let secured = self.try_secure(stream, &shown, cancel);
+        let der = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let certificate = der.and_then(|der| issuer_and_end(&der));
+        (secured, certificate.map(|(issuer, valid_until)| ServerCertificate { issuer, valid_until }))
+    }
+
+    fn try_secure(&self, stream: TcpStream, shown: &Shown, cancel: &CancelToken) -> Result<Secured> {
+        let HttpsTransport { address, settings, .. } = &self.0;
+        let tls = address.is_tls().then(|| telling(settings, shown)).transpose()?;
+        Connection::secure(stream, address, tls, self.deadline(), cancel)
+            .map(Secured)
+            .map_err(|error| self.0.explain_connecting(error, Stage::Session))
+    }
+
+    /// Asks for the first page and returns the `Date` of the answer, where it has one. Blocks until
+    /// the deadline of a request at most.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerNotAvailable`](ErrorKind::ServerNotAvailable), and
+    /// [`BadAnswer`](ErrorKind::BadAnswer) for what is no HTTP.
+    pub fn date(&self, Secured(mut connection): Secured, cancel: &CancelToken) -> Result<Option<String>> {
+        let explain = |failure| self.0.explain(failure, Stage::Session);
+        let deadline = Instant::now() + self.0.settings.request_deadline;
+        let _guard = connection.limit(deadline, cancel).map_err(|error| explain(error.into()))?;
+        let request = Request { path: String::from("/").into(), message: None };
+        self.0.write(&mut connection, &request).and_then(|()| http::read_date(&mut connection)).map_err(explain)
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.0.settings.connect_deadline
+    }
+}
+
+/// The certificate that a server shows, as DER.
+type Shown = Arc<Mutex<Option<Vec<u8>>>>;
+
+/// The settings of a login, that also keep the certificate which the server shows.
+fn telling(settings: &HttpsSettings, shown: &Shown) -> Result<Arc<ClientConfig>> {
+    let ca_file = settings.ca_file.as_deref();
+    let mut config = (*client_config(ca_file)?).clone();
+    let provider = Arc::clone(config.crypto_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca_file)?), provider).build();
+    let inner = verifier.map_err(|error| {
+        Error::new(ErrorKind::Internal, Stage::Configuration, "TLS cannot be set up").because(error)
+    })?;
+    config.dangerous().set_certificate_verifier(Arc::new(Telling { inner, shown: Arc::clone(shown) }));
+    Ok(Arc::new(config))
+}
+
+/// Decides nothing itself.
+#[derive(Debug)]
+struct Telling {
+    inner: Arc<WebPkiServerVerifier>,
+    shown: Shown,
+}
+
+impl ServerCertVerifier for Telling {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(certificate.to_vec());
+        self.inner.verify_server_cert(certificate, intermediates, name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
