@@ -3,8 +3,8 @@
 mod builder;
 mod cell;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::{Arc, PoisonError};
+use std::thread;
 
 use tracing::{info, warn};
 
@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::login::Login;
 use crate::secret::Ticket;
 use crate::session::Session;
+use crate::sync::{Condvar, Mutex, MutexGuard, ThreadId, current_thread};
 
 pub use builder::EngineBuilder;
 use builder::Parts;
@@ -149,7 +150,7 @@ impl Engine {
                 let attempt = Arc::clone(attempt);
                 let cancelled = attempt.cancel.is_cancelled();
                 drop(state);
-                if attempt.thread == thread::current().id() {
+                if attempt.thread == current_thread().id() {
                     let detail = "a prompt of the login that is under way asked for a ticket";
                     return Err(Error::new(ErrorKind::LoginUnderWay, Stage::Session, detail));
                 }
@@ -239,7 +240,7 @@ impl Attempt {
     /// A login on this thread.
     fn begin() -> Self {
         Self {
-            thread: thread::current().id(),
+            thread: current_thread().id(),
             cancel: CancelToken::new(),
             outcome: Mutex::new(None),
             ended: Condvar::new(),

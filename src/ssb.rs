@@ -8,7 +8,7 @@
 
 mod address;
 mod connection;
-mod http;
+pub(crate) mod http;
 pub mod message;
 pub mod role;
 pub mod transport;

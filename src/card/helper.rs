@@ -5,7 +5,6 @@
 //! nor the PC/SC library. No thread and no child is left when a call returns.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,6 +16,7 @@ use super::protocol::{Channel, ChannelError, Hello, RESET_ARGUMENT, Reply, Reque
 use super::{Absence, CardReader, Certificate, PinStatus, SmartCard};
 use crate::cancel::CancelToken;
 use crate::challenge::Digest;
+use crate::descriptors::socket_pair;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::owner::Owner;
 use crate::secret::Pin;
@@ -286,7 +286,7 @@ impl Helper {
         let cannot_start = |error: std::io::Error| {
             not_installed(format!("the card helper {} cannot be started: {error}", program.display()))
         };
-        let (ours, theirs) = UnixStream::pair().map_err(cannot_start)?;
+        let (ours, theirs) = socket_pair().map_err(cannot_start)?;
         let child = Command::new(program)
             .args(argument)
             .stdin(OwnedFd::from(theirs))

@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
@@ -12,8 +11,10 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::BrokerAddress;
 use crate::cancel::{CancelGuard, CancelToken};
+use crate::descriptors::above_stdio;
 use crate::owner::Owner;
 use crate::wait::until_done;
+use crate::worker;
 
 /// A TCP stream that does not block, whose calls end at a deadline.
 pub(super) struct Socket {
@@ -184,7 +185,7 @@ fn connect(address: &BrokerAddress, deadline: Instant, cancel: &CancelToken) -> 
             let _ = sender.send(Err(ErrorKind::Interrupted.into()));
         }
     });
-    let thread = thread::Builder::new().name("ticketapi-connect".to_owned()).spawn({
+    let thread = worker::start("ticketapi-connect", {
         let (host, port) = (address.host().to_owned(), address.port());
         move || {
             // The resolver's errors have no kind of their own.
@@ -215,7 +216,7 @@ fn connect_to_one(addresses: &[SocketAddr], deadline: Instant) -> io::Result<Tcp
             return Err(ErrorKind::TimedOut.into());
         }
         match TcpStream::connect_timeout(address, share) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return above_stdio(stream),
             Err(error) => last = error,
         }
     }
@@ -228,6 +229,7 @@ mod tests {
 
     use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
 
+    use std::thread;
     use std::time::Duration;
 
     use super::*;
