@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -217,18 +218,35 @@ static void the_server_dies(const void *row)
     CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE);
 }
 
-/* A PIN window that is gone as soon as it has begun. */
-static void prompts_die(const void *row)
+static const char *write_script(const char *name, const char *text)
 {
+    static char path[512];
+    FILE *script;
+    snprintf(path, sizeof path, "%s/%s-%d", getenv("HOME"), name, (int)getpid());
+    script = fopen(path, "w");
+    CHECK(script && fprintf(script, "#!/bin/sh\nexec 0<&-\n%s\n", text) > 0 && fclose(script) == 0);
+    CHECK(chmod(path, 0700) == 0);
+    return path;
+}
+
+/* A PIN window and a chooser that do not listen: whoever writes to them writes to nobody. */
+static void prompts_do_not_listen(const void *row)
+{
+    TicketApiPrompter only_pin = {NULL, NULL, NULL, NULL};
+    User user = {.pin = "1234"};
     TCK_API_INSTANCE instance;
     char ticket[1024];
     (void)row;
     sigpipe_is_deadly();
     start_spine(NULL);
     use_card("good.p12");
-    setenv("TICKETAPI_PINENTRY", "/bin/true", 1);
+    setenv("TICKETAPI_PINENTRY", write_script("pinentry", "echo OK; exec sleep 1"), 1);
+    setenv("TICKETAPI_ROLE_COMMAND", write_script("chooser", "exit 1"), 1);
     instance = TcktApi_Initialize();
     CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE);
+    only_pin.pin = usual_prompter.pin;
+    CHECK_EQ(ticketapi_set_prompter(&only_pin, &user), TCK_API_SUCCESS);
+    CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), TCK_API_ERR_USER_ABORT);
 }
 
 /* The module of the card "faulty" with another script, and a deadline of one second. */
@@ -444,7 +462,7 @@ const Test guest_tests[] = {
     {"SIGPIPE: TLS connections are reset, software card", tls_connections_are_reset, "good.p12"},
     {"SIGPIPE: TLS connections are reset, helper", tls_connections_are_reset, "good"},
     {"SIGPIPE: the server dies during a login and during a session", the_server_dies, NULL},
-    {"SIGPIPE: the PIN window dies", prompts_die, NULL},
+    {"SIGPIPE: the PIN window and the chooser do not listen", prompts_do_not_listen, NULL},
     {"a module that crashes in each of its calls", modules_fail_in_each_call, "crash"},
     {"a module that exits in each of its calls", modules_fail_in_each_call, "exit"},
     {"a module that hangs in each of its calls", modules_fail_in_each_call, "hang"},
