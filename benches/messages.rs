@@ -9,9 +9,12 @@ use std::time::Duration;
 use rand::rngs::OsRng;
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::{Pkcs1v15Sign, RsaPrivateKey};
+use ticketapi::Ticket;
 use ticketapi::card::Certificate;
 use ticketapi::challenge::{self, Digest};
+use ticketapi::ssb::assertion::read_assertion;
 use ticketapi::ssb::message::{MAX_ANSWER, read_activation, read_authentication, read_status};
+use ticketapi::ssb::session_service::read_session;
 use ticketapi_testkit::{CardSpec, TestCa};
 
 use support::{Comparisons, time};
@@ -101,7 +104,14 @@ fn read_hostile(comparisons: &mut Comparisons) {
 
 /// The time of the reader that takes longest.
 fn read_by_all(answer: &[u8]) -> Duration {
-    let times = [time(|| read_authentication(answer)), time(|| read_activation(answer)), time(|| read_status(answer))];
+    let ticket = Ticket::new("AQIC5w".to_owned());
+    let times = [
+        time(|| read_authentication(answer)),
+        time(|| read_activation(answer)),
+        time(|| read_status(answer)),
+        time(|| read_assertion(answer)),
+        time(|| read_session(answer, &ticket)),
+    ];
     times.into_iter().max().unwrap()
 }
 
@@ -126,7 +136,41 @@ fn hostile_answers() -> Vec<(&'static str, Vec<u8>)> {
     // Below the limit of elements only when each has 64 bytes.
     let spaced = |content: &str| format!("{content:66}");
     let quotes = format!("<gpPARAM name=\"nhsjobrole1\" id=\"1\">{}\"</gpPARAM>", ", \"\":\"".repeat(8000));
+    let head = "<p:Response xmlns:p='urn:oasis:names:tc:SAML:1.0:protocol' xmlns:s='urn:oasis:names:tc:SAML:1.0:assertion'>\
+                <p:Status><p:StatusCode Value='p:Success'/></p:Status><s:Assertion><s:AttributeStatement>\
+                <s:Attribute AttributeName='nhsIdCode'/>";
+    let tail = "</s:AttributeStatement></s:Assertion></p:Response>";
+    let of_assertion = |content: &str| filled(head, content, tail);
+    let values = |content: &str| {
+        filled(&format!("{head}<s:Attribute AttributeName='nhsWorkGroups'>"), content, &format!("</s:Attribute>{tail}"))
+    };
+    let date = "<s:AttributeValue>20010229</s:AttributeValue>";
+    let dates = format!("<s:Attribute AttributeName='nhsOrgOpenDate'>{}</s:Attribute>", date.repeat(50));
+    let set = |content: &str| {
+        let head = "<ResponseSet><Response><![CDATA[<SessionResponse><GetSession><Session state='valid'>";
+        filled(head, content, "</Session></GetSession></SessionResponse>]]></Response></ResponseSet>")
+    };
     vec![
+        ("values of an assertion", values("<s:AttributeValue>because it is of a workgroup</s:AttributeValue>\n")),
+        ("empty values of an assertion", values(&format!("{:43}", "<s:AttributeValue/>"))),
+        ("attributes of an assertion", of_assertion(&format!("{:88}", "<s:Attribute AttributeName='x' b='c'/>"))),
+        ("roles of an assertion", of_assertion(&format!("{:600}", "<s:Attribute AttributeName='nhsIdCode'/>"))),
+        (
+            "too many roles of an assertion",
+            of_assertion(&format!("{:120}", "<s:Attribute AttributeName='nhsIdCode'/>")),
+        ),
+        (
+            "one job of separators",
+            filled(
+                &format!("{head}<s:Attribute AttributeName='nhsJobRole'><s:AttributeValue>\""),
+                "\":\"",
+                &format!("</s:AttributeValue></s:Attribute>{tail}"),
+            ),
+        ),
+        ("dates that are none", of_assertion(&dates)),
+        ("properties of a session", set(&format!("{:66}", "<Property name='a' value='b'/>"))),
+        ("ends of CDATA", set("]]>")),
+        ("starts of CDATA", set("<![CDATA[")),
         ("text", parameter("text ")),
         ("bare ampersands", parameter("&")),
         ("some bare ampersands", parameter("a & b & c to see what mending costs ")),

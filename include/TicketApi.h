@@ -418,8 +418,8 @@ typedef struct {
 } TicketApiRole;
 
 /**
- * Functions of the program that ask the user; for each that is NULL, the programs that the
- * configuration names are used.
+ * Functions of the program that ask the user; for each that is NULL, the user is asked as the
+ * setting `prompter` says.
  *
  * They are called during a login, on the thread that logs in, and may take as long as the user
  * does. They must not call the library, but for ticketapi_cancel, and must return by themselves:

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::card::pkcs11::AfterLogin;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Stage};
+use crate::prompt::PrompterKind;
 use crate::ssb::{BrokerAddress, Environment};
 
 /// The settings of an engine. [`Config::load`] reads them as every program of the desk does.
@@ -46,8 +47,11 @@ pub struct Config {
     pub certificate_issuers: Vec<String>,
     /// A PKCS#12 file to use as the card.
     pub software_card: Option<PathBuf>,
-    /// The program that asks for the PIN: a path, or a name on the `PATH`.
-    pub pinentry: PathBuf,
+    /// Where users are asked.
+    pub prompter: PrompterKind,
+    /// The program that asks for the PIN: a path, or a name on the `PATH`. It is used even where
+    /// there is a terminal.
+    pub pinentry: Option<PathBuf>,
     /// How long a prompt waits for the user; zero waits for ever.
     pub prompt_timeout: Duration,
     /// Id of the role to take without asking.
@@ -56,6 +60,11 @@ pub struct Config {
     pub role_command: Vec<String>,
     /// Whether a user without roles is refused.
     pub require_role: bool,
+    /// How old the broker's last word on the session may be before [`get_ticket`] asks again whether
+    /// it is alive; zero never asks.
+    ///
+    /// [`get_ticket`]: crate::TicketApi::get_ticket
+    pub check_session: Duration,
     /// The digest that the card signs.
     pub digest: Digest,
 }
@@ -78,11 +87,13 @@ impl Default for Config {
             token_serial: None,
             certificate_issuers: Vec::new(),
             software_card: None,
-            pinentry: PathBuf::from("pinentry"),
+            prompter: PrompterKind::Auto,
+            pinentry: None,
             prompt_timeout: Duration::from_secs(300),
             role: None,
             role_command: Vec::new(),
             require_role: true,
+            check_session: Duration::ZERO,
             digest: Digest::Sha1,
         }
     }
@@ -106,11 +117,13 @@ const KEYS: &[&str] = &[
     "token_serial",
     "certificate_issuers",
     "software_card",
+    "prompter",
     "pinentry",
     "prompt_timeout",
     "role",
     "role_command",
     "require_role",
+    "check_session",
     "digest",
 ];
 
@@ -163,9 +176,20 @@ impl Config {
                 self.certificate_issuers = names.map(str::to_owned).collect();
             }
             "software_card" => self.software_card = Some(path(value, folder)?),
+            "prompter" => {
+                self.prompter = one_of(
+                    value,
+                    &[
+                        ("auto", PrompterKind::Auto),
+                        ("desktop", PrompterKind::Desktop),
+                        ("terminal", PrompterKind::Terminal),
+                        ("none", PrompterKind::None),
+                    ],
+                )?;
+            }
             // A bare name is looked up on the PATH.
-            "pinentry" if value.contains('/') => self.pinentry = path(value, folder)?,
-            "pinentry" => self.pinentry = text(value)?.into(),
+            "pinentry" if value.contains('/') => self.pinentry = Some(path(value, folder)?),
+            "pinentry" => self.pinentry = Some(text(value)?.into()),
             "prompt_timeout" => self.prompt_timeout = seconds(value, 0)?,
             "role" => self.role = Some(text(value)?),
             "role_command" => {
@@ -174,6 +198,7 @@ impl Config {
                     .ok_or_else(|| format!("{value:?} is not a command line"))?;
             }
             "require_role" => self.require_role = yes_or_no(value)?,
+            "check_session" => self.check_session = minutes(value)?,
             "digest" => self.digest = one_of(value, &[("sha1", Digest::Sha1), ("sha256", Digest::Sha256)])?,
             _ => return Err(NO_SUCH_SETTING.into()),
         }
@@ -208,6 +233,15 @@ fn seconds(value: &str, least: u64) -> Result<Duration, String> {
     match value.parse() {
         Ok(number) if (least..=DAY).contains(&number) => Ok(Duration::from_secs(number)),
         _ => Err(format!("{value:?} is not a number of seconds from {least} to {DAY}")),
+    }
+}
+
+/// A whole number of minutes, at most a day; zero for never.
+fn minutes(value: &str) -> Result<Duration, String> {
+    const DAY: u64 = 24 * 60;
+    match value.parse() {
+        Ok(number @ 0..=DAY) => Ok(Duration::from_secs(60 * number)),
+        _ => Err(format!("{value:?} is not a number of minutes from 0 to {DAY}")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The ticket engine: the four operations of the Ticket API, one login at a time.
 
+mod assertion;
 mod builder;
 mod cell;
 
@@ -15,6 +16,7 @@ use crate::secret::Ticket;
 use crate::session::Session;
 use crate::sync::{Condvar, Mutex, MutexGuard, ThreadId, current_thread};
 
+use assertion::{Questions, nobody_is_logged_in};
 pub use builder::EngineBuilder;
 use builder::Parts;
 use cell::{Found, TicketCell};
@@ -28,6 +30,10 @@ pub trait TicketApi: Send + Sync {
     ///
     /// Blocks for as long as the user takes. Threads that ask while a login is under way wait for
     /// that login and share its outcome.
+    ///
+    /// Where the setting `check_session` is not 0, one caller in that many minutes first asks the
+    /// broker whether the session is alive, and logs in anew when it is over. When the broker cannot
+    /// be asked, which takes `request_timeout` at the longest, the session goes on.
     ///
     /// # Errors
     ///
@@ -76,6 +82,7 @@ pub struct Engine {
 struct State {
     session: Option<Arc<Session>>,
     login: Option<Arc<Attempt>>,
+    questions: Questions,
 }
 
 /// A login that is under way, and what came of it.
@@ -137,8 +144,8 @@ impl Engine {
         self.session_or_login(true)
     }
 
-    /// Cancels the login that is under way, if one is; a live session goes on. Who waits for that
-    /// login gets [`Cancelled`](ErrorKind::Cancelled).
+    /// Cancels the login that is under way, if one is, and questions to the broker; a live session
+    /// goes on. Who waits for one of them gets [`Cancelled`](ErrorKind::Cancelled).
     pub fn cancel_login(&self) {
         self.lock().cancel_login();
     }
@@ -161,8 +168,11 @@ impl Engine {
                 }
                 return outcome;
             }
-            if let Some(session) = state.session.as_ref().filter(|_| !anew) {
-                return Ok(Arc::clone(session));
+            if let Some(session) = state.session.clone().filter(|_| !anew) {
+                if self.is_alive(&session, state)? {
+                    return Ok(session);
+                }
+                continue;
             }
             let attempt = Arc::new(Attempt::begin());
             state.login = Some(Arc::clone(&attempt));
@@ -205,7 +215,7 @@ impl TicketApi for Engine {
     fn get_ticket_no_auth(&self) -> Result<Ticket> {
         match &self.lock().session {
             Some(session) => Ok(session.ticket().clone()),
-            None => Err(Error::new(ErrorKind::TicketNotAvailable, Stage::Session, "nobody is logged in")),
+            None => Err(nobody_is_logged_in()),
         }
     }
 
@@ -229,7 +239,8 @@ impl TicketApi for Engine {
 
 impl State {
     /// Under the engine's lock, so that a login that ends just now does not keep its session.
-    fn cancel_login(&self) {
+    fn cancel_login(&mut self) {
+        self.questions.cancel();
         if let Some(attempt) = &self.login {
             attempt.cancel.cancel();
         }
@@ -284,6 +295,7 @@ impl Finish<'_> {
             Ok(session) if !self.attempt.cancel.is_cancelled() => {
                 self.engine.ticket.set(Some(session.ticket()));
                 let over = state.session.replace(Arc::clone(&session));
+                state.questions.answered();
                 (Ok(session), over)
             }
             Ok(session) => (Err(Error::cancelled(Stage::Session)), Some(session)),

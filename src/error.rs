@@ -168,7 +168,7 @@ impl ErrorKind {
             Self::CardFailed => "Leave the card in the reader until the login has ended, then log in again.",
             Self::Cancelled => "Log in again when you are ready.",
             Self::NoPrompter => {
-                "Set pinentry to a program that asks for PINs, and role or role_command for users with several roles."
+                "Log in on a desktop or a terminal; or set pinentry, and role or role_command for users with several roles."
             }
             Self::ServerNotAvailable => {
                 "Check the connection to the health network and the setting base_url or environment, then try again."

@@ -79,12 +79,12 @@ impl Login<'_> {
         let mut wrong_pin = None;
         for _ in 0..MAX_PINS {
             let request = PinRequest { label: &label, uid: uid.as_deref(), status: card.pin_status(), problem };
-            let pin = match self.ask_pin(&request) {
-                Ok(Some(pin)) if !fits(&pin, &request.status) => {
+            let (pin, _notice) = match self.ask_pin(&request) {
+                Ok((Some(pin), _)) if !fits(&pin, &request.status) => {
                     problem = Some(PinProblem::WrongLength);
                     continue;
                 }
-                Ok(pin) => pin,
+                Ok(asked) => asked,
                 // Who cancels after a wrong PIN gives up because of it.
                 Err(error) if *error.kind() == ErrorKind::Cancelled && !self.cancel.is_cancelled() => {
                     return Err(wrong_pin.unwrap_or(error));
@@ -110,8 +110,9 @@ impl Login<'_> {
         }))
     }
 
-    /// Asks for the PIN once; `None` where the reader takes it on its own keys.
-    fn ask_pin(&self, request: &PinRequest<'_>) -> Result<Option<Pin>> {
+    /// Asks for the PIN once; `None` where the reader takes it on its own keys, which the user is
+    /// told for as long as the notice is kept.
+    fn ask_pin(&self, request: &PinRequest<'_>) -> Result<(Option<Pin>, Notice)> {
         self.cancel.check(Stage::Pin)?;
         match request.status.tries {
             PinTries::Locked => {
@@ -124,10 +125,9 @@ impl Login<'_> {
             PinTries::Last | PinTries::Unknown | PinTries::Low => {}
         }
         if request.status.pin_pad {
-            self.prompter.enter_pin_on_reader(request);
-            return Ok(None);
+            return Ok((None, self.prompter.enter_pin_on_reader(request, self.cancel)));
         }
-        self.prompter.pin(request, self.cancel).map(Some)
+        Ok((Some(self.prompter.pin(request, self.cancel)?), Notice::default()))
     }
 
     /// Chooses the role and tells the broker.

@@ -2,17 +2,28 @@
 
 pub(crate) mod assuan;
 pub mod command;
+mod desktop;
 pub mod pinentry;
+mod program;
+mod search;
+mod shown;
+pub mod system;
+pub mod terminal;
+pub mod text;
 
 use crate::cancel::CancelToken;
 use crate::card::{Absence, PinStatus};
-use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Pin;
 use crate::ssb::Role;
 
 pub use command::RoleCommand;
 pub use pinentry::Pinentry;
+pub use system::{PrompterKind, SystemPrompter};
+pub use terminal::Terminal;
+
+/// So many roles are seen at a glance; more have to be searched.
+const FEW_ROLES: usize = 5;
 
 /// Asks the user during a login.
 ///
@@ -31,8 +42,11 @@ pub trait Prompter: Send + Sync {
     /// Asks which role to take; the answer is an index into `roles`, of which there are two or more.
     fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize>;
 
-    /// Tells that the PIN is to be entered on the reader's own keys. Must not wait.
-    fn enter_pin_on_reader(&self, _request: &PinRequest<'_>) {}
+    /// Tells that the PIN is to be entered on the reader's own keys, until what it returns is
+    /// dropped. Must not wait; cancelling is as with [`Prompter::insert_card`].
+    fn enter_pin_on_reader(&self, _request: &PinRequest<'_>, _cancel: &CancelToken) -> Notice {
+        Notice::default()
+    }
 
     /// Tells that a card is waited for, and why, until what it returns is dropped. Must not wait;
     /// a user who does not want to go on is heard by cancelling `cancel`.
@@ -67,6 +81,15 @@ pub struct PinRequest<'a> {
 }
 
 impl PinRequest<'_> {
+    /// How often the PIN may still be tried, where the card tells or told with the last wrong PIN.
+    pub fn tries_left(&self) -> Option<u8> {
+        let told = match self.problem {
+            Some(PinProblem::Incorrect { tries_left }) => tries_left,
+            _ => None,
+        };
+        self.status.tries.left().or(told)
+    }
+
     /// The card in words for the user.
     pub fn card_name(&self) -> String {
         match self.uid {
@@ -86,42 +109,6 @@ pub enum PinProblem {
     },
     /// It was shorter or longer than the card's PINs are; the card was not asked.
     WrongLength,
-}
-
-/// Asks with the programs that the settings name: a pinentry for the PIN, a chooser for the role.
-#[derive(Clone, Debug)]
-pub struct Programs {
-    pinentry: Pinentry,
-    role_command: Option<RoleCommand>,
-}
-
-impl Programs {
-    /// The programs of `config`.
-    pub fn new(config: &Config) -> Self {
-        let timeout = Some(config.prompt_timeout).filter(|timeout| !timeout.is_zero());
-        let words = Some(config.role_command.clone()).filter(|words| !words.is_empty());
-        Self {
-            pinentry: Pinentry::new(&config.pinentry, timeout),
-            role_command: words.map(|words| RoleCommand::new(words, timeout)),
-        }
-    }
-}
-
-impl Prompter for Programs {
-    fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
-        self.pinentry.pin(request, cancel)
-    }
-
-    fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
-        self.pinentry.use_last_try(request, cancel)
-    }
-
-    fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
-        match &self.role_command {
-            Some(command) => command.role(roles, cancel),
-            None => Err(nobody(Stage::RoleSelection, "the role: neither role nor role_command is set")),
-        }
-    }
 }
 
 /// The prompter where nobody can be asked: every question fails.

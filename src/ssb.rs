@@ -1,16 +1,18 @@
-//! The Spine Security Broker: activate, validate, select a role, log out.
+//! The Spine Security Broker: activate, validate, select a role, ask about the session, log out.
 //!
-//! Everything that is particular to this broker is in here. [`message`] and [`role`] are pure; the
-//! network is behind the trait [`Transport`].
+//! Everything that is particular to this broker is in here. [`message`], [`role`], [`assertion`]
+//! and [`session_service`] are pure; the network is behind the trait [`Transport`].
 //!
 //! The `Analytics` header of the Identity Agent, which describes the computer and its readers, is
 //! not sent: the broker does not ask for it.
 
 mod address;
+pub mod assertion;
 mod connection;
 pub(crate) mod http;
 pub mod message;
 pub mod role;
+pub mod session_service;
 pub mod transport;
 mod xml;
 
@@ -29,14 +31,18 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Ticket;
 
 use self::http::GAC_VERSION;
-use self::message::{Activated, Authenticated, Rejection};
+use self::message::{Activated, Authenticated, Malformed, Rejection};
 
+pub use self::assertion::{RoleAssertion, RoleProfile};
 pub use self::role::Role;
+pub use self::session_service::{SessionInfo, SessionState};
 pub use self::transport::{BrokerAddress, Environment, HttpsSettings, HttpsTransport, Request, Transport};
 
 const ACTIVATE: &str = "/login/authactivate";
 const VALIDATE: &str = "/login/authvalidate";
 const SELECT_ROLE: &str = "/saml/RoleSelectionGP.jsp";
+const ROLE_ASSERTION: &str = "/saml/RoleAssertion";
+const SESSION_SERVICE: &str = "/amserver/sessionservice";
 const LOG_OUT: &str = "/login/authlogout";
 
 /// One login's dealings with the broker, or one logout's.
@@ -197,6 +203,46 @@ impl Ssb {
         self.read_status(&answer, session, Stage::RoleSelection, cancel)
     }
 
+    /// Asks whose the session is, and in which roles that user may work.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](ErrorKind::Refused) when the session is over, and
+    /// [`BadAnswer`](ErrorKind::BadAnswer), also for an answer about another user.
+    pub fn role_assertion(&mut self, session: &BrokerSession, cancel: &CancelToken) -> Result<RoleAssertion> {
+        let query = [("token", session.ticket.expose())];
+        let answer = self.transport.exchange(
+            Stage::Session,
+            &|_| Ok(Request { path: with_query(ROLE_ASSERTION, &query), message: None }),
+            cancel,
+        )?;
+        assertion::read_assertion(&answer)
+            .and_then(|read| if read.uid == session.uid { Ok(read) } else { Err(Malformed::OtherUser.into()) })
+            .map_err(|no| self.explain_without_ticket(no, session, Stage::Session, cancel))
+    }
+
+    /// Asks whether the session is alive; with `reset`, its time without use begins anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](ErrorKind::Refused) when there is no such session, and
+    /// [`BadAnswer`](ErrorKind::BadAnswer), also for an answer about another session or user.
+    pub fn session_state(&mut self, session: &BrokerSession, reset: bool, cancel: &CancelToken) -> Result<SessionInfo> {
+        let answer = self.transport.exchange(
+            Stage::Session,
+            &|_| {
+                let message = session_service::write_question(&session.ticket, reset)
+                    .map_err(|error| unsendable(error, Stage::Session))?;
+                Ok(Request { path: Zeroizing::new(SESSION_SERVICE.to_owned()), message: Some(message) })
+            },
+            cancel,
+        )?;
+        let is_of_user = |read: &SessionInfo| read.uid.as_ref().is_none_or(|uid| *uid == session.uid);
+        session_service::read_session(&answer, &session.ticket)
+            .and_then(|read| if is_of_user(&read) { Ok(read) } else { Err(Malformed::OtherUser.into()) })
+            .map_err(|no| self.explain_without_ticket(no, session, Stage::Session, cancel))
+    }
+
     /// Ends the session on the broker.
     ///
     /// # Errors
@@ -239,16 +285,24 @@ impl Ssb {
     }
 
     fn read_status(&self, answer: &[u8], session: &BrokerSession, stage: Stage, cancel: &CancelToken) -> Result<()> {
-        message::read_status(answer).map_err(|rejection| {
-            // A broker that quotes the request must not get the ticket into an error.
-            let rejection = match rejection {
-                Rejection::Refused(reason) if quotes(&reason, &session.ticket) => {
-                    Rejection::Refused("its reason quotes the ticket".to_owned())
-                }
-                other => other,
-            };
-            self.explain(rejection, stage, cancel)
-        })
+        message::read_status(answer).map_err(|no| self.explain_without_ticket(no, session, stage, cancel))
+    }
+
+    /// A broker that quotes the request must not get the ticket into an error.
+    fn explain_without_ticket(
+        &self,
+        rejection: Rejection,
+        session: &BrokerSession,
+        stage: Stage,
+        cancel: &CancelToken,
+    ) -> Error {
+        let rejection = match rejection {
+            Rejection::Refused(reason) if quotes(&reason, &session.ticket) => {
+                Rejection::Refused("its reason quotes the ticket".to_owned())
+            }
+            other => other,
+        };
+        self.explain(rejection, stage, cancel)
     }
 
     fn explain(&self, rejection: Rejection, stage: Stage, cancel: &CancelToken) -> Error {
@@ -291,11 +345,14 @@ fn post(
         let device_id = format!("{},ClientIP={local}", device_id());
         let parameters = [message, &[("device_id", &*device_id)]].concat();
         // What came from the broker or a checked certificate has no such characters.
-        let message = message::write(&parameters)
-            .map_err(|error| Error::new(ErrorKind::Internal, stage, error.to_string()).because(error))?;
+        let message = message::write(&parameters).map_err(|error| unsendable(error, stage))?;
         Ok(Request { path: Zeroizing::new(path.to_owned()), message: Some(message) })
     };
     transport.exchange(stage, &request, cancel)
+}
+
+fn unsendable(error: message::Unsendable, stage: Stage) -> Error {
+    Error::new(ErrorKind::Internal, stage, error.to_string()).because(error)
 }
 
 /// Eight characters that stay the same for the process.

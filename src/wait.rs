@@ -16,13 +16,18 @@ use rustix::io::Errno;
 ///
 /// [`ErrorKind::TimedOut`] once `until` has passed.
 pub(crate) fn until_ready(socket: impl AsFd, what: PollFlags, until: Option<Instant>) -> io::Result<()> {
+    until_any_ready(&mut [PollFd::new(&socket, what)], until)
+}
+
+/// [`until_ready`] for the first of several.
+pub(crate) fn until_any_ready(sockets: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<()> {
     let left = until.map(|until| until.saturating_duration_since(Instant::now()));
     if left.is_some_and(|left| left.is_zero()) {
         return Err(ErrorKind::TimedOut.into());
     }
     // A time that the system cannot hold is as good as none.
     let left = left.and_then(|left| Timespec::try_from(left).ok());
-    match poll(&mut [PollFd::new(&socket, what)], left.as_ref()) {
+    match poll(sockets, left.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(errno) => Err(errno.into()),
     }

@@ -102,6 +102,24 @@ fn a_roles_id_arrives_as_the_broker_gave_it() {
 }
 
 #[test]
+fn what_the_broker_asserts_arrives_as_it_is() {
+    let desk = desk_of(UID);
+    let ids = [&ODD[..], &BREAKS].concat();
+    let mut roles = roles(&ids);
+    roles.iter_mut().zip(&ids).for_each(|(role, id)| role.organisation_code = Some((*id).to_owned()));
+    desk.spine.set_roles(roles);
+    let engine = desk.engine(&User::new().choosing(5));
+    engine.log_in().unwrap();
+    let assertion = engine.role_assertion().unwrap();
+    let read = |part: fn(&ticketapi::ssb::Role) -> &String| {
+        assertion.roles.iter().map(|profile| part(&profile.role).clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(read(|role| &role.id), ids);
+    assert_eq!(read(|role| &role.organisation_code), ids);
+    assert_eq!(assertion.session_role.as_deref(), Some(ids[5]));
+}
+
+#[test]
 fn a_chooser_may_be_given_any_id() {
     let mut ids = ODD.to_vec();
     // What is in brackets at the end of another's line.
@@ -116,7 +134,7 @@ fn a_chooser_may_be_given_any_id() {
     support::script(&pinentry, &answers);
     for (number, id) in ids.iter().enumerate() {
         let mut config = desk.config.clone();
-        config.pinentry = pinentry.clone();
+        config.pinentry = Some(pinentry.clone());
         config.role_command = vec!["sed".into(), "-n".into(), format!("{}p", number + 1)];
         Engine::builder(config).build().unwrap().log_in().unwrap();
         assert_eq!(sent(&desk, Endpoint::SelectRole).unwrap().parameter("selectedRoleUid"), Some(*id));

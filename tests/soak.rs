@@ -142,7 +142,7 @@ fn ways_with_processes(desk: &Desk, hsm: &SoftHsm) -> Vec<Way> {
         &pinentry,
         &format!("echo OK\nwhile read -r line; do case $line in GETPIN) echo 'D {PIN}'; esac; echo OK; done\n"),
     );
-    programs.pinentry = pinentry;
+    programs.pinentry = Some(pinentry);
     programs.role_command = vec!["tail".into(), "-n1".into()];
     let mut cancelling = programs.clone();
     cancelling.role_command = vec!["false".into()];

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
-use ticketapi::prompt::Programs;
+use ticketapi::prompt::SystemPrompter;
 use ticketapi::session::Session;
 use ticketapi::{Config, Engine};
 
@@ -178,7 +178,7 @@ impl Process {
     }
 
     fn build(&'static self, config: Config) -> Outcome<Engine> {
-        let prompter = HostPrompter::new(Programs::new(&config), &self.callbacks);
+        let prompter = HostPrompter::new(SystemPrompter::new(&config), &self.callbacks);
         let mut builder = Engine::builder(config).prompter(prompter);
         if let Some(folder) = library_folder() {
             // In lib, or in lib/<machine> as Debian has it.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::{Absence, PinTries};
-use ticketapi::prompt::{Notice, PinProblem, PinRequest, Programs, Prompter};
+use ticketapi::prompt::{Notice, PinProblem, PinRequest, Prompter, SystemPrompter, text};
 use ticketapi::ssb::Role;
 use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
 use zeroize::Zeroizing;
@@ -72,8 +72,8 @@ pub struct TicketApiRole {
     pub name: *const c_char,
 }
 
-/// Functions of the program that ask the user; for each that is NULL, the programs that the
-/// configuration names are used.
+/// Functions of the program that ask the user; for each that is NULL, the user is asked as the
+/// setting `prompter` says.
 ///
 /// They are called during a login, on the thread that logs in, and may take as long as the user
 /// does. They must not call the library, but for ticketapi_cancel, and must return by themselves:
@@ -136,15 +136,15 @@ impl Callbacks {
     }
 }
 
-/// Asks with the host's functions, and with the configured programs for what it has no function.
+/// Asks with the host's functions, and as the settings say for what it has no function.
 pub(crate) struct HostPrompter {
-    programs: Programs,
+    system: SystemPrompter,
     callbacks: &'static Mutex<Callbacks>,
 }
 
 impl HostPrompter {
-    pub(crate) fn new(programs: Programs, callbacks: &'static Mutex<Callbacks>) -> Self {
-        Self { programs, callbacks }
+    pub(crate) fn new(system: SystemPrompter, callbacks: &'static Mutex<Callbacks>) -> Self {
+        Self { system, callbacks }
     }
 
     fn callbacks(&self) -> Callbacks {
@@ -155,7 +155,7 @@ impl HostPrompter {
 impl Prompter for HostPrompter {
     fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
         let Callbacks { functions, user_data } = self.callbacks();
-        let Some(function) = functions.pin else { return self.programs.pin(request, cancel) };
+        let Some(function) = functions.pin else { return self.system.pin(request, cancel) };
         let mut typed = Zeroizing::new([0_u8; PIN_ROOM]);
         let request = CPinRequest::new(request);
         ask(Stage::Pin, || {
@@ -170,7 +170,7 @@ impl Prompter for HostPrompter {
 
     fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
         let Callbacks { functions, user_data } = self.callbacks();
-        let Some(function) = functions.last_try else { return self.programs.use_last_try(request, cancel) };
+        let Some(function) = functions.last_try else { return self.system.use_last_try(request, cancel) };
         let request = CPinRequest::new(request);
         // SAFETY: as in `pin`.
         let answer = ask(Stage::Pin, || unsafe { function(user_data, &request.as_c()) });
@@ -183,7 +183,7 @@ impl Prompter for HostPrompter {
 
     fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
         let Callbacks { functions, user_data } = self.callbacks();
-        let Some(function) = functions.role else { return self.programs.role(roles, cancel) };
+        let Some(function) = functions.role else { return self.system.role(roles, cancel) };
         let texts: Vec<_> = roles.iter().map(CRole::new).collect();
         let shown: Vec<_> = texts.iter().map(CRole::as_c).collect();
         let mut chosen = c_uint::MAX;
@@ -199,23 +199,26 @@ impl Prompter for HostPrompter {
         }
     }
 
-    fn enter_pin_on_reader(&self, _: &PinRequest<'_>) {
-        self.tell(TICKETAPI_PIN_ON_READER, c"Enter your PIN on the card reader.");
+    fn enter_pin_on_reader(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Notice {
+        let told = self.tell(TICKETAPI_PIN_ON_READER, &text::enter_pin_on_reader(request));
+        told.unwrap_or_else(|| self.system.enter_pin_on_reader(request, cancel))
     }
 
-    fn insert_card(&self, _: &Absence, _: &CancelToken) -> Notice {
-        self.tell(TICKETAPI_INSERT_CARD, c"Put your smartcard into the reader.");
-        Notice::default()
+    fn insert_card(&self, absence: &Absence, cancel: &CancelToken) -> Notice {
+        let told = self.tell(TICKETAPI_INSERT_CARD, &text::insert_card(absence));
+        told.unwrap_or_else(|| self.system.insert_card(absence, cancel))
     }
 }
 
 impl HostPrompter {
-    fn tell(&self, message: c_int, text: &std::ffi::CStr) {
+    /// `None` where the host has no function for messages.
+    fn tell(&self, message: c_int, text: &str) -> Option<Notice> {
         let Callbacks { functions, user_data } = self.callbacks();
-        if let Some(function) = functions.message {
-            // SAFETY: as in `pin`.
-            unsafe { function(user_data, message, text.as_ptr()) };
-        }
+        let function = functions.message?;
+        let text = c_text(text);
+        // SAFETY: as in `pin`.
+        unsafe { function(user_data, message, text.as_ptr()) };
+        Some(Notice::default())
     }
 }
 
@@ -246,14 +249,10 @@ impl<'a> CPinRequest<'a> {
 
     fn as_c(&self) -> TicketApiPinRequest {
         let status = &self.request.status;
-        let told = match self.request.problem {
-            Some(PinProblem::Incorrect { tries_left }) => tries_left,
-            _ => None,
-        };
         TicketApiPinRequest {
             card: self.card.as_ptr(),
             uid: self.uid.as_ref().map_or(ptr::null(), |uid| uid.as_ptr()),
-            tries_left: status.tries.left().or(told).map_or(-1, c_int::from),
+            tries_left: self.request.tries_left().map_or(-1, c_int::from),
             tries_low: c_int::from(status.tries != PinTries::Unknown),
             shortest: status.min_len.max(1) as c_uint,
             longest: status.max_len as c_uint,

@@ -4,9 +4,11 @@
 use std::io::Read;
 
 use libfuzzer_sys::fuzz_target;
-use ticketapi::fuzzing;
+use ticketapi::ssb::assertion::read_assertion;
 use ticketapi::ssb::message::{self, Malformed, Rejection};
+use ticketapi::ssb::session_service::{read_session, write_question};
 use ticketapi::ssb::{BrokerAddress, Environment, Role};
+use ticketapi::{Ticket, fuzzing};
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, data)) = data.split_first() else { return };
@@ -42,6 +44,10 @@ fn read_message(answer: &[u8]) {
         }
         Err(_) => drop(message::read_ticket(answer)),
     }
+    if let Ok(assertion) = read_assertion(answer) {
+        assert!(assertion.session_role().is_none_or(|role| assertion.roles.contains(role)));
+    }
+    let _ = read_session(answer, &Ticket::new("AQIC5wM2LY4Sfcw=@AAJTSQACMDE=#".into()));
 }
 
 /// A stream whose pieces have the sizes that the first byte tells.
@@ -63,6 +69,11 @@ fn read_http(data: &[u8]) {
 }
 
 fn write_and_read(value: &str) {
+    // A ticket is as free as any value, and what is written for it must not end what it stands in.
+    if let Ok(question) = write_question(&Ticket::new(value.to_owned()), false) {
+        let question = String::from_utf8(question.to_vec()).unwrap();
+        assert_eq!((question.matches("]]>").count(), question.matches("</SessionID>").count()), (1, 1));
+    }
     let Ok(request) = message::write(&[("challenge", "QQ=="), ("signature", value)]) else { return };
     match message::read_activation(&request) {
         Ok(read) => assert_eq!(read.signature, value),

@@ -12,6 +12,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod events;
 mod pcsc;
 mod pkcs11;
 #[doc(hidden)]

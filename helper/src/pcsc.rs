@@ -1,50 +1,156 @@
-//! What PKCS#11 cannot do: see whether the PC/SC service runs, and reset a card.
+//! What PKCS#11 cannot do: see readers and cards as PC/SC does, and reset a card.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::thread;
+use std::time::Duration;
 
-use pcsc::{Context, Disposition, Error, Protocols, Scope, ShareMode};
+use pcsc::{Context, Disposition, Error, Protocols, Scope, ShareMode, State};
+use ticketapi::card::events::{Presence, ReaderState, Snapshot};
 use ticketapi::card::protocol::Reset;
 
 /// The length of a slot's description in PKCS#11; modules cut the reader's name to it.
 const DESCRIPTION: usize = 64;
 
-/// Why no card can be seen at all, if so: the service is down, or there is no reader.
-pub fn problem() -> Option<String> {
-    match Context::establish(Scope::User).and_then(|context| context.list_readers_owned()) {
-        Ok(readers) if readers.is_empty() => Some("there is no card reader".to_owned()),
-        Ok(_) => None,
-        Err(error) => Some(format!("the PC/SC service does not answer ({error})")),
+/// PC/SC looks about every 0.4 s whether a card is still there.
+const NOTICED: Duration = Duration::from_millis(500);
+
+/// What PC/SC shows of all readers at one moment.
+pub struct Readers(Result<Vec<Reader>, Error>);
+
+/// A reader, and what its card answered when it was powered up.
+pub struct Reader {
+    pub state: ReaderState,
+    atr: Vec<u8>,
+}
+
+impl Readers {
+    pub fn now() -> Self {
+        Self(readers())
     }
+
+    /// When PC/SC will have noticed a card that has just left.
+    pub fn once_noticed() -> Self {
+        thread::sleep(NOTICED);
+        Self::now()
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        match &self.0 {
+            Ok(readers) => Snapshot::Readers(readers.iter().map(|reader| reader.state.clone()).collect()),
+            Err(_) => Snapshot::Down,
+        }
+    }
+
+    /// Why no card can be seen at all, if so: the service is down, or there is no reader.
+    pub fn problem(&self) -> Option<String> {
+        match &self.0 {
+            Ok(readers) if readers.is_empty() => Some("there is no card reader".to_owned()),
+            Ok(_) => None,
+            Err(error) => Some(format!("the PC/SC service does not answer ({error})")),
+        }
+    }
+
+    /// The readers that have a card.
+    pub fn with_card(&self) -> impl Iterator<Item = &Reader> {
+        self.0.iter().flatten().filter(|reader| reader.state.card)
+    }
+
+    pub fn has_card(&self) -> bool {
+        self.with_card().next().is_some()
+    }
+
+    /// Whether a card that is there now has gone in `later`.
+    pub fn lost_a_card(&self, later: &Self) -> bool {
+        self.with_card().any(|reader| !reader.is_still_in(later))
+    }
+
+    /// Whether a slot with this description is one of the readers.
+    pub fn describes(&self, description: &str) -> bool {
+        self.0.iter().flatten().any(|reader| is_described_by(&reader.state.name, description))
+    }
+
+    /// Where the card is that is in the slot with this description.
+    pub fn presence(&self, description: &str) -> Option<Presence> {
+        let reader = self.with_card().find(|reader| is_described_by(&reader.state.name, description))?;
+        Some(Presence { reader: reader.state.name.clone(), counter: reader.state.counter })
+    }
+}
+
+impl Reader {
+    /// Whether its card is the same one in `later`.
+    pub fn is_still_in(&self, later: &Readers) -> bool {
+        later.with_card().any(|reader| reader.state == self.state)
+    }
+
+    /// Reader and card in words. A card that is the wrong way round has no ATR.
+    pub fn describe(&self) -> String {
+        let name = &self.state.name;
+        if self.atr.is_empty() {
+            return format!("the card in {name}, which does not answer,");
+        }
+        let bytes: Vec<_> = self.atr.iter().map(|byte| format!("{byte:02X}")).collect();
+        format!("the card in {name} (ATR {})", bytes.join(" "))
+    }
+}
+
+fn readers() -> Result<Vec<Reader>, Error> {
+    let context = Context::establish(Scope::User)?;
+    let names = context.list_readers_owned()?;
+    let mut states: Vec<_> = names.into_iter().map(|name| pcsc::ReaderState::new(name, State::UNAWARE)).collect();
+    context.get_status_change(Duration::ZERO, &mut states)?;
+    let reader = |state| Reader { state: reader_state(state), atr: state.atr().to_vec() };
+    Ok(states.iter().map(reader).collect())
+}
+
+/// A reader as PC/SC last told of it.
+pub fn reader_state(state: &pcsc::ReaderState) -> ReaderState {
+    ReaderState {
+        name: text(state.name()),
+        card: state.event_state().contains(State::PRESENT),
+        // It is the high word of 32 bits.
+        counter: state.event_count() as u16,
+    }
+}
+
+fn text(name: &CStr) -> String {
+    name.to_string_lossy().into_owned()
 }
 
 /// Resets the card in the reader that a slot with this description stands for.
 ///
-/// Blocks while another program is in a transaction with the card.
-pub fn reset(description: &str) -> Reset {
-    match try_reset(description) {
+/// Blocks while another program is in a transaction with the card; and for a moment after a login that
+/// failed (`wary`), which the card may have left: reset before pcscd 1.9 has noticed that, the reader
+/// would count as empty until the card is taken out once more.
+pub fn reset(description: &str, wary: bool) -> Reset {
+    match try_reset(description, wary) {
         Ok(reset) => reset,
         Err(Error::NoSmartcard | Error::RemovedCard) => Reset::NoReader,
         Err(error) => Reset::Failed(error.to_string()),
     }
 }
 
-fn try_reset(description: &str) -> Result<Reset, Error> {
+fn try_reset(description: &str, wary: bool) -> Result<Reset, Error> {
     let context = Context::establish(Scope::User)?;
     let readers = context.list_readers_owned()?;
-    let Some(reader) = readers.iter().find(|reader| is_described_by(reader, description)) else {
+    let described = |reader: &&CString| is_described_by(&text(reader), description);
+    let Some(reader) = readers.iter().find(described) else {
         return Ok(Reset::NoReader);
     };
     let mut card = context.connect(reader, ShareMode::Shared, Protocols::ANY)?;
     // Without the transaction the reset would be refused while another program is in one.
-    card.transaction()?.end(Disposition::ResetCard).map_err(|(_, error)| error)?;
+    let transaction = card.transaction()?;
+    if wary {
+        thread::sleep(NOTICED);
+    }
+    transaction.end(Disposition::ResetCard).map_err(|(_, error)| error)?;
     card.disconnect(Disposition::LeaveCard).map_err(|(_, error)| error)?;
     Ok(Reset::Done)
 }
 
 /// A slot's description is the reader's name, cut to its field and padded with blanks.
-fn is_described_by(reader: &CString, description: &str) -> bool {
-    let name = reader.to_bytes();
-    let name = String::from_utf8_lossy(&name[..name.len().min(DESCRIPTION)]);
+pub fn is_described_by(reader: &str, description: &str) -> bool {
+    let name = &reader.as_bytes()[..reader.len().min(DESCRIPTION)];
+    let name = String::from_utf8_lossy(name);
     !description.is_empty() && name.trim_end_matches(' ') == description.trim_end_matches(' ')
 }
 
@@ -52,22 +158,18 @@ fn is_described_by(reader: &CString, description: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn described(reader: &str, description: &str) -> bool {
-        is_described_by(&CString::new(reader).unwrap(), description)
-    }
-
     #[test]
     fn a_reader_is_known_by_its_name() {
-        assert!(described("Virtual PCD 00 00", "Virtual PCD 00 00"));
-        assert!(!described("Virtual PCD 00 01", "Virtual PCD 00 00"));
-        assert!(!described("Virtual PCD 00 00", "SoftHSM slot ID 0x1"));
-        assert!(!described("", ""));
+        assert!(is_described_by("Virtual PCD 00 00", "Virtual PCD 00 00"));
+        assert!(!is_described_by("Virtual PCD 00 01", "Virtual PCD 00 00"));
+        assert!(!is_described_by("Virtual PCD 00 00", "SoftHSM slot ID 0x1"));
+        assert!(!is_described_by("", ""));
     }
 
     #[test]
     fn a_long_name_is_known_by_what_fits_into_a_slots_description() {
         let name = format!("{} 00 00", "R".repeat(62));
-        assert!(described(&name, &format!("{} 0", "R".repeat(62))));
-        assert!(described("Reader  ", "Reader"));
+        assert!(is_described_by(&name, &format!("{} 0", "R".repeat(62))));
+        assert!(is_described_by("Reader  ", "Reader"));
     }
 }

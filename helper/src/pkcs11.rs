@@ -13,14 +13,17 @@ use ticketapi::card::{Absence, CardReader, SmartCard};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use self::card::Pkcs11Card;
-use self::token::Look;
+use self::module::Module;
+use self::token::Lack;
+use crate::pcsc::Readers;
 
 /// How often a card is looked for.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Finds cards through PKCS#11 modules that are loaded into this process.
 ///
-/// A module that hangs blocks its caller for ever: only waiting for a card can be cancelled here.
+/// A module that hangs blocks its caller for ever: only waiting for a card can be cancelled here. A
+/// card is looked for once a second, and its removal is not watched for ([`CardReader::watch`]).
 /// A module stays loaded and initialized, since nobody can know who else in this process has come
 /// to rely on it; `CKR_CRYPTOKI_ALREADY_INITIALIZED` is as good as success.
 pub struct Pkcs11Reader {
@@ -39,48 +42,90 @@ impl Pkcs11Reader {
         Self { settings, exclusive: true }
     }
 
+    /// Looks once, or once more where a card has moved meanwhile.
+    pub(crate) fn look(&self) -> Result<Look> {
+        match self.try_look()? {
+            Tried::Look(look) => Ok(look),
+            Tried::Unsure(_) => match self.try_look()? {
+                Tried::Look(look) => Ok(look),
+                Tried::Unsure(error) => Err(error),
+            },
+        }
+    }
+
+    fn try_look(&self) -> Result<Tried> {
+        // Before the module sees the card: one that is swapped meanwhile has another counter then.
+        let before = Readers::now();
+        let modules = module::load(&self.settings.modules, self.exclusive)?;
+        let token = match token::look(&modules, &self.settings, &before) {
+            Ok(token::Look::Found(token)) => token,
+            Ok(token::Look::Absent(lack)) => return Ok(Tried::Look(Look::Absent(lack))),
+            // Modules say the same of a card that left while it was read.
+            Err(error) if matches!(error.kind(), ErrorKind::NoCertificate | ErrorKind::NoKey) => {
+                // Or it forgets nothing.
+                modules.into_iter().for_each(Module::end);
+                return if !before.has_card() {
+                    Err(error)
+                } else if before.lost_a_card(&Readers::once_noticed()) {
+                    let text = "the card was taken out while it was read";
+                    Err(Error::new(ErrorKind::CardFailed, Stage::Card, text))
+                } else {
+                    Ok(Tried::Unsure(error))
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        let presence = |readers: &Readers| readers.presence(token.reader.as_deref()?);
+        let here = presence(&before);
+        if here.is_none() && presence(&Readers::now()).is_some() {
+            // Nobody knows since when.
+            let text = "cards come and go while they are looked at";
+            return Ok(Tried::Unsure(Error::new(ErrorKind::CardFailed, Stage::Card, text)));
+        }
+        Ok(Tried::Look(Look::Found(Pkcs11Card::new(token, modules, self.settings.after_login, here))))
+    }
+
     /// [`CardReader::wait_for_card`], with the card's own type.
     ///
     /// # Errors
     ///
     /// As there.
     pub fn find(&self, wait: Duration, absent: &mut dyn FnMut(Absence), cancel: &CancelToken) -> Result<Pkcs11Card> {
-        let modules = module::load(&self.settings.modules, self.exclusive)?;
         let until = Instant::now().checked_add(wait);
-        let mut told = false;
+        let mut told = None;
         loop {
             cancel.check(Stage::Card)?;
-            let others = match token::look(&modules, &self.settings)? {
-                Look::Found(token) => return Ok(Pkcs11Card::new(token, modules, self.settings.after_login)),
-                Look::Absent { others } => others,
+            let lack = match self.look()? {
+                Look::Found(card) => return Ok(card),
+                Look::Absent(lack) => lack,
             };
             let left = until.map_or(INTERVAL, |until| until.saturating_duration_since(Instant::now()));
             if left.is_zero() {
-                return Err(self.no_card(wait, &others));
+                return Err(lack.error);
             }
-            if !told {
-                absent(Absence::NoCard);
-                told = true;
+            if told.as_ref() != Some(&lack.absence) {
+                absent(lack.absence.clone());
+                told = Some(lack.absence);
             }
             cancel.wait(left.min(INTERVAL));
         }
     }
+}
 
-    fn no_card(&self, wait: Duration, others: &[String]) -> Error {
-        let CardSettings { token_label, token_serial, .. } = &self.settings;
-        let named = |what, name: &Option<String>| {
-            name.as_ref().map_or(String::new(), |name| format!(" with {what} \"{name}\""))
-        };
-        let card = format!("no card{}{}", named("label", token_label), named("serial number", token_serial));
-        let mut detail = match wait.as_secs() {
-            0 => format!("{card} is in a reader"),
-            seconds => format!("{card} came within {seconds} seconds"),
-        };
-        if !others.is_empty() {
-            detail = format!("{detail}; there is {}", others.join(", "));
-        }
-        Error::new(ErrorKind::NoCard, Stage::Card, detail)
-    }
+/// What a look at the readers gave.
+#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
+pub(crate) enum Look {
+    /// The card to log in with.
+    Found(Pkcs11Card),
+    /// None yet.
+    Absent(Lack),
+}
+
+#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
+enum Tried {
+    Look(Look),
+    /// With the error, should it be the same the next time.
+    Unsure(Error),
 }
 
 impl CardReader for Pkcs11Reader {

@@ -1,8 +1,8 @@
 //! The helper program: one login's conversation with the program that started it.
 
-mod process;
+pub(crate) mod process;
 mod reset;
-mod watch;
+pub(crate) mod watch;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use ticketapi::card::SmartCard;
 use ticketapi::card::helper::PIN_PAD_WAIT;
-use ticketapi::card::pkcs11::CardSettings;
-use ticketapi::card::protocol::{Channel, ChannelError, Failure, Hello, RESET_ARGUMENT, Reply, Request, VERSION};
+use ticketapi::card::protocol::{
+    Channel, ChannelError, EVENTS_ARGUMENT, Failure, Hello, RESET_ARGUMENT, Reply, Request, VERSION,
+};
 use ticketapi::{ErrorKind, Pin};
 
 use self::watch::Watch;
-use crate::{Pkcs11Card, Pkcs11Reader};
+use crate::pkcs11::Look;
+use crate::{Pkcs11Card, Pkcs11Reader, events};
 
-/// The whole program: serves one login, or one reset, over its standard input.
+/// The whole program: serves one login, one reset, or one who watches the readers, over its standard
+/// input.
 pub fn run() -> ExitCode {
     let argument = std::env::args().nth(1);
     if std::io::stdin().is_terminal() {
@@ -27,6 +30,7 @@ pub fn run() -> ExitCode {
     let Ok(channel) = process::prepare() else { return ExitCode::FAILURE };
     let result = match argument.as_deref() {
         None => serve(&channel),
+        Some(EVENTS_ARGUMENT) => watch_readers(&channel),
         Some(RESET_ARGUMENT) => reset::detach(&channel),
         Some(reset::NOW_ARGUMENT) => reset::now(&channel),
         Some(_) => return ExitCode::from(2),
@@ -38,37 +42,32 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn serve(channel: &Channel) -> Result<(), ChannelError> {
+/// Whether both sides speak the same version.
+fn greet(channel: &Channel) -> Result<bool, ChannelError> {
     let Hello { version } = channel.receive(None)?.message()?;
     channel.send(&Hello { version: VERSION }, None)?;
-    if version != VERSION {
+    Ok(version == VERSION)
+}
+
+fn watch_readers(channel: &Channel) -> Result<(), ChannelError> {
+    if greet(channel)? { events::stream(channel) } else { Ok(()) }
+}
+
+fn serve(channel: &Channel) -> Result<(), ChannelError> {
+    if !greet(channel)? {
         return Ok(());
     }
     let frame = channel.receive(None)?;
-    let Request::Find { settings, wait, deadline } = frame.message()? else {
+    let Request::Find { settings, deadline } = frame.message()? else {
         return Err(ChannelError::Malformed(0));
     };
     let watch = Watch::start(channel).map_err(|_| ChannelError::Closed)?;
-    match find(channel, &watch, settings, wait, deadline) {
-        Ok(card) => hold(channel, &watch, card, deadline),
+    watch.busy(deadline);
+    match Pkcs11Reader::exclusive(settings).look() {
+        Ok(Look::Found(card)) => hold(channel, &watch, card, deadline),
+        Ok(Look::Absent(lack)) => channel.send(&Reply::from(lack), None),
         Err(error) => channel.send(&Reply::Failed(Failure::from(&error)), None),
     }
-}
-
-fn find(
-    channel: &Channel,
-    watch: &Watch,
-    settings: CardSettings,
-    wait: Duration,
-    deadline: Duration,
-) -> ticketapi::Result<Pkcs11Card> {
-    watch.busy(deadline);
-    let mut absent = |absence| {
-        watch.busy(wait.saturating_add(deadline));
-        // If it fails, the watch ends this process.
-        let _ = channel.send(&Reply::Absent(absence), None);
-    };
-    Pkcs11Reader::exclusive(settings).find(wait, &mut absent, &Default::default())
 }
 
 /// Holds the card until it has signed or is not needed any more.
@@ -77,7 +76,8 @@ fn hold(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: Durati
     let certificate = card.certificate().map(|certificate| certificate.der().to_owned()).unwrap_or_default();
     let label = card.label().to_owned();
     watch.idle();
-    channel.send(&Reply::Card { label, certificate, pin: card.pin_status(), reader }, None)?;
+    let presence = card.presence().cloned();
+    channel.send(&Reply::Card { label, certificate, pin: card.pin_status(), reader, presence }, None)?;
     loop {
         let frame = channel.receive(None)?;
         let Request::Sign { pin, digest, message } = frame.message()? else { break };

@@ -4,21 +4,22 @@
 //! program `ticketapi-card`, one process for each login, and this process loads neither a module
 //! nor the PC/SC library. No thread and no child is left when a call returns.
 
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+mod process;
+mod watch;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::process::{Answer, Helper, interrupt, receive};
+use self::watch::HelperWatch;
+use super::events::{CardWatch, Presence, Snapshot};
 use super::pkcs11::{AfterLogin, CardSettings, known_places};
-use super::protocol::{Channel, ChannelError, Hello, RESET_ARGUMENT, Reply, Request, Reset, VERSION};
+use super::protocol::{Channel, RESET_ARGUMENT, Reply, Request, Reset};
 use super::{Absence, CardReader, Certificate, PinStatus, SmartCard};
 use crate::cancel::CancelToken;
 use crate::challenge::Digest;
-use crate::descriptors::socket_pair;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::owner::Owner;
 use crate::secret::Pin;
 
 /// The time that one operation of a card may take, where nothing else is set.
@@ -32,6 +33,10 @@ const ENDING: Duration = Duration::from_secs(2);
 
 /// The time that a helper gets to begin the reset of a card that another helper left behind.
 const DETACHING: Duration = Duration::from_millis(200);
+
+/// How often cards are looked for that PC/SC does not tell of: tokens that are no cards in its readers,
+/// and cards that no module knows, as they may be in use by another program.
+const INTERVAL: Duration = Duration::from_secs(2);
 
 const PROGRAM: &str = "ticketapi-card";
 
@@ -71,7 +76,8 @@ pub fn find_helper(configured: Option<&Path>, directories: &[PathBuf]) -> Result
 
 /// Finds cards through the helper process, a new one for each login.
 ///
-/// Each call is back by its deadline, whatever the module does, and soon after it is cancelled.
+/// Each call is back by its deadline, whatever the module does, and soon after it is cancelled. While
+/// a card is waited for, another helper watches the readers, and a new one looks when they change.
 pub struct HelperReader {
     settings: HelperSettings,
     resetting: Resetting,
@@ -108,32 +114,70 @@ impl CardReader for HelperReader {
         absent: &mut dyn FnMut(Absence),
         cancel: &CancelToken,
     ) -> Result<Box<dyn SmartCard>> {
-        let HelperSettings { program, card: settings, deadline } = &self.settings;
+        let HelperSettings { card: settings, .. } = &self.settings;
         if settings.modules.is_empty() {
             let places = known_places();
             return Err(not_installed(format!("no PKCS#11 module is configured and none is known here ({places})")));
         }
         self.wait_for_reset(cancel);
-        cancel.check(Stage::Card)?;
+        let until = Instant::now().checked_add(wait);
+        let over = || until.is_some_and(|until| until <= Instant::now());
+        let (mut told, mut events) = (None, None);
+        loop {
+            let lack = match self.look(cancel)? {
+                Look::Card(card) => return Ok(card),
+                Look::Absent(lack) => lack,
+            };
+            if over() {
+                return Err(lack.error);
+            }
+            if told.as_ref() != Some(&lack.absence) {
+                absent(lack.absence.clone());
+                told = Some(lack.absence);
+            }
+            let events = events.get_or_insert_with(|| Events(self.start_watch(cancel).ok()));
+            let next = if lack.watched { None } else { Instant::now().checked_add(INTERVAL) };
+            events.wait(&lack.readers, [until, next].into_iter().flatten().min(), cancel)?;
+        }
+    }
 
+    fn watch(&self) -> Result<Option<Box<dyn CardWatch>>> {
+        Ok(Some(Box::new(self.start_watch(&CancelToken::new())?)))
+    }
+}
+
+/// What a look at the readers gave.
+enum Look {
+    Card(Box<dyn SmartCard>),
+    Absent(Lack),
+}
+
+/// [`Reply::Absent`].
+struct Lack {
+    absence: Absence,
+    error: Error,
+    readers: Snapshot,
+    watched: bool,
+}
+
+impl HelperReader {
+    /// Looks once, in a new helper: one that looked before may have an old view of the readers.
+    fn look(&self, cancel: &CancelToken) -> Result<Look> {
+        let HelperSettings { program, card: settings, deadline } = &self.settings;
+        cancel.check(Stage::Card)?;
         let until = Some(Instant::now() + *deadline);
         let mut helper = Helper::start(program, None)?;
         let _guard = cancel.on_cancel(interrupt(&helper.channel));
         helper.greet(program, until, cancel)?;
-        let request = Request::Find { settings: settings.clone(), wait, deadline: *deadline };
-        let mut reply = helper.channel.send(&request, until).and_then(|()| receive(&helper.channel, until));
-        let longest = Instant::now().checked_add(wait.saturating_add(*deadline));
-        while let Ok(Reply::Absent(absence)) = reply {
-            absent(absence);
-            reply = receive(&helper.channel, longest);
-        }
-        match reply {
-            Ok(Reply::Card { label, certificate, pin, reader }) => {
-                tracing::debug!(reader, tries = ?pin.tries, "card found");
-                Ok(Box::new(HelperCard {
+        let request = Request::Find { settings: settings.clone(), deadline: *deadline };
+        match helper.channel.send(&request, until).and_then(|()| receive(&helper.channel, until)) {
+            Ok(Reply::Card { label, certificate, pin, reader, presence }) => {
+                tracing::debug!(reader, ?presence, tries = ?pin.tries, "card found");
+                Ok(Look::Card(Box::new(HelperCard {
                     label,
                     certificate: Certificate::from_der(&certificate)?,
                     pin,
+                    presence,
                     // Without a name there is nothing that could be reset.
                     reset: reader.filter(|_| settings.after_login == AfterLogin::Reset),
                     settings: self.settings.clone(),
@@ -141,11 +185,45 @@ impl CardReader for HelperReader {
                     helper: Some(helper),
                     progress: Progress::NotTried,
                     cancel: cancel.clone(),
-                }))
+                })))
+            }
+            Ok(Reply::Absent { absence, failure, readers, watched }) => {
+                let error = Error::from(failure);
+                tracing::debug!(%error, ?readers, "no card yet");
+                Ok(Look::Absent(Lack { absence, error, readers, watched }))
             }
             Ok(Reply::Failed(failure)) => Err(failure.into()),
             other => Err(helper.lost(other.err(), Stage::Card, cancel)),
         }
+    }
+
+    fn start_watch(&self, cancel: &CancelToken) -> Result<HelperWatch> {
+        HelperWatch::start(self.settings.program.clone(), self.settings.deadline, cancel)
+    }
+}
+
+/// What tells that it is worth looking again. `None` where nothing can be watched.
+struct Events(Option<HelperWatch>);
+
+impl Events {
+    /// Waits until the readers are not as they were `seen`, at most until `until`; where they cannot be
+    /// watched, for [`INTERVAL`].
+    fn wait(&mut self, seen: &Snapshot, until: Option<Instant>, cancel: &CancelToken) -> Result<()> {
+        while let Some(watch) = &mut self.0 {
+            match watch.next(until, cancel) {
+                // This is what has been looked at, or older.
+                Ok(Some(snapshot)) if snapshot == *seen => {}
+                Ok(_) => return Ok(()),
+                Err(error) if *error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "cards are looked for every {} seconds", INTERVAL.as_secs());
+                    self.0 = None;
+                }
+            }
+        }
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        cancel.wait(left.map_or(INTERVAL, |left| left.min(INTERVAL)));
+        Ok(())
     }
 }
 
@@ -154,6 +232,7 @@ struct HelperCard {
     label: String,
     certificate: Certificate,
     pin: PinStatus,
+    presence: Option<Presence>,
     /// The reader whose card is to be reset when the helper cannot do it.
     reset: Option<String>,
     settings: HelperSettings,
@@ -185,6 +264,10 @@ impl SmartCard for HelperCard {
 
     fn pin_status(&self) -> PinStatus {
         self.pin
+    }
+
+    fn presence(&self) -> Option<&Presence> {
+        self.presence.as_ref()
     }
 
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
@@ -271,95 +354,6 @@ fn report_reset(reply: &Answer) {
         Ok(Reply::Done(Reset::Failed(reason))) => tracing::warn!(reason, "the card could not be reset"),
         Ok(Reply::Done(reset)) => tracing::debug!(?reset, "the helper has let go of the card"),
         _ => tracing::warn!("the helper did not let go of the card in time"),
-    }
-}
-
-/// A running helper; killed and reaped when dropped.
-struct Helper {
-    child: Child,
-    channel: Channel,
-    owner: Owner,
-}
-
-impl Helper {
-    fn start(program: &Path, argument: Option<&str>) -> Result<Self> {
-        let cannot_start = |error: std::io::Error| {
-            not_installed(format!("the card helper {} cannot be started: {error}", program.display()))
-        };
-        let (ours, theirs) = socket_pair().map_err(cannot_start)?;
-        let child = Command::new(program)
-            .args(argument)
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // A Ctrl-C for this program must not keep the helper from resetting the card.
-            .process_group(0)
-            .spawn()
-            .map_err(cannot_start)?;
-        Ok(Self { child, channel: Channel::new(ours), owner: Owner::this_process() })
-    }
-
-    /// Exchanges versions: until then nothing of a module runs in the helper.
-    fn greet(&mut self, program: &Path, until: Option<Instant>, cancel: &CancelToken) -> Result<()> {
-        let greeting = self.channel.send(&Hello { version: VERSION }, until);
-        let reason = match greeting.and_then(|()| self.channel.receive(until)?.message()) {
-            Ok(Hello { version: VERSION }) => return Ok(()),
-            _ if cancel.is_cancelled() => return Err(Error::cancelled(Stage::Card)),
-            Ok(Hello { version }) => format!("it speaks version {version}, not {VERSION}"),
-            Err(ChannelError::Closed) => format!("it ended at once ({})", self.end()),
-            Err(error) => error.to_string(),
-        };
-        Err(not_installed(format!("the card helper {} cannot be used: {reason}", program.display())))
-    }
-
-    /// The error of an answer that did not come; `None` is one that does not belong here.
-    fn lost(&mut self, error: Option<ChannelError>, stage: Stage, cancel: &CancelToken) -> Error {
-        if cancel.is_cancelled() {
-            return Error::cancelled(stage);
-        }
-        match error {
-            Some(ChannelError::Timeout) => failed(stage, "the card's software did not answer in time"),
-            Some(ChannelError::Closed) => failed(stage, &format!("the card's software crashed ({})", self.end())),
-            _ => failed(stage, "the card helper gave an answer that cannot be understood"),
-        }
-    }
-
-    fn end(&mut self) -> String {
-        self.kill().map_or_else(|| "reaped by somebody else".to_owned(), |status| status.to_string())
-    }
-
-    /// `None` where the host has reaped it, as one that waits for any child does.
-    fn kill(&mut self) -> Option<ExitStatus> {
-        // Asked first: a process that is reaped already may have given its number to another.
-        if let Some(status) = self.child.try_wait().ok()? {
-            return Some(status);
-        }
-        self.child.kill().ok()?;
-        self.child.wait().ok()
-    }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        if self.owner.is_this_process() {
-            self.kill();
-        }
-    }
-}
-
-type Answer = std::result::Result<Reply, ChannelError>;
-
-fn receive(channel: &Channel, until: Option<Instant>) -> Answer {
-    channel.receive(until)?.message()
-}
-
-/// Wakes a thread that waits for an answer. Only the reading side is shut down: the helper would
-/// take a socket that is shut down as a whole for the end of this process.
-fn interrupt(channel: &Channel) -> impl Fn() + Send + 'static {
-    let socket = Arc::clone(channel.socket());
-    move || {
-        // It fails where the helper has gone, which wakes the thread as well.
-        let _ = socket.shutdown(std::net::Shutdown::Read);
     }
 }
 

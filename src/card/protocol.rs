@@ -4,13 +4,16 @@
 //! begins with [`Hello`]; then come the program's [`Request`]s and the helper's [`Reply`]s:
 //!
 //! ```text
-//! Find                    Absent*  Card | Failed
+//! Find                    Card | Absent | Failed
 //! Sign (once or more)     WrongPin | Signature Done | Failed Done
 //! End  (instead of Sign)  Done
 //! ```
 //!
 //! A helper that is started with [`RESET_ARGUMENT`] hears one [`Request::Reset`] instead, without
 //! [`Hello`], answers [`Reply::Detached`] as soon as it can be reaped, and [`Reply::Done`] later.
+//!
+//! One that is started with [`EVENTS_ARGUMENT`] hears nothing after [`Hello`], and tells
+//! [`Reply::Readers`], now and after each change.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -22,6 +25,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::events::{Presence, Snapshot};
 use super::pkcs11::CardSettings;
 use super::{Absence, PinStatus};
 use crate::challenge::Digest;
@@ -30,10 +34,13 @@ use crate::secret::{SecretBytes, secret_buffer};
 use crate::wait::until_ready;
 
 /// The version of the messages. A helper of another version is not used.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The helper's only argument, in a helper that only resets a card.
 pub const RESET_ARGUMENT: &str = "reset";
+
+/// The only argument of a helper that watches the readers.
+pub const EVENTS_ARGUMENT: &str = "events";
 
 /// The longest frame: a message to sign can be as long as the broker's longest answer.
 pub const MAX_FRAME: usize = 2 << 20;
@@ -48,12 +55,10 @@ pub struct Hello {
 /// What the program asks of the helper.
 #[derive(Serialize, Deserialize)]
 pub enum Request<'a> {
-    /// Find the card to log in with.
+    /// Look for the card to log in with, once.
     Find {
         /// Which modules, which card, what to do with it afterwards.
         settings: CardSettings,
-        /// How long to wait for a card.
-        wait: Duration,
         /// How long each operation may take. The helper ends itself when it takes much longer.
         deadline: Duration,
     },
@@ -79,8 +84,18 @@ pub enum Request<'a> {
 /// What the helper answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Reply {
-    /// There is no card yet; waiting begins, or goes on for another reason.
-    Absent(Absence),
+    /// There is no card to log in with; one may come.
+    Absent {
+        /// Why, for the user.
+        absence: Absence,
+        /// Why, as the error where nobody waits.
+        failure: Failure,
+        /// What there was before it was looked.
+        readers: Snapshot,
+        /// Whether `readers` has to change before it is worth looking again: no module shows
+        /// anything but PC/SC readers, and no card is in them that it does not know.
+        watched: bool,
+    },
     /// This is the card.
     Card {
         /// The token's label.
@@ -91,7 +106,11 @@ pub enum Reply {
         pin: PinStatus,
         /// The slot's description, where the slot may be a reader that PC/SC knows.
         reader: Option<String>,
+        /// Where the card is, where PC/SC shows it.
+        presence: Option<Presence>,
     },
+    /// The readers have changed, or this is how they stand.
+    Readers(Snapshot),
     /// The signature.
     Signature(Vec<u8>),
     /// The PIN was not taken; another may be tried.
@@ -204,27 +223,42 @@ impl Channel {
     ///
     /// [`ChannelError`].
     pub fn receive(&self, until: Option<Instant>) -> Result<Frame, ChannelError> {
-        let mut length = [0; 4];
-        self.read_exact(&mut length, until)?;
-        let length = u32::from_le_bytes(length) as usize;
-        if length > MAX_FRAME {
-            return Err(ChannelError::Malformed(length));
-        }
-        let mut bytes = Zeroizing::new(vec![0; length]);
-        self.read_exact(&mut bytes, until)?;
-        Ok(Frame(bytes))
-    }
-
-    fn read_exact(&self, mut buffer: &mut [u8], until: Option<Instant>) -> Result<(), ChannelError> {
-        while !buffer.is_empty() {
-            match recv(&*self.0, &mut *buffer, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return Err(ChannelError::Closed),
-                Ok((read, _)) => buffer = &mut buffer[read..],
-                Err(Errno::AGAIN | Errno::INTR) => self.wait(PollFlags::IN, until)?,
-                Err(_) => return Err(ChannelError::Closed),
+        let mut incoming = Incoming::default();
+        loop {
+            match self.read(&mut incoming)? {
+                Some(frame) => return Ok(frame),
+                None => self.wait(PollFlags::IN, until)?,
             }
         }
-        Ok(())
+    }
+
+    /// Reads what has come of a frame, without waiting; `None` where some of it is still to come.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError`], but not [`ChannelError::Timeout`].
+    pub fn read(&self, incoming: &mut Incoming) -> Result<Option<Frame>, ChannelError> {
+        loop {
+            let rest = incoming.rest();
+            if !rest.is_empty() {
+                match recv(&*self.0, rest, RecvFlags::DONTWAIT) {
+                    Ok((0, _)) => return Err(ChannelError::Closed),
+                    Ok((read, _)) => incoming.filled += read,
+                    Err(Errno::AGAIN) => return Ok(None),
+                    Err(Errno::INTR) => {}
+                    Err(_) => return Err(ChannelError::Closed),
+                }
+            } else if let Some(bytes) = incoming.bytes.take() {
+                *incoming = Incoming::default();
+                return Ok(Some(Frame(bytes)));
+            } else {
+                let length = u32::from_le_bytes(incoming.length) as usize;
+                if length > MAX_FRAME {
+                    return Err(ChannelError::Malformed(length));
+                }
+                *incoming = Incoming { bytes: Some(Zeroizing::new(vec![0; length])), ..Incoming::default() };
+            }
+        }
     }
 
     fn wait(&self, ready: PollFlags, until: Option<Instant>) -> Result<(), ChannelError> {
@@ -232,6 +266,25 @@ impl Channel {
             std::io::ErrorKind::TimedOut => ChannelError::Timeout,
             _ => ChannelError::Closed,
         })
+    }
+}
+
+/// A frame of which some has come.
+#[derive(Default)]
+pub struct Incoming {
+    length: [u8; 4],
+    /// Once all of the length is there.
+    bytes: Option<SecretBytes>,
+    /// How much of the length is there, or else of the bytes.
+    filled: usize,
+}
+
+impl Incoming {
+    fn rest(&mut self) -> &mut [u8] {
+        match &mut self.bytes {
+            Some(bytes) => &mut bytes[self.filled..],
+            None => &mut self.length[self.filled..],
+        }
     }
 }
 
@@ -294,6 +347,22 @@ mod tests {
         let until = Some(started + Duration::from_millis(20));
         assert!(matches!(program.receive(until), Err(ChannelError::Timeout)));
         assert!(started.elapsed() < Duration::from_millis(270));
+    }
+
+    #[test]
+    fn a_frame_that_comes_in_parts_is_read_in_parts() {
+        let (program, helper) = pair();
+        let mut incoming = Incoming::default();
+        let bytes = [3, 0, 0, 0, 7, 8, 9, 0, 0, 0, 0];
+        for (at, byte) in bytes.iter().enumerate() {
+            assert_eq!(program.read(&mut incoming).unwrap().map(|frame| frame.0.to_vec()), None, "{at}");
+            send(&**helper.socket(), &[*byte], SendFlags::NOSIGNAL).unwrap();
+            match at {
+                6 => assert_eq!(*program.read(&mut incoming).unwrap().unwrap().0, [7, 8, 9]),
+                10 => assert!(program.read(&mut incoming).unwrap().unwrap().0.is_empty()),
+                _ => {}
+            }
+        }
     }
 
     #[test]

@@ -264,7 +264,7 @@ mod tests {
         let file = desk.file("conf/c.toml", "ca_file = 'ca.pem'\npinentry = 'pinentry-tty'");
         let config = Config::from_file(&file).unwrap();
         assert_eq!(config.ca_file.unwrap(), desk.folder.path().join("conf/ca.pem"));
-        assert_eq!(config.pinentry, Path::new("pinentry-tty"));
+        assert_eq!(config.pinentry.unwrap(), Path::new("pinentry-tty"));
     }
 
     #[test]

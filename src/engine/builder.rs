@@ -13,7 +13,7 @@ use crate::card::software::SoftwareCardReader;
 use crate::card::{Absence, CardReader, SmartCard};
 use crate::config::Config;
 use crate::error::Result;
-use crate::prompt::{Programs, Prompter};
+use crate::prompt::{Prompter, SystemPrompter};
 use crate::ssb::{BrokerAddress, HttpsSettings, HttpsTransport, Ssb};
 use crate::sync::Mutex;
 
@@ -43,7 +43,7 @@ impl EngineBuilder {
         Self { config, reader: None, prompter: None, folders: Vec::new() }
     }
 
-    /// Asks the user with `prompter` instead of the programs that the settings name.
+    /// Asks the user with `prompter` instead of as the settings say.
     pub fn prompter(mut self, prompter: impl Prompter + 'static) -> Self {
         self.prompter = Some(Box::new(prompter));
         self
@@ -75,7 +75,7 @@ impl EngineBuilder {
             Some(file) => Box::new(SoftwareCardReader::new(file.clone())),
             None => Box::new(InstalledHelper { config: config.clone(), folders, found: Mutex::default() }),
         });
-        let prompter = prompter.unwrap_or_else(|| Box::new(Programs::new(&config)));
+        let prompter = prompter.unwrap_or_else(|| Box::new(SystemPrompter::new(&config)));
         let parts = Parts { config, reader, prompter, address };
         Ok(Engine { parts, state: Mutex::default(), ticket: TicketCell::default() })
     }

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::assuan::{Answers, Broken, Outcome, escape};
-use super::{PinProblem, PinRequest};
+use super::program::deadline;
+use super::{PinRequest, text};
 use crate::cancel::CancelToken;
-use crate::card::PinTries;
 use crate::child::Child;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::{Pin, SecretBytes, pin_from_bytes};
@@ -35,9 +35,9 @@ impl Pinentry {
 
     /// Asks for a PIN. See [`Prompter::pin`](super::Prompter::pin).
     pub fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
-        let mut dialogue = self.open(request, cancel)?;
+        let mut dialogue = self.open(&text::enter_pin(request), deadline(self.timeout), cancel)?;
         dialogue.tell("SETPROMPT", "PIN:")?;
-        if let Some(problem) = problem_text(request) {
+        if let Some(problem) = text::problem(request) {
             dialogue.tell("SETERROR", &problem)?;
         }
         match dialogue.ask(b"GETPIN\n")? {
@@ -50,14 +50,25 @@ impl Pinentry {
 
     /// Asks for a clear yes. See [`Prompter::use_last_try`](super::Prompter::use_last_try).
     pub fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
-        let mut dialogue = self.open(request, cancel)?;
-        dialogue.tell("SETOK", "Use the last try")?;
-        dialogue.tell("SETCANCEL", "Cancel")?;
-        Ok(matches!(dialogue.ask(b"CONFIRM\n")?, Answer::Data(_)))
+        let mut dialogue = self.open(&text::last_try(request), deadline(self.timeout), cancel)?;
+        dialogue.confirm(text::USE_LAST_TRY)
     }
 
-    fn open<'a>(&'a self, request: &PinRequest<'_>, cancel: &'a CancelToken) -> Result<Dialogue<'a>> {
-        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+    /// Shows a message until it is answered or `cancel` is cancelled; false when the user does not
+    /// want to go on.
+    pub(super) fn show(&self, message: &str, cancel: &CancelToken) -> Result<bool> {
+        let mut dialogue = self.open(message, None, cancel)?;
+        // Whoever looks for the card may want to use the keyboard meanwhile.
+        let _ = dialogue.command(b"OPTION no-grab\n")?;
+        dialogue.confirm(text::HIDE)
+    }
+
+    fn open<'a>(
+        &'a self,
+        description: &str,
+        deadline: Option<Instant>,
+        cancel: &'a CancelToken,
+    ) -> Result<Dialogue<'a>> {
         let child = Child::spawn(Command::new(&self.program).stderr(Stdio::null()), deadline, cancel);
         let child = child.map_err(|error| {
             Error::new(ErrorKind::NoPrompter, Stage::Pin, format!("{} cannot be started", self.program.display()))
@@ -71,8 +82,8 @@ impl Pinentry {
             // A pinentry without a terminal knows no such option, and needs none.
             let _ = dialogue.command(format!("OPTION {name}={}\n", escape(&value)).as_bytes())?;
         }
-        dialogue.tell("SETTITLE", "Smartcard login")?;
-        dialogue.tell("SETDESC", &description(request))?;
+        dialogue.tell("SETTITLE", text::TITLE)?;
+        dialogue.tell("SETDESC", description)?;
         Ok(dialogue)
     }
 }
@@ -91,28 +102,6 @@ fn terminal_options() -> Vec<(&'static str, String)> {
         options.push(("lc-ctype", locale));
     }
     options
-}
-
-fn description(request: &PinRequest<'_>) -> String {
-    let card = request.card_name();
-    let tries = match request.status.tries {
-        PinTries::Unknown | PinTries::Locked => "",
-        PinTries::Low => "\n\nA wrong PIN was entered before. A few tries are left.",
-        PinTries::Last => "\n\nThis is the last try: a wrong PIN locks the card.",
-    };
-    format!("Enter the PIN of your smartcard.\n\n{card}{tries}")
-}
-
-fn problem_text(request: &PinRequest<'_>) -> Option<String> {
-    Some(match request.problem? {
-        PinProblem::Incorrect { tries_left: None } => "Wrong PIN.".into(),
-        PinProblem::Incorrect { tries_left: Some(1) } => "Wrong PIN. 1 try left.".into(),
-        PinProblem::Incorrect { tries_left: Some(left) } => format!("Wrong PIN. {left} tries left."),
-        PinProblem::WrongLength => {
-            let status = request.status;
-            format!("The PIN has {} to {} characters. The card was not asked.", status.min_len.max(1), status.max_len)
-        }
-    })
 }
 
 /// What pinentry said to a question.
@@ -137,6 +126,13 @@ impl Dialogue<'_> {
             Ok(_) => Ok(()),
             Err(code) => Err(self.broken(&format!("{command} was refused with error {code}"))),
         }
+    }
+
+    /// Asks for yes, on a button with the text `yes`, or no.
+    fn confirm(&mut self, yes: &str) -> Result<bool> {
+        self.tell("SETOK", yes)?;
+        self.tell("SETCANCEL", text::CANCEL)?;
+        Ok(matches!(self.ask(b"CONFIRM\n")?, Answer::Data(_)))
     }
 
     fn ask(&mut self, command: &[u8]) -> Result<Answer> {
@@ -168,7 +164,7 @@ impl Dialogue<'_> {
             return Error::cancelled(Stage::Pin);
         }
         if error.kind() == io::ErrorKind::TimedOut {
-            return Error::new(ErrorKind::Cancelled, Stage::Pin, "nobody entered the PIN in time");
+            return Error::new(ErrorKind::Cancelled, Stage::Pin, text::NO_PIN_IN_TIME);
         }
         self.broken("the PIN window ended without an answer").because(error)
     }

@@ -27,12 +27,14 @@ pub struct Request {
 }
 
 impl Request {
-    /// The path and query that are asked for. They hold the ticket when a role is selected.
+    /// The path and query that are asked for. They hold the ticket when a role is selected
+    /// or asserted.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The `gpOBJECT` that is sent by POST; `None` for a GET. It holds the ticket in a logout.
+    /// The message that is sent by POST; `None` for a GET. It holds the ticket in a logout, and in a
+    /// question about the session.
     pub fn message(&self) -> Option<&[u8]> {
         self.message.as_deref().map(Vec::as_slice)
     }

@@ -95,11 +95,7 @@ pub fn write(parameters: &[(&'static str, &str)]) -> Result<Zeroizing<Vec<u8>>, 
 
     let mut size = HEAD.len() + TAIL.len();
     for &(parameter, value) in parameters {
-        if let Some(character) = value.chars().find(|&c| !is_char(c)) {
-            return Err(Unsendable { parameter, character });
-        }
-        let value: usize = value.chars().map(|c| escape(c).map_or(c.len_utf8(), str::len)).sum();
-        size += parameter.len() + value + 64;
+        size += parameter.len() + escaped_len(parameter, value)? + 64;
     }
 
     // The whole size at once: a buffer that moves leaves a ticket behind.
@@ -109,16 +105,28 @@ pub fn write(parameters: &[(&'static str, &str)]) -> Result<Zeroizing<Vec<u8>>, 
         message.push_str("<gpPARAM name=\"");
         message.push_str(parameter);
         message.push_str(if parameter == "response" { "\" encoding=\"base64\">" } else { "\">" });
-        for c in value.chars() {
-            match escape(c) {
-                Some(escaped) => message.push_str(escaped),
-                None => message.push(c),
-            }
-        }
+        push_escaped(&mut message, value);
         message.push_str("</gpPARAM>\n");
     }
     message.push_str(TAIL);
     Ok(Zeroizing::new(std::mem::take(&mut *message).into_bytes()))
+}
+
+/// How long `value` is once it is escaped.
+pub(super) fn escaped_len(parameter: &'static str, value: &str) -> Result<usize, Unsendable> {
+    match value.chars().find(|&c| !is_char(c)) {
+        Some(character) => Err(Unsendable { parameter, character }),
+        None => Ok(value.chars().map(|c| escape(c).map_or(c.len_utf8(), str::len)).sum()),
+    }
+}
+
+pub(super) fn push_escaped(message: &mut String, value: &str) {
+    for c in value.chars() {
+        match escape(c) {
+            Some(escaped) => message.push_str(escaped),
+            None => message.push(c),
+        }
+    }
 }
 
 fn escape(c: char) -> Option<&'static str> {
@@ -297,7 +305,7 @@ impl<'a, 'text> Parameters<'a, 'text> {
 }
 
 /// A parameter's text; `None` where it holds anything else.
-fn value<'a>(node: Node<'a, '_>) -> Option<&'a str> {
+pub(super) fn value<'a>(node: Node<'a, '_>) -> Option<&'a str> {
     let mut children = node.children();
     match (children.next(), children.next()) {
         (None, _) => Some(""),
@@ -307,7 +315,7 @@ fn value<'a>(node: Node<'a, '_>) -> Option<&'a str> {
 }
 
 /// Text of the broker's, fit to be shown: no control characters, not longer than [`MAX_REASON`].
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let mut words = String::new();
     for word in text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()) {
         if !words.is_empty() {

@@ -27,7 +27,20 @@ impl Role {
     /// by what stands between them, from the right.
     pub fn new(id: &str, organisation_code: &str, text: &str) -> Self {
         let text = text.trim();
-        let (organisation, role_type, sub_type, name) = split(text).unwrap_or(("", "", "", text));
+        let parts = split(text).unwrap_or(("", ["", "", text]));
+        Self::of_parts(id, organisation_code, parts.0, parts.1)
+    }
+
+    /// The role of an `organisation` and a job that come apart, the job as
+    /// `"Type":"Sub-type":"Role name"`.
+    pub(super) fn of_job(id: &str, organisation_code: &str, organisation: &str, job: &str) -> Self {
+        let job = job.trim();
+        let parts = job.strip_prefix('"').and_then(split_job).unwrap_or(["", "", job]);
+        Self::of_parts(id, organisation_code, organisation.trim(), parts)
+    }
+
+    fn of_parts(id: &str, organisation_code: &str, organisation: &str, job: [&str; 3]) -> Self {
+        let [role_type, sub_type, name] = job;
         Self {
             id: id.to_owned(),
             organisation_code: organisation_code.to_owned(),
@@ -57,13 +70,25 @@ impl fmt::Display for Role {
     }
 }
 
-fn split(text: &str) -> Option<(&str, &str, &str, &str)> {
-    const BETWEEN: &str = "\":\"";
-    let quoted = text.strip_suffix('"')?;
-    let (rest, name) = split_at_last(quoted, BETWEEN)?;
-    let (rest, sub_type) = split_at_last(rest, BETWEEN)?;
+fn split(text: &str) -> Option<(&str, [&str; 3])> {
+    let (rest, sub_type, name) = split_last_two(text)?;
     let (organisation, role_type) = split_at_last(rest, ", \"")?;
-    split_at_last(role_type, BETWEEN).is_none().then_some((organisation.trim(), role_type, sub_type, name))
+    split_at_last(role_type, BETWEEN).is_none().then_some((organisation.trim(), [role_type, sub_type, name]))
+}
+
+/// Splits a job whose first quote is gone.
+fn split_job(text: &str) -> Option<[&str; 3]> {
+    let (role_type, sub_type, name) = split_last_two(text)?;
+    split_at_last(role_type, BETWEEN).is_none().then_some([role_type, sub_type, name])
+}
+
+const BETWEEN: &str = "\":\"";
+
+/// Takes the last two quoted parts off.
+fn split_last_two(text: &str) -> Option<(&str, &str, &str)> {
+    let (rest, name) = split_at_last(text.strip_suffix('"')?, BETWEEN)?;
+    let (rest, sub_type) = split_at_last(rest, BETWEEN)?;
+    Some((rest, sub_type, name))
 }
 
 /// `rsplit_once`, without the preparations that pay off in longer texts only.
@@ -104,6 +129,19 @@ mod tests {
     fn a_text_of_another_form_becomes_the_name() {
         for text in ["", "Nurse", "ORG, \"A\":\"B\"", "ORG \"A\":\"B\":\"C\"", "ORG, \"A\":\"B\":\"C\":\"D\"", "\""] {
             assert_eq!(parts(text), ["", "", "", text], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_job_without_its_organisation_has_three_parts() {
+        let parts = |job: &str| {
+            let role = Role::of_job("1", "A", " THE \"LODGE\", WEST ", job);
+            assert_eq!(role.organisation, "THE \"LODGE\", WEST");
+            [role.role_type, role.sub_type, role.name]
+        };
+        assert_eq!(parts(r#""A & C":"B, "x"":"Nurse: Ward 3""#), ["A & C", "B, \"x\"", "Nurse: Ward 3"]);
+        for other in ["", "\"", "Nurse", r#""A":"B""#, r#"A":"B":"C""#, r#""A":"B":"C":"D""#] {
+            assert_eq!(parts(other), ["", "", other]);
         }
     }
 

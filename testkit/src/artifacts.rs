@@ -11,7 +11,10 @@ use std::sync::OnceLock;
 /// When it cannot be built.
 pub fn helper_program() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("ticketapi-card", "ticketapi-card")).clone()
+    // Selected so that its dependencies have the features that they have in tests: they would be
+    // built twice otherwise. An example brings in the features that tests add.
+    let selection = ["--workspace", "--bin", "ticketapi-card", "--example", "demo"];
+    BUILT.get_or_init(|| build(&selection, "ticketapi-card")).clone()
 }
 
 /// The PKCS#11 module that follows a script, built for this run of the tests. Blocks while it is
@@ -23,15 +26,15 @@ pub fn helper_program() -> PathBuf {
 pub fn scripted_module() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let name = format!("{}ticketapi_scripted_pkcs11{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    BUILT.get_or_init(|| build("ticketapi-scripted-pkcs11", &name)).clone()
+    BUILT.get_or_init(|| build(&["--package", "ticketapi-scripted-pkcs11"], &name)).clone()
 }
 
-/// Builds `package` with the profile of the running test, and finds `file` where the test is from.
+/// Builds `selection` with the profile of the running test, and finds `file` where the test is from.
 #[expect(clippy::panic, reason = "a test cannot go on without it")]
-fn build(package: &str, file: &str) -> PathBuf {
+fn build(selection: &[&str], file: &str) -> PathBuf {
     let profile = profile_directory();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--package", package]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet"]).args(selection);
     // What cargo tells a test about its package would have build scripts run again, each time.
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
@@ -44,7 +47,7 @@ fn build(package: &str, file: &str) -> PathBuf {
     let built = cargo.status().is_ok_and(|status| status.success());
     let path = profile.join(file);
     if !built || !path.is_file() {
-        panic!("{package} could not be built as {}", path.display());
+        panic!("{} could not be built", path.display());
     }
     path
 }

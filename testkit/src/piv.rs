@@ -95,6 +95,8 @@ pub enum Fault {
     HangsAt(Command),
     /// Its authentication certificate cannot be read (65 81), the rest can.
     CertificateUnreadable,
+    /// It is a card of another kind: the application that is looked for is not on it (6A 82).
+    NotPiv,
 }
 
 /// A card. It starts outside any reader; dropping it takes it out.
@@ -409,7 +411,7 @@ impl State {
 
     fn select(&mut self, name: &[u8]) -> std::result::Result<Vec<u8>, Status> {
         // Names may be cut at the end, down to the issuer's part.
-        if name.len() < 5 || !objects::APPLICATION.starts_with(name) {
+        if self.fault == Some(Fault::NotPiv) || name.len() < 5 || !objects::APPLICATION.starts_with(name) {
             return Err(Status::NOT_FOUND);
         }
         self.login.selected = true;

@@ -315,6 +315,9 @@ fn the_session_service_tells_whose_session_it_is() {
     assert!(alive.contains("state=\"valid\""), "{alive}");
     spine.end_all_sessions();
     assert!(ask(&ticket).contains("<Exception>"));
+    assert_eq!(spine.log().last().unwrap().refusal(), Some(&Refusal::UnknownTicket));
+    client.post("/amserver/sessionservice", b"<RequestSet/>");
+    assert_eq!(spine.log().last().unwrap().refusal(), Some(&Refusal::NoQuestion));
 }
 
 #[test]
@@ -324,6 +327,9 @@ fn the_assertion_has_a_block_for_each_of_300_roles_and_is_well_formed() {
     let mut client = Client::connect(&spine);
     let ticket = client.log_in(&card);
     let text = client.get(&format!("/saml/RoleAssertion?token={}", escaped(&ticket))).text();
+    spine.set_roles(Role::generate(1_000));
+    let many = client.get(&format!("/saml/RoleAssertion?token={}", escaped(&ticket)));
+    assert!(many.body.len() < 1 << 20, "{} bytes", many.body.len());
     let document = roxmltree::Document::parse(&text).unwrap();
     let blocks = document.descendants().filter(|node| node.attribute("AttributeName") == Some("nhsIdCode")).count();
     assert_eq!(blocks, 300);

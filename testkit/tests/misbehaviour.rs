@@ -97,6 +97,39 @@ fn parameters_are_left_out_changed_and_doubled() {
 }
 
 #[test]
+fn answers_about_a_session_are_spoilt_by_their_attributes() {
+    let (spine, card) = spine_and_card();
+    let mut client = Client::connect(&spine);
+    let ticket = client.log_in(&card);
+    let query = format!("/saml/RoleAssertion?token={}", common::escaped(&ticket));
+    let mut assertion = |misbehaviour| {
+        spine.misbehave(Endpoint::RoleAssertion, misbehaviour);
+        client.get(&query).text()
+    };
+    assert!(!assertion(Misbehaviour::Without("Status".into())).contains("StatusCode"));
+    assert!(!assertion(Misbehaviour::Without("Assertion".into())).contains("saml:Assertion "));
+    assert!(!assertion(Misbehaviour::Without("nhsIdCode".into())).contains("\"nhsIdCode\""));
+    assert!(assertion(Misbehaviour::With("Status".into(), "a<b".into())).contains("Value=\"a&#60;b\""));
+    assert!(assertion(Misbehaviour::With("uid".into(), "1".into())).contains("<saml:AttributeValue>1<"));
+    assert_eq!(assertion(Misbehaviour::Twice("cn".into())).matches("\"cn\"").count(), 2);
+
+    let mut session = |misbehaviour| {
+        spine.misbehave(Endpoint::SessionService, misbehaviour);
+        let question = format!(
+            "<RequestSet vers=\"1.0\" svcid=\"session\" reqid=\"7\"><Request><![CDATA[<SessionRequest vers=\"1.0\" reqid=\"5\">\
+             <GetSession reset=\"false\"><SessionID>{ticket}</SessionID></GetSession></SessionRequest>]]></Request></RequestSet>"
+        );
+        client.post("/amserver/sessionservice", question.as_bytes()).text()
+    };
+    assert!(!session(Misbehaviour::Without("Session".into())).contains("<Session "));
+    assert!(!session(Misbehaviour::Without("UserId".into())).contains("UserId"));
+    assert!(session(Misbehaviour::With("state".into(), "destroyed".into())).contains(" state=\"destroyed\""));
+    assert!(session(Misbehaviour::With("SessionHandle".into(), "x".into())).contains("\"SessionHandle\" value=\"x\""));
+    assert_eq!(session(Misbehaviour::Twice("UserId".into())).matches("UserId").count(), 2);
+    assert_eq!(spine.log().last().unwrap().parameter("reset"), Some("false"));
+}
+
+#[test]
 fn a_refusal_tells_its_reason_at_every_endpoint() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);

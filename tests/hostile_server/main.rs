@@ -10,6 +10,7 @@ mod connections;
 mod elsewhere;
 mod endless;
 mod messages;
+mod questions;
 mod trial;
 
 #[global_allocator]

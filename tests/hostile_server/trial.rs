@@ -13,7 +13,7 @@ use crate::support::{Desk, PATIENCE, PIN, User, descriptors, kind};
 /// What a call may take on top of its deadline, on a machine that is busy with other tests.
 pub const SLACK: Duration = Duration::from_secs(5);
 
-const MEMORY: usize = 8 << 20;
+pub const MEMORY: usize = 8 << 20;
 
 /// The requests of a login and the logout, each with the stage of its errors.
 pub const REQUESTS: [(Endpoint, Stage); 4] = [
@@ -22,6 +22,14 @@ pub const REQUESTS: [(Endpoint, Stage); 4] = [
     (Endpoint::SelectRole, Stage::RoleSelection),
     (Endpoint::Logout, Stage::Session),
 ];
+
+/// What can be asked about a session, each with where it is asked.
+pub const QUESTIONS: [(Endpoint, Question); 2] = [
+    (Endpoint::RoleAssertion, |engine| engine.role_assertion().map(drop)),
+    (Endpoint::SessionService, |engine| engine.session_state(false).map(drop)),
+];
+
+pub type Question = fn(&Engine) -> Result<()>;
 
 /// One test at a time, as memory and descriptors are those of the whole process. Comes first in a
 /// test: what is made before counts for another one.
@@ -120,6 +128,44 @@ impl Trial {
         for (endpoint, stage) in REQUESTS {
             let error = self.error_at(endpoint, what);
             assert_eq!((error.kind(), error.stage()), (kind, stage), "{error}");
+            assert!(error.detail().contains(says), "{endpoint:?}: {error}");
+        }
+    }
+
+    /// Asks about a live session while the broker does `what`; gives the error. The session goes on
+    /// after it, or is over; the next question is answered as if nothing had been.
+    pub fn question_error_at(&self, endpoint: Endpoint, what: &Misbehaviour, goes_on: bool) -> Error {
+        let Self { desk: Desk { spine, config, .. }, engine, .. } = self;
+        let (_, ask) = QUESTIONS.into_iter().find(|question| question.0 == endpoint).unwrap();
+        let ticket = engine.get_ticket().unwrap();
+        assert!(spine.wait_for_connections(PATIENCE, 0));
+        let open = descriptors();
+
+        spine.misbehave(endpoint, what.clone());
+        let error = bounded_error(config, 1, || ask(engine));
+        spine.behave();
+
+        assert_eq!(error.stage(), Stage::Session, "{error}");
+        assert!(error.detail().contains(&self.broker()), "{endpoint:?}: {error}");
+        assert!(spine.wait_for_connections(PATIENCE, 0), "{endpoint:?}");
+        assert_eq!(descriptors(), open, "{endpoint:?}");
+        assert_eq!(engine.get_ticket_no_auth().ok(), goes_on.then_some(ticket), "{endpoint:?}: {error}");
+        if !goes_on {
+            // The broker only said so.
+            spine.end_all_sessions();
+            engine.get_ticket().unwrap();
+        }
+        ask(engine).unwrap();
+        engine.destroy_ticket().unwrap();
+        assert!(spine.wait_for_sessions(PATIENCE, 0));
+        error
+    }
+
+    /// The broker does `what` at each question in turn, and the session goes on.
+    pub fn fails_at_each_question(&self, what: &Misbehaviour, kind: &ErrorKind, says: &str) {
+        for (endpoint, _) in QUESTIONS {
+            let error = self.question_error_at(endpoint, what, true);
+            assert_eq!(error.kind(), kind, "{error}");
             assert!(error.detail().contains(says), "{endpoint:?}: {error}");
         }
     }

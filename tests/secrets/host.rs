@@ -9,7 +9,7 @@ use ticketapi::cancel::CancelToken;
 use ticketapi::card::CardReader;
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::challenge::{self, Digest};
-use ticketapi::prompt::{PinRequest, Programs, Prompter};
+use ticketapi::prompt::{PinRequest, Prompter, SystemPrompter};
 use ticketapi::ssb::{HttpsSettings, HttpsTransport, Role, Ssb};
 use ticketapi::{Config, Engine, Error, Pin, Result, TicketApi};
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -42,7 +42,7 @@ pub fn run(way: &str) {
 }
 
 fn through_the_engine(config: Config, pins: &[Masked]) -> Result<()> {
-    let engine = Engine::builder(config.clone()).prompter(Telling(Programs::new(&config))).build().unwrap();
+    let engine = Engine::builder(config.clone()).prompter(Telling(SystemPrompter::new(&config))).build().unwrap();
     let ticket = engine.get_ticket();
     assert_no_pin(pins, "after the login");
     tell(&ticket);
@@ -67,7 +67,7 @@ fn step_by_step(config: &Config) -> Result<()> {
     let activation = ssb.activate(&cancel)?;
     tell(&activation);
     let request = PinRequest { label: card.label(), uid: None, status: card.pin_status(), problem: None };
-    let pin = Telling(Programs::new(config)).pin(&request, &cancel)?;
+    let pin = Telling(SystemPrompter::new(config)).pin(&request, &cancel)?;
     let signature = card.sign(Some(pin), Digest::Sha1, activation.challenge(), &cancel)?;
     let certificate = card.certificate().unwrap();
     tell(certificate);
@@ -85,7 +85,7 @@ fn step_by_step(config: &Config) -> Result<()> {
 }
 
 /// Asks with programs, and tells what it is asked and answered.
-struct Telling(Programs);
+struct Telling(SystemPrompter);
 
 impl Prompter for Telling {
     fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {

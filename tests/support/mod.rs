@@ -172,8 +172,9 @@ impl Prompter for User {
         ask.map_or(Ok(0), |ask| (ask.lock().unwrap())(cancel))
     }
 
-    fn enter_pin_on_reader(&self, _: &PinRequest<'_>) {
+    fn enter_pin_on_reader(&self, _: &PinRequest<'_>, _: &CancelToken) -> Notice {
         self.note(Asked::OnReader);
+        Notice::default()
     }
 
     fn insert_card(&self, _: &Absence, _: &CancelToken) -> Notice {

@@ -7,6 +7,7 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::UserType;
 use cryptoki::types::AuthPin;
 use ticketapi::cancel::CancelToken;
+use ticketapi::card::events::Presence;
 use ticketapi::card::pkcs11::AfterLogin;
 use ticketapi::card::protocol::Reset;
 use ticketapi::card::{Certificate, PinStatus, PinTries, SmartCard};
@@ -27,7 +28,10 @@ pub struct Pkcs11Card {
     certificate: Certificate,
     pin: PinStatus,
     after_login: AfterLogin,
+    presence: Option<Presence>,
     login: Login,
+    /// The card may have been taken out.
+    failed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,9 +44,19 @@ enum Login {
 }
 
 impl Pkcs11Card {
-    pub(super) fn new(token: Token, modules: Vec<Module>, after_login: AfterLogin) -> Self {
+    pub(super) fn new(token: Token, modules: Vec<Module>, after_login: AfterLogin, presence: Option<Presence>) -> Self {
         let (label, certificate, pin) = (token.label.clone(), token.certificate.clone(), token.pin);
-        Self { token: Some(token), modules, label, certificate, pin, after_login, login: Login::NotTried }
+        Self {
+            token: Some(token),
+            modules,
+            label,
+            certificate,
+            pin,
+            after_login,
+            presence,
+            login: Login::NotTried,
+            failed: false,
+        }
     }
 
     /// The description of the slot that the card is in, where that may be a reader.
@@ -72,7 +86,7 @@ impl Pkcs11Card {
         match (self.after_login, self.login, reader) {
             (AfterLogin::Leave, ..) | (_, Login::NotTried | Login::Hosts, _) => Reset::Left,
             (AfterLogin::Reset, _, None) => Reset::NoReader,
-            (AfterLogin::Reset, _, Some(reader)) => pcsc::reset(&reader),
+            (AfterLogin::Reset, _, Some(reader)) => pcsc::reset(&reader, self.failed),
         }
     }
 
@@ -253,12 +267,18 @@ impl SmartCard for Pkcs11Card {
         self.pin
     }
 
+    fn presence(&self) -> Option<&Presence> {
+        self.presence.as_ref()
+    }
+
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
         cancel.check(Stage::Signing)?;
         self.check_pin(pin.as_ref())?;
         let pin = pin.map(|pin| AuthPin::from(pin.expose()));
-        self.log_in(UserType::User, pin.as_ref())?;
-        self.sign_with_key(pin.as_ref(), digest, message)
+        let signed = self.log_in(UserType::User, pin.as_ref());
+        let signed = signed.and_then(|()| self.sign_with_key(pin.as_ref(), digest, message));
+        self.failed = signed.as_ref().is_err_and(|error| *error.kind() == ErrorKind::CardFailed);
+        signed
     }
 }
 

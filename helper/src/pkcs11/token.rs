@@ -1,5 +1,6 @@
 //! Finding the token to log in with, and the certificate on it.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use cryptoki::context::Pkcs11;
@@ -8,13 +9,15 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
 use ticketapi::card::certificate::{Candidate, choose};
+use ticketapi::card::events::Snapshot;
 use ticketapi::card::pkcs11::CardSettings;
-use ticketapi::card::{Certificate, PinStatus, PinTries};
+use ticketapi::card::protocol::{Failure, Reply};
+use ticketapi::card::{Absence, Certificate, PinStatus, PinTries};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use super::error::{code, failed};
 use super::module::Module;
-use crate::pcsc;
+use crate::pcsc::{Reader, Readers, is_described_by};
 
 type CallResult<T> = cryptoki::error::Result<T>;
 
@@ -23,8 +26,26 @@ type CallResult<T> = cryptoki::error::Result<T>;
 pub enum Look {
     /// The card to log in with.
     Found(Token),
-    /// Not that card, but perhaps these.
-    Absent { others: Vec<String> },
+    /// None yet.
+    Absent(Lack),
+}
+
+/// Why there is no card to log in with, though one may come.
+pub struct Lack {
+    /// For the user.
+    pub absence: Absence,
+    /// Where nobody waits.
+    pub error: Error,
+    /// How it stood before it was looked.
+    pub readers: Snapshot,
+    /// [`Reply::Absent`]'s.
+    pub watched: bool,
+}
+
+impl From<Lack> for Reply {
+    fn from(Lack { absence, error, readers, watched }: Lack) -> Self {
+        Self::Absent { absence, failure: Failure::from(&error), readers, watched }
+    }
 }
 
 /// A token with a certificate to log in with, and a session on it.
@@ -42,23 +63,24 @@ pub struct Token {
     pub key_id: Vec<u8>,
 }
 
-/// Looks once; the first module that has a card to log in with is the one.
+/// Looks once; the first module that has a card to log in with is the one. `before` is how the
+/// readers stood before.
 ///
 /// What is wrong with one module or its card counts only when no other has a card.
-pub fn look(modules: &[Module], settings: &CardSettings) -> Result<Look> {
-    let (mut problem, mut others) = (None, Vec::new());
+pub fn look(modules: &[Module], settings: &CardSettings, before: &Readers) -> Result<Look> {
+    let (mut problem, mut seen) = (None, Vec::new());
     for module in modules {
-        let mut seen = See::default();
-        let looked = see(module, settings, modules.len() == 1, &mut seen).map_err(|error| failed(Stage::Card, &error));
-        match looked.and_then(|()| one_of(module, settings, seen.tokens)) {
+        let mut see = See::default();
+        let looked = see.slots(module, settings, modules.len() == 1).map_err(|error| failed(Stage::Card, &error));
+        match looked.and_then(|()| one_of(module, settings, std::mem::take(&mut see.tokens))) {
             Ok(Some(token)) => return Ok(Look::Found(token)),
-            Ok(None) => problem = problem.or(seen.problem),
+            Ok(None) => problem = problem.or(see.problem.take()),
             Err(error) if *error.kind() == ErrorKind::SeveralCards => return Err(error),
             Err(error) => problem = problem.or(Some(error)),
         }
-        others.append(&mut seen.others);
+        seen.push(see);
     }
-    problem.map_or(Ok(Look::Absent { others }), Err)
+    problem.map_or_else(|| Ok(Look::Absent(lack(modules, settings, before, seen))), Err)
 }
 
 #[derive(Default)]
@@ -69,45 +91,102 @@ struct See {
     others: Vec<String>,
     /// Why waiting would not help.
     problem: Option<Error>,
+    /// The descriptions of the slots with a token.
+    known: Vec<String>,
+    /// The descriptions of the slots with a card that the module does not know.
+    unknown: Vec<String>,
+    /// The descriptions of all slots.
+    slots: Vec<String>,
 }
 
-fn see(module: &Module, settings: &CardSettings, only: bool, seen: &mut See) -> CallResult<()> {
-    // Not only those with a token: OpenSC leaves a card that it does not know out of these.
-    let slots = module.context.get_all_slots()?;
-    if slots.is_empty() {
-        seen.problem = pcsc::problem().map(|text| Error::new(ErrorKind::ReaderNotAvailable, Stage::Card, text));
-    }
-    let mut uninitialized = None;
-    for slot in slots {
-        let info = match module.context.get_token_info(slot) {
-            Ok(info) => info,
-            Err(error) => match code(&error) {
-                Some(RvError::TokenNotRecognized) => {
-                    let text = format!("there is a card that {} does not know", module.path.display());
-                    seen.problem = Some(Error::new(ErrorKind::CardNotSupported, Stage::Card, text));
-                    continue;
-                }
-                Some(RvError::TokenNotPresent | RvError::DeviceRemoved) => continue,
-                _ => return Err(error),
-            },
-        };
-        let allowed =
-            |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted.trim() == is.trim());
-        if !info.token_initialized() {
-            uninitialized = Some(slot);
-        } else if allowed(&settings.token_label, info.label()) && allowed(&settings.token_serial, info.serial_number())
-        {
-            seen.tokens.push((slot, info));
-        } else {
-            seen.others.push(describe(&info));
+impl See {
+    fn slots(&mut self, module: &Module, settings: &CardSettings, only: bool) -> CallResult<()> {
+        let mut uninitialized = None;
+        // Not only those with a token: OpenSC leaves a card that it does not know out of these.
+        for slot in module.context.get_all_slots()? {
+            let description = module.context.get_slot_info(slot);
+            let description = description.map_or_else(|_| String::new(), |info| info.slot_description().to_owned());
+            self.slots.push(description.clone());
+            let info = match module.context.get_token_info(slot) {
+                Ok(info) => info,
+                Err(error) => match code(&error) {
+                    Some(RvError::TokenNotRecognized) => {
+                        self.unknown.push(description);
+                        continue;
+                    }
+                    Some(RvError::TokenNotPresent | RvError::DeviceRemoved) => continue,
+                    _ => return Err(error),
+                },
+            };
+            self.known.push(description);
+            let allowed =
+                |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted.trim() == is.trim());
+            if !info.token_initialized() {
+                uninitialized = Some(slot);
+            } else if allowed(&settings.token_label, info.label())
+                && allowed(&settings.token_serial, info.serial_number())
+            {
+                self.tokens.push((slot, info));
+            } else {
+                self.others.push(describe(&info));
+            }
         }
+        // A module for tokens in software always has an empty one, which is no card beside others.
+        let alone = only && self.tokens.is_empty() && self.others.is_empty() && self.unknown.is_empty();
+        if let (Some(slot), true) = (uninitialized, alone) {
+            let text = format!("the token in slot {slot} is empty: it has not been initialized");
+            self.problem = Some(Error::new(ErrorKind::NoCertificate, Stage::Card, text));
+        }
+        Ok(())
     }
-    // A module for tokens in software always has an empty one, which is no card beside others.
-    if let (Some(slot), true, true) = (uninitialized, only, seen.others.is_empty()) {
-        let text = format!("the token in slot {slot} is empty: it has not been initialized");
-        seen.problem.get_or_insert(Error::new(ErrorKind::NoCertificate, Stage::Card, text));
-    }
-    Ok(())
+}
+
+fn lack(modules: &[Module], settings: &CardSettings, before: &Readers, seen: Vec<See>) -> Lack {
+    let unknown = unknown_cards(before, &seen);
+    // Any other slot may get a token without PC/SC knowing, and a module that shows no slot may show
+    // one later. A card that is not known now may be in use, or not be ready.
+    let only_readers = |see: &See| !see.slots.is_empty() && see.slots.iter().all(|slot| before.describes(slot));
+    let watched = unknown.is_empty() && seen.iter().all(only_readers);
+
+    let others: Vec<_> = seen.iter().flat_map(|see| see.others.iter().map(String::as_str)).collect();
+    let out_of_sight = seen.iter().any(|see| see.slots.is_empty()).then(|| before.problem()).flatten();
+    let (kind, detail, absence) = if !unknown.is_empty() {
+        let modules: Vec<_> = modules.iter().map(|module| module.path.display().to_string()).collect();
+        let text = format!("{} is not known to {}", unknown.join(" and "), modules.join(" or "));
+        (ErrorKind::CardNotSupported, text.clone(), Absence::NotRecognised(text))
+    } else if let Some(text) = out_of_sight {
+        (ErrorKind::ReaderNotAvailable, text, Absence::NoCard)
+    } else if others.is_empty() {
+        (ErrorKind::NoCard, no_card(settings), Absence::NoCard)
+    } else {
+        let text = format!("{}; there is {}", no_card(settings), others.join(", "));
+        (ErrorKind::NoCard, text.clone(), Absence::NotRecognised(text))
+    };
+    Lack { absence, error: Error::new(kind, Stage::Card, detail), readers: before.snapshot(), watched }
+}
+
+fn no_card(CardSettings { token_label, token_serial, .. }: &CardSettings) -> String {
+    let named =
+        |what, name: &Option<String>| name.as_ref().map_or(String::new(), |name| format!(" with {what} \"{name}\""));
+    format!("no card{}{} is in a reader", named("label", token_label), named("serial number", token_serial))
+}
+
+/// The cards, in words, that are there and that no module knows.
+fn unknown_cards(before: &Readers, seen: &[See]) -> Vec<String> {
+    let known = |reader: &str| seen.iter().any(|see| see.known.iter().any(|slot| is_described_by(reader, slot)));
+    let suspects: Vec<_> = before.with_card().filter(|reader| !known(&reader.state.name)).collect();
+    // One that came or went while it was looked is no stranger.
+    let after = (!suspects.is_empty()).then(Readers::once_noticed);
+    let mut cards: Vec<_> = suspects
+        .into_iter()
+        .filter(|reader| after.as_ref().is_some_and(|after| reader.is_still_in(after)))
+        .map(Reader::describe)
+        .collect();
+    // Where PC/SC shows no such reader.
+    let slots = seen.iter().flat_map(|see| &see.unknown).filter(|slot| !before.describes(slot));
+    let slots: BTreeSet<_> = slots.filter(|slot| !seen.iter().any(|see| see.known.contains(slot))).collect();
+    cards.extend(slots.into_iter().map(|slot| format!("the card in {}", slot.trim())));
+    cards
 }
 
 fn one_of(module: &Module, settings: &CardSettings, tokens: Vec<(Slot, TokenInfo)>) -> Result<Option<Token>> {

@@ -53,7 +53,7 @@ pub fn now(channel: &Channel) -> Result<(), ChannelError> {
         .map_err(|_| ChannelError::Closed)?;
     let frame = channel.receive(Some(Instant::now() + DEADLINE))?;
     let Request::Reset { reader } = frame.message()? else { return Err(ChannelError::Malformed(0)) };
-    let done = Reply::Done(pcsc::reset(reader));
+    let done = Reply::Done(pcsc::reset(reader, true));
     // The program may have ended meanwhile.
     let _ = channel.send(&done, None);
     Ok(())

@@ -35,7 +35,9 @@ impl Watch {
         let watch = Self(Arc::clone(&state));
         let socket = Arc::clone(channel.socket());
         thread::Builder::new().name("watch".to_owned()).spawn(move || {
-            while !has_gone(&socket) && lock(&state).until.is_none_or(|until| Instant::now() < until) {}
+            while !has_gone(&socket, PollTimeout::from(INTERVAL))
+                && lock(&state).until.is_none_or(|until| Instant::now() < until)
+            {}
             let reader = lock(&state).reset.take();
             end(reader);
         })?;
@@ -62,11 +64,15 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits a while for the other end of the socket to go.
-fn has_gone(socket: &UnixStream) -> bool {
+/// Waits for the other end of the socket to go.
+pub fn wait_until_gone(socket: &UnixStream) {
+    while !has_gone(socket, PollTimeout::NONE) {}
+}
+
+fn has_gone(socket: &UnixStream, timeout: PollTimeout) -> bool {
     // Without any event asked for, hanging up is all that is told.
     let mut sockets = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-    match poll(&mut sockets, PollTimeout::from(INTERVAL)) {
+    match poll(&mut sockets, timeout) {
         Ok(0) | Err(Errno::EINTR) => false,
         Ok(_) | Err(_) => true,
     }

@@ -37,7 +37,7 @@ fn hanging_helper(desk: &Desk, deadline: Duration) -> (Child, Channel) {
     let settings = desk.scripted("fault C_GetSlotList 1 hang");
     let (helper, channel) = start_helper(desk);
     channel.send(&Hello { version: VERSION }, None).unwrap();
-    channel.send(&Request::Find { settings: settings.card, wait: Duration::ZERO, deadline }, None).unwrap();
+    channel.send(&Request::Find { settings: settings.card, deadline }, None).unwrap();
     while desk.called("C_GetSlotList") == 0 {
         thread::sleep(Duration::from_millis(1));
     }

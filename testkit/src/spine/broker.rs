@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::assertion::Assertion;
 use super::http::HttpRequest;
 use super::log::Outcome;
-use super::message::{Answer, Request};
+use super::message::{Answer, Request, escaped};
 use super::misbehaviour::Endpoint;
 use super::refusal::Refusal;
 use super::role::Role;
+use super::session_service::{self, SessionAnswer};
 use super::verify::Verifier;
-use super::{assertion, session_service};
 
 type Checked<T> = std::result::Result<T, Refusal>;
 type Parameters = Vec<(String, String)>;
@@ -76,7 +77,38 @@ pub(crate) struct Session {
 pub(crate) enum Content {
     Message(Answer),
     Html(String),
-    Xml(String),
+    Assertion(Assertion),
+    Session(SessionAnswer),
+}
+
+impl Content {
+    /// Leaves out what has this name: a parameter, or an attribute of the assertion or the session.
+    pub(crate) fn remove(&mut self, name: &str) {
+        match self {
+            Self::Message(answer) => answer.remove(name),
+            Self::Assertion(assertion) => assertion.remove(name),
+            Self::Session(answer) => answer.remove(name),
+            Self::Html(_) => {}
+        }
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        match self {
+            Self::Message(answer) => answer.set(name, value),
+            Self::Assertion(assertion) => assertion.set(name, value),
+            Self::Session(answer) => answer.set(name, value),
+            Self::Html(_) => {}
+        }
+    }
+
+    pub(crate) fn repeat(&mut self, name: &str) {
+        match self {
+            Self::Message(answer) => answer.repeat(name),
+            Self::Assertion(assertion) => assertion.repeat(name),
+            Self::Session(answer) => answer.repeat(name),
+            Self::Html(_) => {}
+        }
+    }
 }
 
 /// What came of a request.
@@ -95,7 +127,7 @@ impl Broker {
     pub(crate) fn parameters(endpoint: Endpoint, request: &HttpRequest) -> Parameters {
         match endpoint {
             Endpoint::SelectRole | Endpoint::RoleAssertion => read_query(request.query()).unwrap_or_default(),
-            Endpoint::SessionService => Vec::new(),
+            Endpoint::SessionService => session_service::parameters(&request.body),
             _ => Request::read(&request.body).map_or_else(|_| Vec::new(), |message| message.parameters().to_vec()),
         }
     }
@@ -115,8 +147,7 @@ impl Broker {
             Endpoint::RoleAssertion => self.role_assertion(request),
             Endpoint::Logout => self.log_out(request, peer),
             Endpoint::SessionService => {
-                let text = session_service::answer(self, &request.body);
-                Ok((Content::Xml(text), Outcome::Done))
+                session_service::answer(self, &request.body).map(|answer| (Content::Session(answer), Outcome::Done))
             }
         };
         match done {
@@ -132,12 +163,11 @@ impl Broker {
             Endpoint::Activate | Endpoint::Validate => Content::Message(
                 common(base_url).with("error", reason).with("auth_method", "3").with("app_url", "NHST"),
             ),
-            Endpoint::SelectRole | Endpoint::Logout => Content::Html(format!(
-                "<HTML><STATUS>ERROR</STATUS><REASON>{}</REASON></HTML>",
-                assertion::escaped(&reason)
-            )),
-            Endpoint::RoleAssertion => Content::Xml(assertion::refusal(&reason)),
-            Endpoint::SessionService => Content::Xml(session_service::exception(&reason)),
+            Endpoint::SelectRole | Endpoint::Logout => {
+                Content::Html(format!("<HTML><STATUS>ERROR</STATUS><REASON>{}</REASON></HTML>", escaped(&reason)))
+            }
+            Endpoint::RoleAssertion => Content::Assertion(Assertion::refusing(&reason)),
+            Endpoint::SessionService => Content::Session(SessionAnswer::refusing(&reason)),
         };
         Processed { content, outcome: Outcome::Refused(refusal) }
     }
@@ -261,7 +291,7 @@ impl Broker {
         let query = read_query(request.query())?;
         let ticket = need_query(&query, "token")?;
         let session = self.session(ticket).ok_or(Refusal::UnknownTicket)?.clone();
-        Ok((Content::Xml(assertion::write(ticket, &session, &self.settings)), Outcome::Done))
+        Ok((Content::Assertion(Assertion::new(ticket, &session, &self.settings)), Outcome::Done))
     }
 
     fn log_out(&mut self, request: &HttpRequest, peer: IpAddr) -> Checked<(Content, Outcome)> {

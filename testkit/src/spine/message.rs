@@ -87,10 +87,10 @@ impl Answer {
     }
 
     pub(crate) fn with_role(mut self, number: usize, role: &super::Role) -> Self {
-        let code = role.organisation_code.as_ref().map(|code| format!(" orgcode=\"{}\"", in_attribute(code)));
+        let code = role.organisation_code.as_ref().map(|code| format!(" orgcode=\"{}\"", escaped(code)));
         self.parameters.push(Parameter {
             name: format!("nhsjobrole{number}"),
-            attributes: format!(" id=\"{}\"{}", in_attribute(&role.id), code.unwrap_or_default()),
+            attributes: format!(" id=\"{}\"{}", escaped(&role.id), code.unwrap_or_default()),
             value: role.line(),
         });
         self
@@ -128,13 +128,15 @@ impl Answer {
     }
 }
 
-/// A value that reads as the same, whatever it holds: line ends and tabs would be read as blanks.
-fn in_attribute(value: &str) -> String {
-    let escaped = |c: char| match c {
-        '<' | '&' | '"' | '\t' | '\n' | '\r' => format!("&#{};", u32::from(c)),
+/// A value that reads as the same in an attribute and in text, whatever it holds: line ends and tabs
+/// would be read as blanks.
+pub(super) fn escaped(value: &str) -> String {
+    let escape = |c: char| match c {
+        '&' => "&amp;".to_owned(),
+        '<' | '>' | '"' | '\t' | '\n' | '\r' => format!("&#{};", u32::from(c)),
         c => c.to_string(),
     };
-    value.chars().map(escaped).collect()
+    value.chars().map(escape).collect()
 }
 
 #[cfg(test)]

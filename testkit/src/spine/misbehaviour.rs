@@ -94,9 +94,10 @@ pub enum Misbehaviour {
     Endless,
     /// Refuses, giving this reason.
     Refuse(String),
-    /// Leaves this parameter out of the answer.
+    /// Leaves this parameter out of the answer. In an assertion it is an attribute, and `Status` or
+    /// `Assertion`; in the session service's answer an attribute or property of the session, and `Session`.
     Without(String),
-    /// Gives this parameter (the first) this value (the second).
+    /// Gives this parameter (the first) this value (the second). In an assertion `Status` is one too.
     With(String, String),
     /// Sends this parameter twice.
     Twice(String),

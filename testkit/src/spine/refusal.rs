@@ -7,6 +7,9 @@ pub enum Refusal {
     /// The message could not be read.
     #[error("the request is not a gpOBJECT message: {0}")]
     Malformed(String),
+    /// The question to the session service could not be read.
+    #[error("the request is not a RequestSet with one GetSession in it")]
+    NoQuestion,
     /// A parameter is not there.
     #[error("the parameter {0} is missing")]
     Missing(&'static str),

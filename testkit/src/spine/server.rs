@@ -323,7 +323,8 @@ impl Reply {
         let (content_type, body) = match content {
             Content::Message(answer) => ("text/xml;charset=UTF-8", answer.write(base_url)),
             Content::Html(text) => ("text/html;charset=UTF-8", text),
-            Content::Xml(text) => ("text/xml;charset=UTF-8", text),
+            Content::Assertion(assertion) => ("text/xml;charset=UTF-8", assertion.write()),
+            Content::Session(answer) => ("text/xml;charset=UTF-8", answer.write()),
         };
         Self::new(http::head(200, content_type, None, Some(body.len()), false), body.as_bytes())
     }
@@ -381,13 +382,11 @@ fn misbehave(
         _ if !loses_answer => entry.answer = outcome,
         _ => {}
     }
-    if let Content::Message(answer) = &mut content {
-        match misbehaviour {
-            Misbehaviour::Without(name) => answer.remove(name),
-            Misbehaviour::With(name, value) => answer.set(name, value),
-            Misbehaviour::Twice(name) => answer.repeat(name),
-            _ => {}
-        }
+    match misbehaviour {
+        Misbehaviour::Without(name) => content.remove(name),
+        Misbehaviour::With(name, value) => content.set(name, value),
+        Misbehaviour::Twice(name) => content.repeat(name),
+        _ => {}
     }
     let mut reply = Reply::good(content, base_url);
     match misbehaviour {

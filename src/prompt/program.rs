@@ -1,0 +1,87 @@
+//! A program that is asked one question: what it prints is the answer, its exit code whether
+//! there is one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::text;
+use crate::cancel::CancelToken;
+use crate::child::Child;
+use crate::error::{Error, ErrorKind, Result, Stage};
+
+/// More than any answer is long.
+const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// How a program is asked for the role.
+pub(super) struct Asking<'a> {
+    /// How errors call the program.
+    pub(super) name: String,
+    /// Exit codes that mean that the user does not want to go on.
+    pub(super) cancel_codes: &'a [i32],
+    pub(super) deadline: Option<Instant>,
+    pub(super) cancel: &'a CancelToken,
+}
+
+impl Asking<'_> {
+    /// Runs `command` with `input` and returns what it prints.
+    pub(super) fn ask(&self, command: &mut Command, input: &str) -> Result<String> {
+        let failed = |error: io::Error| {
+            if self.cancel.is_cancelled() {
+                Error::cancelled(Stage::RoleSelection)
+            } else if error.kind() == io::ErrorKind::TimedOut {
+                Error::new(ErrorKind::Cancelled, Stage::RoleSelection, text::NO_ROLE_IN_TIME)
+            } else {
+                self.broken("cannot be used").because(error)
+            }
+        };
+        // Its standard error stays the host's: fzf draws there.
+        let mut child = Child::spawn(command, self.deadline, self.cancel).map_err(failed)?;
+        match child.send(input.as_bytes()).and_then(|()| child.close_input()) {
+            // A chooser may have its answer before it has read everything.
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected) => {}
+            other => other.map_err(failed)?,
+        }
+        let mut output = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            match child.receive(&mut buffer).map_err(failed)? {
+                0 => break,
+                read if output.len() + read > ANSWER_LIMIT => {
+                    return Err(self.broken("printed more than a line that was chosen"));
+                }
+                read => output.extend_from_slice(&buffer[..read]),
+            }
+        }
+        self.cancel.check(Stage::RoleSelection)?;
+        let status = child.wait().map_err(failed)?;
+        if !status.success() {
+            return Err(match status.code() {
+                Some(code) if self.cancel_codes.contains(&code) => Error::cancelled(Stage::RoleSelection),
+                _ => self.broken(&format!("ended with {status}")),
+            });
+        }
+        String::from_utf8(output).map_err(|_| self.broken("printed something that is not UTF-8"))
+    }
+
+    pub(super) fn broken(&self, what: &str) -> Error {
+        Error::new(ErrorKind::NoPrompter, Stage::RoleSelection, format!("{} {what}", self.name))
+    }
+}
+
+/// When a question that is asked now has waited long enough.
+pub(super) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// Where the `PATH` has a program of this name.
+pub(super) fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| can_be_run(file))
+}
+
+fn can_be_run(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,46 @@
+//! What is shown while the login goes on: by a thread that ends with the notice.
+
+use std::mem;
+use std::thread::JoinHandle;
+
+use super::Notice;
+use crate::cancel::CancelToken;
+use crate::owner::Owner;
+use crate::worker;
+
+/// Runs `work` on a thread of its own until the notice is dropped; `work` has to return soon after
+/// its token is cancelled.
+pub(super) fn while_kept(work: impl FnOnce(&CancelToken) + Send + 'static) -> Notice {
+    let stop = CancelToken::new();
+    let thread = worker::start("ticketapi-notice", {
+        let stop = stop.clone();
+        move || work(&stop)
+    });
+    match thread {
+        Ok(thread) => Notice::new(Shown { stop, thread: Some(thread), owner: Owner::this_process() }),
+        Err(error) => {
+            tracing::warn!(%error, "a message to the user cannot be shown");
+            Notice::default()
+        }
+    }
+}
+
+struct Shown {
+    stop: CancelToken,
+    thread: Option<JoinHandle<()>>,
+    owner: Owner,
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        if self.owner.is_this_process() {
+            self.stop.cancel();
+            // It has told of its panic itself.
+            let _ = thread.join();
+        } else {
+            // The thread stayed behind in the parent.
+            mem::forget(thread);
+        }
+    }
+}

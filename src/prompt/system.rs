@@ -1,0 +1,155 @@
+//! The prompter of programs that have none of their own: what this computer has to ask with, as
+//! the settings say.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::desktop::{self, Windows};
+use super::{Notice, PinRequest, Pinentry, Prompter, RoleCommand, Terminal, nobody, program, shown, text};
+use crate::cancel::CancelToken;
+use crate::card::Absence;
+use crate::config::Config;
+use crate::error::{Result, Stage};
+use crate::secret::Pin;
+use crate::ssb::Role;
+
+/// Where users are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PrompterKind {
+    /// By the programs that the settings name; else on the desktop, where there is one; else on the
+    /// terminal.
+    #[default]
+    Auto,
+    /// In windows, never on the terminal: for programs that a terminal happens to have started.
+    Desktop,
+    /// On the terminal that controls the process, whatever else is set.
+    Terminal,
+    /// Nowhere: every question fails.
+    None,
+}
+
+/// Asks with pinentry, a chooser for roles, or on the terminal, as the settings say and the
+/// computer has them. It looks at each question, as terminals are put into the background and
+/// programs are installed.
+#[derive(Clone, Debug)]
+pub struct SystemPrompter {
+    kind: PrompterKind,
+    pinentry: Option<PathBuf>,
+    role_command: Option<RoleCommand>,
+    timeout: Option<Duration>,
+}
+
+enum PinWay {
+    Pinentry(Pinentry),
+    Terminal(Terminal),
+}
+
+impl SystemPrompter {
+    /// As `config` says.
+    pub fn new(config: &Config) -> Self {
+        let timeout = Some(config.prompt_timeout).filter(|timeout| !timeout.is_zero());
+        let words = Some(config.role_command.clone()).filter(|words| !words.is_empty());
+        Self {
+            kind: config.prompter,
+            pinentry: config.pinentry.clone(),
+            role_command: words.map(|words| RoleCommand::new(words, timeout)),
+            timeout,
+        }
+    }
+
+    fn pin_way(&self) -> Result<PinWay> {
+        let pinentry = |program| PinWay::Pinentry(Pinentry::new(program, self.timeout));
+        let set = || self.pinentry.clone().map(pinentry);
+        let found = || program::find("pinentry").map(pinentry);
+        let way = match self.kind {
+            PrompterKind::Auto => set()
+                .or_else(|| if desktop::is_there() { found() } else { None })
+                .or_else(|| Terminal::is_there().then(|| self.terminal()))
+                // It may have a way of its own, as those of GNOME and macOS do.
+                .or_else(found),
+            PrompterKind::Desktop => set().or_else(found),
+            PrompterKind::Terminal => Some(self.terminal()),
+            PrompterKind::None => return Err(nobody(Stage::Pin, "the PIN: prompter is set to none")),
+        };
+        way.ok_or_else(|| nobody(Stage::Pin, "the PIN: there is no pinentry and no terminal"))
+    }
+
+    fn terminal(&self) -> PinWay {
+        PinWay::Terminal(Terminal::new(self.timeout))
+    }
+
+    /// The windows to choose a role with, where the settings want windows.
+    fn windows(&self) -> Option<Windows> {
+        let wanted = matches!(self.kind, PrompterKind::Auto | PrompterKind::Desktop);
+        if wanted && desktop::is_there() { Windows::find() } else { None }
+    }
+
+    /// Shows a message for as long as the notice is kept, where there is a way to.
+    fn tell(&self, message: &str, cancel: &CancelToken) -> Notice {
+        if let Some(windows) = self.windows().filter(Windows::has_messages) {
+            return windows.message(message, cancel);
+        }
+        match self.pin_way() {
+            Ok(PinWay::Pinentry(pinentry)) => {
+                let (message, cancel) = (message.to_owned(), cancel.clone());
+                shown::while_kept(move |stop| match pinentry.show(&message, stop) {
+                    Ok(false) if !stop.is_cancelled() => cancel.cancel(),
+                    Err(error) if !stop.is_cancelled() => {
+                        tracing::warn!(%error, "a message could not be shown");
+                    }
+                    _ => {}
+                })
+            }
+            Ok(PinWay::Terminal(terminal)) => terminal.message(message, cancel),
+            Err(_) => Notice::default(),
+        }
+    }
+}
+
+impl Prompter for SystemPrompter {
+    fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
+        match self.pin_way()? {
+            PinWay::Pinentry(pinentry) => pinentry.pin(request, cancel),
+            PinWay::Terminal(terminal) => terminal.pin(request, cancel),
+        }
+    }
+
+    fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
+        match self.pin_way()? {
+            PinWay::Pinentry(pinentry) => pinentry.use_last_try(request, cancel),
+            PinWay::Terminal(terminal) => terminal.use_last_try(request, cancel),
+        }
+    }
+
+    fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
+        let command = match self.kind {
+            PrompterKind::Auto | PrompterKind::Desktop => self.role_command.as_ref(),
+            PrompterKind::Terminal => None,
+            PrompterKind::None => return Err(nobody(Stage::RoleSelection, "the role: prompter is set to none")),
+        };
+        if let Some(command) = command {
+            return command.role(roles, cancel);
+        }
+        if let Some(windows) = self.windows() {
+            return windows.role(roles, self.timeout, cancel);
+        }
+        let terminal = match self.kind {
+            PrompterKind::Auto => Terminal::is_there(),
+            kind => kind == PrompterKind::Terminal,
+        };
+        if terminal {
+            return Terminal::new(self.timeout).role(roles, cancel);
+        }
+        let detail = "the role: neither role nor role_command is set, and there is no chooser on a desktop";
+        Err(nobody(Stage::RoleSelection, detail))
+    }
+
+    fn enter_pin_on_reader(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Notice {
+        self.tell(&text::enter_pin_on_reader(request), cancel)
+    }
+
+    fn insert_card(&self, absence: &Absence, cancel: &CancelToken) -> Notice {
+        self.tell(&text::insert_card(absence), cancel)
+    }
+}

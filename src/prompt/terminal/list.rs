@@ -1,0 +1,141 @@
+//! The list of roles that is searched while typing: what is typed, found, and shown. Pure.
+
+use super::tty::Key;
+use crate::prompt::search::Search;
+use crate::prompt::text;
+
+/// Lines that are not roles: the heading, what is typed, how many there are.
+const OTHER_LINES: usize = 3;
+
+pub(super) struct RoleList<'a> {
+    lines: &'a [String],
+    search: Search,
+    typed: String,
+    /// Indices of `lines`.
+    found: Vec<usize>,
+    /// The marked one, as a position in `found`.
+    marked: usize,
+    /// The first one that is shown, likewise.
+    first: usize,
+}
+
+impl<'a> RoleList<'a> {
+    pub(super) fn new(lines: &'a [String]) -> Self {
+        let search = Search::new(lines.iter().map(String::as_str));
+        Self { lines, search, typed: String::new(), found: (0..lines.len()).collect(), marked: 0, first: 0 }
+    }
+
+    /// The role that is marked; none where nothing is found.
+    pub(super) fn chosen(&self) -> Option<usize> {
+        self.found.get(self.marked).copied()
+    }
+
+    /// What a key does on a terminal of `rows` lines.
+    pub(super) fn press(&mut self, key: Key, rows: usize) {
+        let page = room(rows);
+        let last = self.found.len().saturating_sub(1);
+        match key {
+            Key::Up => self.marked = self.marked.saturating_sub(1),
+            Key::Down => self.marked = last.min(self.marked + 1),
+            Key::PageUp => self.marked = self.marked.saturating_sub(page),
+            Key::PageDown => self.marked = last.min(self.marked + page),
+            Key::Home => self.marked = 0,
+            Key::End => self.marked = last,
+            Key::Character(character) => {
+                self.typed.push(character);
+                self.find();
+            }
+            Key::Backspace => {
+                self.typed.pop();
+                self.find();
+            }
+            Key::Clear => {
+                self.typed.clear();
+                self.find();
+            }
+            Key::Enter | Key::Cancel | Key::Other => {}
+        }
+    }
+
+    /// What is shown on a terminal of `rows` lines: no more lines than that.
+    pub(super) fn frame(&mut self, rows: usize) -> Vec<String> {
+        let room = room(rows);
+        self.first = self.first.min(self.marked).max((self.marked + 1).saturating_sub(room));
+        let shown = self.found.iter().enumerate().skip(self.first).take(room);
+        let mut frame = vec![
+            format!("{} (arrows and Enter; Esc cancels)", text::CHOOSE_ROLE),
+            format!("{}: {}", text::SEARCH_ROLES, self.typed),
+        ];
+        frame.extend(shown.map(|(position, &index)| {
+            let mark = if position == self.marked { '>' } else { ' ' };
+            format!("{mark} {}", self.lines[index])
+        }));
+        frame.push(format!("{} of {} roles", self.found.len(), self.lines.len()));
+        frame
+    }
+
+    fn find(&mut self) {
+        self.found = self.search.find(&self.typed);
+        (self.marked, self.first) = (0, 0);
+    }
+}
+
+/// How many roles are shown at a time.
+fn room(rows: usize) -> usize {
+    rows.saturating_sub(OTHER_LINES).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("ORG {number} (A{}): Nurse", number % 7)).collect()
+    }
+
+    fn any_key() -> impl Strategy<Value = Key> {
+        use Key::*;
+        let moves = prop::sample::select(vec![Up, Down, PageUp, PageDown, Home, End, Backspace, Clear, Other]);
+        prop_oneof![moves, prop::sample::select("nurse 123aorg".chars().collect::<Vec<_>>()).prop_map(Character)]
+    }
+
+    proptest! {
+        #[test]
+        fn the_marked_role_is_always_shown_and_is_the_one_chosen(
+            count in 1_usize..60,
+            rows in 4_usize..30,
+            keys in prop::collection::vec(any_key(), 0..40),
+        ) {
+            let lines = lines(count);
+            let mut list = RoleList::new(&lines);
+            for key in keys {
+                list.press(key, rows);
+                let frame = list.frame(rows);
+                prop_assert!(frame.len() <= rows);
+                let marked: Vec<_> = frame.iter().filter_map(|line| line.strip_prefix("> ")).collect();
+                let chosen: Vec<_> = list.chosen().into_iter().map(|index| lines[index].as_str()).collect();
+                prop_assert_eq!(marked, chosen);
+                for line in &frame[2..frame.len() - 1] {
+                    let shown = &line[2..];
+                    prop_assert!(lines.iter().any(|line| line == shown));
+                    for word in list.typed.split_whitespace() {
+                        prop_assert!(shown.to_lowercase().contains(word), "{:?} lacks {:?}", shown, word);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn moving_down_goes_through_all_that_is_found(count in 1_usize..40, rows in 4_usize..12) {
+            let lines = lines(count);
+            let mut list = RoleList::new(&lines);
+            for expected in 0..count {
+                prop_assert_eq!(list.chosen(), Some(expected));
+                list.press(Key::Down, rows);
+            }
+            prop_assert_eq!(list.chosen(), Some(count - 1));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What a person reads, the same words whichever prompter shows them.
+
+use super::{PinProblem, PinRequest};
+use crate::card::{Absence, PinTries};
+use crate::ssb::Role;
+
+/// The title of every window.
+pub const TITLE: &str = "Smartcard login";
+/// Above the roles.
+pub const CHOOSE_ROLE: &str = "Choose your role";
+/// Asks for the words to look for among many roles.
+pub const SEARCH_ROLES: &str = "Search by organisation, code or role";
+/// On the button that goes on with the last try.
+pub const USE_LAST_TRY: &str = "Use the last try";
+/// On the button that ends the login.
+pub const CANCEL: &str = "Cancel";
+/// On the button that takes a message away and goes on waiting.
+pub const HIDE: &str = "Hide";
+/// The error of a question for the PIN that waited too long.
+pub const NO_PIN_IN_TIME: &str = "nobody entered the PIN in time";
+/// The error of a question for the role that waited too long.
+pub const NO_ROLE_IN_TIME: &str = "nobody chose a role in time";
+
+/// That a card is waited for, and why.
+pub fn insert_card(absence: &Absence) -> String {
+    match absence {
+        Absence::NoCard => "Insert your card".into(),
+        Absence::NotRecognised(why) => format!("Card not recognised: {}", one_line(why)),
+    }
+}
+
+/// Asks for the PIN, with the tries that are left.
+pub fn enter_pin(request: &PinRequest<'_>) -> String {
+    asking("Enter your PIN", request)
+}
+
+/// Tells that the PIN is to be entered on the reader's own keys.
+pub fn enter_pin_on_reader(request: &PinRequest<'_>) -> String {
+    asking("Enter your PIN on the card reader", request)
+}
+
+/// Asks whether to use the last try.
+pub fn last_try(request: &PinRequest<'_>) -> String {
+    format!("This is the last try: a wrong PIN locks the card.\n{}", card(request))
+}
+
+/// Why the PIN is asked for again, where it is.
+pub fn problem(request: &PinRequest<'_>) -> Option<String> {
+    Some(match request.problem? {
+        PinProblem::Incorrect { .. } => "Wrong PIN.".into(),
+        PinProblem::WrongLength => {
+            let status = request.status;
+            format!("The PIN has {} to {} characters. The card was not asked.", status.min_len.max(1), status.max_len)
+        }
+    })
+}
+
+/// One line to choose a role by: organisation, code, role, and the id in brackets at its end.
+pub fn role_line(role: &Role) -> String {
+    one_line(&format!("{role} [{}]", role.id))
+}
+
+fn asking(what: &str, request: &PinRequest<'_>) -> String {
+    let tries = match (request.tries_left(), request.status.tries) {
+        (Some(1), _) => " (last try: a wrong PIN locks the card)".into(),
+        (Some(left), _) => format!(" ({left} tries left)"),
+        (None, PinTries::Low) => " (a wrong PIN was entered before)".into(),
+        // That nothing is told does not mean that all tries are left.
+        (None, _) => String::new(),
+    };
+    format!("{what}{tries}\n{}", card(request))
+}
+
+fn card(request: &PinRequest<'_>) -> String {
+    one_line(&request.card_name())
+}
+
+/// Card and broker may have put anything into it: a terminal would obey some characters.
+fn one_line(text: &str) -> String {
+    text.replace(|character: char| character.is_control(), " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::card::PinStatus;
+
+    fn request(tries: PinTries, problem: Option<PinProblem>) -> PinRequest<'static> {
+        let status = PinStatus { tries, min_len: 4, max_len: 8, pin_pad: false };
+        PinRequest { label: "NHS\x1b[2J card", uid: Some("123456789012"), status, problem }
+    }
+
+    #[test]
+    fn the_tries_left_are_told_as_far_as_they_are_known() {
+        let told = |left| Some(PinProblem::Incorrect { tries_left: Some(left) });
+        let untold = Some(PinProblem::Incorrect { tries_left: None });
+        for (tries, problem, text) in [
+            (PinTries::Unknown, None, "Enter your PIN"),
+            (PinTries::Unknown, untold, "Enter your PIN"),
+            (PinTries::Unknown, told(2), "Enter your PIN (2 tries left)"),
+            (PinTries::Low, None, "Enter your PIN (a wrong PIN was entered before)"),
+            (PinTries::Low, told(2), "Enter your PIN (2 tries left)"),
+            (PinTries::Low, Some(PinProblem::WrongLength), "Enter your PIN (a wrong PIN was entered before)"),
+            (PinTries::Last, None, "Enter your PIN (last try: a wrong PIN locks the card)"),
+            (PinTries::Last, told(1), "Enter your PIN (last try: a wrong PIN locks the card)"),
+        ] {
+            let asked = enter_pin(&request(tries, problem));
+            assert_eq!(asked.lines().next(), Some(text), "{tries:?} {problem:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_would_obey_comes_from_a_card_or_the_broker() {
+        assert_eq!(
+            enter_pin(&request(PinTries::Unknown, None)).lines().nth(1),
+            Some("NHS [2J card (user 123456789012)")
+        );
+        assert_eq!(insert_card(&Absence::NotRecognised("a\nb\u{9b}c".into())), "Card not recognised: a b c");
+        let role = Role::new("1\x07", "A", "O\tX, \"A\":\"B\":\"C\"");
+        assert_eq!(role_line(&role), "O X (A): A : B : C [1 ]");
+    }
+}

@@ -1,0 +1,346 @@
+//! The role assertion (SAML 1.1): who the user is, the role chosen, and every role there is. Pure.
+//!
+//! The attributes come flat: those of a role follow the `nhsIdCode` that begins it. What else the
+//! assertion holds is not looked at; the ticket is in there, as the data that confirm its subject.
+
+mod date;
+#[cfg(test)]
+mod tests;
+
+use roxmltree::Node;
+use tracing::debug;
+
+use super::message::{Rejection, one_line, value};
+use super::role::Role;
+use super::xml::{Malformed, with_document_of};
+
+pub use self::date::Date;
+
+const PROTOCOL: &str = "urn:oasis:names:tc:SAML:1.0:protocol";
+const ASSERTION: &str = "urn:oasis:names:tc:SAML:1.0:assertion";
+
+/// Sixty for a role, so that 400 roles as full as those in captures can be read.
+const MAX_TAGS: usize = 3 << 13;
+/// More than fit into an answer, unless most of them are empty.
+const MAX_ROLES: usize = 2000;
+
+/// Whose a session is, and what that user may do, as the broker asserts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoleAssertion {
+    /// The user's id, 12 digits (`uid`).
+    pub uid: String,
+    /// The user's name (`cn`); empty where the broker gives none.
+    pub user_name: String,
+    /// The user's code as a prescriber (`nhsOcsPrCode`).
+    pub prescriber_code: Option<String>,
+    /// Id of the role that the session is used in (`ssbSessionRoleUid`); `None` before one is selected.
+    pub session_role: Option<String>,
+    /// Whether the session is for real work (`ssbMode`).
+    pub mode: Option<Mode>,
+    /// Version of the assertion's form, such as `1.1` (`ssbAssertionVersion`).
+    pub version: Option<String>,
+    /// When the assertion was made, as the broker wrote it, such as `2018-06-28T14:30:51Z`.
+    pub issued: Option<String>,
+    /// Every role of the user, in the broker's order.
+    pub roles: Vec<RoleProfile>,
+}
+
+/// What a session is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Real work (0).
+    Live,
+    /// Training (1).
+    Training,
+    /// A mode without a name here, as the broker wrote it.
+    Other(String),
+}
+
+/// A role of the user, with all that the assertion tells about it.
+///
+/// The lists are in the broker's order. A name and the code at the same place of its list belong
+/// together, as far as both lists have one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoleProfile {
+    /// The role. Its id (`uniqueIdentifier`) is empty where the broker gives none.
+    pub role: Role,
+    /// Code of the job role, such as `S8000:G8000:R8003` (`nhsJobRoleCode`).
+    pub job_role_code: Option<String>,
+    /// `nhsAreaOfWork`.
+    pub areas_of_work: Vec<String>,
+    /// `nhsAreaOfWorkCodes`.
+    pub area_of_work_codes: Vec<String>,
+    /// `nhsWorkGroups`.
+    pub workgroups: Vec<String>,
+    /// `nhsWorkGroupsCodes`.
+    pub workgroup_codes: Vec<String>,
+    /// What the user may do in this role (`nhsBusinessFunctions`).
+    pub business_functions: Vec<String>,
+    /// `nhsBusinessFunctionsCodes`, such as `B0264`.
+    pub business_function_codes: Vec<String>,
+    /// Days on which the organisation opened (`nhsOrgOpenDate`). What is no date is left out.
+    pub opened: Vec<Date>,
+    /// Days on which the organisation closes or has closed (`nhsOrgCloseDate`), likewise.
+    pub closed: Vec<Date>,
+    /// The user's status in the organisation; `1` is active (`nhsPersonStatus`).
+    pub person_status: Vec<String>,
+}
+
+impl RoleAssertion {
+    /// The role that the session is used in, where it is one of [`RoleAssertion::roles`].
+    pub fn session_role(&self) -> Option<&RoleProfile> {
+        let id = self.session_role.as_deref()?;
+        self.roles.iter().find(|profile| profile.role.id == id)
+    }
+}
+
+/// Reads the answer to the question for the role assertion.
+///
+/// # Errors
+///
+/// A status other than success is a refusal: the session is over. Malformed is an answer without
+/// status, or of success without assertion or `uid`; an attribute with two values that can have one;
+/// an attribute of a role before the first role; a value that is not plain text.
+pub fn read_assertion(answer: &[u8]) -> Result<RoleAssertion, Rejection> {
+    with_document_of(MAX_TAGS, answer, |document| {
+        let response = document.root_element();
+        if !response.has_tag_name((PROTOCOL, "Response")) {
+            return Err(Malformed::NotAMessage);
+        }
+        let status = only(response, PROTOCOL, "Status")?.ok_or(Malformed::Missing("Status"))?;
+        if let Some(reason) = failure(status)? {
+            return Ok(Err(Rejection::Refused(reason)));
+        }
+        let assertion = only(response, ASSERTION, "Assertion")?.ok_or(Malformed::Missing("Assertion"))?;
+        let mut attributes = Attributes::default();
+        for statement in children(assertion, ASSERTION, "AttributeStatement") {
+            for attribute in children(statement, ASSERTION, "Attribute") {
+                attributes.add(attribute)?;
+            }
+        }
+        attributes.into_assertion(assertion.attribute("IssueInstant")).map(Ok)
+    })?
+}
+
+fn children<'a, 'text>(
+    node: Node<'a, 'text>,
+    namespace: &'static str,
+    name: &'static str,
+) -> impl Iterator<Item = Node<'a, 'text>> {
+    node.children().filter(move |child| child.has_tag_name((namespace, name)))
+}
+
+fn only<'a, 'text>(
+    node: Node<'a, 'text>,
+    namespace: &'static str,
+    name: &'static str,
+) -> Result<Option<Node<'a, 'text>>, Malformed> {
+    let mut found = children(node, namespace, name);
+    let first = found.next();
+    if found.next().is_some() { Err(Malformed::Twice(name)) } else { Ok(first) }
+}
+
+/// Why the broker asserts nothing; `None` where its status is success.
+fn failure(status: Node<'_, '_>) -> Result<Option<String>, Malformed> {
+    let code = only(status, PROTOCOL, "StatusCode")?.ok_or(Malformed::Missing("StatusCode"))?;
+    let name = code.attribute("Value").ok_or(Malformed::Missing("StatusCode"))?.trim();
+    // The name is qualified, and another prefix may stand for the same namespace.
+    let is_of_protocol = |prefix: &str| code.lookup_namespace_uri(Some(prefix)) == Some(PROTOCOL);
+    if name == "samlp:Success" || name.strip_suffix(":Success").is_some_and(is_of_protocol) {
+        return Ok(None);
+    }
+    let message = only(status, PROTOCOL, "StatusMessage")?.and_then(value).unwrap_or_default();
+    Ok(Some(one_line(&format!("its status is \"{name}\" {message}"))))
+}
+
+/// The attributes so far.
+#[derive(Default)]
+struct Attributes<'a> {
+    version: Option<&'a str>,
+    cn: Option<&'a str>,
+    uid: Option<&'a str>,
+    prescriber_code: Option<&'a str>,
+    session_role: Option<&'a str>,
+    mode: Option<&'a str>,
+    roles: Vec<RoleProfile>,
+    block: Option<Block<'a>>,
+}
+
+/// The role whose attributes are coming.
+struct Block<'a> {
+    organisation_code: &'a str,
+    organisation: Option<&'a str>,
+    job: Option<&'a str>,
+    job_role_code: Option<&'a str>,
+    id: Option<&'a str>,
+    /// Its role is known only when all have come.
+    profile: RoleProfile,
+}
+
+const OF_A_ROLE: [&str; 13] = [
+    "o",
+    "nhsJobRole",
+    "nhsJobRoleCode",
+    "uniqueIdentifier",
+    "nhsAreaOfWork",
+    "nhsAreaOfWorkCodes",
+    "nhsWorkGroups",
+    "nhsWorkGroupsCodes",
+    "nhsBusinessFunctions",
+    "nhsBusinessFunctionsCodes",
+    "nhsOrgOpenDate",
+    "nhsOrgCloseDate",
+    "nhsPersonStatus",
+];
+
+impl<'a> Attributes<'a> {
+    fn add(&mut self, attribute: Node<'a, '_>) -> Result<(), Malformed> {
+        match attribute.attribute("AttributeName").unwrap_or_default() {
+            "ssbAssertionVersion" => set(&mut self.version, "ssbAssertionVersion", attribute),
+            "cn" => set(&mut self.cn, "cn", attribute),
+            "uid" => set(&mut self.uid, "uid", attribute),
+            "nhsOcsPrCode" => set(&mut self.prescriber_code, "nhsOcsPrCode", attribute),
+            "ssbSessionRoleUid" => set(&mut self.session_role, "ssbSessionRoleUid", attribute),
+            "ssbMode" => set(&mut self.mode, "ssbMode", attribute),
+            "nhsIdCode" | "nhsIDCode" => {
+                self.end_role()?;
+                self.block = Some(Block::new(one("nhsIdCode", attribute)?));
+                Ok(())
+            }
+            name => match &mut self.block {
+                Some(block) => block.add(name, attribute),
+                // Nobody could tell of which role it is.
+                None if OF_A_ROLE.contains(&name) => Err(Malformed::Missing("nhsIdCode")),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn end_role(&mut self) -> Result<(), Malformed> {
+        if let Some(block) = self.block.take() {
+            if self.roles.len() == MAX_ROLES {
+                return Err(Malformed::TooLarge);
+            }
+            self.roles.push(block.into_profile());
+        }
+        Ok(())
+    }
+
+    fn into_assertion(mut self, issued: Option<&str>) -> Result<RoleAssertion, Malformed> {
+        self.end_role()?;
+        let mode = |mode: &str| match mode.trim() {
+            "0" => Mode::Live,
+            "1" => Mode::Training,
+            other => Mode::Other(other.to_owned()),
+        };
+        Ok(RoleAssertion {
+            uid: some(self.uid).ok_or(Malformed::Missing("uid"))?,
+            user_name: one_line(self.cn.unwrap_or_default()),
+            prescriber_code: some(self.prescriber_code),
+            session_role: some(self.session_role),
+            mode: self.mode.map(mode),
+            version: some(self.version),
+            issued: some(issued),
+            roles: self.roles,
+        })
+    }
+}
+
+impl<'a> Block<'a> {
+    fn new(organisation_code: &'a str) -> Self {
+        let profile = RoleProfile {
+            role: Role::of_job("", "", "", ""),
+            job_role_code: None,
+            areas_of_work: Vec::new(),
+            area_of_work_codes: Vec::new(),
+            workgroups: Vec::new(),
+            workgroup_codes: Vec::new(),
+            business_functions: Vec::new(),
+            business_function_codes: Vec::new(),
+            opened: Vec::new(),
+            closed: Vec::new(),
+            person_status: Vec::new(),
+        };
+        Self { organisation_code, organisation: None, job: None, job_role_code: None, id: None, profile }
+    }
+
+    fn add(&mut self, name: &str, attribute: Node<'a, '_>) -> Result<(), Malformed> {
+        let profile = &mut self.profile;
+        match name {
+            "o" => set(&mut self.organisation, "o", attribute),
+            "nhsJobRole" => set(&mut self.job, "nhsJobRole", attribute),
+            "nhsJobRoleCode" => set(&mut self.job_role_code, "nhsJobRoleCode", attribute),
+            "uniqueIdentifier" => set(&mut self.id, "uniqueIdentifier", attribute),
+            "nhsAreaOfWork" => append(&mut profile.areas_of_work, "nhsAreaOfWork", attribute),
+            "nhsAreaOfWorkCodes" => append(&mut profile.area_of_work_codes, "nhsAreaOfWorkCodes", attribute),
+            "nhsWorkGroups" => append(&mut profile.workgroups, "nhsWorkGroups", attribute),
+            "nhsWorkGroupsCodes" => append(&mut profile.workgroup_codes, "nhsWorkGroupsCodes", attribute),
+            "nhsBusinessFunctions" => append(&mut profile.business_functions, "nhsBusinessFunctions", attribute),
+            "nhsBusinessFunctionsCodes" => {
+                append(&mut profile.business_function_codes, "nhsBusinessFunctionsCodes", attribute)
+            }
+            "nhsOrgOpenDate" => append_dates(&mut profile.opened, "nhsOrgOpenDate", attribute),
+            "nhsOrgCloseDate" => append_dates(&mut profile.closed, "nhsOrgCloseDate", attribute),
+            "nhsPersonStatus" => append(&mut profile.person_status, "nhsPersonStatus", attribute),
+            _ => Ok(()),
+        }
+    }
+
+    fn into_profile(self) -> RoleProfile {
+        let [id, organisation, job] = [self.id, self.organisation, self.job].map(Option::unwrap_or_default);
+        RoleProfile {
+            role: Role::of_job(id, self.organisation_code, organisation, job),
+            job_role_code: some(self.job_role_code),
+            ..self.profile
+        }
+    }
+}
+
+/// An empty value counts as none.
+fn some(value: Option<&str>) -> Option<String> {
+    value.filter(|value| !value.is_empty()).map(str::to_owned)
+}
+
+/// The values of an attribute. One in pieces is refused: a comment in it would cut it short for one
+/// reader and not for another.
+fn values<'a, 'text>(
+    name: &'static str,
+    attribute: Node<'a, 'text>,
+) -> impl Iterator<Item = Result<&'a str, Malformed>> {
+    let values = children(attribute, ASSERTION, "AttributeValue");
+    values.map(move |node| value(node).ok_or(Malformed::BadValue(name)))
+}
+
+fn one<'a>(name: &'static str, attribute: Node<'a, '_>) -> Result<&'a str, Malformed> {
+    let mut values = values(name, attribute);
+    let first = values.next().transpose()?;
+    if values.next().is_some() { Err(Malformed::Twice(name)) } else { Ok(first.unwrap_or_default()) }
+}
+
+fn set<'a>(slot: &mut Option<&'a str>, name: &'static str, attribute: Node<'a, '_>) -> Result<(), Malformed> {
+    match slot.replace(one(name, attribute)?) {
+        Some(_) => Err(Malformed::Twice(name)),
+        None => Ok(()),
+    }
+}
+
+fn append(list: &mut Vec<String>, name: &'static str, attribute: Node<'_, '_>) -> Result<(), Malformed> {
+    for value in values(name, attribute) {
+        list.push(value?.to_owned());
+    }
+    Ok(())
+}
+
+fn append_dates(list: &mut Vec<Date>, name: &'static str, attribute: Node<'_, '_>) -> Result<(), Malformed> {
+    for value in values(name, attribute) {
+        let date = Date::read(value?.trim());
+        if date.is_none() {
+            debug!(attribute = name, "the broker writes a date that is none; it is left out");
+        }
+        list.extend(date);
+    }
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! The desktop: programs that write down what they are given, and answer.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use ticketapi::prompt::text::role_line;
+
+use crate::host::{host, roles};
+use crate::support::{PATIENCE, script};
+
+/// A desktop with these programs; each writes its arguments, a line each, to `<name>.given`.
+struct Desktop {
+    folder: TempDir,
+}
+
+impl Desktop {
+    fn with(programs: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, body) in programs {
+            let given = "PATH=/usr/bin:/bin\nfor argument; do printf '%s\\n' \"$argument\"; done > $0.new\n\
+                         mv $0.new $0.given\n";
+            script(&folder.path().join(name), &format!("{given}{body}\n"));
+        }
+        Self { folder }
+    }
+
+    fn host(&self, question: &str) -> Command {
+        let mut host = host(question, self.folder.path());
+        host.env("DISPLAY", ":99");
+        host
+    }
+
+    fn asked(&self, question: &str) -> String {
+        outcome(self.host(question).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn given(&self, program: &str) -> Vec<String> {
+        let given = fs::read_to_string(self.folder.path().join(program).with_extension("given")).unwrap();
+        given.lines().map(str::to_owned).collect()
+    }
+
+    /// Asks, and makes `file` when `program` has been started.
+    fn asked_until(&self, question: &str, program: &str, file: &str) -> String {
+        let host = self.host(question).stdout(Stdio::piped()).spawn().unwrap();
+        self.wait_for(&format!("{program}.given"));
+        fs::write(self.folder.path().join(file), "").unwrap();
+        outcome(host)
+    }
+
+    fn wait_for(&self, file: &str) {
+        let until = Instant::now() + PATIENCE;
+        while !self.folder.path().join(file).exists() {
+            assert!(Instant::now() < until, "there is no {file}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+fn outcome(host: Child) -> String {
+    let output = host.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+/// A pinentry that answers each question like this.
+fn pinentry(answer: &str) -> String {
+    format!(
+        "echo OK\nwhile read -r line; do echo \"$line\" >> $0.heard\n\
+         case $line in GETPIN|CONFIRM) touch $0.asked; {answer};; *) echo OK;; esac; done"
+    )
+}
+
+/// The roles as arguments: the first begins as an option does.
+fn lines_of(count: usize) -> Vec<String> {
+    let mut lines: Vec<_> = roles(count).iter().map(role_line).collect();
+    lines[0].insert(0, ' ');
+    lines
+}
+
+const FOR_EVER: &str = "exec sleep 600";
+
+#[test]
+fn zenity_shows_the_roles_and_gives_the_number_of_one() {
+    let desktop = Desktop::with(&[("zenity", "echo 1")]);
+    assert!(desktop.asked("role 3").contains("answer: 1\n"));
+    let mut expected: Vec<_> = "--title=Smartcard login|--list|--width=900|--height=600|--mid-search|\
+         --text=Choose your role|--column=Role|--column=Number|--hide-column=2|--print-column=2"
+        .split('|')
+        .map(str::to_owned)
+        .collect();
+    for (number, line) in lines_of(3).into_iter().enumerate() {
+        expected.extend([line, number.to_string()]);
+    }
+    assert_eq!(desktop.given("zenity"), expected);
+}
+
+#[test]
+fn a_double_click_in_zenity_counts_once() {
+    assert!(Desktop::with(&[("zenity", "echo '2|2'")]).asked("role 3").contains("answer: 2\n"));
+}
+
+#[test]
+fn zenity_left_without_a_choice_cancels_and_one_that_fails_does_not() {
+    for body in ["exit $ZENITY_CANCEL", "exit $ZENITY_ESC", "exit 0"] {
+        assert!(Desktop::with(&[("zenity", body)]).asked("role 3").contains("cancelled: "), "{body}");
+    }
+    // So it ends where it cannot open the display.
+    assert!(Desktop::with(&[("zenity", "exit 1")]).asked("role 3").contains("NoPrompter: "));
+}
+
+#[test]
+fn a_number_that_is_no_role_is_refused() {
+    for printed in ["3", "-1", "x", "--help"] {
+        let desktop = Desktop::with(&[("zenity", &format!("echo '{printed}'"))]);
+        assert!(desktop.asked("role 3").contains("NoPrompter: "), "{printed}");
+    }
+}
+
+#[test]
+fn kdialog_shows_few_roles_at_once() {
+    let desktop = Desktop::with(&[("kdialog", "echo 2")]);
+    assert!(desktop.asked("role 3").contains("answer: 2\n"));
+    let lines = lines_of(3);
+    let expected = ["--title", "Smartcard login", "--menu", "Choose your role"];
+    let shown = ["0", &lines[0], "1", &lines[1], "2", &lines[2]];
+    assert_eq!(desktop.given("kdialog"), [&expected[..], &shown[..]].concat());
+}
+
+#[test]
+fn kdialog_has_many_roles_searched_first() {
+    // Nothing is found at first; the second time the user wants to search again.
+    let body = "echo \"$3 $4\" >> $0.questions\n\
+                case $(wc -l < $0.questions) in\n\
+                1) echo doctor;; 2) echo 'RX1 nurse';; 3) echo search;; 4) echo 'rx299';; 5) echo 299;; esac";
+    let desktop = Desktop::with(&[("kdialog", body)]);
+    assert!(desktop.asked("big-role 300").contains("answer: 299\n"));
+    let questions = fs::read_to_string(desktop.folder.path().join("kdialog.questions")).unwrap();
+    let search = "Search by organisation, code or role (nothing shows all 300)";
+    let expected = format!(
+        "--inputbox {search}\n--inputbox There is no such role. {search}\n--menu Choose your role\n\
+         --inputbox {search}\n--menu Choose your role\n"
+    );
+    assert_eq!(questions, expected);
+    let last = role_line(&roles(300)[299]);
+    assert_eq!(desktop.given("kdialog")[4..], ["299", &last, "search", "Search again"]);
+}
+
+#[test]
+fn kdialog_left_with_cancel_cancels() {
+    for question in ["role 3", "big-role 300"] {
+        assert!(Desktop::with(&[("kdialog", "exit 1")]).asked(question).contains("cancelled: "), "{question}");
+    }
+    assert!(Desktop::with(&[("kdialog", "kill -ABRT $$")]).asked("role 3").contains("NoPrompter: "));
+}
+
+#[test]
+fn rofi_gets_a_line_a_role_and_gives_the_number_of_one() {
+    let desktop = Desktop::with(&[("rofi", "cat > $0.lines; echo 120")]);
+    assert!(desktop.asked("big-role 300").contains("answer: 120\n"));
+    assert_eq!(desktop.given("rofi"), ["-dmenu", "-i", "-no-custom", "-format", "i", "-p", "Choose your role"]);
+    let lines = fs::read_to_string(desktop.folder.path().join("rofi.lines")).unwrap();
+    assert!(lines.lines().eq(roles(300).iter().map(role_line)));
+    assert!(Desktop::with(&[("rofi", "exit 1")]).asked("role 3").contains("cancelled: "));
+}
+
+#[test]
+fn zenity_comes_before_kdialog_and_kdialog_before_rofi() {
+    let all = [("zenity", "echo 0"), ("kdialog", "echo 1"), ("rofi", "echo 2")];
+    for first in 0..3 {
+        assert!(Desktop::with(&all[first..]).asked("role 3").contains(&format!("answer: {first}\n")));
+    }
+}
+
+#[test]
+fn settings_and_the_desktop_decide_who_asks() {
+    let desktop = Desktop::with(&[
+        ("zenity", "echo 0"),
+        ("chooser", "tail -n 1"),
+        ("pinentry", &pinentry("echo 'D found'; echo OK")),
+        ("other", &pinentry("echo 'D set'; echo OK")),
+    ]);
+    let (chooser, other) = (desktop.folder.path().join("chooser"), desktop.folder.path().join("other"));
+    let (chooser, other) = (chooser.to_str().unwrap(), other.to_str().unwrap());
+    let none = "DISPLAY";
+    for (question, settings, outcome) in [
+        ("role 3", vec![], "answer: 0"),
+        ("role 3", vec![("TICKETAPI_ROLE_COMMAND", chooser)], "answer: 2"),
+        ("role 3", vec![("TICKETAPI_PROMPTER", "desktop")], "answer: 0"),
+        ("role 3", vec![("TICKETAPI_PROMPTER", "terminal")], "NoPrompter: the terminal cannot be used"),
+        ("role 3", vec![("TICKETAPI_PROMPTER", "none")], "NoPrompter: there is nobody to ask for the role"),
+        ("role 3", vec![(none, "")], "NoPrompter: there is nobody to ask for the role"),
+        ("role 3", vec![(none, ""), ("WAYLAND_DISPLAY", "wayland-0")], "answer: 0"),
+        ("pin 0", vec![], "answer: found"),
+        ("pin 0", vec![("TICKETAPI_PINENTRY", other)], "answer: set"),
+        ("pin 0", vec![(none, "")], "answer: found"),
+        ("pin 0", vec![("TICKETAPI_PINENTRY", other), (none, "")], "answer: set"),
+        ("pin 0", vec![("TICKETAPI_PROMPTER", "terminal")], "NoPrompter: the terminal cannot be used"),
+        ("pin 0", vec![("TICKETAPI_PROMPTER", "none")], "NoPrompter: there is nobody to ask for the PIN"),
+    ] {
+        let host = desktop.host(question).envs(settings.iter().copied()).stdout(Stdio::piped()).spawn();
+        let told = self::outcome(host.unwrap());
+        assert!(told.contains(outcome), "{question} {settings:?}: {told}");
+    }
+}
+
+#[test]
+fn another_thread_cancels_each_window_within_200_ms() {
+    for program in ["zenity", "kdialog", "rofi"] {
+        for question in ["role 3", "big-role 300"] {
+            let outcome = Desktop::with(&[(program, FOR_EVER)]).asked_until(question, program, "cancel");
+            assert!(outcome.contains("cancelled: ") && outcome.contains("at once\n"), "{program}: {outcome}");
+        }
+    }
+    for question in ["pin 0", "last-try 1"] {
+        let desktop = Desktop::with(&[("pinentry", &pinentry(FOR_EVER))]);
+        let outcome = desktop.asked_until(question, "pinentry", "cancel");
+        assert!(outcome.contains("cancelled: ") && outcome.contains("at once\n"), "{question}: {outcome}");
+    }
+    for program in ["zenity", "kdialog"] {
+        let outcome = Desktop::with(&[(program, FOR_EVER)]).asked_until("card 0", program, "cancel");
+        assert!(outcome.contains("cancelled, gone at once\nat once\n"), "{program}: {outcome}");
+    }
+}
+
+#[test]
+fn a_window_that_nobody_answers_ends_in_time() {
+    for program in ["zenity", "kdialog", "rofi"] {
+        let desktop = Desktop::with(&[(program, FOR_EVER)]);
+        let host = desktop.host("big-role 300").env("TICKETAPI_PROMPT_TIMEOUT", "1").stdout(Stdio::piped()).spawn();
+        assert!(outcome(host.unwrap()).contains("cancelled: nobody chose a role in time\n"), "{program}");
+    }
+}
+
+#[test]
+fn insert_your_card_is_a_window_that_goes_away_when_the_card_comes() {
+    let zenity = Desktop::with(&[("zenity", "echo $$ > $0.pid; exec sleep 600")]);
+    assert!(zenity.asked_until("card 0", "zenity", "card").contains("a card, gone at once\n"));
+    assert_eq!(
+        zenity.given("zenity"),
+        [
+            "--title=Smartcard login",
+            "--question",
+            "--no-markup",
+            "--text=Insert your card",
+            "--ok-label=Hide",
+            "--cancel-label=Cancel"
+        ]
+    );
+    if let Ok(pid) = fs::read_to_string(zenity.folder.path().join("zenity.pid")) {
+        assert!(!fs::exists(format!("/proc/{}", pid.trim())).unwrap(), "the window is still there");
+    }
+
+    let kdialog = Desktop::with(&[("kdialog", FOR_EVER)]);
+    fs::write(kdialog.folder.path().join("absence"), "<b>& a\\nb").unwrap();
+    assert!(kdialog.asked_until("card 0", "kdialog", "card").contains("a card, gone at once\n"));
+    assert_eq!(
+        kdialog.given("kdialog"),
+        [
+            "--title",
+            "Smartcard login",
+            "--yesno",
+            "<qt>Card not recognised: &lt;b>&amp; a&#92;nb</qt>",
+            "--yes-label",
+            "Hide",
+            "--no-label",
+            "Cancel"
+        ]
+    );
+
+    let pinentry = Desktop::with(&[("rofi", "exit 1"), ("pinentry", &pinentry(FOR_EVER))]);
+    assert!(pinentry.asked_until("card 0", "pinentry", "card").contains("a card, gone at once\n"));
+}
+
+#[test]
+fn the_cancel_button_under_insert_your_card_cancels() {
+    let cancel = pinentry("echo 'ERR 83886179 cancelled'");
+    for (program, body) in [("zenity", "exit $ZENITY_CANCEL"), ("kdialog", "exit 1"), ("pinentry", &cancel)] {
+        let outcome = Desktop::with(&[(program, body)]).asked("card 0");
+        assert!(outcome.contains("cancelled, gone at once\n"), "{program}: {outcome}");
+    }
+}
+
+#[test]
+fn the_waiting_goes_on_when_the_window_is_hidden_or_cannot_be_shown() {
+    let hide = pinentry("echo OK");
+    for (program, body) in [("zenity", "exit 0"), ("zenity", "exit 1"), ("kdialog", "exit 0"), ("pinentry", &hide)] {
+        let outcome = Desktop::with(&[(program, body)]).asked_until("card 0", program, "card");
+        assert!(outcome.contains("a card, gone at once\n"), "{program}: {outcome}");
+    }
+}
+
+#[test]
+fn pinentry_asks_in_the_same_words() {
+    let desktop = Desktop::with(&[("pinentry", &pinentry("echo 'D 4821'; echo OK"))]);
+    assert!(desktop.asked("pin 2").contains("answer: 4821\n"));
+    let heard = fs::read_to_string(desktop.folder.path().join("pinentry.heard")).unwrap();
+    assert!(heard.contains("SETDESC Enter your PIN (2 tries left)%0ANHS card (user 123456789012)\n"), "{heard}");
+    assert!(heard.contains("SETERROR Wrong PIN.\n"), "{heard}");
+}

@@ -1,0 +1,142 @@
+//! The program that asks, and how it is started.
+
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ticketapi::cancel::CancelToken;
+use ticketapi::card::{Absence, PinStatus, PinTries};
+use ticketapi::prompt::{PinProblem, PinRequest, Prompter, SystemPrompter};
+use ticketapi::ssb::Role;
+use ticketapi::{Config, Error, ErrorKind};
+
+const QUESTION: &str = "TICKETAPI_TEST_QUESTION";
+
+/// Nobody notices what takes no longer.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
+/// The host, to be started in `folder`: it asks `question`, which is a word and a number, and
+/// prints the answer. A file `cancel` there cancels, one `card` is a card that comes.
+pub fn host(question: &str, folder: &Path) -> Command {
+    let mut command = Command::new("/usr/bin/setsid");
+    command.arg("--wait").arg(std::env::current_exe().unwrap()).args(ARGUMENTS).env_clear();
+    configure(&mut command, question, folder);
+    command
+}
+
+/// As [`host`], with standard input as the controlling terminal; `shell` starts it, as "$@".
+pub fn host_on_terminal(question: &str, folder: &Path, shell: &str) -> Command {
+    let mut command = on_terminal(&std::env::current_exe().unwrap(), shell);
+    command.args(ARGUMENTS);
+    configure(&mut command, question, folder);
+    command
+}
+
+/// `program`, likewise.
+pub fn on_terminal(program: &Path, shell: &str) -> Command {
+    let mut command = Command::new("/usr/bin/setsid");
+    command.args(["--ctty", "--wait", "/bin/sh", "-c", shell, "sh"]).arg(program);
+    command.env_clear().env("TERM", "xterm");
+    command
+}
+
+const ARGUMENTS: [&str; 5] = ["host::runs", "--exact", "--nocapture", "--test-threads=1", "--quiet"];
+
+fn configure(command: &mut Command, question: &str, folder: &Path) {
+    command.current_dir(folder).env(QUESTION, question);
+    // Nothing but what the test puts there is found.
+    command.env("PATH", folder).env("XDG_CONFIG_HOME", folder).env("LANG", "en_GB.UTF-8");
+}
+
+#[test]
+fn runs() {
+    let Ok(question) = std::env::var(QUESTION) else { return };
+    let prompter = SystemPrompter::new(&Config::load().unwrap());
+    let cancel = CancelToken::new();
+    let canceller = when_there("cancel", {
+        let cancel = cancel.clone();
+        move || cancel.cancel()
+    });
+    let (what, number) = question.split_once(' ').unwrap();
+    let number: u8 = number.parse().unwrap_or(0);
+    let ended = match what {
+        "pin" => said(prompter.pin(&request(number), &cancel).map(|pin| pin.expose().to_owned())),
+        "last-try" => said(prompter.use_last_try(&request(1), &cancel)),
+        "role" => said(prompter.role(&roles(number.into()), &cancel)),
+        "big-role" => said(prompter.role(&roles(300), &cancel)),
+        "card" => wait_for_card(&prompter, &cancel),
+        _ => panic!("{what} is no question"),
+    };
+    if Path::new("cancel").exists() {
+        let took = ended.saturating_duration_since(canceller.join().unwrap());
+        println!("{}", if took < AT_ONCE { "at once" } else { "late" });
+    }
+}
+
+fn said<T: std::fmt::Display>(answer: Result<T, Error>) -> Instant {
+    let now = Instant::now();
+    match answer {
+        Ok(answer) => println!("answer: {answer}"),
+        Err(error) if *error.kind() == ErrorKind::Cancelled => println!("cancelled: {}", error.detail()),
+        Err(error) => println!("{:?}: {}", error.kind(), error.detail()),
+    }
+    now
+}
+
+/// Shows the notice until there is a card, or it is cancelled.
+fn wait_for_card(prompter: &SystemPrompter, cancel: &CancelToken) -> Instant {
+    let absence = match std::fs::read_to_string("absence") {
+        Ok(why) => Absence::NotRecognised(why),
+        Err(_) => Absence::NoCard,
+    };
+    let notice = prompter.insert_card(&absence, cancel);
+    while !Path::new("card").exists() && !cancel.wait(Duration::from_millis(2)) {}
+    let seen = Instant::now();
+    drop(notice);
+    let gone = Instant::now();
+    let at_once = if gone - seen < AT_ONCE { "at once" } else { "late" };
+    println!("{}, gone {at_once}", if cancel.is_cancelled() { "cancelled" } else { "a card" });
+    gone
+}
+
+/// Does `action` as soon as `file` is there, and tells when that was.
+fn when_there(file: &'static str, action: impl FnOnce() + Send + 'static) -> thread::JoinHandle<Instant> {
+    thread::spawn(move || {
+        while !Path::new(file).exists() {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let now = Instant::now();
+        action();
+        now
+    })
+}
+
+/// With as many tries left, after a wrong one; 0 is the first time.
+fn request(tries_left: u8) -> PinRequest<'static> {
+    let (tries, problem) = match tries_left {
+        0 => (PinTries::Unknown, None),
+        1 => (PinTries::Last, None),
+        left => (PinTries::Low, Some(PinProblem::Incorrect { tries_left: Some(left) })),
+    };
+    let status = PinStatus { tries, min_len: 4, max_len: 8, pin_pad: false };
+    PinRequest { label: "NHS card", uid: Some("123456789012"), status, problem }
+}
+
+/// The first has everything that a chooser could take for something else.
+pub fn roles(count: usize) -> Vec<Role> {
+    let names = ["Nurse", "Clerk", "Porter"];
+    let role = |number: usize| Role {
+        id: (1000 + number).to_string(),
+        organisation_code: format!("RX{number}"),
+        organisation: if number == 0 {
+            "--help <b>Ysbyty Môn</b> & 'Sons\\n'".into()
+        } else {
+            format!("TRUST {number}")
+        },
+        role_type: "Clinical".into(),
+        sub_type: "General".into(),
+        name: names[number % 3].into(),
+    };
+    (0..count).map(role).collect()
+}

@@ -1,0 +1,227 @@
+//! The terminal.
+
+use crate::host::{host_on_terminal, on_terminal};
+use crate::person::{Person, ROWS};
+use crate::support::{Desk, script};
+
+#[test]
+fn the_pin_is_typed_without_being_seen() {
+    let mut person = Person::asked("pin 0");
+    person.sees_text("PIN (not shown):");
+    assert!(person.screen().contains("Enter your PIN\nNHS card (user 123456789012)"), "{}", person.screen());
+    assert!(!person.echoes());
+    // Arrows are no part of a PIN; ü is two bytes, and goes with one backspace.
+    person.press("48xü\x7f\x7f\x1b[A21\r");
+    assert!(person.outcome().contains("answer: 4821\n"));
+    for typed in ["4", "8", "x", "ü", "21"] {
+        assert!(!person.written().replace("123456789012", "").contains(typed), "{typed}: {}", person.written());
+    }
+}
+
+#[test]
+fn all_that_was_typed_of_a_pin_can_be_taken_back() {
+    let mut person = Person::asked("pin 0");
+    person.sees_text("PIN (not shown):");
+    person.press("999\x154821\r");
+    assert!(person.outcome().contains("answer: 4821\n"));
+}
+
+#[test]
+fn a_wrong_pin_is_told_with_the_tries_left() {
+    let mut person = Person::asked("pin 2");
+    person.sees_text("PIN (not shown):");
+    assert!(person.screen().contains("Wrong PIN.\nEnter your PIN (2 tries left)\n"), "{}", person.screen());
+    person.press("4821\r");
+    assert!(person.outcome().contains("answer: 4821\n"));
+}
+
+#[test]
+fn ctrl_c_ctrl_d_and_esc_cancel_each_question() {
+    for (question, shown) in [
+        ("pin 0", "PIN (not shown):"),
+        ("last-try 1", "Type yes or no:"),
+        ("role 3", "Number (1 to 3):"),
+        ("big-role 300", "300 of 300"),
+    ] {
+        for key in ["\x03", "\x04", "\x1b"] {
+            let mut person = Person::asked(question);
+            person.sees_text(shown);
+            person.press(key);
+            assert!(person.outcome().contains("cancelled: the login was cancelled\n"), "{question} {key:?}");
+        }
+    }
+}
+
+#[test]
+fn another_thread_cancels_each_question_within_200_ms() {
+    for (question, shown) in [
+        ("pin 0", "PIN (not shown):"),
+        ("last-try 1", "Type yes or no:"),
+        ("role 3", "Number (1 to 3):"),
+        ("big-role 300", "300 of 300"),
+        ("card 0", "Insert your card"),
+    ] {
+        let mut person = Person::asked(question);
+        person.sees_text(shown);
+        person.makes("cancel");
+        let outcome = person.outcome();
+        assert!(outcome.contains("cancelled") && outcome.contains("at once\n"), "{question}: {outcome}");
+        assert!(!outcome.contains("late"), "{question}: {outcome}");
+    }
+}
+
+#[test]
+fn a_question_that_nobody_answers_ends_in_time() {
+    for (question, told) in [
+        ("pin 0", "nobody entered the PIN in time"),
+        ("last-try 1", "nobody entered the PIN in time"),
+        ("role 3", "nobody chose a role in time"),
+        ("big-role 300", "nobody chose a role in time"),
+    ] {
+        let mut person = Person::asked_with(question, &[("TICKETAPI_PROMPT_TIMEOUT", "1")]);
+        let outcome = person.outcome();
+        assert!(outcome.contains(&format!("cancelled: {told}\n")), "{question}: {outcome}");
+    }
+}
+
+#[test]
+fn the_last_try_needs_a_whole_yes() {
+    for (typed, answer) in [("yes", true), ("YES", true), ("y", false), ("no", false), ("", false)] {
+        let mut person = Person::asked("last-try 1");
+        person.sees_text("Use the last try? Type yes or no:");
+        assert!(person.screen().contains("This is the last try: a wrong PIN locks the card."));
+        person.press(&format!("{typed}\r"));
+        assert!(person.outcome().contains(&format!("answer: {answer}\n")), "{typed:?}");
+    }
+}
+
+#[test]
+fn few_roles_are_chosen_by_number() {
+    let mut person = Person::asked("role 3");
+    person.sees_text("Number (1 to 3):");
+    let screen = person.screen();
+    assert!(screen.contains("Choose your role:\n  1  --help <b>Ysbyty Môn</b> & 'Sons\\n' (RX0)"), "{screen}");
+    assert!(screen.contains("  3  TRUST 2 (RX2): Clinical : General : Porter [1002]"), "{screen}");
+    person.press("9\r");
+    person.sees("a second question", |screen| screen.matches("Number (1 to 3):").count() == 2);
+    person.press("3\x7f2\r");
+    assert!(person.outcome().contains("answer: 1\n"));
+}
+
+#[test]
+fn many_roles_are_searched_while_typing() {
+    let mut person = Person::asked("big-role 300");
+    person.sees_text("300 of 300 roles");
+    assert_eq!(person.screen().lines().count(), usize::from(ROWS), "it takes the whole height");
+    person.press("nurse rx12");
+    person.sees_text("5 of 300 roles");
+    let screen = person.screen();
+    for found in ["> TRUST 12 (RX12)", "  TRUST 120 (RX120)", "  TRUST 123 (RX123)", "  TRUST 129 (RX129)"] {
+        assert!(screen.contains(found), "{found}: {screen}");
+    }
+    person.press("\x1b[B\x1b[B");
+    person.sees_text("> TRUST 123");
+    person.press("\x1b[A");
+    person.sees_text("> TRUST 120");
+    // Enter takes nothing where nothing is found.
+    person.press("zz\r");
+    person.sees_text("0 of 300 roles");
+    person.press("\x7f\x7f\x7f\x7f\x7f\x7f");
+    person.sees_text("100 of 300 roles");
+    person.press("\x1b[F\r");
+    assert!(person.outcome().contains("answer: 297\n"));
+    person.sees_text("TRUST 297 (RX297): Clinical : General : Nurse [1297]");
+    assert!(!person.screen().contains("of 300 roles"), "the list is left: {}", person.screen());
+}
+
+#[test]
+fn insert_your_card_goes_away_when_the_card_comes() {
+    let mut person = Person::asked("card 0");
+    person.sees_text("Insert your card (Ctrl-C cancels)");
+    // Keys that mean nothing here are not left for the shell.
+    person.press("x\r");
+    person.makes("card");
+    assert!(person.outcome().contains("a card, gone at once\n"));
+    assert_eq!(person.screen(), "");
+}
+
+#[test]
+fn ctrl_c_cancels_the_waiting_for_a_card() {
+    let mut person = Person::asked("card 0");
+    person.sees_text("Insert your card");
+    person.press("\x03");
+    assert!(person.outcome().contains("cancelled, gone at once\n"));
+}
+
+#[test]
+fn a_card_that_is_not_recognised_is_told_whole() {
+    let why = "it is a bank card, and whoever put it there should put the smartcard that they log in with there";
+    let mut person = Person::at_terminal(|folder| {
+        std::fs::write(folder.join("absence"), why).unwrap();
+        host_on_terminal("card 0", folder, "exec \"$@\"")
+    });
+    person.sees_text("cancels)");
+    assert_eq!(person.screen().replace('\n', " "), format!("Card not recognised: {why} (Ctrl-C cancels)"));
+    person.makes("card");
+    assert!(person.outcome().contains("a card"));
+    assert_eq!(person.screen(), "");
+}
+
+#[test]
+fn a_background_job_is_not_stopped_but_told() {
+    // With -m a shell gives each job a process group of its own.
+    let in_background = "set -m; \"$@\" & wait $!";
+    for question in ["pin 0", "role 3", "big-role 300"] {
+        let mut person = Person::at_terminal(|folder| {
+            let mut host = host_on_terminal(question, folder, in_background);
+            host.env("TICKETAPI_PROMPTER", "terminal");
+            host
+        });
+        let outcome = person.outcome();
+        assert!(outcome.contains("NoPrompter") && outcome.contains("foreground"), "{outcome}");
+    }
+    let mut person = Person::at_terminal(|folder| host_on_terminal("pin 0", folder, in_background));
+    assert!(person.outcome().contains("NoPrompter: there is nobody to ask for the PIN"));
+}
+
+#[test]
+fn the_terminal_is_used_before_a_pinentry_that_happens_to_be_there() {
+    let mut person = Person::at_terminal(|folder| {
+        script(&folder.join("pinentry"), "exit 1");
+        host_on_terminal("pin 0", folder, "exec \"$@\"")
+    });
+    person.sees_text("PIN (not shown):");
+    person.press("4821\r");
+    assert!(person.outcome().contains("answer: 4821\n"));
+}
+
+#[test]
+fn a_terminal_without_a_cursor_has_every_role_numbered() {
+    let mut person = Person::asked_with("role 8", &[("TERM", "dumb")]);
+    person.sees_text("Number (1 to 8):");
+    person.press("8\r");
+    assert!(person.outcome().contains("answer: 7\n"));
+}
+
+#[test]
+fn a_whole_login_is_done_at_a_terminal() {
+    let desk = Desk::with(|spine| spine.roles(8));
+    let last = desk.spine.roles().last().unwrap().clone();
+    let mut person = Person::at_terminal(|folder| {
+        let example = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/login");
+        let mut login = on_terminal(&example, "exec \"$@\"");
+        login.env("XDG_CONFIG_HOME", folder);
+        login.env("TICKETAPI_BASE_URL", desk.spine.url()).env("TICKETAPI_CA_FILE", desk.path("ca.pem"));
+        login.env("TICKETAPI_SOFTWARE_CARD", desk.path("card.p12"));
+        login
+    });
+    person.sees_text("PIN (not shown):");
+    person.press("0000\r");
+    person.sees_text("Wrong PIN.");
+    person.sees("a second question", |screen| screen.matches("PIN (not shown):").count() == 2);
+    person.press(&format!("{}\r", crate::support::PIN));
+    person.sees_text("8 of 8 roles");
+    person.press(&format!("{}\r", last.id));
+    assert!(person.outcome().contains(&format!("[{}]\n", last.id)));
+    assert_eq!(desk.spine.open_sessions(), 0);
+}
