@@ -1,6 +1,6 @@
 //! Asking the broker about the live session: whose it is, and whether it is still alive.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
