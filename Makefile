@@ -19,6 +19,9 @@ bench:
 	@scripts/bench
 	@scripts/build-library
 	@scripts/bench-c --check
+	@scripts/build-java package -DskipTests
+	@scripts/bench-java --check
+	@scripts/bench-agent --check
 
 fuzz:
 	@scripts/fuzz $(SECONDS)

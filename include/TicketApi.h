@@ -233,7 +233,7 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_AUTHMETHOD_NOT_SUPPORTED 0x80400008u
 
 /**
- * Kept for old clients; not given by this library.
+ * The settings require the agent, and it is of another version.
  */
 #define TCK_API_ERR_VERSION_CONFLICT 0x80800001u
 
@@ -253,7 +253,7 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_LOAD_RES_FAILED 0x80800004u
 
 /**
- * Kept for old clients; not given by this library.
+ * The settings require the agent, and it is not running or may not be trusted.
  */
 #define TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE 0x80800005u
 

@@ -5,6 +5,7 @@ mod layers;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::agent::AgentUse;
 use crate::card::pkcs11::AfterLogin;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Stage};
@@ -67,6 +68,10 @@ pub struct Config {
     pub check_session: Duration,
     /// The digest that the card signs.
     pub digest: Digest,
+    /// Whether logins are the agent's.
+    pub agent: AgentUse,
+    /// The agent's socket; in the user's runtime folder where there is none.
+    pub agent_socket: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -95,6 +100,8 @@ impl Default for Config {
             require_role: true,
             check_session: Duration::ZERO,
             digest: Digest::Sha1,
+            agent: AgentUse::Auto,
+            agent_socket: None,
         }
     }
 }
@@ -125,6 +132,8 @@ const KEYS: &[&str] = &[
     "require_role",
     "check_session",
     "digest",
+    "agent",
+    "agent_socket",
 ];
 
 impl Config {
@@ -200,6 +209,14 @@ impl Config {
             "require_role" => self.require_role = yes_or_no(value)?,
             "check_session" => self.check_session = minutes(value)?,
             "digest" => self.digest = one_of(value, &[("sha1", Digest::Sha1), ("sha256", Digest::Sha256)])?,
+            "agent" => {
+                let choices = [("auto", AgentUse::Auto), ("require", AgentUse::Require), ("never", AgentUse::Never)];
+                self.agent = one_of(value, &choices)?;
+            }
+            "agent_socket" if !Path::new(value).is_absolute() => {
+                return Err(format!("{value:?} is not an absolute path"));
+            }
+            "agent_socket" => self.agent_socket = Some(value.into()),
             _ => return Err(NO_SUCH_SETTING.into()),
         }
         Ok(())

@@ -3,12 +3,14 @@
 mod assertion;
 mod builder;
 mod cell;
+mod elsewhere;
 
 use std::sync::{Arc, PoisonError};
 use std::thread;
 
 use tracing::{info, warn};
 
+use crate::agent::Remote;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::login::Login;
@@ -68,11 +70,13 @@ pub trait TicketApi: Send + Sync {
     fn destroy_ticket(&self) -> Result<()>;
 }
 
-/// Logs users in and keeps their session. One for a process is enough.
+/// Logs users in and keeps their session, or has the agent do so. One for a process is enough.
 ///
 /// It starts no thread of its own and opens nothing before the first login.
 pub struct Engine {
     parts: Parts,
+    /// The agent, where the settings want it: asked for what this process does not have itself.
+    remote: Option<Remote>,
     state: Mutex<State>,
     /// The ticket of `state.session`; written under its lock.
     ticket: TicketCell,
@@ -108,21 +112,29 @@ impl Engine {
         EngineBuilder::new(config)
     }
 
-    /// The session that is live, if one is. Does not block.
+    /// The session that is live, if one is. Waits for nobody but the agent, where there is one.
     pub fn session(&self) -> Option<Arc<Session>> {
+        self.own_session().or_else(|| self.remote()?.session().ok())
+    }
+
+    /// The live session of this process, if it has one: not the agent's. Does not block.
+    pub fn own_session(&self) -> Option<Arc<Session>> {
         self.lock().session.clone()
     }
 
     /// Gives the ticket of the live session to `reader`; `None` when there is no session. As
-    /// [`TicketApi::get_ticket_no_auth`], but without a lock or an allocation: any number of
-    /// threads may ask at once.
+    /// [`TicketApi::get_ticket_no_auth`], but without a lock or an allocation where the session is
+    /// this process's own: any number of threads may ask at once.
     pub fn with_ticket<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let mut reader = Some(reader);
         let found = self.ticket.read(|bytes| reader.take().map(|reader| reader(bytes)));
         match found {
-            Found::Nothing => None,
+            Found::Nothing => {
+                let ticket = self.remote()?.ticket_no_auth().ok()?;
+                Some(reader?(ticket.expose().as_bytes()))
+            }
             Found::Ticket(result) => result,
-            Found::Elsewhere => Some(reader?(self.session()?.ticket().expose().as_bytes())),
+            Found::Elsewhere => Some(reader?(self.own_session()?.ticket().expose().as_bytes())),
         }
     }
 
@@ -132,7 +144,13 @@ impl Engine {
     ///
     /// As [`TicketApi::get_ticket`].
     pub fn log_in(&self) -> Result<Arc<Session>> {
-        self.session_or_login(false)
+        self.remote_or(
+            |remote| {
+                remote.ticket(false)?;
+                remote.session()
+            },
+            || self.session_or_login(false),
+        )
     }
 
     /// Logs the user in, whether or not there is a session. As [`TicketApi::get_new_ticket`].
@@ -141,13 +159,22 @@ impl Engine {
     ///
     /// As [`TicketApi::get_ticket`].
     pub fn log_in_again(&self) -> Result<Arc<Session>> {
-        self.session_or_login(true)
+        self.remote_or(
+            |remote| {
+                remote.ticket(true)?;
+                remote.session()
+            },
+            || self.session_or_login(true),
+        )
     }
 
     /// Cancels the login that is under way, if one is, and questions to the broker; a live session
     /// goes on. Who waits for one of them gets [`Cancelled`](ErrorKind::Cancelled).
     pub fn cancel_login(&self) {
         self.lock().cancel_login();
+        if let Some(remote) = &self.remote {
+            remote.cancel();
+        }
     }
 
     fn session_or_login(&self, anew: bool) -> Result<Arc<Session>> {
@@ -209,21 +236,27 @@ impl Engine {
 
 impl TicketApi for Engine {
     fn get_ticket(&self) -> Result<Ticket> {
-        Ok(self.session_or_login(false)?.ticket().clone())
+        self.remote_or(|remote| remote.ticket(false), || Ok(self.session_or_login(false)?.ticket().clone()))
     }
 
     fn get_ticket_no_auth(&self) -> Result<Ticket> {
-        match &self.lock().session {
+        self.remote_or(Remote::ticket_no_auth, || match &self.lock().session {
             Some(session) => Ok(session.ticket().clone()),
             None => Err(nobody_is_logged_in()),
-        }
+        })
     }
 
     fn get_new_ticket(&self) -> Result<Ticket> {
-        Ok(self.log_in_again()?.ticket().clone())
+        self.remote_or(|remote| remote.ticket(true), || Ok(self.session_or_login(true)?.ticket().clone()))
     }
 
     fn destroy_ticket(&self) -> Result<()> {
+        self.destroy_there_or(|| self.destroy_here())
+    }
+}
+
+impl Engine {
+    fn destroy_here(&self) -> Result<()> {
         let session = {
             let mut state = self.lock();
             state.cancel_login();

@@ -92,6 +92,12 @@ pub enum ErrorKind {
     TicketNotAvailable,
     /// A prompt asked for a ticket: its own login would have to end first.
     LoginUnderWay,
+    /// The settings require the agent, and it is not running, may not be trusted, or has gone.
+    AgentNotAvailable,
+    /// An agent is to be started, and one is running already.
+    AgentRunning,
+    /// The settings require the agent, and it is of another version.
+    AgentVersion,
     /// A defect of ours.
     Internal,
 }
@@ -181,6 +187,11 @@ impl ErrorKind {
             Self::UserNotValid => "Ask your Registration Authority which roles you have.",
             Self::TicketNotAvailable => "Log in first.",
             Self::LoginUnderWay => "A prompt must not ask for a ticket itself; ask when the login has ended.",
+            Self::AgentNotAvailable => {
+                "Start the agent (systemctl --user start ticketapi-agent.socket, or ticketapi agent), or set agent to auto."
+            }
+            Self::AgentRunning => "Nothing needs to be done: the agent that is running serves all of your programs.",
+            Self::AgentVersion => "Start the agent anew, so that it is of the version that is installed.",
             Self::Internal => "This is a defect of ticketapi. Please report it with the steps that led to it.",
         }
     }

@@ -101,6 +101,16 @@ pub struct BrokerSession {
 }
 
 impl BrokerSession {
+    /// One that another process began and ends; this one only has its ticket.
+    pub(crate) fn elsewhere(ticket: Ticket, uid: &str, log_session_id: String) -> Self {
+        Self { ticket, uid: uid.to_owned(), log_session_id, logout_path: String::new() }
+    }
+
+    /// What the broker knows this login by.
+    pub(crate) fn log_session_id(&self) -> &str {
+        &self.log_session_id
+    }
+
     /// The ticket.
     pub fn ticket(&self) -> &Ticket {
         &self.ticket

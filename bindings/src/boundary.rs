@@ -1,4 +1,4 @@
-//! The crossing from C: the guard against panics, and the buffers of the caller.
+//! The crossing from C and Java: the guard against panics, and the buffers of the caller.
 
 mod handles;
 mod last_error;
@@ -29,16 +29,21 @@ pub(crate) fn export(instance: c_long, body: impl FnOnce() -> Outcome) -> c_int 
 
 /// As [`export`], for a function whose result is a value, and `otherwise` when it fails.
 pub(crate) fn export_value<T>(instance: c_long, otherwise: T, body: impl FnOnce() -> Outcome<T>) -> T {
-    let result = guard(body);
-    last_error::record(instance, result.as_ref().err());
-    result.unwrap_or(otherwise)
+    export_result(instance, body).unwrap_or(otherwise)
 }
 
-/// As [`export`], for the function that tells about the last error.
-pub(crate) fn export_description(instance: c_long, body: impl FnOnce() -> Outcome) -> c_int {
-    let failure = guard(body).err();
-    last_error::record_and_keep_detail(instance, failure.as_ref());
-    failure.map_or(0, |failure| failure.code as c_int)
+/// As [`export_value`], for a caller that is told the failure itself.
+pub(crate) fn export_result<T>(instance: c_long, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    let result = guard(body);
+    last_error::record(instance, result.as_ref().err());
+    result
+}
+
+/// As [`export_result`], for the functions that tell about the last error.
+pub(crate) fn export_description<T>(instance: c_long, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    let result = guard(body);
+    last_error::record_and_keep_detail(instance, result.as_ref().err());
+    result
 }
 
 /// As [`export_value`], and leaves the last error as it is.

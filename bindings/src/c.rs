@@ -2,12 +2,13 @@
 
 #![expect(clippy::missing_safety_doc, reason = "the docs are the header's, which states the contract once")]
 
+use std::borrow::Cow;
 use std::ffi::{c_char, c_int, c_long, c_uint};
 
 use ticketapi::TicketApi as _;
 
 use crate::boundary::{
-    Place, TextOut, detail, export, export_description, export_quietly, export_value, last_error, test_panic,
+    Outcome, Place, TextOut, detail, export, export_description, export_quietly, export_value, last_error, test_panic,
 };
 use crate::process::Process;
 use crate::status::{
@@ -91,8 +92,8 @@ pub unsafe extern "C" fn TcktApi_getTicket(
         if let Some(written) = engine.with_ticket(|ticket| out.write(ticket)) {
             return written;
         }
-        let session = Process::call(instance)?.engine.log_in()?;
-        out.write(session.ticket().expose().as_bytes())
+        let ticket = Process::call(instance)?.engine.get_ticket()?;
+        out.write(ticket.expose().as_bytes())
     })
 }
 
@@ -186,19 +187,22 @@ pub unsafe extern "C" fn TcktApi_getErrorDescription(
     size: c_uint,
     used: *mut c_uint,
 ) -> c_int {
-    export_description(instance, || {
-        test_panic(Place::Body);
-        if instance != 0 {
-            Process::engine(instance)?;
-        }
+    let described = export_description(instance, || {
+        let description = description(instance, code)?;
         // SAFETY: the header asks this of the caller.
-        let out = unsafe { TextOut::new(buffer, size, used) }?;
-        let words = words(code).ok_or(Failure::new(TCK_API_ERR_INVALID_PARAMETER))?;
-        match detail(instance, code) {
-            Some(detail) => out.write(format!("{words}: {detail}").as_bytes()),
-            None => out.write(words.as_bytes()),
-        }
-    })
+        unsafe { TextOut::new(buffer, size, used) }?.write(description.as_bytes())
+    });
+    described.err().map_or(0, |failure| failure.code as c_int)
+}
+
+/// The words for `code`; for the thread's last error on `instance` with what happened.
+pub(crate) fn description(instance: TCK_API_INSTANCE, code: c_uint) -> Outcome<Cow<'static, str>> {
+    test_panic(Place::Body);
+    if instance != 0 {
+        Process::engine(instance)?;
+    }
+    let words = words(code).ok_or(Failure::new(TCK_API_ERR_INVALID_PARAMETER))?;
+    Ok(detail(instance, code).map_or(words.into(), |detail| format!("{words}: {detail}").into()))
 }
 
 /// Gives the handle up. The session goes on; another thread's call on this handle comes to its end.

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
-use ticketapi::prompt::SystemPrompter;
 use ticketapi::session::Session;
 use ticketapi::{Config, Engine};
 
 use crate::boundary::{Eternal, Handles, Outcome, Place, library_folder, on_fork, test_panic};
-use crate::prompter::{Callbacks, HostPrompter};
+use crate::prompter::{Asker, HostPrompter};
 use crate::status::{
     Failure, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_RESOURCE_ALLOCATION_FAILED,
     TCK_API_ERR_SERVER_BUSY,
@@ -42,7 +41,7 @@ pub(crate) struct Process {
     /// Calls under way that may log in.
     calls: AtomicUsize,
     setup: Mutex<Setup>,
-    callbacks: Mutex<Callbacks>,
+    asker: Mutex<Asker>,
     new_tickets: Mutex<Vec<NewTicket>>,
 }
 
@@ -81,7 +80,7 @@ impl Process {
                 engine: Eternal::empty(),
                 calls: AtomicUsize::new(0),
                 setup: Mutex::default(),
-                callbacks: Mutex::default(),
+                asker: Mutex::default(),
                 new_tickets: Mutex::default(),
             }
         })
@@ -153,20 +152,20 @@ impl Process {
         Ok(())
     }
 
-    /// Has the host's functions ask the user from now on.
-    pub(crate) fn set_prompter(&self, callbacks: Callbacks) -> Outcome {
+    /// Has `asker` ask the user from now on.
+    pub(crate) fn set_prompter(&self, asker: Asker) -> Outcome {
         let _setup = self.setup();
         if self.calls.load(Ordering::SeqCst) > 0 {
             return Err(Failure::new(TCK_API_ERR_SERVER_BUSY));
         }
-        *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner) = callbacks;
+        *self.asker.lock().unwrap_or_else(PoisonError::into_inner) = asker;
         Ok(())
     }
 
     fn in_use(&self) -> bool {
         self.handles.live() > 0
             || self.calls.load(Ordering::SeqCst) > 0
-            || self.engine.get().is_some_and(|engine| engine.session().is_some())
+            || self.engine.get().is_some_and(|engine| engine.own_session().is_some())
     }
 
     fn setup(&self) -> MutexGuard<'_, Setup> {
@@ -178,7 +177,7 @@ impl Process {
     }
 
     fn build(&'static self, config: Config) -> Outcome<Engine> {
-        let prompter = HostPrompter::new(SystemPrompter::new(&config), &self.callbacks);
+        let prompter = HostPrompter::new(&config, &self.asker);
         let mut builder = Engine::builder(config).prompter(prompter);
         if let Some(folder) = library_folder() {
             // In lib, or in lib/<machine> as Debian has it.

@@ -2,15 +2,17 @@
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::{Absence, PinTries};
 use ticketapi::prompt::{Notice, PinProblem, PinRequest, Prompter, SystemPrompter, text};
 use ticketapi::ssb::Role;
-use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
+use ticketapi::{Config, Error, ErrorKind, Pin, Result, Stage};
 use zeroize::Zeroizing;
 
+use crate::java::JavaPrompter;
 use crate::process::forks;
 
 /// A prompt's answer: the user answered.
@@ -136,25 +138,44 @@ impl Callbacks {
     }
 }
 
-/// Asks with the host's functions, and as the settings say for what it has no function.
+/// Who of the host asks the user.
+#[derive(Clone)]
+pub(crate) enum Asker {
+    C(Callbacks),
+    Java(Arc<JavaPrompter>),
+}
+
+impl Default for Asker {
+    fn default() -> Self {
+        Self::C(Callbacks::default())
+    }
+}
+
+/// Has the host ask, and as the settings say for what the host has no function.
 pub(crate) struct HostPrompter {
     system: SystemPrompter,
-    callbacks: &'static Mutex<Callbacks>,
+    /// For prompts that can be left while nobody answers.
+    timeout: Option<Duration>,
+    asker: &'static Mutex<Asker>,
 }
 
 impl HostPrompter {
-    pub(crate) fn new(system: SystemPrompter, callbacks: &'static Mutex<Callbacks>) -> Self {
-        Self { system, callbacks }
+    pub(crate) fn new(config: &Config, asker: &'static Mutex<Asker>) -> Self {
+        let timeout = Some(config.prompt_timeout).filter(|timeout| !timeout.is_zero());
+        Self { system: SystemPrompter::new(config), timeout, asker }
     }
 
-    fn callbacks(&self) -> Callbacks {
-        *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn asker(&self) -> Asker {
+        self.asker.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Prompter for HostPrompter {
     fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
-        let Callbacks { functions, user_data } = self.callbacks();
+        let Callbacks { functions, user_data } = match self.asker() {
+            Asker::C(callbacks) => callbacks,
+            Asker::Java(java) => return java.pin(request, self.timeout, cancel),
+        };
         let Some(function) = functions.pin else { return self.system.pin(request, cancel) };
         let mut typed = Zeroizing::new([0_u8; PIN_ROOM]);
         let request = CPinRequest::new(request);
@@ -169,7 +190,10 @@ impl Prompter for HostPrompter {
     }
 
     fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
-        let Callbacks { functions, user_data } = self.callbacks();
+        let Callbacks { functions, user_data } = match self.asker() {
+            Asker::C(callbacks) => callbacks,
+            Asker::Java(java) => return java.use_last_try(request, self.timeout, cancel),
+        };
         let Some(function) = functions.last_try else { return self.system.use_last_try(request, cancel) };
         let request = CPinRequest::new(request);
         // SAFETY: as in `pin`.
@@ -182,7 +206,10 @@ impl Prompter for HostPrompter {
     }
 
     fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
-        let Callbacks { functions, user_data } = self.callbacks();
+        let Callbacks { functions, user_data } = match self.asker() {
+            Asker::C(callbacks) => callbacks,
+            Asker::Java(java) => return java.role(roles, self.timeout, cancel),
+        };
         let Some(function) = functions.role else { return self.system.role(roles, cancel) };
         let texts: Vec<_> = roles.iter().map(CRole::new).collect();
         let shown: Vec<_> = texts.iter().map(CRole::as_c).collect();
@@ -200,23 +227,29 @@ impl Prompter for HostPrompter {
     }
 
     fn enter_pin_on_reader(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Notice {
-        let told = self.tell(TICKETAPI_PIN_ON_READER, &text::enter_pin_on_reader(request));
+        let told = match self.asker() {
+            Asker::C(callbacks) => callbacks.tell(TICKETAPI_PIN_ON_READER, &text::enter_pin_on_reader(request)),
+            Asker::Java(java) => Some(java.enter_pin_on_reader()),
+        };
         told.unwrap_or_else(|| self.system.enter_pin_on_reader(request, cancel))
     }
 
     fn insert_card(&self, absence: &Absence, cancel: &CancelToken) -> Notice {
-        let told = self.tell(TICKETAPI_INSERT_CARD, &text::insert_card(absence));
+        let told = match self.asker() {
+            Asker::C(callbacks) => callbacks.tell(TICKETAPI_INSERT_CARD, &text::insert_card(absence)),
+            Asker::Java(java) => Some(java.insert_card(absence)),
+        };
         told.unwrap_or_else(|| self.system.insert_card(absence, cancel))
     }
 }
 
-impl HostPrompter {
+impl Callbacks {
     /// `None` where the host has no function for messages.
-    fn tell(&self, message: c_int, text: &str) -> Option<Notice> {
-        let Callbacks { functions, user_data } = self.callbacks();
+    fn tell(self, message: c_int, text: &str) -> Option<Notice> {
+        let Self { functions, user_data } = self;
         let function = functions.message?;
         let text = c_text(text);
-        // SAFETY: as in `pin`.
+        // SAFETY: the contract of `Callbacks::new`; the text lives until it returns.
         unsafe { function(user_data, message, text.as_ptr()) };
         Some(Notice::default())
     }
@@ -252,16 +285,26 @@ impl<'a> CPinRequest<'a> {
         TicketApiPinRequest {
             card: self.card.as_ptr(),
             uid: self.uid.as_ref().map_or(ptr::null(), |uid| uid.as_ptr()),
-            tries_left: self.request.tries_left().map_or(-1, c_int::from),
+            tries_left: tries_left(self.request),
             tries_low: c_int::from(status.tries != PinTries::Unknown),
             shortest: status.min_len.max(1) as c_uint,
             longest: status.max_len as c_uint,
-            problem: match self.request.problem {
-                None => TICKETAPI_PIN_FIRST,
-                Some(PinProblem::Incorrect { .. }) => TICKETAPI_PIN_WRONG,
-                Some(PinProblem::WrongLength) => TICKETAPI_PIN_LENGTH,
-            },
+            problem: problem(self.request),
         }
+    }
+}
+
+/// How often the PIN may still be tried; -1 where the card does not tell.
+pub(crate) fn tries_left(request: &PinRequest<'_>) -> c_int {
+    request.tries_left().map_or(-1, c_int::from)
+}
+
+/// Why the PIN is asked for again, as one of `TICKETAPI_PIN_…`.
+pub(crate) fn problem(request: &PinRequest<'_>) -> c_int {
+    match request.problem {
+        None => TICKETAPI_PIN_FIRST,
+        Some(PinProblem::Incorrect { .. }) => TICKETAPI_PIN_WRONG,
+        Some(PinProblem::WrongLength) => TICKETAPI_PIN_LENGTH,
     }
 }
 

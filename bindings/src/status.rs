@@ -72,7 +72,7 @@ pub const TCK_API_ERR_AUTH_NOT_VALID: u32 = 0x8040_0007u32;
 /// Kept for old clients; not given by this library.
 pub const TCK_API_ERR_AUTHMETHOD_NOT_SUPPORTED: u32 = 0x8040_0008u32;
 
-/// Kept for old clients; not given by this library.
+/// The settings require the agent, and it is of another version.
 pub const TCK_API_ERR_VERSION_CONFLICT: u32 = 0x8080_0001u32;
 /// No PKCS#11 module or card helper is configured or found, or it cannot be loaded.
 pub const TCK_API_ERR_NOT_INSTALLED: u32 = 0x8080_0002u32;
@@ -80,7 +80,7 @@ pub const TCK_API_ERR_NOT_INSTALLED: u32 = 0x8080_0002u32;
 pub const TCK_API_ERR_NO_SERVERFOUND: u32 = 0x8080_0003u32;
 /// The configuration cannot be read, or a value in it is wrong.
 pub const TCK_API_ERR_LOAD_RES_FAILED: u32 = 0x8080_0004u32;
-/// Kept for old clients; not given by this library.
+/// The settings require the agent, and it is not running or may not be trusted.
 pub const TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE: u32 = 0x8080_0005u32;
 /// Somebody has to be asked, and there is no way to.
 pub const TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE: u32 = 0x8080_0006u32;
@@ -135,17 +135,19 @@ pub(crate) fn words(code: u32) -> Option<&'static str> {
 pub(crate) struct Failure {
     pub(crate) code: u32,
     pub(crate) detail: Option<String>,
+    /// The error of the core that it comes from, if it does.
+    pub(crate) cause: Option<Box<Error>>,
 }
 
 impl Failure {
     pub(crate) fn new(code: u32) -> Self {
-        Self { code, detail: None }
+        Self { code, detail: None, cause: None }
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { code: code(error.kind()), detail: Some(error.to_string()) }
+        Self { code: code(error.kind()), detail: Some(error.to_string()), cause: Some(Box::new(error)) }
     }
 }
 
@@ -163,6 +165,8 @@ fn code(kind: &ErrorKind) -> u32 {
         ErrorKind::PinLocked => TCK_API_ERR_PIN_BLOCKED,
         ErrorKind::CardFailed => TCK_API_ERR_CARD_TRANSACTION_FAILED,
         ErrorKind::Cancelled => TCK_API_ERR_USER_ABORT,
+        ErrorKind::AgentVersion => TCK_API_ERR_VERSION_CONFLICT,
+        ErrorKind::AgentNotAvailable => TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE,
         ErrorKind::NoPrompter => TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE,
         ErrorKind::ServerNotAvailable => TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE,
         ErrorKind::Tls => TCK_API_ERR_SERVER_COMM_FAILED,

@@ -233,6 +233,7 @@ fn set_up() {
         ("SOFTWARE_CARD", format!("{}/card.p12", env!("CARGO_MANIFEST_DIR"))),
         ("PINENTRY", "/nowhere/pinentry".to_owned()),
         ("CONFIG", "/dev/null".to_owned()),
+        ("AGENT", "never".to_owned()),
     ];
     for (key, value) in settings {
         // SAFETY: there is no other thread yet.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use crate::agent::Remote;
 use crate::cancel::CancelToken;
 use crate::card::events::CardWatch;
 use crate::card::helper::{HelperReader, HelperSettings, find_helper};
@@ -71,13 +72,15 @@ impl EngineBuilder {
     pub fn build(self) -> Result<Engine> {
         let Self { config, reader, prompter, folders } = self;
         let address = config.broker()?;
+        // A program with cards of its own means these.
+        let remote = if reader.is_none() { Remote::new(&config)? } else { None };
         let reader: Box<dyn CardReader> = reader.unwrap_or_else(|| match &config.software_card {
             Some(file) => Box::new(SoftwareCardReader::new(file.clone())),
             None => Box::new(InstalledHelper { config: config.clone(), folders, found: Mutex::default() }),
         });
         let prompter = prompter.unwrap_or_else(|| Box::new(SystemPrompter::new(&config)));
         let parts = Parts { config, reader, prompter, address };
-        Ok(Engine { parts, state: Mutex::default(), ticket: TicketCell::default() })
+        Ok(Engine { parts, remote, state: Mutex::default(), ticket: TicketCell::default() })
     }
 }
 

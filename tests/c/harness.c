@@ -238,6 +238,8 @@ static void prepare(void)
     unsetenv("TICKETAPI_CONFIG");
     unsetenv("XDG_CONFIG_HOME");
     setenv("HOME", home, 1);
+    /* Not that of the developer's desktop. */
+    setenv("TICKETAPI_AGENT", "never", 1);
     alarm(TEST_SECONDS * (unsigned)atoi(getenv("TEST_PATIENCE") ? getenv("TEST_PATIENCE") : "1"));
 }
 

@@ -43,6 +43,8 @@ impl Desk {
         let mut config = Config::default();
         config.set("base_url", &spine.url()).unwrap();
         config.set("card_wait", "0").unwrap();
+        // Not that of the developer's desktop.
+        config.set("agent", "never").unwrap();
         // The simulator takes its own copy along when it ends.
         let ca_file = folder.path().join("ca.pem");
         std::fs::copy(spine.ca_file(), &ca_file).unwrap();

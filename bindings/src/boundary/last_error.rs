@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn fail(handle: c_long, code: u32, detail: Option<&str>) {
-        record(handle, Some(&Failure { code, detail: detail.map(str::to_owned) }));
+        record(handle, Some(&Failure { code, detail: detail.map(str::to_owned), cause: None }));
     }
 
     #[test]

@@ -1,0 +1,155 @@
+//! The agent's socket: one agent a user, in a folder that is closed to others.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use listenfd::ListenFd;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, chmodat, flock, openat, statat, unlinkat};
+use rustix::io::Errno;
+use ticketapi::agent::socket::{Folder, Unusable, is_same_user, place};
+use ticketapi::{Config, Error, ErrorKind, Result, Stage};
+use tracing::{debug, warn};
+
+/// How many programs may wait to be let in.
+const QUEUE: i32 = 1024;
+
+/// The socket that programs connect to, and the lock that keeps a second agent away.
+pub(crate) struct Listener {
+    socket: UnixListener,
+    folder: Folder,
+    name: OsString,
+    /// The file that is this agent's to remove; nothing where the service manager made it.
+    made: Option<u64>,
+    _lock: File,
+}
+
+impl Listener {
+    /// Takes the socket of the service manager, or makes one where the settings say.
+    pub(crate) fn open(config: &Config) -> Result<Self> {
+        match ListenFd::from_env().take_unix_listener(0) {
+            Ok(Some(socket)) => Self::given(socket),
+            Ok(None) => Self::make(&place(config)?),
+            Err(error) => Err(failed(format!("the service manager gave no socket to listen at: {error}"))),
+        }
+    }
+
+    fn given(socket: UnixListener) -> Result<Self> {
+        let address = socket.local_addr().ok();
+        let path = address.as_ref().and_then(|address| address.as_pathname());
+        let (folder, name) = path.and_then(parts).ok_or_else(|| failed("the service manager's socket has no path"))?;
+        let folder = Folder::open(folder).map_err(unusable)?;
+        let lock = lock(&folder, name)?;
+        Self::with(socket, folder, name, lock, None)
+    }
+
+    fn make(path: &Path) -> Result<Self> {
+        let cannot = |error: io::Error| failed(format!("{} cannot be made: {error}", path.display()));
+        let (folder, name) = parts(path).ok_or_else(|| cannot(io::ErrorKind::InvalidInput.into()))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).or_else(|error| match error.kind() {
+            // What is there is looked at below.
+            io::ErrorKind::AlreadyExists => Ok(()),
+            _ => Err(cannot(error)),
+        })?;
+        let folder = Folder::open(folder).map_err(unusable)?;
+        let lock = lock(&folder, name)?;
+        match folder.check_socket(name) {
+            Err(Unusable::Absent(_)) => {}
+            // Whoever made it did not remove it, and has no lock: it has crashed.
+            Ok(()) => unlinkat(&folder, name, AtFlags::empty()).map_err(|errno| cannot(errno.into()))?,
+            Err(other) => return Err(unusable(other)),
+        }
+        let socket = UnixListener::bind(path).map_err(cannot)?;
+        // Until then the folder alone keeps others out.
+        chmodat(&folder, name, Mode::RUSR | Mode::WUSR, AtFlags::empty()).map_err(|errno| cannot(errno.into()))?;
+        let made = inode(&folder, name);
+        Self::with(socket, folder, name, lock, made)
+    }
+
+    fn with(socket: UnixListener, folder: Folder, name: &OsStr, lock: File, made: Option<u64>) -> Result<Self> {
+        folder.check_socket(name).map_err(unusable)?;
+        let prepared = socket.set_nonblocking(true).and_then(|()| Ok(rustix::net::listen(&socket, QUEUE)?));
+        prepared.map_err(|error| failed(format!("the agent cannot listen: {error}")))?;
+        Ok(Self { socket, folder, name: name.to_owned(), made, _lock: lock })
+    }
+
+    /// The next program of the same user; `None` when nobody waits.
+    pub(crate) fn accept(&self) -> io::Result<Option<UnixStream>> {
+        loop {
+            match self.socket.accept() {
+                Ok((socket, _)) if is_same_user(&socket).unwrap_or(false) => return Ok(Some(socket)),
+                // It gets nothing, not even a reason.
+                Ok(_) => warn!("another user's program was turned away"),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                // It went before it was let in.
+                Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Another agent's socket may be there by now.
+        if self.made.is_some() && self.made == inode(&self.folder, &self.name) {
+            let removed = unlinkat(&self.folder, &*self.name, AtFlags::empty());
+            debug!(?removed, "socket removed");
+        }
+    }
+}
+
+/// Keeps other agents away for as long as the file is open; it names this process.
+fn lock(folder: &Folder, socket: &OsStr) -> Result<File> {
+    let name = PathBuf::from(socket).with_extension("lock");
+    let cannot = |error: io::Error| failed(format!("the lock {} cannot be used: {error}", name.display()));
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(folder, &name, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| cannot(errno.into()))?;
+    let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    let mut file = File::from(file);
+    match locked {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let mut process = String::new();
+            let _ = (&file).take(20).read_to_string(&mut process);
+            let process = match process.trim() {
+                // It has only just begun.
+                "" => String::new(),
+                process => format!(" (process {process})"),
+            };
+            let detail = format!("an agent is running already{process}");
+            return Err(Error::new(ErrorKind::AgentRunning, Stage::Session, detail));
+        }
+        Err(errno) => return Err(cannot(errno.into())),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", process::id())).map_err(cannot)?;
+    Ok(file)
+}
+
+fn parts(path: &Path) -> Option<(&Path, &OsStr)> {
+    path.parent().zip(path.file_name())
+}
+
+fn inode(folder: &Folder, name: &OsStr) -> Option<u64> {
+    statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| stat.st_ino)
+}
+
+fn unusable(why: Unusable) -> Error {
+    failed(format!("the agent cannot listen: {why}"))
+}
+
+fn failed(detail: impl Into<String>) -> Error {
+    Error::new(ErrorKind::AgentNotAvailable, Stage::Session, detail)
+}

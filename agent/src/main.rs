@@ -1,0 +1,20 @@
+//! The agent as a program of its own; `ticketapi agent` is the same. `-v` tells everything that happens.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::process::ExitCode;
+
+use ticketapi::Config;
+use tracing::Level;
+
+fn main() -> ExitCode {
+    let level = if std::env::args().any(|argument| argument == "-v") { Level::TRACE } else { Level::WARN };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(false).init();
+    match Config::load().and_then(ticketapi_agent::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ticketapi-agent: {error}\n{}", error.remedy());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The loop that serves all programs. It sleeps until one of them, a thread or a signal wakes it;
+//! nothing in it blocks.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::process;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use ticketapi::agent::AgentStatus;
+use ticketapi::agent::protocol::{Failure, Hello, Malformed, Reply, Request, SessionData, VERSION, WAITING};
+use ticketapi::session::Session;
+use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage, TicketApi as _};
+use tracing::{debug, info, warn};
+
+use crate::client::Client;
+use crate::failure;
+use crate::jobs::{Jobs, Kind};
+use crate::listener::Listener;
+
+/// How many programs are connected at once. When one more comes, the one that has been silent for
+/// longest has to connect again for its next request.
+const CLIENTS: usize = 512;
+
+/// How long nobody is let in after the system had no room for another.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The time in which the session is ended on the broker when the agent ends.
+const ENDING: Duration = Duration::from_secs(10);
+
+pub(crate) struct Server {
+    engine: Arc<Engine>,
+    broker: String,
+    /// Whether a session is looked at before its ticket is given out.
+    checks: bool,
+    /// None once the agent is ending.
+    listener: Option<Listener>,
+    clients: BTreeMap<u64, Client>,
+    next: u64,
+    jobs: Jobs,
+    /// Clients whose request has to wait for the end of a login that was cancelled.
+    later: Vec<(u64, Kind)>,
+    session: (u64, Weak<Session>),
+    woken: UnixStream,
+    stop: UnixStream,
+    paused: Option<Instant>,
+    /// When clients that wait are told that the agent is still there.
+    beat: Option<Instant>,
+    /// By then the agent ends in any case.
+    ending: Option<Instant>,
+}
+
+impl Server {
+    /// Ends when `stop` can be read.
+    pub(crate) fn new(engine: Engine, config: &Config, listener: Listener, stop: UnixStream) -> Result<Self> {
+        let broker = config.broker()?.to_string();
+        let engine = Arc::new(engine);
+        let (woken, wake) = UnixStream::pair().map_err(failure)?;
+        for socket in [&woken, &wake, &stop] {
+            socket.set_nonblocking(true).map_err(failure)?;
+        }
+        Ok(Self {
+            broker,
+            checks: !config.check_session.is_zero(),
+            listener: Some(listener),
+            clients: BTreeMap::new(),
+            next: 0,
+            jobs: Jobs::new(Arc::clone(&engine), wake),
+            later: Vec::new(),
+            // Not that of an agent that was there before: programs remember it.
+            session: (rand::random::<u64>() >> 1, Weak::new()),
+            engine,
+            woken,
+            stop,
+            paused: None,
+            beat: None,
+            ending: None,
+        })
+    }
+
+    /// Serves until it is told to stop; then ends the session.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        loop {
+            let ready = self.wait()?;
+            let now = Instant::now();
+            if ready.stop && self.ending.is_none() {
+                self.begin_to_end(now)?;
+            }
+            if ready.woken {
+                // How many bytes there are does not matter.
+                while self.woken.read(&mut [0; 64]).is_ok_and(|count| count == 64) {}
+            }
+            self.answer_ended();
+            for id in ready.clients {
+                self.serve(id, now);
+            }
+            if ready.listener {
+                self.let_in(now);
+            }
+            self.keep_time(now);
+            if self.ending.is_some_and(|until| until <= now || !self.jobs.are_running()) {
+                info!("the agent ends");
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait(&self) -> io::Result<Ready> {
+        let mut fds = Vec::with_capacity(self.clients.len() + 3);
+        fds.push(PollFd::new(&self.woken, PollFlags::IN));
+        // Whoever could tell to stop may have gone.
+        let stop = if self.ending.is_none() { PollFlags::IN } else { PollFlags::empty() };
+        fds.push(PollFd::new(&self.stop, stop));
+        let listener = self.listener.as_ref().filter(|_| self.paused.is_none());
+        fds.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
+        let others = fds.len();
+        fds.extend(self.clients.values().map(|client| PollFd::new(client, client.interest())));
+
+        let times = self.clients.values().filter_map(|client| client.due);
+        let until = times.chain(self.beat).chain(self.paused).chain(self.ending).min();
+        let left = match self.clients.values().any(Client::has_request) {
+            true => Some(Duration::ZERO),
+            false => until.map(|until| until.saturating_duration_since(Instant::now())),
+        };
+        match poll(&mut fds, left.and_then(|left| Timespec::try_from(left).ok()).as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        Ok(Ready {
+            woken: is_ready(&fds[0]),
+            stop: is_ready(&fds[1]),
+            listener: others == 3 && is_ready(&fds[2]),
+            clients: self
+                .clients
+                .values()
+                .zip(&fds[others..])
+                .filter(|(client, fd)| is_ready(fd) || client.has_request())
+                .map(|(client, _)| client.id)
+                .collect(),
+        })
+    }
+
+    /// Takes the socket away, and ends the session.
+    fn begin_to_end(&mut self, now: Instant) -> io::Result<()> {
+        self.listener = None;
+        self.ending = Some(now + ENDING);
+        self.jobs.wait(Kind::Destroy, None)?;
+        Ok(())
+    }
+
+    fn let_in(&mut self, now: Instant) {
+        let Some(listener) = &self.listener else { return };
+        loop {
+            match listener.accept() {
+                Ok(Some(socket)) => {
+                    self.next += 1;
+                    self.clients.insert(self.next, Client::new(self.next, socket, now));
+                    if self.clients.len() > CLIENTS {
+                        let idle = self.clients.values().filter(|client| client.waits_for.is_none());
+                        let silent = idle.min_by_key(|client| client.active).map(|client| client.id);
+                        silent.map(|id| self.clients.remove(&id));
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    warn!(%error, "programs cannot be let in");
+                    self.paused = Some(now + PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads from a client, answers it, or lets it go.
+    fn serve(&mut self, id: u64, now: Instant) {
+        let Some(mut client) = self.clients.remove(&id) else { return };
+        let received = match (client.waits_for, client.keeps_up()) {
+            _ if client.begin_turn() => Ok(()),
+            (_, false) => client.flush(),
+            (None, true) => client.receive(now),
+            // It sends nothing while it waits: it has gone.
+            (Some(_), true) => Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        match received.and_then(|()| self.answer_requests(&mut client)) {
+            Ok(()) => {
+                client.set_due(now);
+                self.clients.insert(id, client);
+            }
+            Err(error) => self.let_go(&client, &error),
+        }
+    }
+
+    fn let_go(&mut self, client: &Client, why: &io::Error) {
+        debug!(client = client.id, %why, "a program has gone");
+        self.later.retain(|&(id, _)| id != client.id);
+        if let Some(kind) = client.waits_for {
+            self.jobs.leave(kind, client.id);
+        }
+    }
+
+    fn answer_requests(&mut self, client: &mut Client) -> io::Result<()> {
+        while let Some(request) = client.request() {
+            match request {
+                Ok(request) => self.answer(client, request)?,
+                Err(Malformed::Kind(kind)) if client.greeted => client.answer(&Reply::Unsupported(kind))?,
+                Err(malformed) => {
+                    client.answer(&failed(ErrorKind::Internal, format!("the agent got {malformed}")))?;
+                    // What follows can only be guessed.
+                    return Err(io::Error::other(malformed));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, client: &mut Client, request: Request) -> io::Result<()> {
+        if let Request::Hello(hello) = &request {
+            client.answer(&Reply::Hello(Hello::new(&*self.broker)))?;
+            client.greeted = hello.version == VERSION && (hello.broker.is_empty() || hello.broker == self.broker);
+        }
+        if !client.greeted {
+            return Err(io::Error::other("it does not speak as this agent does"));
+        }
+        match request {
+            Request::Hello(_) => Ok(()),
+            Request::TicketNoAuth => client.answer(&ticket(&self.engine)),
+            // Where the broker may have to be asked first, that takes time.
+            Request::Ticket if !self.jobs.login_is_under_way() && !self.checks => match ticket(&self.engine) {
+                Reply::Failed(_) => self.wait_for(client, Kind::Login { anew: false }),
+                reply => client.answer(&reply),
+            },
+            Request::Ticket => self.wait_for(client, Kind::Login { anew: false }),
+            Request::NewTicket => self.wait_for(client, Kind::Login { anew: true }),
+            Request::Destroy => self.wait_for(client, Kind::Destroy),
+            Request::Session { known } => client.answer(&match self.session() {
+                Some((number, _)) if number == known => Reply::Unchanged,
+                Some((number, session)) => Reply::Session(SessionData::new(number, &session)),
+                None => no_session(),
+            }),
+            Request::Roles { session, from } => client.answer(&match self.session() {
+                Some((number, live)) if number == session => Reply::roles(live.roles(), from as usize),
+                _ => no_session(),
+            }),
+            Request::Status => client.answer(&Reply::Status(AgentStatus::new(
+                process::id(),
+                env!("CARGO_PKG_VERSION").to_owned(),
+                self.engine.session().is_some(),
+                self.jobs.login_is_under_way(),
+                // Without the one that is being served.
+                self.clients.len() as u32 + 1,
+            ))),
+        }
+    }
+
+    fn wait_for(&mut self, client: &mut Client, kind: Kind) -> io::Result<()> {
+        match self.jobs.wait(kind, Some(client.id)) {
+            Ok(true) => {}
+            Ok(false) => self.later.push((client.id, kind)),
+            Err(error) => return client.answer(&failed(ErrorKind::Internal, format!("no thread starts: {error}"))),
+        }
+        client.waits_for = Some(kind);
+        Ok(())
+    }
+
+    /// Answers who waits for threads that have ended.
+    fn answer_ended(&mut self) {
+        while let Some((kind, reply, waiting)) = self.jobs.next_ended() {
+            for id in waiting {
+                self.end_wait(id, |_, client| client.answer(&reply));
+            }
+            if matches!(kind, Kind::Login { .. }) {
+                for (id, kind) in std::mem::take(&mut self.later) {
+                    self.end_wait(id, |server, client| server.wait_for(client, kind));
+                }
+            }
+        }
+    }
+
+    /// Answers a client that waits, and what it has asked since.
+    fn end_wait(&mut self, id: u64, answer: impl FnOnce(&mut Self, &mut Client) -> io::Result<()>) {
+        let Some(mut client) = self.clients.remove(&id) else { return };
+        client.waits_for = None;
+        match answer(self, &mut client).and_then(|()| self.answer_requests(&mut client)) {
+            Ok(()) => {
+                client.set_due(Instant::now());
+                self.clients.insert(id, client);
+            }
+            Err(error) => self.let_go(&client, &error),
+        }
+    }
+
+    /// What the time that has come asks for.
+    fn keep_time(&mut self, now: Instant) {
+        let is_late = |client: &Client| client.due.is_some_and(|due| due <= now);
+        let late: Vec<_> = self.clients.values().filter(|client| is_late(client)).map(|client| client.id).collect();
+        for client in late.into_iter().filter_map(|id| self.clients.remove(&id)).collect::<Vec<_>>() {
+            self.let_go(&client, &io::ErrorKind::TimedOut.into());
+        }
+        self.paused = self.paused.filter(|&until| until > now);
+        let waiting = self.clients.values_mut().filter(|client| client.waits_for.is_some());
+        match self.beat {
+            Some(beat) if beat <= now => {
+                for client in waiting.filter(|client| client.keeps_up()) {
+                    // Whether it has gone is told by the next wait.
+                    let _ = client.answer(&Reply::Waiting);
+                }
+                self.beat = None;
+            }
+            _ => {}
+        }
+        if self.clients.values().any(|client| client.waits_for.is_some()) {
+            self.beat.get_or_insert(now + WAITING);
+        } else {
+            self.beat = None;
+        }
+    }
+
+    /// The live session and its number.
+    fn session(&mut self) -> Option<(u64, Arc<Session>)> {
+        let live = self.engine.session()?;
+        if !std::ptr::eq(self.session.1.as_ptr(), Arc::as_ptr(&live)) {
+            self.session = (self.session.0 + 1, Arc::downgrade(&live));
+        }
+        Some((self.session.0, live))
+    }
+}
+
+/// Who has something to say.
+struct Ready {
+    woken: bool,
+    stop: bool,
+    listener: bool,
+    clients: Vec<u64>,
+}
+
+fn ticket(engine: &Engine) -> Reply {
+    engine.get_ticket_no_auth().map_or_else(|error| Reply::Failed(Failure::from(&error)), Reply::Ticket)
+}
+
+fn no_session() -> Reply {
+    failed(ErrorKind::TicketNotAvailable, "nobody is logged in")
+}
+
+fn failed(kind: ErrorKind, detail: impl Into<String>) -> Reply {
+    Reply::Failed(Failure::from(&Error::new(kind, Stage::Session, detail)))
+}

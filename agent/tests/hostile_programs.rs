@@ -1,0 +1,297 @@
+//! Programs that do not keep to the protocol disturb nobody.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::{Desk, InProcess, InThread, User, auto_program, program, settings, socket};
+use ticketapi::agent::AgentUse;
+use ticketapi::agent::inbox::Inbox;
+use ticketapi::agent::protocol::{Hello, MAX_MESSAGE, Reply, Request, VERSION};
+use ticketapi::{Engine, TicketApi};
+
+/// No program may be kept waiting for longer by another.
+const UNDISTURBED: Duration = Duration::from_millis(500);
+
+struct Raw {
+    stream: UnixStream,
+    inbox: Inbox,
+}
+
+impl Raw {
+    fn connect(desk: &Desk) -> Self {
+        let stream = UnixStream::connect(socket(desk)).unwrap();
+        stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
+        Self { stream, inbox: Inbox::default() }
+    }
+
+    fn greeted(desk: &Desk) -> Self {
+        let mut raw = Self::connect(desk);
+        raw.send(&Request::Hello(Hello::new("")).encode());
+        assert!(matches!(raw.reply(), Some(Reply::Hello(Hello { version: VERSION, .. }))));
+        raw
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next answer; `None` at the end.
+    fn reply(&mut self) -> Option<Reply> {
+        loop {
+            if let Some(message) = self.inbox.message().unwrap() {
+                let reply = Reply::decode(message).unwrap();
+                self.inbox.done();
+                return Some(reply);
+            }
+            match self.stream.read(self.inbox.room().unwrap()) {
+                Ok(0) => return None,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                read => self.inbox.add(read.unwrap()),
+            }
+        }
+    }
+}
+
+fn message(kind: u16, fields: &[u8]) -> Vec<u8> {
+    [&(2 + fields.len() as u32).to_le_bytes()[..], &kind.to_le_bytes(), fields].concat()
+}
+
+/// Asks for the ticket many times; none may take long.
+fn is_served(engine: &Engine) {
+    for _ in 0..200 {
+        let began = Instant::now();
+        engine.get_ticket_no_auth().unwrap();
+        let time = began.elapsed();
+        assert!(time < UNDISTURBED, "an answer took {time:?}");
+    }
+}
+
+fn desk_with_session() -> (Desk, InThread, Engine) {
+    let desk = Desk::with(|spine| spine.roles(1000));
+    let agent = InThread::start(&desk, &User::new());
+    let engine = program(&desk);
+    engine.get_ticket().unwrap();
+    (desk, agent, engine)
+}
+
+#[test]
+fn an_unknown_request_is_answered_and_the_next_one_too() {
+    let (desk, _agent, engine) = desk_with_session();
+    let mut raw = Raw::greeted(&desk);
+    raw.send(&message(4711, b"whatever it may say"));
+    assert_eq!(raw.reply(), Some(Reply::Unsupported(4711)));
+    raw.send(&Request::TicketNoAuth.encode());
+    assert_eq!(raw.reply(), Some(Reply::Ticket(engine.get_ticket_no_auth().unwrap())));
+}
+
+#[test]
+fn requests_that_come_at_once_are_answered_in_their_order() {
+    let (desk, _agent, _engine) = desk_with_session();
+    let mut raw = Raw::greeted(&desk);
+    let roles = Request::Roles { session: 0, from: 0 }.encode();
+    raw.send(
+        &[
+            &Request::TicketNoAuth.encode()[..],
+            &message(99, b""),
+            &roles,
+            &Request::Destroy.encode(),
+            &Request::TicketNoAuth.encode(),
+        ]
+        .concat(),
+    );
+    assert!(matches!(raw.reply(), Some(Reply::Ticket(_))));
+    assert_eq!(raw.reply(), Some(Reply::Unsupported(99)));
+    assert!(matches!(raw.reply(), Some(Reply::Failed(_))));
+    assert_eq!(raw.reply(), Some(Reply::Done));
+    assert!(matches!(raw.reply(), Some(Reply::Failed(_))));
+}
+
+#[test]
+fn who_does_not_greet_or_sends_noise_is_let_go() {
+    let (desk, _agent, engine) = desk_with_session();
+    let known_kind_with_other_fields = message(5, &[0xff; 20]);
+    for noise in
+        [&Request::TicketNoAuth.encode()[..], &message(77, b""), &[0xff; 64], &[0; 8], b"GET / HTTP/1.1\r\n\r\n"]
+    {
+        let mut raw = Raw::connect(&desk);
+        raw.send(noise);
+        while let Some(reply) = raw.reply() {
+            assert!(matches!(reply, Reply::Failed(_)), "{reply:?}");
+        }
+    }
+    let mut raw = Raw::greeted(&desk);
+    raw.send(&known_kind_with_other_fields);
+    assert!(matches!(raw.reply(), Some(Reply::Failed(_))));
+    assert_eq!(raw.reply(), None);
+    is_served(&engine);
+}
+
+#[test]
+fn a_program_of_another_version_is_told_the_agents_and_let_go() {
+    let (desk, _agent, _engine) = desk_with_session();
+    for version in [0, VERSION + 1, u32::MAX] {
+        let mut raw = Raw::connect(&desk);
+        // Later versions may greet with more, or with something else after the version.
+        let hello = Request::Hello(Hello { version, broker: "\u{7}what comes later".into() }).encode();
+        raw.send(&[&hello[..], &Request::Ticket.encode()].concat());
+        assert!(matches!(raw.reply(), Some(Reply::Hello(Hello { version: VERSION, .. }))));
+        assert_eq!(raw.reply(), None);
+    }
+}
+
+#[test]
+fn an_agent_of_another_version_is_an_error_or_a_login_here() {
+    let desk = Desk::new();
+    let listener = UnixListener::bind(socket(&desk)).unwrap();
+    std::fs::set_permissions(socket(&desk), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let agent = thread::spawn(move || {
+        for stream in listener.incoming().take(3) {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 512]).unwrap();
+            // Version 300, and fields that this version does not know.
+            stream.write_all(&message(0, &[0xac, 0x02, 0xff, 0xff, 0xff])).unwrap();
+        }
+    });
+    let error = program(&desk).get_ticket().unwrap_err();
+    assert_eq!(*error.kind(), ticketapi::ErrorKind::AgentVersion);
+    assert_eq!(error.detail(), "the ticketapi agent speaks version 300 of the messages, this program version 1");
+    let user = User::new();
+    let auto = auto_program(&desk, &user);
+    auto.get_ticket().unwrap();
+    assert_eq!(user.pins_asked(), 1);
+    assert!(ticketapi::agent::status(&settings(&desk, AgentUse::Auto)).is_err());
+    agent.join().unwrap();
+}
+
+#[test]
+fn an_agent_that_says_nothing_or_nonsense_or_hangs_up_is_an_error_in_time() {
+    for nonsense in [vec![], vec![0xff; 40], message(0, &[1, 0]), message(0, &[1]), message(3, &[1, 1, 1])] {
+        let desk = Desk::new();
+        let listener = UnixListener::bind(socket(&desk)).unwrap();
+        std::fs::set_permissions(socket(&desk), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let agent = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&nonsense).unwrap();
+            // One keeps silent, the others hang up.
+            while nonsense.is_empty() && stream.read(&mut [0; 64]).unwrap() > 0 {}
+            drop(listener);
+        });
+        let began = Instant::now();
+        let error = program(&desk).get_ticket_no_auth().unwrap_err();
+        assert_eq!(*error.kind(), ticketapi::ErrorKind::AgentNotAvailable, "{error}");
+        assert!(began.elapsed() < Duration::from_secs(5));
+        agent.join().unwrap();
+    }
+}
+
+#[test]
+fn half_a_message_and_silence_disturb_nobody_and_are_let_go() {
+    let (desk, _agent, engine) = desk_with_session();
+    let mut halves: Vec<_> = [&[][..], &[5], &[10, 0, 0, 0, 0], &[0, 0, 1, 0, 0, 0, 1, 2, 3]]
+        .map(|half| {
+            let mut raw = Raw::connect(&desk);
+            raw.send(half);
+            raw
+        })
+        .into();
+    let mut greeted = Raw::greeted(&desk);
+    greeted.send(&[200, 0, 0]);
+    halves.push(greeted);
+    is_served(&engine);
+    // After ten seconds they have gone.
+    for mut half in halves {
+        assert_eq!(half.reply(), None);
+    }
+    is_served(&engine);
+}
+
+#[test]
+fn sixty_four_mebibytes_are_not_taken() {
+    let (desk, _agent, engine) = desk_with_session();
+    for announced in [64 << 20, MAX_MESSAGE as u32 + 1] {
+        let mut raw = Raw::greeted(&desk);
+        let megabyte = vec![0; 1 << 20];
+        let sent = raw
+            .stream
+            .write_all(&u32::to_le_bytes(announced))
+            .and_then(|()| (0..64).try_for_each(|_| raw.stream.write_all(&megabyte)));
+        assert!(sent.is_err(), "it took them");
+    }
+    // In messages that are allowed they are so many unknown requests.
+    let mut raw = Raw::greeted(&desk);
+    let mut reader = raw.stream.try_clone().unwrap();
+    let drain = thread::spawn(move || while reader.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {});
+    let longest = message(9999, &vec![0; MAX_MESSAGE - 2]);
+    for _ in 0..1024 {
+        raw.send(&longest);
+    }
+    is_served(&engine);
+    raw.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    drain.join().unwrap();
+}
+
+#[test]
+fn floods_disturb_nobody() {
+    let (desk, _agent, engine) = desk_with_session();
+    let number = {
+        let mut raw = Raw::greeted(&desk);
+        raw.send(&Request::Session { known: 0 }.encode());
+        match raw.reply() {
+            Some(Reply::Session(session)) => session.number,
+            other => panic!("{other:?}"),
+        }
+    };
+    let small = Request::TicketNoAuth.encode().repeat(10_000);
+    let large = Request::Roles { session: number, from: 0 }.encode().repeat(1000);
+    let floods: Vec<_> = [(&small, true), (&large, true), (&small, false), (&large, false)]
+        .into_iter()
+        .map(|(flood, reads)| {
+            let raw = Raw::greeted(&desk);
+            let (mut writer, mut reader) = (raw.stream.try_clone().unwrap(), raw.stream.try_clone().unwrap());
+            let flood = flood.clone();
+            thread::spawn(move || while writer.write_all(&flood).is_ok() {});
+            if reads {
+                thread::spawn(move || while reader.read(&mut [0; 65536]).is_ok_and(|count| count > 0) {});
+            }
+            raw.stream
+        })
+        .collect();
+    is_served(&engine);
+    for flood in floods {
+        flood.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+    is_served(&engine);
+}
+
+#[test]
+fn programs_that_come_and_go_leave_nothing() {
+    let (desk, _agent, engine) = desk_with_session();
+    let hello = Request::Hello(Hello::new("")).encode();
+    for round in 0..300 {
+        let mut raw = Raw::connect(&desk);
+        let bytes = [&hello[..], &Request::TicketNoAuth.encode()].concat();
+        raw.send(&bytes[..round % bytes.len()]);
+    }
+    let config = settings(&desk, AgentUse::Require);
+    // The engine's, and the one that asks.
+    support::wait_until(|| ticketapi::agent::status(&config).unwrap().clients <= 2);
+    is_served(&engine);
+}
+
+#[test]
+fn more_programs_than_the_agent_holds_are_all_served() {
+    let desk = Desk::with(|spine| spine.roles(1));
+    let _agent = InProcess::start(&desk, "");
+    program(&desk).get_ticket().unwrap();
+    let engines: Vec<_> = (0..600).map(|_| program(&desk)).collect();
+    for _ in 0..3 {
+        for engine in &engines {
+            engine.get_ticket_no_auth().unwrap();
+        }
+    }
+}

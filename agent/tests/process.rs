@@ -1,0 +1,339 @@
+//! The agent as a process: how it ends, what is left when it or a program is killed, and what it
+//! keeps to itself.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::{Desk, InProcess, PATIENCE, User, auto_program, command, kind, program, settings, socket, wait_until};
+use ticketapi::agent::{self, AgentUse};
+use ticketapi::{Engine, ErrorKind, TicketApi};
+use ticketapi_testkit::Endpoint;
+use ticketapi_testkit::spine::Entry;
+
+/// Tells a copy of this test that it is a program that asks for a ticket.
+const PROGRAM: &str = "TICKETAPI_TEST_PROGRAM";
+
+/// Not a test: the program that other tests start and kill.
+#[test]
+fn a_program() {
+    if std::env::var_os(PROGRAM).is_none() {
+        return;
+    }
+    let engine = Engine::new().unwrap();
+    println!("\nasks");
+    println!("\nhas {}", engine.get_ticket().unwrap().expose());
+    // Until it is killed, or its standard input ends.
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+struct Program {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Program {
+    fn start(desk: &Desk) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["a_program", "--exact", "--nocapture"]).env(PROGRAM, "1").env("TICKETAPI_AGENT", "require");
+        support::environment(desk, &mut command);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
+    }
+
+    /// What it says after `word`.
+    fn says(&mut self, word: &str) -> String {
+        let mut lines = self.output.by_ref().lines().map(Result::unwrap);
+        lines.find_map(|line| Some(line.strip_prefix(word)?.trim().to_owned())).unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn desk() -> Desk {
+    Desk::with(|spine| spine.roles(1))
+}
+
+fn is_asked_for(endpoint: Endpoint) -> impl Fn(&[Entry]) -> bool {
+    move |log| log.iter().any(|entry| entry.endpoint == Some(endpoint))
+}
+
+#[test]
+fn a_program_that_is_freshly_started_has_the_ticket_without_a_prompt() {
+    let desk = desk();
+    let agent = InProcess::start(&desk, "");
+    let mut first = Program::start(&desk);
+    let ticket = first.says("has ");
+    let mut second = Program::start(&desk);
+    assert_eq!(second.says("has "), ticket);
+    assert_eq!(agent.prompts(), 1);
+}
+
+#[test]
+fn sigterm_ends_the_session_and_the_agent() {
+    let desk = desk();
+    let mut agent = InProcess::start(&desk, "");
+    let engine = program(&desk);
+    engine.get_ticket().unwrap();
+    agent.signal(Signal::TERM);
+    assert!(agent.child.wait().unwrap().success());
+    assert_eq!(desk.spine.open_sessions(), 0);
+    assert!(!socket(&desk).exists());
+    assert_eq!(kind(engine.get_ticket_no_auth()), ErrorKind::AgentNotAvailable);
+}
+
+#[test]
+fn sigterm_in_a_login_ends_that_and_its_pinentry() {
+    let desk = desk();
+    let mut agent = InProcess::start(&desk, "exec sleep 600");
+    thread::scope(|scope| {
+        let login = scope.spawn(|| kind(program(&desk).get_ticket()));
+        agent.wait_for_prompt();
+        let began = Instant::now();
+        agent.signal(Signal::TERM);
+        assert!(agent.child.wait().unwrap().success());
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert_eq!(login.join().unwrap(), ErrorKind::Cancelled);
+    });
+}
+
+#[test]
+fn sigterm_does_not_wait_for_a_broker_that_hangs() {
+    let desk = desk();
+    let mut agent = InProcess::start(&desk, "");
+    program(&desk).get_ticket().unwrap();
+    let _held = desk.spine.hold(Endpoint::Logout);
+    agent.signal(Signal::TERM);
+    let began = Instant::now();
+    agent.child.wait().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
+fn an_agent_that_is_killed_at_any_step_is_an_error_or_a_login_here() {
+    for step in [None, Some(Endpoint::Activate), Some(Endpoint::Validate), Some(Endpoint::SelectRole)] {
+        let desk = desk();
+        // Held while they are asked for a PIN, then at each request.
+        let mut agent = InProcess::start(&desk, if step.is_none() { "exec sleep 600" } else { "" });
+        let held = step.map(|endpoint| desk.spine.hold(endpoint));
+        let user = User::new();
+        let (auto, require) = (auto_program(&desk, &user), program(&desk));
+        thread::scope(|scope| {
+            let here = scope.spawn(|| auto.get_ticket());
+            let error = scope.spawn(|| require.get_ticket().unwrap_err());
+            match step {
+                None => agent.wait_for_prompt(),
+                Some(endpoint) => assert!(desk.spine.wait_for(PATIENCE, is_asked_for(endpoint))),
+            }
+            let config = settings(&desk, AgentUse::Require);
+            wait_until(|| agent::status(&config).unwrap().clients == 3);
+            agent.signal(Signal::KILL);
+            let error = error.join().unwrap();
+            assert_eq!(*error.kind(), ErrorKind::AgentNotAvailable, "{step:?}");
+            assert_eq!(error.detail(), "the ticketapi agent ended before it had answered");
+            agent.child.wait().unwrap();
+            drop(held);
+            here.join().unwrap().unwrap();
+        });
+        assert_eq!(user.pins_asked(), 1);
+        auto.destroy_ticket().unwrap();
+        // The next agent takes its place.
+        let agent = InProcess::start(&desk, "");
+        require.get_ticket().unwrap();
+        assert!(agent.prompts() >= 1);
+    }
+}
+
+#[test]
+fn an_agent_that_is_killed_between_requests_is_no_session() {
+    let desk = desk();
+    let mut agent = InProcess::start(&desk, "");
+    let (auto, require) = (auto_program(&desk, &User::new()), program(&desk));
+    require.get_ticket().unwrap();
+    auto.get_ticket_no_auth().unwrap();
+    agent.signal(Signal::KILL);
+    agent.child.wait().unwrap();
+    assert_eq!(kind(auto.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
+    assert_eq!(kind(require.get_ticket_no_auth()), ErrorKind::AgentNotAvailable);
+    assert!(auto.session().is_none() && require.session().is_none());
+    auto.get_ticket().unwrap();
+}
+
+#[test]
+fn an_agent_that_is_stopped_in_its_tracks_keeps_nobody_for_long() {
+    let desk = desk();
+    let agent = InProcess::start(&desk, "");
+    let engine = program(&desk);
+    engine.get_ticket().unwrap();
+    engine.get_ticket_no_auth().unwrap();
+    agent.signal(Signal::STOP);
+    let began = Instant::now();
+    let error = engine.get_ticket_no_auth().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::AgentNotAvailable);
+    assert_eq!(error.detail(), "the ticketapi agent does not answer");
+    assert!(began.elapsed() < Duration::from_secs(10));
+    agent.signal(Signal::CONT);
+    engine.get_ticket_no_auth().unwrap();
+}
+
+#[test]
+fn a_program_that_is_killed_at_any_step_does_not_break_the_agent() {
+    for step in [None, Some(Endpoint::Activate), Some(Endpoint::Validate), Some(Endpoint::SelectRole)] {
+        let desk = desk();
+        let agent = InProcess::start(&desk, if step.is_none() { "sleep 1" } else { "" });
+        let held = step.map(|endpoint| desk.spine.hold(endpoint));
+        let config = settings(&desk, AgentUse::Require);
+        let mut killed = Program::start(&desk);
+        match step {
+            None => agent.wait_for_prompt(),
+            Some(endpoint) => assert!(desk.spine.wait_for(PATIENCE, is_asked_for(endpoint))),
+        }
+        killed.child.kill().unwrap();
+        killed.child.wait().unwrap();
+        // Nobody else waits: the login is given up.
+        wait_until(|| !agent::status(&config).unwrap().login);
+        drop(held);
+        assert!(!agent::status(&config).unwrap().session);
+        // One whose ticket is still on its way cannot be ended by anybody here.
+        let lost = usize::from(step == Some(Endpoint::Validate));
+        assert!(desk.spine.wait_for_sessions(PATIENCE, lost));
+        Program::start(&desk).says("has ");
+        assert_eq!(desk.spine.open_sessions(), lost + 1);
+    }
+}
+
+/// What `name` is in the process's status, as a number.
+fn status_of(process: u32, name: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    value.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn an_agent_with_nothing_to_do_does_not_wake_up_and_is_small() {
+    let desk = desk();
+    let agent = InProcess::start(&desk, "");
+    let engines: Vec<_> = (0..50).map(|_| program(&desk)).collect();
+    engines[0].get_ticket().unwrap();
+    for engine in &engines {
+        engine.get_ticket_no_auth().unwrap();
+    }
+    let process = agent.child.id();
+    wait_until(|| status_of(process, "Threads") == 1);
+    let wakes = || status_of(process, "voluntary_ctxt_switches");
+    // Until it sleeps again after the last answer.
+    let before = wakes();
+    thread::sleep(Duration::from_secs(3));
+    assert!(wakes() <= before + 1, "it woke {} times", wakes() - before);
+    let resident = status_of(process, "VmRSS");
+    assert!(resident <= 24 * 1024, "{resident} KiB");
+}
+
+#[test]
+fn many_requests_leave_no_memory_behind() {
+    let desk = desk();
+    let agent = InProcess::start(&desk, "");
+    program(&desk).get_ticket().unwrap();
+    let process = agent.child.id();
+    let ask = |count: usize| {
+        let stream = UnixStream::connect(socket(&desk)).unwrap();
+        let mut reader = stream.try_clone().unwrap();
+        let requests = [4, 0, 0, 0, 0, 0, 1, 0].iter().chain([2, 0, 0, 0, 1, 0].iter().cycle().take(6 * count));
+        let requests: Vec<u8> = requests.copied().collect();
+        let drain = thread::spawn(move || reader.read_to_end(&mut Vec::new()).unwrap());
+        (&stream).write_all(&requests).unwrap();
+        // It is let go once everything is answered, as what follows is no message.
+        (&stream).write_all(&[0xff; 4]).unwrap();
+        assert!(drain.join().unwrap() > 60 * count);
+    };
+    ask(1000);
+    let before = status_of(process, "VmRSS");
+    let rounds = std::env::var("TICKETAPI_TEST_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
+    for _ in 0..rounds {
+        ask(20_000);
+    }
+    let after = status_of(process, "VmRSS");
+    assert!(after <= before + 1024, "it grew from {before} to {after} KiB");
+}
+
+/// A command that another user than root runs, as root reads everything.
+fn not_as_root(program: &str) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", program]);
+    command
+}
+
+#[test]
+fn other_programs_of_the_user_cannot_read_the_agent_and_it_leaves_no_core() {
+    let desk = desk();
+    let folder = socket(&desk).parent().unwrap().to_owned();
+    let copy = desk.path("agent");
+    fs::copy(env!("CARGO_BIN_EXE_ticketapi-agent"), &copy).unwrap();
+    fs::set_permissions(desk.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        chown(&folder, Some(65534), Some(65534)).unwrap();
+    }
+    let mut command = not_as_root(copy.to_str().unwrap());
+    support::environment(&desk, &mut command);
+    let mut agent = command.spawn().unwrap();
+    let process = agent.id();
+    wait_until(|| socket(&desk).exists());
+    let read = |process: u32| {
+        let file = format!("/proc/{process}/environ");
+        not_as_root("cat").arg(file).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    };
+    let mut other = not_as_root("sleep").arg("600").spawn().unwrap();
+    // It is still what started it at first, which root's own files cannot be read of either.
+    wait_until(|| read(other.id()));
+    assert!(!read(process), "the agent can be read");
+    let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+    let core: Vec<_> = limits.lines().find(|line| line.starts_with("Max core")).unwrap().split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"]);
+    for child in [&mut agent, &mut other] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn the_agent_runs_without_new_privileges_and_with_files_that_cannot_be_written() {
+    let desk = desk();
+    support::pinentry(&desk.path("pinentry"), "");
+    let agent = command(&desk);
+    let folder = desk.folder.path().display();
+    let script = format!(
+        "mount --bind {folder} {folder} && mount -o remount,bind,ro / && ! touch /ticketapi-was-here 2>/dev/null && \
+         exec setpriv --no-new-privs --bounding-set -all {}",
+        env!("CARGO_BIN_EXE_ticketapi-agent")
+    );
+    let mut sandbox = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        sandbox.args(["--user", "--map-root-user"]);
+    }
+    sandbox.args(["--mount", "--propagation", "private", "sh", "-c", &script]).env_clear();
+    sandbox.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut agent = InProcess::run(&desk, &mut sandbox);
+    program(&desk).get_ticket().unwrap();
+    assert_eq!(status_of(agent.child.id(), "NoNewPrivs"), 1);
+    agent.signal(Signal::TERM);
+    assert!(agent.child.wait().unwrap().success());
+    assert_eq!(desk.spine.open_sessions(), 0);
+}

@@ -1,0 +1,98 @@
+//! The native methods of the Java classes, over the same guards as the C exports.
+//!
+//! No Java exception is ever left pending: a method that fails returns null, 0 or false, and the
+//! code is the thread's last error. What a method makes beside its result goes with the method, and
+//! what a prompt makes goes with the prompt.
+
+mod gaticket;
+mod modern;
+mod prompter;
+
+use std::cell::Cell;
+use std::ffi::c_long;
+
+use jni::objects::JString;
+use jni::sys::{jchar, jlong, jsize};
+use jni::{Env, EnvUnowned, Outcome as Ended};
+use ticketapi::{Error, ErrorKind, Stage};
+use zeroize::Zeroizing;
+
+pub(crate) use prompter::JavaPrompter;
+
+use crate::boundary::{Outcome, export_value};
+use crate::status::{Failure, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_RESOURCE_ALLOCATION_FAILED};
+
+thread_local! {
+    /// Whether this thread asks the user for a login of another one.
+    static ASKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Refuses a prompt that asks for a ticket: it would wait for itself.
+fn may_log_in() -> Outcome {
+    if ASKS.get() {
+        let detail = "a prompt of the login that is under way asked for a ticket";
+        return Err(Error::new(ErrorKind::LoginUnderWay, Stage::Session, detail).into());
+    }
+    Ok(())
+}
+
+fn handle(handle: jlong) -> c_long {
+    handle as c_long
+}
+
+/// Runs the body of a native method as an export runs its own.
+fn native<'l, T>(
+    env: &mut EnvUnowned<'l>,
+    handle: c_long,
+    otherwise: T,
+    body: impl FnOnce(&mut Env<'l>) -> Outcome<T>,
+) -> T {
+    export_value(handle, otherwise, || with_env(env, body))
+}
+
+/// Runs `body`, and clears the exception that it may leave when it fails.
+fn with_env<'l, T>(env: &mut EnvUnowned<'l>, body: impl FnOnce(&mut Env<'l>) -> Outcome<T>) -> Outcome<T> {
+    let ended = env.with_env(|env| {
+        let result = body(env);
+        if result.is_err() {
+            env.exception_clear();
+        }
+        result
+    });
+    match ended.into_outcome() {
+        Ended::Ok(value) => Ok(value),
+        Ended::Err(failure) => Err(failure),
+        // On to the guard, which knows what to do with it.
+        Ended::Panic(payload) => std::panic::resume_unwind(payload),
+    }
+}
+
+impl From<jni::errors::Error> for Failure {
+    fn from(error: jni::errors::Error) -> Self {
+        use jni::errors::Error::{JavaException, NullPtr};
+        // What is asked of the JVM here fails only where it has no memory.
+        let no_memory = matches!(error, JavaException | NullPtr(_));
+        Self::new(if no_memory { TCK_API_ERR_RESOURCE_ALLOCATION_FAILED } else { TCK_API_ERR_INTERNAL_ERROR })
+    }
+}
+
+/// `text` as Java's UTF-16, in memory that is wiped after.
+fn utf16(text: &str) -> Zeroizing<Vec<jchar>> {
+    let mut units = Zeroizing::new(Vec::with_capacity(text.len()));
+    units.extend(text.encode_utf16());
+    units
+}
+
+/// A string that leaves no copy of `text` behind outside of Java.
+fn secret_string<'l>(env: &mut Env<'l>, text: &str) -> Outcome<JString<'l>> {
+    let units = utf16(text);
+    let raw = env.get_raw();
+    // SAFETY: `raw` is the environment of this thread, no exception is pending, and the characters
+    // are as many as it is told.
+    let string = unsafe { ((**raw).v1_1.NewString)(raw, units.as_ptr(), units.len() as jsize) };
+    if string.is_null() {
+        return Err(Failure::new(TCK_API_ERR_RESOURCE_ALLOCATION_FAILED));
+    }
+    // SAFETY: a new local reference to a string, of this environment.
+    Ok(unsafe { JString::from_raw(env, string) })
+}

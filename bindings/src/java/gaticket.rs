@@ -1,0 +1,167 @@
+//! `com.gemplus.gemauth.api.GATicket`: the native methods that the original class binds, and the one
+//! that ours has in addition.
+//!
+//! The original keeps the handle of its first object for the life of the JVM and calls `finalize`
+//! with it for each object that is collected, while others go on with it.
+
+use std::ffi::c_int;
+
+use jni::objects::{JByteArray, JObject, JString};
+use jni::sys::{jbyte, jint, jlong};
+use jni::{Env, EnvUnowned};
+
+use super::{handle, may_log_in, native, secret_string, with_env};
+use crate::boundary::{Outcome, export_description};
+use crate::c;
+use crate::process::Process;
+use crate::status::{
+    Failure, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_TICKET_NOT_AVAILABLE,
+};
+
+/// What the original calls the resources of its texts; there is one language here.
+type ResourceId = jlong;
+
+/// `long getDllVersion()`
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getDllVersion(_: EnvUnowned<'_>, _: JObject<'_>) -> jlong {
+    c::GetDllVersion().into()
+}
+
+/// `long getGAVersion(long handle, int which)`: 0 is the API and 1 the engine.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getGAVersion(
+    _: EnvUnowned<'_>,
+    _: JObject<'_>,
+    instance: jlong,
+    which: jint,
+) -> jlong {
+    let component = match which {
+        0 => c::GATICKET_VERSION_API,
+        1 => c::GATICKET_VERSION_ENGINE,
+        _ => c_int::MIN,
+    };
+    c::TcktApi_GetGAVersion(handle(instance), component).into()
+}
+
+/// `long initialize(long resourceId)`
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_initialize(
+    _: EnvUnowned<'_>,
+    _: JObject<'_>,
+    _: ResourceId,
+) -> jlong {
+    c::TcktApi_Initialize() as jlong
+}
+
+/// `String getTicketBuf(long handle)`
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getTicketBuf<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    instance: jlong,
+) -> JString<'l> {
+    let instance = handle(instance);
+    native(&mut env, instance, JString::null(), |env| {
+        let engine = Process::engine(instance)?;
+        if let Some(string) = engine.with_ticket(|ticket| ticket_string(env, ticket)) {
+            return string;
+        }
+        may_log_in()?;
+        let session = Process::call(instance)?.engine.log_in()?;
+        secret_string(env, session.ticket().expose())
+    })
+}
+
+/// `String getNewTicketBuf(long handle)`
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getNewTicketBuf<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    instance: jlong,
+) -> JString<'l> {
+    let instance = handle(instance);
+    native(&mut env, instance, JString::null(), |env| {
+        let call = Process::call(instance)?;
+        may_log_in()?;
+        let session = call.engine.log_in_again()?;
+        secret_string(env, session.ticket().expose())
+    })
+}
+
+/// `int ticketNoAuth(long handle, byte[] buffer)`: the length of the ticket, which is written where
+/// `buffer` has room for it; -1 on failure. Ours only.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_ticketNoAuth<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    instance: jlong,
+    buffer: JByteArray<'l>,
+) -> jint {
+    let instance = handle(instance);
+    native(&mut env, instance, -1, |env| {
+        let engine = Process::engine(instance)?;
+        if buffer.is_null() {
+            return Err(Failure::new(TCK_API_ERR_INVALID_PARAMETER));
+        }
+        let room = buffer.len(env)?;
+        let written = engine.with_ticket(|ticket| -> Outcome<jint> {
+            if ticket.len() <= room {
+                buffer.set_region(env, 0, as_java(ticket))?;
+            }
+            Ok(ticket.len() as jint)
+        });
+        written.unwrap_or(Err(Failure::new(TCK_API_ERR_TICKET_NOT_AVAILABLE)))
+    })
+}
+
+/// `int destroyTicket(long handle)`
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_destroyTicket(
+    _: EnvUnowned<'_>,
+    _: JObject<'_>,
+    instance: jlong,
+) -> jint {
+    c::TcktApi_destroyTicket(handle(instance))
+}
+
+/// `long getLastError(long handle)`
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getLastError(
+    _: EnvUnowned<'_>,
+    _: JObject<'_>,
+    instance: jlong,
+) -> jlong {
+    c::TcktApi_getLastError(handle(instance)).into()
+}
+
+/// `String getErrorDescription(long handle, long code)`
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getErrorDescription<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    instance: jlong,
+    code: jlong,
+) -> JString<'l> {
+    let instance = handle(instance);
+    let described = export_description(instance, || {
+        with_env(&mut env, |env| {
+            let code = u32::try_from(code).map_err(|_| Failure::new(TCK_API_ERR_INVALID_PARAMETER))?;
+            Ok(env.new_string(c::description(instance, code)?)?)
+        })
+    });
+    described.unwrap_or(JString::null())
+}
+
+/// `void finalize(long handle)`: does nothing, as the handle is that of all objects.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_finalize(_: EnvUnowned<'_>, _: JObject<'_>, _: jlong) {}
+
+fn ticket_string<'l>(env: &mut Env<'l>, ticket: &[u8]) -> Outcome<JString<'l>> {
+    let text = std::str::from_utf8(ticket).map_err(|_| Failure::new(TCK_API_ERR_INTERNAL_ERROR))?;
+    secret_string(env, text)
+}
+
+fn as_java(bytes: &[u8]) -> &[jbyte] {
+    // SAFETY: both are bytes.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
+}

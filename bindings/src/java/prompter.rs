@@ -1,0 +1,346 @@
+//! The Java program's own prompts.
+//!
+//! `ticketapi.Prompts` runs each prompt on a daemon thread of its own, which hands the answer to
+//! `ticketapi.Native`. The login waits here, so that it goes on when the time is over or somebody
+//! cancels, whatever the prompt does.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jni::objects::{JCharArray, JObject, JString, JValue};
+use jni::refs::Global;
+use jni::sys::{jchar, jint, jlong};
+use jni::{Env, EnvUnowned, JavaVM, jni_sig, jni_str};
+use ticketapi::cancel::CancelToken;
+use ticketapi::card::{Absence, PinTries};
+use ticketapi::prompt::{Notice, PinRequest};
+use ticketapi::ssb::Role;
+use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
+use zeroize::Zeroizing;
+
+use super::modern::{role_texts, string_array};
+use super::{ASKS, with_env};
+use crate::boundary::{Outcome, export_quietly};
+use crate::prompter::{problem, tries_left};
+
+/// The longest PIN that is taken from Java, in UTF-16 characters.
+const PIN_ROOM: usize = 256;
+
+/// What `answer` is given by a user who does not want to go on.
+const CANCELLED: jint = -1;
+
+/// For `Prompts.tell`: a card is waited for.
+const INSERT_CARD: jint = 1;
+/// For `Prompts.tell`: the PIN is to be entered on the reader.
+const PIN_ON_READER: jint = 2;
+/// For `Prompts.tell`: a card is waited for no longer.
+const WAIT_IS_OVER: jint = 3;
+
+/// Local references that one prompt makes at once.
+const FRAME: usize = 16;
+
+/// The prompts that wait for an answer, by the numbers that Java knows them by.
+static WAITING: Mutex<BTreeMap<jlong, Arc<Prompt>>> = Mutex::new(BTreeMap::new());
+static NEXT: AtomicI64 = AtomicI64::new(1);
+
+/// A question to the user, and what came of it.
+#[derive(Default)]
+struct Prompt {
+    answer: Mutex<Option<Answer>>,
+    answered: Condvar,
+}
+
+enum Answer {
+    Pin(Pin),
+    Number(jint),
+    Cancelled,
+    /// The program's prompter threw this.
+    Failed(String),
+}
+
+/// Asks by way of a `ticketapi.Prompts`.
+pub(crate) struct JavaPrompter {
+    vm: JavaVM,
+    prompts: Global<JObject<'static>>,
+}
+
+impl JavaPrompter {
+    pub(super) fn new(env: &mut Env<'_>, prompts: &JObject<'_>) -> Outcome<Self> {
+        Ok(Self { vm: env.get_java_vm()?, prompts: env.new_global_ref(prompts)? })
+    }
+
+    pub(crate) fn pin(&self, request: &PinRequest<'_>, timeout: Option<Duration>, cancel: &CancelToken) -> Result<Pin> {
+        match self.ask_about_pin(false, request, timeout, cancel)? {
+            Answer::Pin(pin) => Ok(pin),
+            _ => Err(Error::cancelled(Stage::Pin)),
+        }
+    }
+
+    pub(crate) fn use_last_try(
+        &self,
+        request: &PinRequest<'_>,
+        timeout: Option<Duration>,
+        cancel: &CancelToken,
+    ) -> Result<bool> {
+        Ok(matches!(self.ask_about_pin(true, request, timeout, cancel)?, Answer::Number(1)))
+    }
+
+    fn ask_about_pin(
+        &self,
+        last_try: bool,
+        request: &PinRequest<'_>,
+        timeout: Option<Duration>,
+        cancel: &CancelToken,
+    ) -> Result<Answer> {
+        self.ask(Stage::Pin, timeout, cancel, |env, prompts, number| {
+            let card = env.new_string(request.label)?;
+            let uid = match request.uid {
+                Some(uid) => env.new_string(uid)?,
+                None => JString::null(),
+            };
+            let status = &request.status;
+            env.call_method(
+                prompts,
+                jni_str!("pin"),
+                jni_sig!("(JZLjava/lang/String;Ljava/lang/String;IZIII)V"),
+                &[
+                    JValue::Long(number),
+                    JValue::Bool(last_try),
+                    JValue::Object(&card),
+                    JValue::Object(&uid),
+                    JValue::Int(tries_left(request)),
+                    JValue::Bool(status.tries != PinTries::Unknown),
+                    JValue::Int(status.min_len.max(1) as jint),
+                    JValue::Int(status.max_len as jint),
+                    JValue::Int(problem(request)),
+                ],
+            )?;
+            Ok(())
+        })
+    }
+
+    pub(crate) fn role(&self, roles: &[Role], timeout: Option<Duration>, cancel: &CancelToken) -> Result<usize> {
+        let lines: Vec<_> = roles.iter().map(ToString::to_string).collect();
+        let texts: Vec<_> = roles.iter().zip(&lines).flat_map(|(role, line)| role_texts(role, line)).collect();
+        let answer = self.ask(Stage::RoleSelection, timeout, cancel, |env, prompts, number| {
+            let texts = string_array(env, &texts)?;
+            env.call_method(
+                prompts,
+                jni_str!("role"),
+                jni_sig!("(J[Ljava/lang/String;)V"),
+                &[JValue::Long(number), JValue::Object(&texts)],
+            )?;
+            Ok(())
+        })?;
+        match answer {
+            Answer::Number(chosen) => usize::try_from(chosen)
+                .ok()
+                .filter(|&chosen| chosen < roles.len())
+                .ok_or_else(|| Error::cancelled(Stage::RoleSelection)),
+            _ => Err(Error::cancelled(Stage::RoleSelection)),
+        }
+    }
+
+    pub(crate) fn enter_pin_on_reader(&self) -> Notice {
+        self.tell(PIN_ON_READER, "");
+        Notice::default()
+    }
+
+    pub(crate) fn insert_card(self: Arc<Self>, absence: &Absence) -> Notice {
+        let why = match absence {
+            Absence::NoCard => "no card is in the reader",
+            Absence::NotRecognised(why) => why,
+        };
+        self.tell(INSERT_CARD, why);
+        Notice::new(Shown(self))
+    }
+
+    /// Has `begin` start a prompt in Java, and waits for its answer.
+    fn ask(
+        &self,
+        stage: Stage,
+        timeout: Option<Duration>,
+        cancel: &CancelToken,
+        begin: impl FnOnce(&mut Env<'_>, &JObject<'_>, jlong) -> Outcome,
+    ) -> Result<Answer> {
+        let waiting = Waiting::begin();
+        let _guard = cancel.on_cancel({
+            let prompt = Arc::clone(&waiting.prompt);
+            move || prompt.end(Answer::Cancelled)
+        });
+        if self.in_java(|env, prompts| begin(env, prompts, waiting.number)).is_err() {
+            return Err(Error::new(ErrorKind::NoPrompter, stage, "the program's prompter cannot be started"));
+        }
+        let answer = waiting.prompt.wait(timeout);
+        if matches!(answer, None | Some(Answer::Cancelled)) {
+            // Nobody waits for it any longer, so it need not be told.
+            let _ = self.in_java(|env, prompts| abandon(env, prompts, waiting.number));
+        }
+        match answer {
+            Some(Answer::Failed(what)) => {
+                Err(Error::new(ErrorKind::NoPrompter, stage, format!("the program's prompter failed: {what}")))
+            }
+            Some(Answer::Cancelled) => Err(Error::cancelled(stage)),
+            Some(answer) => Ok(answer),
+            None => Err(Error::new(ErrorKind::Cancelled, stage, "nobody answered the program's prompter in time")),
+        }
+    }
+
+    fn tell(&self, message: jint, text: &str) {
+        // A user who is not told finds out.
+        let _ = self.in_java(|env, prompts| {
+            let text = env.new_string(text)?;
+            let parameters = [JValue::Int(message), JValue::Object(&text)];
+            env.call_method(prompts, jni_str!("tell"), jni_sig!("(ILjava/lang/String;)V"), &parameters)?;
+            Ok(())
+        });
+    }
+
+    /// Calls into Java on this thread, which need not be Java's own. References and exceptions are
+    /// gone after.
+    fn in_java(&self, call: impl FnOnce(&mut Env<'_>, &JObject<'_>) -> Outcome) -> Outcome {
+        self.vm.attach_current_thread_for_scope(|env| {
+            env.with_local_frame(FRAME, |env| {
+                let result = call(env, &self.prompts);
+                if result.is_err() {
+                    env.exception_clear();
+                }
+                result
+            })
+        })
+    }
+}
+
+fn abandon(env: &mut Env<'_>, prompts: &JObject<'_>, number: jlong) -> Outcome {
+    env.call_method(prompts, jni_str!("abandon"), jni_sig!("(J)V"), &[JValue::Long(number)])?;
+    Ok(())
+}
+
+/// A message that a card is waited for, until it is dropped.
+struct Shown(Arc<JavaPrompter>);
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.0.tell(WAIT_IS_OVER, "");
+    }
+}
+
+/// A prompt that Java can answer for as long as this lives.
+struct Waiting {
+    number: jlong,
+    prompt: Arc<Prompt>,
+}
+
+impl Waiting {
+    fn begin() -> Self {
+        let (number, prompt) = (NEXT.fetch_add(1, Ordering::Relaxed), Arc::default());
+        waiting().insert(number, Arc::clone(&prompt));
+        Self { number, prompt }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        waiting().remove(&self.number);
+    }
+}
+
+fn waiting() -> MutexGuard<'static, BTreeMap<jlong, Arc<Prompt>>> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Prompt {
+    /// The first answer counts.
+    fn end(&self, answer: Answer) {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(answer);
+        self.answered.notify_all();
+    }
+
+    /// The answer; `None` when there is none in time.
+    fn wait(&self, timeout: Option<Duration>) -> Option<Answer> {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        while answer.is_none() {
+            answer = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => self.answered.wait(answer).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => break,
+                Some(left) => self.answered.wait_timeout(answer, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+        answer.take()
+    }
+}
+
+/// `void asking()`: this thread runs a prompt from now on.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_ticketapi_Native_asking(_: EnvUnowned<'_>, _: JObject<'_>) {
+    ASKS.set(true);
+}
+
+/// `void answerPin(long prompt, char[] pin)`: null is a user who does not want to go on. The array is
+/// the caller's to wipe.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_ticketapi_Native_answerPin<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    prompt: jlong,
+    pin: JCharArray<'l>,
+) {
+    answer(&mut env, prompt, |env| {
+        if pin.is_null() {
+            return Ok(Answer::Cancelled);
+        }
+        let mut units = Zeroizing::new([0; PIN_ROOM]);
+        let length = pin.len(env)?;
+        let Some(units) = units.get_mut(..length) else {
+            return Ok(Answer::Failed("a PIN of more than 256 characters".into()));
+        };
+        pin.get_region(env, 0, units)?;
+        Ok(decode(units).map_or_else(|| Answer::Failed("a PIN that is not text".into()), Answer::Pin))
+    });
+}
+
+/// `void answer(long prompt, int value)`: a role's index, 1 for yes; -1 is a user who does not want to
+/// go on.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_ticketapi_Native_answer<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    prompt: jlong,
+    value: jint,
+) {
+    answer(&mut env, prompt, |_| Ok(if value == CANCELLED { Answer::Cancelled } else { Answer::Number(value) }));
+}
+
+/// `void fail(long prompt, String what)`: the prompter threw what has this name.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_ticketapi_Native_fail<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    prompt: jlong,
+    what: JString<'l>,
+) {
+    answer(&mut env, prompt, |env| Ok(Answer::Failed(what.try_to_string(env)?)));
+}
+
+/// Ends the wait for `number`; an answer that comes too late is dropped.
+fn answer<'l>(env: &mut EnvUnowned<'l>, number: jlong, read: impl FnOnce(&mut Env<'l>) -> Outcome<Answer>) {
+    export_quietly((), || {
+        let prompt = waiting().get(&number).map(Arc::clone);
+        if let Some(prompt) = prompt {
+            prompt.end(with_env(env, read).unwrap_or(Answer::Cancelled));
+        }
+        Ok(())
+    });
+}
+
+fn decode(units: &[jchar]) -> Option<Pin> {
+    // Three bytes are the most that a UTF-16 character takes; a string that grows leaves copies.
+    let mut text = Zeroizing::new(String::with_capacity(units.len() * 3));
+    for character in char::decode_utf16(units.iter().copied()) {
+        text.push(character.ok()?);
+    }
+    Some(Pin::from(text))
+}

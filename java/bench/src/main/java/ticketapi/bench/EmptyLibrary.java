@@ -1,0 +1,12 @@
+package ticketapi.bench;
+
+/** The floor of {@link FirstTicket}: a JVM that loads a native library with nothing in it. */
+public final class EmptyLibrary {
+    private EmptyLibrary() {
+    }
+
+    public static void main(String[] arguments) {
+        System.load(arguments[0]);
+        System.out.println((String) null);
+    }
+}

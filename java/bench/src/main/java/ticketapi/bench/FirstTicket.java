@@ -1,0 +1,13 @@
+package ticketapi.bench;
+
+import com.gemplus.gemauth.api.GATicket;
+
+/** A JVM's first question for a ticket. */
+public final class FirstTicket {
+    private FirstTicket() {
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        System.out.println(new GATicket().getTicketNoAuth());
+    }
+}

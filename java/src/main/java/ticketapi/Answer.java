@@ -1,0 +1,32 @@
+package ticketapi;
+
+/** What a native method tells beside whether it succeeded; the library calls the methods by their names. */
+final class Answer {
+    private static final long INTERNAL_ERROR = 0x8010000AL;
+
+    private Session session;
+    private TicketException failure;
+
+    void failed(long code, String stage, String detail, String remedy, int triesLeft) {
+        failure = new TicketException(code, stage, detail, remedy, triesLeft);
+    }
+
+    void session(char[] ticket, String[] texts, int chosen) {
+        session = new Session(ticket, texts, chosen);
+    }
+
+    Session session() {
+        return session;
+    }
+
+    TicketException failure() {
+        return failure != null ? failure : new TicketException(INTERNAL_ERROR, null, "A defect of the library", null, -1);
+    }
+
+    /** Throws why the method failed, where it did. */
+    void check(boolean succeeded) throws TicketException {
+        if (!succeeded) {
+            throw failure();
+        }
+    }
+}

@@ -1,0 +1,151 @@
+package ticketapi;
+
+import java.io.FileInputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.net.URISyntaxException;
+import java.net.URL;
+import java.net.URLConnection;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import java.nio.file.StandardCopyOption;
+import java.security.CodeSource;
+import java.util.zip.CRC32;
+import java.util.zip.ZipEntry;
+import java.util.zip.ZipFile;
+
+/**
+ * The native library and the card helper in the jar. Both are unpacked into one folder, where the library
+ * finds the helper.
+ *
+ * <p>A new JVM does all this in a few milliseconds: it reads the jar as a zip file, as resources would have
+ * it look through the JDK's own first.
+ */
+final class Bundle implements AutoCloseable {
+    private static final String LIBRARY = "libticketapi.so";
+    private static final String HELPER = "ticketapi-card";
+
+    /** Null where the classes are not in a jar of their own; they and their resources are in something else. */
+    private final ZipFile jar;
+
+    private Bundle(ZipFile jar) {
+        this.jar = jar;
+    }
+
+    static Bundle open() throws IOException {
+        CodeSource source = Bundle.class.getProtectionDomain().getCodeSource();
+        URL location = source == null ? null : source.getLocation();
+        if (location == null || !location.getProtocol().equals("file") || location.getPath().endsWith("/")) {
+            return new Bundle(null);
+        }
+        try {
+            return new Bundle(new ZipFile(Paths.get(location.toURI()).toFile()));
+        } catch (URISyntaxException e) {
+            return new Bundle(null);
+        }
+    }
+
+    /** As Maven names it, too. */
+    static String platform() {
+        return System.getProperty("os.name") + "-" + System.getProperty("os.arch");
+    }
+
+    /** Unpacks what is not there yet; returns the library's file, and null where there is none for this platform. */
+    Path unpack() throws IOException {
+        Content library = content(LIBRARY);
+        Content helper = content(HELPER);
+        if (library == null || helper == null) {
+            return null;
+        }
+        // Who updates the jar must not pull the helper away from programs that run with the old one.
+        Path folder = OwnFolder.make(OwnFolder.make().resolve(Long.toHexString(library.crc)));
+        unpack(HELPER, helper, folder);
+        return unpack(LIBRARY, library, folder);
+    }
+
+    private Path unpack(String name, Content content, Path folder) throws IOException {
+        Path target = folder.resolve(name);
+        if (content.isIn(target)) {
+            return target;
+        }
+        // Renamed when it is whole: another JVM may be doing the same.
+        Path part = Files.createTempFile(folder, "part", null, OwnFolder.OWN);
+        try {
+            try (InputStream input = stream(name)) {
+                Files.copy(input, part, StandardCopyOption.REPLACE_EXISTING);
+            }
+            Files.setPosixFilePermissions(part, OwnFolder.OWN.value());
+            Files.move(part, target, StandardCopyOption.ATOMIC_MOVE);
+        } finally {
+            Files.deleteIfExists(part);
+        }
+        return target;
+    }
+
+    private Content content(String name) throws IOException {
+        if (jar != null) {
+            ZipEntry entry = jar.getEntry("ticketapi/" + inJar(name));
+            return entry == null ? null : new Content(entry.getSize(), entry.getCrc());
+        }
+        try (InputStream input = stream(name)) {
+            return input == null ? null : Content.of(input);
+        }
+    }
+
+    private InputStream stream(String name) throws IOException {
+        if (jar != null) {
+            return jar.getInputStream(jar.getEntry("ticketapi/" + inJar(name)));
+        }
+        URL resource = Bundle.class.getResource(inJar(name));
+        if (resource == null) {
+            return null;
+        }
+        URLConnection connection = resource.openConnection();
+        // A cached jar stays open for the life of the JVM.
+        connection.setUseCaches(false);
+        return connection.getInputStream();
+    }
+
+    private static String inJar(String name) {
+        return "native/" + platform() + "/" + name;
+    }
+
+    @Override
+    public void close() throws IOException {
+        if (jar != null) {
+            jar.close();
+        }
+    }
+
+    /** What a file has to be. The folder is this user's own, so this guards against damage, not attack. */
+    private static final class Content {
+        private final long size;
+        private final long crc;
+
+        private Content(long size, long crc) {
+            this.size = size;
+            this.crc = crc;
+        }
+
+        static Content of(InputStream input) throws IOException {
+            CRC32 crc = new CRC32();
+            byte[] buffer = new byte[1 << 16];
+            long size = 0;
+            for (int count = input.read(buffer); count >= 0; count = input.read(buffer)) {
+                crc.update(buffer, 0, count);
+                size += count;
+            }
+            return new Content(size, crc.getValue());
+        }
+
+        boolean isIn(Path file) throws IOException {
+            if (!OwnFolder.isOwnFile(file) || Files.size(file) != size) {
+                return false;
+            }
+            try (InputStream input = new FileInputStream(file.toFile())) {
+                return of(input).crc == crc;
+            }
+        }
+    }
+}

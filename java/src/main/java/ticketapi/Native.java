@@ -1,0 +1,42 @@
+package ticketapi;
+
+/** The native methods of the modern API; {@code bindings/src/java/} has them. */
+final class Native {
+    /** What {@link #interfaceVersion} has to be. */
+    static final int INTERFACE = 1;
+
+    /** For {@link #session}: the session that is there. */
+    static final int EXISTING = 0;
+    /** For {@link #session}: that one, or else a new one. */
+    static final int ANY = 1;
+    /** For {@link #session}: a new one. */
+    static final int NEW = 2;
+
+    private Native() {
+    }
+
+    static native int interfaceVersion();
+
+    static native long open(Answer answer);
+
+    static native void close(long handle);
+
+    static native boolean set(String key, String value, Answer answer);
+
+    static native boolean setPrompter(Prompts prompts, Answer answer);
+
+    static native boolean session(long handle, int which, Answer answer);
+
+    static native boolean logOut(long handle, Answer answer);
+
+    static native boolean cancel(long handle, Answer answer);
+
+    /** This thread runs a prompt from now on. */
+    static native void asking();
+
+    static native void answerPin(long prompt, char[] pin);
+
+    static native void answer(long prompt, int value);
+
+    static native void fail(long prompt, String what);
+}

@@ -1,0 +1,119 @@
+package ticketapi;
+
+import java.io.File;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import java.nio.file.attribute.FileAttribute;
+import java.nio.file.attribute.PosixFilePermission;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.util.Set;
+
+/** The folder for unpacked files, which only this user can change. */
+final class OwnFolder {
+    private static final String UNPACK_PROPERTY = "ticketapi.unpack";
+
+    /** How files and folders in it are made. */
+    static final FileAttribute<Set<PosixFilePermission>> OWN =
+            PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
+
+    private OwnFolder() {
+    }
+
+    /** Where this user's copies go. */
+    static Path path() {
+        String named = System.getProperty(UNPACK_PROPERTY);
+        if (named != null) {
+            return Paths.get(named).toAbsolutePath();
+        }
+        String cache = System.getenv("XDG_CACHE_HOME");
+        Path folder = cache != null && Paths.get(cache).isAbsolute()
+                ? Paths.get(cache)
+                : Paths.get(System.getProperty("user.home"), ".cache").toAbsolutePath();
+        return folder.resolve("ticketapi");
+    }
+
+    /** {@link #path()}, made where it is not there, and sure to be this user's alone. */
+    static Path make() throws IOException {
+        return make(path());
+    }
+
+    /** The folder, made where it is not there; refused where anybody else could put a file into it. */
+    static Path make(Path folder) throws IOException {
+        try {
+            if (!Files.isDirectory(folder, LinkOption.NOFOLLOW_LINKS)) {
+                if (folder.getParent() != null && !Files.isDirectory(folder.getParent())) {
+                    Files.createDirectories(folder.getParent(), OWN);
+                }
+                Files.createDirectory(folder, OWN);
+            }
+        } catch (IOException e) {
+            if (e instanceof FileAlreadyExistsException && Files.isDirectory(folder, LinkOption.NOFOLLOW_LINKS)) {
+                // Another JVM was faster.
+                return make(folder);
+            }
+            throw new IOException("cannot make the folder " + folder + " (" + e + "); set " + UNPACK_PROPERTY
+                    + " to one that can be written", e);
+        }
+        int me = me();
+        refuseUnless(user(folder) == me, folder, "belongs to another user");
+        refuseUnless((mode(folder) & 0077) == 0, folder, "is open to other users");
+        for (Path above = folder.toRealPath().getParent(); above != null; above = above.getParent()) {
+            int owner = user(above);
+            refuseUnless(owner == me || owner == 0, above, "belongs to another user");
+            // In /tmp and the like others cannot touch what is not theirs.
+            boolean sticky = (mode(above) & 01000) != 0;
+            refuseUnless((mode(above) & 0002) == 0 || sticky, above, "can be written by every user");
+        }
+        return folder;
+    }
+
+    private static void refuseUnless(boolean good, Path folder, String fault) throws IOException {
+        if (!good) {
+            throw new IOException("the folder " + folder + " " + fault + ": nothing is loaded from it");
+        }
+    }
+
+    /** The user that this JVM runs as. */
+    private static int me() throws IOException {
+        return (Integer) Files.getAttribute(Paths.get("/proc/self"), "unix:uid");
+    }
+
+    /** Whether it is a file that only this user could have made and can change. */
+    static boolean isOwnFile(Path file) throws IOException {
+        return Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS) && user(file) == me() && (mode(file) & 0777) == 0700;
+    }
+
+    private static int user(Path path) throws IOException {
+        return (Integer) Files.getAttribute(path, "unix:uid", LinkOption.NOFOLLOW_LINKS);
+    }
+
+    private static int mode(Path path) throws IOException {
+        return (Integer) Files.getAttribute(path, "unix:mode", LinkOption.NOFOLLOW_LINKS);
+    }
+
+    /** The mount point of the file system that {@code file} is on, where it does not let anything run. */
+    static File mountedWithoutExecution(Path file) {
+        try {
+            Path real = file.toRealPath();
+            Path found = null;
+            boolean without = false;
+            for (String line : Files.readAllLines(Paths.get("/proc/self/mounts"), StandardCharsets.ISO_8859_1)) {
+                String[] fields = line.split(" ");
+                Path mount = Paths.get(fields[1].replace("\\040", " "));
+                // Of those with the same name the last one counts.
+                if (real.startsWith(mount) && (found == null || mount.startsWith(found))) {
+                    found = mount;
+                    without = ("," + fields[3] + ",").contains(",noexec,");
+                }
+            }
+            return without ? found.toFile() : null;
+        } catch (IOException | RuntimeException e) {
+            return null;
+        }
+    }
+}

@@ -1,0 +1,101 @@
+package ticketapi;
+
+import java.util.Optional;
+import java.util.OptionalInt;
+
+/**
+ * Why a call failed: a code of the Ticket API, the step of the login, what happened, and what the user
+ * can do about it. Never holds a PIN or a ticket.
+ */
+public final class TicketException extends Exception {
+    private static final long serialVersionUID = 1;
+
+    /** Nobody is logged in. */
+    public static final long TICKET_NOT_AVAILABLE = 0x80100009L;
+    /** The library is in use in a way that does not allow this call now. */
+    public static final long BUSY = 0x80100006L;
+    /** The PIN of the card is locked. */
+    public static final long PIN_BLOCKED = 0x80200004L;
+    /** The user does not want to go on, nobody answered in time, or the login was cancelled. */
+    public static final long CANCELLED = 0x80400001L;
+    /** The PIN was wrong and the user gave up, or the broker refused. */
+    public static final long AUTHENTICATION_FAILED = 0x80400002L;
+    /** The native library, the card's software or the helper is not installed. */
+    public static final long NOT_INSTALLED = 0x80800002L;
+    /** The configuration cannot be used. */
+    public static final long CONFIGURATION = 0x80800004L;
+
+    /** See {@link #code()}. */
+    private final long code;
+    /** See {@link #stage()}. */
+    private final String stage;
+    /** See {@link #detail()}. */
+    private final String detail;
+    /** See {@link #remedy()}. */
+    private final String remedy;
+    /** See {@link #triesLeft()}. */
+    private final int triesLeft;
+
+    /**
+     * For programs that test how they show failures.
+     *
+     * @param code the code, 0 to 2^32-1
+     * @param stage the step of the login, or null
+     * @param detail what happened
+     * @param remedy what the user can do, or null
+     * @param triesLeft how often the PIN may still be tried; -1 where that is not known
+     */
+    public TicketException(long code, String stage, String detail, String remedy, int triesLeft) {
+        super("0x" + Long.toHexString(code) + ": " + (stage == null ? "" : stage + ": ") + detail);
+        this.code = code;
+        this.stage = stage;
+        this.detail = detail;
+        this.remedy = remedy;
+        this.triesLeft = triesLeft;
+    }
+
+    /**
+     * The code, as {@code TicketApi.h} lists them.
+     *
+     * @return 0x80100001 and above
+     */
+    public long code() {
+        return code;
+    }
+
+    /**
+     * The step of the login in which it failed, such as "PIN" or "activation".
+     *
+     * @return empty for failures that are not of a login
+     */
+    public Optional<String> stage() {
+        return Optional.ofNullable(stage);
+    }
+
+    /**
+     * What happened, in a sentence for the user.
+     *
+     * @return the sentence
+     */
+    public String detail() {
+        return detail;
+    }
+
+    /**
+     * What the user can do about it.
+     *
+     * @return empty where there is nothing to say
+     */
+    public Optional<String> remedy() {
+        return Optional.ofNullable(remedy);
+    }
+
+    /**
+     * How often the PIN may still be tried.
+     *
+     * @return empty where the card does not tell, which does not mean that all tries are left
+     */
+    public OptionalInt triesLeft() {
+        return triesLeft < 0 ? OptionalInt.empty() : OptionalInt.of(triesLeft);
+    }
+}

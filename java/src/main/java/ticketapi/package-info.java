@@ -1,0 +1,4 @@
+/**
+ * Smartcard login to the NHS Spine, for new programs: begin with {@link ticketapi.TicketApi}.
+ */
+package ticketapi;

@@ -1,0 +1,351 @@
+package ticketapi.tests;
+
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicReference;
+import ticketapi.PinRequest;
+import ticketapi.Prompter;
+import ticketapi.Role;
+import ticketapi.Session;
+import ticketapi.TicketApi;
+import ticketapi.TicketException;
+
+/** A program of the modern API; the argument names the method that it runs. Uses public names only. */
+public final class Modern {
+    private static final long SERVER_BUSY = TicketException.BUSY;
+    private static final long NO_WAY_TO_ASK = 0x80800006L;
+    private static final long INVALID_HANDLE = 0x80100005L;
+
+    private Modern() {
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        Modern.class.getMethod(arguments[0]).invoke(null);
+        System.out.println("done");
+    }
+
+    /** A user who knows the PIN and takes the second role. */
+    private static class User implements Prompter {
+        volatile int pins;
+        volatile char[] given;
+        volatile PinRequest request;
+        volatile List<Role> offered;
+        volatile Thread thread;
+
+        @Override
+        public char[] pin(PinRequest asked) throws Exception {
+            pins++;
+            request = asked;
+            thread = Thread.currentThread();
+            given = "1234".toCharArray();
+            return given;
+        }
+
+        @Override
+        public boolean useLastTry(PinRequest asked) {
+            return false;
+        }
+
+        @Override
+        public Role role(List<Role> roles) throws Exception {
+            offered = roles;
+            return roles.get(1);
+        }
+    }
+
+    public static void aUserLogsIn() throws Exception {
+        User user = new User();
+        TicketApi.setPrompter(user);
+        try (TicketApi api = TicketApi.open()) {
+            check(!api.session().isPresent(), "no session yet");
+            Session session = api.logIn();
+            check(session.user().uid().equals("555021935107") && session.user().name().equals("TEST USER"), "the user");
+            check(session.roles().size() == 3 && session.roles().equals(user.offered), "the roles");
+            check(session.role().get().equals(session.roles().get(1)), "the chosen role");
+            Role role = session.role().get();
+            check(!role.id().isEmpty() && !role.organisation().isEmpty() && !role.type().isEmpty()
+                    && !role.subType().isEmpty() && !role.name().isEmpty(), "its parts");
+            check(role.toString().contains(role.organisation()) && role.toString().contains(role.organisationCode()), "its line");
+            check(user.request.shortest() >= 1 && user.request.longest() >= user.request.shortest()
+                    && user.request.problem() == PinRequest.Problem.FIRST && !user.request.triesLow()
+                    && !user.request.card().isEmpty(), "the request");
+            check(user.thread.isDaemon() && user.thread != Thread.currentThread(), "a thread of its own");
+            String ticket = session.ticket().text();
+            check(ticket.equals(new com.gemplus.gemauth.api.GATicket().getTicketNoAuth()), "the same with the old API");
+            check(api.session().get().ticket().text().equals(ticket) && api.logIn().ticket().text().equals(ticket), "again");
+            check(!session.ticket().toString().contains(ticket) && !session.toString().contains(ticket), "not shown");
+            char[] copy = session.ticket().toCharArray();
+            check(new String(copy).equals(ticket), "as characters");
+            session.ticket().close();
+            check(new String(copy).equals(ticket) && !session.ticket().toString().contains(ticket.substring(0, 6)), "wiped");
+            String next = api.logInAgain().ticket().text();
+            check(!next.equals(ticket) && user.pins == 2, "a new one");
+            api.logOut();
+            check(!api.session().isPresent(), "logged out");
+            api.logOut();
+        }
+    }
+
+    public static void aPinIsWipedAfterUse() throws Exception {
+        User user = new User();
+        TicketApi.setPrompter(user);
+        try (TicketApi api = TicketApi.open()) {
+            api.logIn();
+            // The prompt's thread wipes when the library has taken the PIN over.
+            user.thread.join();
+            check(Arrays.equals(user.given, new char[4]), "wiped");
+        }
+    }
+
+    public static void aWrongPinIsAskedAgain() throws Exception {
+        User user = new User() {
+            @Override
+            public char[] pin(PinRequest asked) throws Exception {
+                char[] right = super.pin(asked);
+                return pins == 1 ? "9999".toCharArray() : right;
+            }
+        };
+        TicketApi.setPrompter(user);
+        try (TicketApi api = TicketApi.open()) {
+            api.logIn();
+            check(user.pins == 2 && user.request.problem() == PinRequest.Problem.WRONG, "twice");
+        }
+    }
+
+    public static void aUserWhoGivesUpCancels() throws Exception {
+        failsWith(TicketException.CANCELLED, new User() {
+            @Override
+            public char[] pin(PinRequest asked) {
+                return null;
+            }
+        });
+        TicketException failure = failsWith(TicketException.CANCELLED, new User() {
+            @Override
+            public Role role(List<Role> roles) {
+                return null;
+            }
+        });
+        check(failure.stage().get().equals("role selection") && failure.remedy().isPresent()
+                && !failure.triesLeft().isPresent(), "stage and remedy");
+        check(failure.getMessage().startsWith("0x80400001: role selection: "), "the message");
+    }
+
+    public static void aPrompterThatThrowsFailsTheLogin() throws Exception {
+        TicketException failure = failsWith(NO_WAY_TO_ASK, new User() {
+            @Override
+            public char[] pin(PinRequest asked) {
+                throw new IllegalStateException("the PIN is 1234");
+            }
+        });
+        check(failure.detail().contains("IllegalStateException") && !failure.getMessage().contains("1234"), failure.detail());
+        failsWith(NO_WAY_TO_ASK, new User() {
+            @Override
+            public Role role(List<Role> roles) {
+                throw new StackOverflowError();
+            }
+        });
+        failsWith(NO_WAY_TO_ASK, new User() {
+            @Override
+            public char[] pin(PinRequest asked) {
+                return new char[257];
+            }
+        });
+        failsWith(NO_WAY_TO_ASK, new User() {
+            @Override
+            public char[] pin(PinRequest asked) {
+                return new char[] {'\ud800', '1', '2', '3'};
+            }
+        });
+        TicketApi.setPrompter(new User());
+        try (TicketApi api = TicketApi.open()) {
+            api.logIn();
+        }
+    }
+
+    /** Set prompt_timeout to a second. */
+    public static void aPrompterThatBlocksIsLeftBehind() throws Exception {
+        CountDownLatch interrupted = new CountDownLatch(1);
+        TicketException failure = failsWith(TicketException.CANCELLED, new User() {
+            @Override
+            public char[] pin(PinRequest asked) throws Exception {
+                try {
+                    new CountDownLatch(1).await();
+                } catch (InterruptedException e) {
+                    interrupted.countDown();
+                }
+                while (true) {
+                    // Nor does it heed being interrupted.
+                    Thread.sleep(1000);
+                }
+            }
+        });
+        check(failure.detail().contains("in time"), failure.detail());
+        interrupted.await();
+        TicketApi.setPrompter(new User());
+        try (TicketApi api = TicketApi.open()) {
+            api.logIn();
+        }
+        // And the JVM ends, although that prompt goes on.
+    }
+
+    public static void aPromptThatAsksForATicketIsRefused() throws Exception {
+        AtomicReference<String> said = new AtomicReference<>();
+        User user = new User() {
+            @Override
+            public char[] pin(PinRequest asked) throws Exception {
+                com.gemplus.gemauth.api.GATicket old = new com.gemplus.gemauth.api.GATicket();
+                String ticket = old.getTicket();
+                long code = old.getLastError();
+                String newTicket = old.getNewTicket();
+                try (TicketApi api = TicketApi.open()) {
+                    check(!api.session().isPresent(), "asking for the session is fine");
+                    api.logIn();
+                } catch (TicketException e) {
+                    said.set(ticket + " " + newTicket + " " + Long.toHexString(code) + " " + Long.toHexString(e.code()));
+                }
+                return super.pin(asked);
+            }
+        };
+        TicketApi.setPrompter(user);
+        try (TicketApi api = TicketApi.open()) {
+            api.logIn();
+        }
+        check("null null 80100006 80100006".equals(said.get()), "refused: " + said.get());
+    }
+
+    public static void aDeadlineEndsALogin() throws Exception {
+        User user = new User() {
+            @Override
+            public char[] pin(PinRequest asked) throws Exception {
+                super.pin(asked);
+                new CountDownLatch(1).await();
+                return null;
+            }
+        };
+        TicketApi.setPrompter(user);
+        try (TicketApi api = TicketApi.open()) {
+            code(TicketException.CANCELLED, () -> api.logIn(Duration.ofMillis(300)));
+            code(TicketException.CANCELLED, () -> api.logInAgain(Duration.ZERO));
+        }
+        TicketApi.setPrompter(new User());
+        try (TicketApi api = TicketApi.open()) {
+            api.logIn(Duration.ofMinutes(5));
+            api.logIn(Duration.ofMinutes(5)).ticket().close();
+        }
+    }
+
+    public static void anotherThreadCancels() throws Exception {
+        CountDownLatch asked = new CountDownLatch(1);
+        CountDownLatch interrupted = new CountDownLatch(1);
+        TicketApi.setPrompter(new User() {
+            @Override
+            public char[] pin(PinRequest request) throws Exception {
+                asked.countDown();
+                try {
+                    new CountDownLatch(1).await();
+                } finally {
+                    interrupted.countDown();
+                }
+                return null;
+            }
+        });
+        try (TicketApi api = TicketApi.open()) {
+            api.cancel();
+            Thread other = new Thread(() -> {
+                try {
+                    asked.await();
+                    code(SERVER_BUSY, () -> TicketApi.setPrompter(null));
+                    api.cancel();
+                } catch (Exception e) {
+                    throw new AssertionError(e);
+                }
+            });
+            other.start();
+            code(TicketException.CANCELLED, api::logIn);
+            other.join();
+            interrupted.await();
+        }
+    }
+
+    public static void aClosedObjectIsRefused() throws Exception {
+        TicketApi api = TicketApi.open();
+        api.close();
+        api.close();
+        code(INVALID_HANDLE, api::logIn);
+        code(INVALID_HANDLE, api::session);
+        code(INVALID_HANDLE, api::logOut);
+        code(INVALID_HANDLE, api::cancel);
+    }
+
+    public static void settingsAreChecked() throws Exception {
+        code(TicketException.CONFIGURATION, () -> TicketApi.set("no_such_key", "1"));
+        code(TicketException.CONFIGURATION, () -> TicketApi.set("digest", "md5 für Ünïcode 😀"));
+        TicketApi.set("role", "no such role");
+        TicketApi.setPrompter(new User());
+        try (TicketApi api = TicketApi.open()) {
+            code(SERVER_BUSY, () -> TicketApi.set("digest", "sha256"));
+            code(0x80400004L, api::logIn);
+        }
+    }
+
+    /** With a card whose last try is used up with the next wrong PIN. */
+    public static void aLockedPinIsToldWithNoTriesLeft() throws Exception {
+        TicketException failure = failsWith(TicketException.PIN_BLOCKED, new User());
+        check(failure.triesLeft().getAsInt() == 0 && failure.remedy().get().contains("unlock"), failure.getMessage());
+    }
+
+    /** With a token that is not the one that the settings name. */
+    public static void aCardIsWaitedFor() throws Exception {
+        CountDownLatch over = new CountDownLatch(1);
+        StringBuffer told = new StringBuffer();
+        TicketApi.setPrompter(new User() {
+            @Override
+            public void insertCard(String why) {
+                told.append("insert ");
+                throw new IllegalStateException(why);
+            }
+
+            @Override
+            public void cardWaitOver() {
+                told.append("over");
+                over.countDown();
+            }
+        });
+        try (TicketApi api = TicketApi.open()) {
+            code(0x80400003L, api::logIn);
+        }
+        over.await();
+        check(told.toString().equals("insert over"), told.toString());
+    }
+
+    private static TicketException failsWith(long code, Prompter prompter) throws Exception {
+        TicketApi.setPrompter(prompter);
+        try (TicketApi api = TicketApi.open()) {
+            return code(code, api::logIn);
+        }
+    }
+
+    private interface Call {
+        void call() throws Exception;
+    }
+
+    private static TicketException code(long code, Call call) throws Exception {
+        try {
+            call.call();
+        } catch (TicketException e) {
+            if (e.code() != code) {
+                throw e;
+            }
+            return e;
+        }
+        throw new AssertionError("it did not fail");
+    }
+
+    private static void check(boolean holds, String what) {
+        if (!holds) {
+            throw new AssertionError(what);
+        }
+    }
+}

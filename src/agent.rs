@@ -1,0 +1,41 @@
+//! The agent: one login for all programs of the user's desktop.
+//!
+//! The agent is a process of its own (the crate `ticketapi-agent`) with the only engine that logs
+//! in; the engines of other programs ask it, as the setting `agent` says. Here is what both sides
+//! have in common, and the programs' side.
+
+mod connection;
+pub mod inbox;
+pub mod protocol;
+mod remote;
+pub mod socket;
+
+pub use protocol::StatusData as AgentStatus;
+pub(crate) use remote::{Remote, Undone};
+
+use crate::config::Config;
+use crate::error::Result;
+
+/// Whether a program uses the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AgentUse {
+    /// It does where one runs; otherwise it logs in by itself.
+    #[default]
+    Auto,
+    /// It does, and does not work without.
+    Require,
+    /// It does not.
+    Never,
+}
+
+/// How the agent is that the settings name, also when it logs in at another broker or when they say
+/// not to use it. Waits at most a few seconds.
+///
+/// # Errors
+///
+/// [`AgentNotAvailable`](crate::ErrorKind::AgentNotAvailable): none runs, or it may not be trusted,
+/// or it does not answer; [`AgentVersion`](crate::ErrorKind::AgentVersion);
+/// [`Configuration`](crate::ErrorKind::Configuration).
+pub fn status(config: &Config) -> Result<AgentStatus> {
+    remote::status(&socket::place(config)?)
+}

@@ -1,0 +1,170 @@
+//! A program's connection to the agent: every wait has a deadline.
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::inbox::Inbox;
+use super::protocol::{Hello, Malformed, Reply, Request, VERSION};
+use super::socket::{Folder, Unusable, is_same_user};
+use crate::owner::Owner;
+use crate::wait::until_done;
+
+/// The time that the agent gets for connecting, and for an answer that it has at hand.
+pub(crate) const PROMPT: Duration = Duration::from_secs(3);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    /// No agent is running.
+    #[error("no ticketapi agent is running: {0}")]
+    Absent(Unusable),
+    /// What is there may not be trusted.
+    #[error("the agent's socket is not used: {0}")]
+    Unusable(Unusable),
+    /// The process that listens there is somebody else's.
+    #[error("the agent's socket is not used: another user's process answers there")]
+    Stranger,
+    /// It went away.
+    #[error("the ticketapi agent ended before it had answered")]
+    Gone,
+    /// It hangs.
+    #[error("the ticketapi agent does not answer")]
+    Silent,
+    /// The agent is of another version.
+    #[error("the ticketapi agent speaks version {0} of the messages, this program version {VERSION}")]
+    Version(u32),
+    /// The agent logs in elsewhere.
+    #[error("the ticketapi agent logs in at {0}, and this program is set to {1}")]
+    Broker(String, String),
+    /// What came is no answer.
+    #[error("the ticketapi agent sent {0}, which is not understood")]
+    Malformed(#[from] Malformed),
+}
+
+/// A connection, on which requests are made one after another.
+pub(crate) struct Connection {
+    socket: Arc<UnixStream>,
+    inbox: Inbox,
+    owner: Owner,
+    /// The broker that the agent must log in at, until it has said so.
+    unchecked: Option<String>,
+}
+
+impl Connection {
+    /// Connects to the agent at `path`, once it is known to be the user's own.
+    pub(crate) fn open(path: &Path, broker: &str) -> Result<Self, NoAnswer> {
+        let (folder, name) = path.parent().zip(path.file_name()).ok_or(NoAnswer::Gone)?;
+        let usable = Folder::open(folder).and_then(|folder| folder.check_socket(name));
+        usable.map_err(|unusable| match unusable {
+            Unusable::Absent(_) => NoAnswer::Absent(unusable),
+            _ => NoAnswer::Unusable(unusable),
+        })?;
+        let socket = connect(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => NoAnswer::Silent,
+            // Nobody listens: its agent has gone.
+            std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound => {
+                NoAnswer::Absent(Unusable::Absent(path.to_owned()))
+            }
+            _ => NoAnswer::Unusable(Unusable::Refused(path.to_owned(), error)),
+        })?;
+        if !is_same_user(&socket).unwrap_or(false) {
+            return Err(NoAnswer::Stranger);
+        }
+        let (inbox, owner) = (Inbox::default(), Owner::this_process());
+        Ok(Self { socket: Arc::new(socket), inbox, owner, unchecked: Some(broker.to_owned()) })
+    }
+
+    /// The socket, to shut it down from another thread.
+    pub(crate) fn socket(&self) -> &Arc<UnixStream> {
+        &self.socket
+    }
+
+    /// False in a child that was forked since: its parent uses the connection.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.owner.is_this_process()
+    }
+
+    /// Asks, and waits for the answer. It may take as long as the agent says every now and then
+    /// that it is still there, and not longer than `silence` otherwise.
+    pub(crate) fn ask(&mut self, request: &Request, silence: Duration) -> Result<Reply, NoAnswer> {
+        let request = request.encode();
+        match self.unchecked.take() {
+            // The request goes along with the greeting: one wait for both.
+            Some(broker) => {
+                let hello = Request::Hello(Hello::new(&*broker)).encode();
+                self.send(&[&hello[..], &request].concat())?;
+                match self.receive(PROMPT)? {
+                    Reply::Hello(its) if its.version != VERSION => return Err(NoAnswer::Version(its.version)),
+                    Reply::Hello(its) if broker.is_empty() || broker == its.broker => {}
+                    Reply::Hello(its) => return Err(NoAnswer::Broker(its.broker, broker)),
+                    _ => return Err(NoAnswer::Gone),
+                }
+            }
+            None => self.send(&request)?,
+        }
+        loop {
+            match self.receive(silence)? {
+                Reply::Waiting => {}
+                reply => return Ok(reply),
+            }
+        }
+    }
+
+    fn send(&self, mut bytes: &[u8]) -> Result<(), NoAnswer> {
+        let until = Some(Instant::now() + PROMPT);
+        while !bytes.is_empty() {
+            let sent = until_done(&self.socket, PollFlags::OUT, until, || {
+                Ok(send(&self.socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
+            });
+            bytes = &bytes[sent.map_err(|error| lost(&error))?..];
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, silence: Duration) -> Result<Reply, NoAnswer> {
+        let until = Some(Instant::now() + silence);
+        loop {
+            if let Some(message) = self.inbox.message()? {
+                let reply = Reply::decode(message);
+                self.inbox.done();
+                return Ok(reply?);
+            }
+            let room = self.inbox.room()?;
+            let read = until_done(&self.socket, PollFlags::IN, until, || {
+                Ok(recv(&self.socket, &mut *room, RecvFlags::DONTWAIT)?.0)
+            });
+            match read.map_err(|error| lost(&error))? {
+                0 => return Err(NoAnswer::Gone),
+                count => self.inbox.add(count),
+            }
+        }
+    }
+}
+
+fn lost(error: &std::io::Error) -> NoAnswer {
+    if error.kind() == std::io::ErrorKind::TimedOut { NoAnswer::Silent } else { NoAnswer::Gone }
+}
+
+/// Connects, and waits at most [`PROMPT`] for room in the queue of an agent that is busy.
+#[cfg(target_os = "linux")]
+fn connect(path: &Path) -> std::io::Result<UnixStream> {
+    use rustix::net::sockopt::{Timeout, set_socket_timeout};
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(PROMPT))?;
+    let address = SocketAddrUnix::new(path)?;
+    rustix::io::retry_on_intr(|| connect(&socket, &address))?;
+    Ok(socket.into())
+}
+
+/// Connects. An agent with a full queue refuses here.
+#[cfg(not(target_os = "linux"))]
+fn connect(path: &Path) -> std::io::Result<UnixStream> {
+    UnixStream::connect(path)
+}

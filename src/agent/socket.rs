@@ -1,0 +1,118 @@
+//! Where the agent's socket is, and whether it is the user's own.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::{env, io};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Stage};
+
+/// The socket: what `agent_socket` names, else `ticketapi/agent.sock` in `$XDG_RUNTIME_DIR`, else
+/// `.local/state/ticketapi/agent.sock` in the user's home.
+///
+/// # Errors
+///
+/// [`Configuration`](ErrorKind::Configuration) where none of these is known.
+pub fn place(config: &Config) -> crate::Result<PathBuf> {
+    if let Some(socket) = &config.agent_socket {
+        return Ok(socket.clone());
+    }
+    // The XDG base directory specification has relative paths ignored.
+    let folder = |name| env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let folder = folder("XDG_RUNTIME_DIR").or_else(|| Some(folder("HOME")?.join(".local/state")));
+    folder.map(|folder| folder.join("ticketapi/agent.sock")).ok_or_else(|| {
+        let detail = "there is no place for the agent's socket: agent_socket, XDG_RUNTIME_DIR and HOME are not set";
+        Error::new(ErrorKind::Configuration, Stage::Configuration, detail)
+    })
+}
+
+/// Why there is no socket to use.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// There is none.
+    #[error("{0} is not there")]
+    Absent(PathBuf),
+    /// Others could have put it there, or could use it.
+    #[error("{0} {1}")]
+    NotPrivate(PathBuf, &'static str),
+    /// The system refuses.
+    #[error("{0} cannot be used: {1}")]
+    Refused(PathBuf, io::Error),
+}
+
+/// The folder of the socket: the user's own, closed to others, and no symbolic link.
+pub struct Folder {
+    folder: OwnedFd,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens and checks `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Unusable`].
+    pub fn open(path: &Path) -> Result<Self, Unusable> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+        let folder = openat(CWD, path, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT => Unusable::Absent(path.to_owned()),
+            Errno::LOOP | Errno::NOTDIR => Unusable::NotPrivate(path.to_owned(), "is not a folder"),
+            errno => Unusable::Refused(path.to_owned(), errno.into()),
+        })?;
+        let stat = fstat(&folder).map_err(|errno| Unusable::Refused(path.to_owned(), errno.into()))?;
+        check_owner(path, &stat)?;
+        Ok(Self { folder, path: path.to_owned() })
+    }
+
+    /// Checks that `name` in it is a socket, and the user's own.
+    ///
+    /// # Errors
+    ///
+    /// [`Unusable`].
+    pub fn check_socket(&self, name: &OsStr) -> Result<(), Unusable> {
+        let path = self.path.join(name);
+        let stat = statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| match errno {
+            Errno::NOENT => Unusable::Absent(path.clone()),
+            errno => Unusable::Refused(path.clone(), errno.into()),
+        })?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+            return Err(Unusable::NotPrivate(path, "is not a socket"));
+        }
+        check_owner(&path, &stat)
+    }
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+}
+
+fn check_owner(path: &Path, stat: &Stat) -> Result<(), Unusable> {
+    if stat.st_uid != geteuid().as_raw() {
+        return Err(Unusable::NotPrivate(path.to_owned(), "belongs to another user"));
+    }
+    if !(Mode::from_raw_mode(stat.st_mode) & (Mode::RWXG | Mode::RWXO)).is_empty() {
+        return Err(Unusable::NotPrivate(path.to_owned(), "is open to other users"));
+    }
+    Ok(())
+}
+
+/// Whether the process at the other end runs as the same user as this one.
+///
+/// # Errors
+///
+/// Where the system does not tell.
+pub fn is_same_user(socket: &UnixStream) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    let uid = rustix::net::sockopt::socket_peercred(socket)?.uid.as_raw();
+    #[cfg(not(target_os = "linux"))]
+    let uid = nix::unistd::getpeereid(socket)?.0.as_raw();
+    Ok(uid == geteuid().as_raw())
+}

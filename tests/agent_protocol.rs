@@ -1,0 +1,185 @@
+//! The messages of the agent: files in tests/data/agent, that every version 1 reads and writes so.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use ticketapi::agent::AgentStatus;
+use ticketapi::agent::protocol::{Failure, Hello, MAX_MESSAGE, Malformed, PREFIX, Reply, Request, SessionData, length};
+use ticketapi::ssb::Role;
+use ticketapi::{Error, ErrorKind, Stage, Ticket};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/agent")
+}
+
+fn ticket() -> Ticket {
+    Ticket::new("AQIC5wM2LY4SfcxOa2eyaPM=@AAJTSQACMDE=#".into())
+}
+
+fn failure(kind: ErrorKind, stage: Stage, detail: &str) -> Reply {
+    Reply::Failed(Failure::from(&Error::new(kind, stage, detail)))
+}
+
+fn requests() -> Vec<(&'static str, Request)> {
+    vec![
+        ("request-hello", Request::Hello(Hello { version: 1, broker: "gas.national.ncrs.nhs.uk:443".into() })),
+        ("request-ticket-no-auth", Request::TicketNoAuth),
+        ("request-ticket", Request::Ticket),
+        ("request-new-ticket", Request::NewTicket),
+        ("request-destroy", Request::Destroy),
+        ("request-session", Request::Session { known: 300 }),
+        ("request-roles", Request::Roles { session: 301, from: 250 }),
+        ("request-status", Request::Status),
+    ]
+}
+
+fn replies() -> Vec<(&'static str, Reply)> {
+    let role = Role {
+        id: "555021935107".into(),
+        organisation_code: "RKF".into(),
+        organisation: "HOSPITAL, \"NORTH\"".into(),
+        role_type: "Clinical".into(),
+        sub_type: "Nursing".into(),
+        name: "Nurse".into(),
+    };
+    let session = SessionData {
+        number: 301,
+        ticket: ticket(),
+        uid: "123456789012".into(),
+        log_session_id: "aBcDeFgH01".into(),
+        name: "Zoë Example".into(),
+        roles: 1000,
+        role: Some(999),
+        idle: Some(Duration::from_secs(3600)),
+        total: None,
+    };
+    vec![
+        ("reply-hello", Reply::Hello(Hello { version: 1, broker: "gas.national.ncrs.nhs.uk:443".into() })),
+        ("reply-ticket", Reply::Ticket(ticket())),
+        ("reply-done", Reply::Done),
+        ("reply-session", Reply::Session(session)),
+        ("reply-unchanged", Reply::Unchanged),
+        ("reply-roles", Reply::Roles(vec![role.clone(), Role { organisation_code: String::new(), ..role }])),
+        ("reply-status", Reply::Status(AgentStatus::new(4711, "0.1.0".into(), true, false, 2))),
+        ("reply-waiting", Reply::Waiting),
+        ("reply-failed", failure(ErrorKind::TicketNotAvailable, Stage::Session, "nobody is logged in")),
+        ("reply-failed-pin", failure(ErrorKind::PinIncorrect { tries_left: Some(1) }, Stage::Pin, "the PIN is wrong")),
+        ("reply-unsupported", Reply::Unsupported(4711)),
+    ]
+}
+
+/// The message in the file, without its length.
+fn message(name: &str) -> Vec<u8> {
+    let file = fs::read(folder().join(name).with_extension("bin")).unwrap();
+    let (prefix, message) = file.split_first_chunk::<PREFIX>().unwrap();
+    assert_eq!(length(*prefix).unwrap(), message.len(), "{name}");
+    message.to_vec()
+}
+
+#[test]
+fn every_message_is_read_and_written_as_its_file_has_it() {
+    for (name, request) in requests() {
+        assert_eq!(Request::decode(&message(name)).unwrap(), request, "{name}");
+        assert_eq!(request.encode()[PREFIX..], message(name), "{name}");
+    }
+    for (name, reply) in replies() {
+        assert_eq!(Reply::decode(&message(name)).unwrap(), reply, "{name}");
+        assert_eq!(reply.encode()[PREFIX..], message(name), "{name}");
+    }
+}
+
+#[test]
+fn every_file_is_a_message_that_is_tested() {
+    let tested = requests().into_iter().map(|(name, _)| name).chain(replies().into_iter().map(|(name, _)| name));
+    let tested: BTreeSet<_> = tested.map(|name| format!("{name}.bin")).collect();
+    let files: BTreeSet<_> =
+        fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(files, tested);
+}
+
+#[test]
+fn the_page_of_the_protocol_names_every_message() {
+    let page = include_str!("../docs/agent-protocol.md");
+    let names = requests().into_iter().map(|(name, request)| (name, request.encode()));
+    for (name, bytes) in names.chain(replies().into_iter().map(|(name, reply)| (name, reply.encode()))) {
+        let kind = u16::from_le_bytes([bytes[PREFIX], bytes[PREFIX + 1]]);
+        let (side, name) = name.split_once('-').unwrap();
+        let row = format!("| {kind} | `{}`", name.trim_end_matches("-pin"));
+        let (requests, replies) = page.split_once("## Replies").unwrap();
+        assert!(if side == "request" { requests } else { replies }.contains(&row), "{side}: {row}");
+    }
+}
+
+#[test]
+fn greetings_of_other_versions_are_read_as_far_as_their_version() {
+    for fields in [&[2][..], &[2, 0xff, 0xff], b"\x02\x05other things"] {
+        let message = [&[0, 0][..], fields].concat();
+        let expected = Hello { version: 2, broker: String::new() };
+        assert_eq!(Request::decode(&message), Ok(Request::Hello(Hello { version: 2, broker: String::new() })));
+        assert_eq!(Reply::decode(&message), Ok(Reply::Hello(expected)));
+    }
+}
+
+#[test]
+fn an_error_of_a_kind_that_is_not_known_keeps_its_sentence() {
+    let mut reply = failure(ErrorKind::Internal, Stage::Session, "what a later agent says").encode();
+    let at = PREFIX + 4;
+    reply[at] = 0x7f;
+    let Ok(Reply::Failed(failure)) = Reply::decode(&reply[PREFIX..]) else { panic!("it is not read") };
+    let error = Error::from(failure);
+    assert_eq!((error.kind(), error.detail()), (&ErrorKind::Internal, "what a later agent says"));
+}
+
+#[test]
+fn roles_come_in_as_many_messages_as_they_need() {
+    let role = |number: usize| {
+        Role::new(&format!("{number:012}"), "RKF", &format!("{}, \"A\":\"B\":\"C\"", "x".repeat(number % 700)))
+    };
+    let roles: Vec<_> = (0..1000).map(role).collect();
+    let (mut read, mut messages) = (Vec::new(), 0);
+    while read.len() < roles.len() {
+        let message = Reply::roles(&roles, read.len()).encode();
+        assert!(message.len() <= PREFIX + MAX_MESSAGE);
+        let Ok(Reply::Roles(some)) = Reply::decode(&message[PREFIX..]) else { panic!("no roles") };
+        assert!(!some.is_empty());
+        read.extend(some);
+        messages += 1;
+    }
+    assert_eq!(read, roles);
+    assert!(messages < 10, "{messages}");
+}
+
+#[test]
+fn what_does_not_fit_is_a_failure_that_says_so() {
+    let reply = Reply::Ticket(Ticket::new("x".repeat(MAX_MESSAGE))).encode();
+    let Ok(Reply::Failed(failure)) = Reply::decode(&reply[PREFIX..]) else { panic!("it was sent") };
+    assert!(Error::from(failure).detail().contains("does not fit"));
+    let long = failure_of(&"ä".repeat(MAX_MESSAGE)).encode();
+    assert!(matches!(Reply::decode(&long[PREFIX..]), Ok(Reply::Failed(_))));
+}
+
+fn failure_of(detail: &str) -> Reply {
+    failure(ErrorKind::Refused, Stage::Authentication, detail)
+}
+
+#[test]
+fn debug_forms_show_no_ticket() {
+    for (_, reply) in replies() {
+        assert!(!format!("{reply:?}").contains("AQIC5w"), "{reply:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn bytes_are_read_or_refused(kind in 0u16..12, fields in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let message = [&kind.to_le_bytes()[..], &fields].concat();
+        if let Err(malformed) = Request::decode(&message) {
+            prop_assert!(matches!(malformed, Malformed::Kind(_) | Malformed::Fields(_)));
+        }
+        let _ = Reply::decode(&message);
+    }
+}

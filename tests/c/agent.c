@@ -1,0 +1,215 @@
+/* Programs that share the agent's login. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "prompts.h"
+
+static char folder[128], asked[160];
+
+/* How often the agent asked for the PIN. */
+static int prompts(void)
+{
+    struct stat file;
+    return stat(asked, &file) == 0 ? (int)file.st_size : 0;
+}
+
+static pid_t start_agent(void)
+{
+    char socket[160], pinentry[160];
+    const char *program = getenv("AGENT");
+    pid_t agent, test = getpid();
+    FILE *script;
+    int descriptor;
+    CHECK(program);
+    snprintf(folder, sizeof folder, "%s/agent-%d", getenv("HOME"), (int)test);
+    CHECK(mkdir(folder, 0700) == 0);
+    snprintf(asked, sizeof asked, "%s/asked", folder);
+    snprintf(socket, sizeof socket, "%s/agent.sock", folder);
+    snprintf(pinentry, sizeof pinentry, "%s/pinentry", folder);
+    descriptor = open(pinentry, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+    script = fdopen(descriptor, "w");
+    CHECK(script);
+    fprintf(script,
+            "#!/bin/sh\necho OK\nwhile read -r line; do\ncase $line in GETPIN) printf . >>%s; echo 'D 1234' ;; esac\n"
+            "echo OK\ndone\n",
+            asked);
+    CHECK(fclose(script) == 0);
+    setenv("TICKETAPI_AGENT_SOCKET", socket, 1);
+    setenv("TICKETAPI_AGENT", "require", 1);
+    agent = fork();
+    if (agent == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        setenv("TICKETAPI_PINENTRY", pinentry, 1);
+        if (getppid() == test)
+            execl(program, program, (char *)NULL);
+        _exit(127);
+    }
+    while (access(socket, F_OK) != 0) {
+        CHECK(waitpid(agent, NULL, WNOHANG) == 0);
+        sleep_ms(2);
+    }
+    return agent;
+}
+
+static void end_agent(pid_t agent)
+{
+    int status;
+    CHECK(kill(agent, SIGTERM) == 0);
+    CHECK(waitpid(agent, &status, 0) == agent && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void at_a_desk_with_an_agent(User *user)
+{
+    static const char *const one_role[] = {"--roles", "1", NULL};
+    static const User nobody = {.pin = NULL};
+    *user = nobody;
+    start_spine(one_role);
+    use_card("good.p12");
+    answer_with(user);
+}
+
+/* Runs `program` as a program of its own, with the library as it is when freshly loaded. */
+static void in_another_program(void (*program)(void))
+{
+    int status;
+    pid_t child;
+    fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        program();
+        exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void log_in_and_leave(void)
+{
+    char ticket[1024];
+    TCK_API_INSTANCE instance = TcktApi_Initialize();
+    log_in(instance, ticket);
+    TcktApi_Finalize(instance);
+}
+
+static void end_the_session(void)
+{
+    TCK_API_INSTANCE instance = TcktApi_Initialize();
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    TcktApi_Finalize(instance);
+}
+
+static char tickets[2][1024];
+
+static void has_the_same_ticket(void)
+{
+    TCK_API_INSTANCE instance = TcktApi_Initialize();
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, tickets[1], sizeof tickets[1], NULL), TCK_API_SUCCESS);
+    CHECK_TEXT(tickets[1], tickets[0]);
+}
+
+static void another_program_has_logged_in(const void *row)
+{
+    User user;
+    char text[1024], small[4];
+    unsigned count = 0, used = 0;
+    pid_t agent;
+    TCK_API_INSTANCE instance;
+    (void)row;
+    at_a_desk_with_an_agent(&user);
+    agent = start_agent();
+    instance = TcktApi_Initialize();
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(ticketapi_user_uid(instance, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    in_another_program(log_in_and_leave);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, tickets[0], sizeof tickets[0], &used), TCK_API_SUCCESS);
+    CHECK(used > 20 && strlen(tickets[0]) == used);
+    CHECK_EQ(TcktApi_getTicket(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
+    CHECK_TEXT(text, tickets[0]);
+    CHECK_EQ(ticketapi_user_uid(instance, text, sizeof text, &used), TCK_API_SUCCESS);
+    CHECK_EQ(used, 12);
+    CHECK_EQ(ticketapi_role_count(instance, &count), TCK_API_SUCCESS);
+    CHECK_EQ(count, 1);
+    CHECK_EQ(ticketapi_role(instance, 0, TICKETAPI_ROLE_ID, text, sizeof text, NULL), TCK_API_SUCCESS);
+    /* A child of fork() has the parent's warm connections, and must not use them. */
+    in_another_program(has_the_same_ticket);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(prompts(), 1);
+    /* A buffer that is too small does not cost another login. */
+    CHECK_EQ(TcktApi_getNewTicket(instance, small, sizeof small, NULL), TCK_API_ERR_BUFFER_TOO_SMALL);
+    CHECK_EQ(TcktApi_getNewTicket(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
+    CHECK(strcmp(text, tickets[0]) != 0);
+    CHECK_EQ(prompts(), 2);
+    in_another_program(end_the_session);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(user.pins, 0);
+    TcktApi_Finalize(instance);
+    end_agent(agent);
+}
+
+static void the_agent_goes(const void *row)
+{
+    User user;
+    char text[1024];
+    pid_t agent;
+    TCK_API_INSTANCE instance;
+    (void)row;
+    at_a_desk_with_an_agent(&user);
+    agent = start_agent();
+    instance = TcktApi_Initialize();
+    log_in(instance, text);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
+    CHECK(kill(agent, SIGKILL) == 0 && waitpid(agent, NULL, 0) == agent);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(TcktApi_getTicket(instance, text, sizeof text, NULL), TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE);
+    CHECK_EQ(TcktApi_getErrorDescription(instance, TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE, text, sizeof text, NULL), TCK_API_SUCCESS);
+    CHECK(strstr(text, "no ticketapi agent is running"));
+    TcktApi_Finalize(instance);
+    /* The same program, where it may log in by itself. */
+    setenv("TICKETAPI_AGENT", "auto", 1);
+    user.pin = "1234";
+    instance = TcktApi_Initialize();
+    log_in(instance, text);
+    CHECK_EQ(user.pins, 1);
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    TcktApi_Finalize(instance);
+}
+
+static void what_a_guest_leaves(const void *row)
+{
+    User user;
+    char text[1024];
+    int i, descriptors, threads, children;
+    pid_t agent;
+    TCK_API_INSTANCE instance;
+    (void)row;
+    at_a_desk_with_an_agent(&user);
+    agent = start_agent();
+    instance = TcktApi_Initialize();
+    log_in(instance, text);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
+    descriptors = count_descriptors(), threads = count_threads(), children = count_children();
+    for (i = 0; i < scaled(2000); i++) {
+        CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
+        if (i % 100 == 0)
+            CHECK_EQ(TcktApi_getTicket(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
+    }
+    CHECK_EQ(count_descriptors(), descriptors);
+    CHECK_EQ(count_threads(), threads);
+    CHECK_EQ(count_children(), children);
+    TcktApi_Finalize(instance);
+    end_agent(agent);
+}
+
+const Test agent_tests[] = {
+    {"a ticket of a login in another program, by the agent", another_program_has_logged_in, NULL},
+    {"an agent that goes", the_agent_goes, NULL},
+    {"what is left in a program that uses the agent", what_a_guest_leaves, NULL},
+    {NULL, NULL, NULL},
+};
