@@ -10,6 +10,7 @@ use crate::card::pkcs11::AfterLogin;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::prompt::PrompterKind;
+use crate::session::Mode;
 use crate::ssb::{BrokerAddress, Environment};
 
 /// The settings of an engine. [`Config::load`] reads them as every program of the desk does.
@@ -72,6 +73,12 @@ pub struct Config {
     pub agent: AgentUse,
     /// The agent's socket; in the user's runtime folder where there is none.
     pub agent_socket: Option<PathBuf>,
+    /// What card and time do to a session.
+    pub mode: Mode,
+    /// How long a locked session waits for its user.
+    pub lock_timeout: Duration,
+    /// How long card and PIN are good for in [`Mode::Mobility`].
+    pub reauthentication: Duration,
 }
 
 impl Default for Config {
@@ -102,6 +109,9 @@ impl Default for Config {
             digest: Digest::Sha1,
             agent: AgentUse::Auto,
             agent_socket: None,
+            mode: Mode::Normal,
+            lock_timeout: Duration::from_secs(30 * 60),
+            reauthentication: Duration::from_secs(60 * 60),
         }
     }
 }
@@ -134,6 +144,9 @@ const KEYS: &[&str] = &[
     "digest",
     "agent",
     "agent_socket",
+    "mode",
+    "lock_timeout",
+    "reauthentication",
 ];
 
 impl Config {
@@ -207,7 +220,7 @@ impl Config {
                     .ok_or_else(|| format!("{value:?} is not a command line"))?;
             }
             "require_role" => self.require_role = yes_or_no(value)?,
-            "check_session" => self.check_session = minutes(value)?,
+            "check_session" => self.check_session = minutes(value, 0)?,
             "digest" => self.digest = one_of(value, &[("sha1", Digest::Sha1), ("sha256", Digest::Sha256)])?,
             "agent" => {
                 let choices = [("auto", AgentUse::Auto), ("require", AgentUse::Require), ("never", AgentUse::Never)];
@@ -217,6 +230,13 @@ impl Config {
                 return Err(format!("{value:?} is not an absolute path"));
             }
             "agent_socket" => self.agent_socket = Some(value.into()),
+            "mode" => {
+                let modes =
+                    [("normal", Mode::Normal), ("session_lock", Mode::SessionLock), ("mobility", Mode::Mobility)];
+                self.mode = one_of(value, &modes)?;
+            }
+            "lock_timeout" => self.lock_timeout = minutes(value, 1)?,
+            "reauthentication" => self.reauthentication = minutes(value, 1)?,
             _ => return Err(NO_SUCH_SETTING.into()),
         }
         Ok(())
@@ -253,12 +273,12 @@ fn seconds(value: &str, least: u64) -> Result<Duration, String> {
     }
 }
 
-/// A whole number of minutes, at most a day; zero for never.
-fn minutes(value: &str) -> Result<Duration, String> {
+/// A whole number of minutes, at most a day.
+fn minutes(value: &str, least: u64) -> Result<Duration, String> {
     const DAY: u64 = 24 * 60;
     match value.parse() {
-        Ok(number @ 0..=DAY) => Ok(Duration::from_secs(60 * number)),
-        _ => Err(format!("{value:?} is not a number of minutes from 0 to {DAY}")),
+        Ok(number) if (least..=DAY).contains(&number) => Ok(Duration::from_secs(60 * number)),
+        _ => Err(format!("{value:?} is not a number of minutes from {least} to {DAY}")),
     }
 }
 

@@ -6,6 +6,7 @@ pub mod cancel;
 pub mod card;
 pub mod challenge;
 mod child;
+pub mod clock;
 pub mod config;
 mod descriptors;
 pub mod engine;

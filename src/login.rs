@@ -1,19 +1,25 @@
 //! One login, in reading order: card, challenge, PIN, signature, ticket, role.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 use std::time::Duration;
 
+use rand::RngCore;
+use rand::rngs::OsRng;
 use tracing::{info, warn};
 
 use crate::cancel::CancelToken;
-use crate::card::{CardReader, PinStatus, PinTries, SmartCard};
+use crate::card::events::Presence;
+use crate::card::{CardReader, Certificate, PinStatus, PinTries, SmartCard};
 use crate::challenge;
 use crate::config::Config;
+use crate::engine::threads::Threads;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::owner::Owner;
 use crate::prompt::{Notice, PinProblem, PinRequest, Prompter};
 use crate::secret::Pin;
 use crate::session::{Limits, Session, User};
-use crate::ssb::{BrokerSession, Role, Ssb};
+use crate::ssb::{Activation, Authentication, BrokerSession, Role, Ssb};
 
 /// A prompter that ignores what it is told could go on for ever, and lock the card.
 const MAX_PINS: u32 = 3;
@@ -24,41 +30,106 @@ pub(crate) struct Login<'a> {
     pub(crate) reader: &'a dyn CardReader,
     pub(crate) prompter: &'a dyn Prompter,
     pub(crate) cancel: &'a CancelToken,
+    /// Told where the card is, before anything is done with it.
+    pub(crate) found: &'a dyn Fn(&Presence) -> Result<()>,
+    pub(crate) threads: &'a Threads,
+}
+
+/// What came of unlocking.
+pub(crate) enum Unlocking {
+    /// The same card is there, and its PIN was right.
+    Proved,
+    /// It is another one; `None` where it could not be told before it had signed.
+    OtherUser(Option<Box<dyn SmartCard>>),
 }
 
 impl Login<'_> {
     /// Logs the user in. On an error no session is left on the broker, as far as it can be reached.
-    pub(crate) fn run(&self, mut ssb: Ssb) -> Result<Session> {
-        let mut card = self.wait_for_card()?;
-        info!("card found");
+    pub(crate) fn run(&self, ssb: Ssb) -> Result<Session> {
+        self.run_with(self.wait_for_card()?, ssb)
+    }
 
+    /// As [`Login::run`], with a card that was found already.
+    pub(crate) fn run_with(&self, mut card: Box<dyn SmartCard>, mut ssb: Ssb) -> Result<Session> {
         let activation = ssb.activate(self.cancel)?;
         info!("challenge received");
 
         let signature = self.sign(card.as_mut(), activation.challenge())?;
         info!("challenge signed");
-        let certificate = card.certificate().ok_or_else(|| {
-            Error::new(ErrorKind::Internal, Stage::Signing, "the card signed without giving its certificate")
-        })?;
+        let certificate = certificate(card.as_ref())?.clone();
         // A signature that does not fit would count as a failed login at the broker.
         certificate.verify(self.config.digest, activation.challenge(), &signature)?;
 
-        let response = challenge::response(activation.challenge(), certificate, self.config.digest, &signature)?;
-        let authentication = ssb.validate(&activation, certificate.uid(), &response, self.cancel)?;
+        let response = challenge::response(activation.challenge(), &certificate, self.config.digest, &signature)?;
+        let (mut begun, authentication) = self.validate(ssb, activation, certificate.uid(), response)?;
         info!(roles = authentication.roles.len(), "ticket received");
 
-        let minutes = |minutes: Option<u32>| minutes.map(|number| Duration::from_secs(u64::from(number) * 60));
+        // No broker can mean a session that is over when it begins.
+        let minutes = |minutes: Option<u32>| {
+            minutes.filter(|number| *number > 0).map(|number| Duration::from_secs(u64::from(number) * 60))
+        };
         let mut session = Session {
             broker: authentication.session,
             user: User { uid: certificate.uid().to_owned(), name: authentication.user_name },
             roles: authentication.roles,
             role: None,
             limits: Limits { idle: minutes(authentication.idle_minutes), total: minutes(authentication.max_minutes) },
+            certificate: Some(certificate),
+            presence: card.presence().cloned(),
         };
-        let mut begun = Begun { ssb, session: session.broker.clone(), kept: false, owner: Owner::this_process() };
         self.take_role(&mut begun.ssb, &mut session)?;
         begun.kept = true;
         Ok(session)
+    }
+
+    /// Has the user prove that the card of `expected` is there, without the broker.
+    pub(crate) fn unlock(&self, expected: &Certificate) -> Result<Unlocking> {
+        let mut card = self.wait_for_card()?;
+        if card.certificate().is_some_and(|certificate| certificate != expected) {
+            return Ok(Unlocking::OtherUser(Some(card)));
+        }
+        let mut challenge = [0; 32];
+        OsRng.fill_bytes(&mut challenge);
+        let signature = self.sign(card.as_mut(), &challenge)?;
+        if certificate(card.as_ref())? != expected {
+            return Ok(Unlocking::OtherUser(None));
+        }
+        expected.verify(self.config.digest, &challenge, &signature)?;
+        Ok(Unlocking::Proved)
+    }
+
+    /// Sends the signed challenge, on a thread of its own: the answer to a login that was cancelled
+    /// meanwhile is waited for there, as only its ticket can end the session that has begun.
+    fn validate(
+        &self,
+        mut ssb: Ssb,
+        activation: Activation,
+        uid: &str,
+        response: String,
+    ) -> Result<(Begun, Authentication)> {
+        let (tell, told) = mpsc::channel();
+        let (uid, cancel, over) = (uid.to_owned(), CancelToken::new(), tell.clone());
+        let owner = Owner::this_process();
+        let exchange = {
+            let cancel = cancel.clone();
+            move || {
+                let validated = catch_unwind(AssertUnwindSafe(|| {
+                    let authentication = ssb.validate(&activation, &uid, &response, &cancel)?;
+                    Ok((Begun { ssb, session: authentication.session.clone(), kept: false, owner }, authentication))
+                }));
+                // Where nobody takes it, dropping it ends the session.
+                drop(tell.send(Some(validated.unwrap_or_else(|_| Err(defect("the answer could not be read"))))));
+            }
+        };
+        self.cancel.check(Stage::Authentication)?;
+        self.threads
+            .spawn("ticketapi-login", cancel, exchange)
+            .map_err(|error| defect("no thread could be started").because(error))?;
+        let _guard = self.cancel.on_cancel(move || drop(over.send(None)));
+        match told.recv() {
+            Ok(Some(validated)) => validated,
+            Ok(None) | Err(_) => Err(Error::cancelled(Stage::Authentication)),
+        }
     }
 
     fn wait_for_card(&self) -> Result<Box<dyn SmartCard>> {
@@ -68,7 +139,10 @@ impl Login<'_> {
             drop(std::mem::take(&mut notice));
             notice = self.prompter.insert_card(&absence, self.cancel);
         };
-        self.reader.wait_for_card(self.config.card_wait, &mut absent, self.cancel)
+        let card = self.reader.wait_for_card(self.config.card_wait, &mut absent, self.cancel)?;
+        info!("card found");
+        card.presence().map_or(Ok(()), self.found)?;
+        Ok(card)
     }
 
     /// Asks for the PIN until the card takes it, and has it sign.
@@ -183,6 +257,14 @@ impl Drop for Begun {
             warn!(%error, "the session could not be ended on the broker");
         }
     }
+}
+
+fn certificate(card: &dyn SmartCard) -> Result<&Certificate> {
+    card.certificate().ok_or_else(|| defect("the card signed without giving its certificate"))
+}
+
+fn defect(detail: &str) -> Error {
+    Error::new(ErrorKind::Internal, Stage::Authentication, detail)
 }
 
 /// Whether the card could take a PIN of this length. One that it could not costs a try for nothing.

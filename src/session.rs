@@ -1,7 +1,11 @@
 //! A live session: whose it is, and what the broker said about it.
 
+pub(crate) mod rules;
+
 use std::time::Duration;
 
+use crate::card::Certificate;
+use crate::card::events::Presence;
 use crate::secret::Ticket;
 use crate::ssb::{BrokerSession, Role};
 
@@ -13,6 +17,51 @@ pub struct Session {
     pub(crate) role: Option<usize>,
     pub(crate) limits: Limits,
     pub(crate) broker: BrokerSession,
+    /// The card's, which unlocks it; not there for a session of the agent.
+    pub(crate) certificate: Option<Certificate>,
+    pub(crate) presence: Option<Presence>,
+}
+
+/// What card and time do to a session: the setting `mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// The session ends when its card is taken out.
+    Normal,
+    /// The session is locked when its card is taken out. The same card and its PIN unlock it.
+    SessionLock,
+    /// The card may be taken out. From time to time card and PIN are due again; until then the
+    /// session is locked.
+    Mobility,
+}
+
+/// Why a session gives no ticket out until the same card and its PIN are back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LockReason {
+    /// The card was taken out, or nobody can see any more whether it is there.
+    CardRemoved,
+    /// The user's last PIN was too long ago.
+    ReauthenticationDue,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// Its card was taken out, or swapped for another.
+    Removed,
+    /// Nobody could see any more whether its card was there.
+    ReaderLost,
+    /// It was not used for too long, or it lasted too long.
+    Expired,
+    /// It was locked, and nobody unlocked it in time.
+    NotUnlocked,
+    /// A new login took its place, or another user's card was put in.
+    Replaced,
+    /// The program ended it.
+    Destroyed,
+    /// The broker had ended it.
+    EndedByBroker,
 }
 
 /// Who is logged in.
@@ -57,5 +106,11 @@ impl Session {
     /// How long the session may last.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Whether the reader of its card can be watched: only then is a removal seen. Cards in software
+    /// and tokens that are in no PC/SC reader cannot.
+    pub fn card_watched(&self) -> bool {
+        self.presence.is_some()
     }
 }

@@ -115,6 +115,11 @@ impl BrokerSession {
     pub fn ticket(&self) -> &Ticket {
         &self.ticket
     }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(ticket: Ticket) -> Self {
+        Self { ticket, uid: String::new(), log_session_id: String::new(), logout_path: LOG_OUT.to_owned() }
+    }
 }
 
 impl Ssb {

@@ -140,6 +140,7 @@ fn a_login_that_is_destroyed_as_its_ticket_comes_leaves_no_session() {
         assert_eq!(login.join().unwrap(), ErrorKind::Cancelled);
     });
     assert_eq!(kind(engine.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
+    assert!(desk.spine.wait_for_sessions(PATIENCE, 0));
 }
 
 #[test]

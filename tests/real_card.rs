@@ -8,18 +8,12 @@ use std::process::{Command as Program, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Asked, Desk, PATIENCE, UID, User, kind};
+use support::{Asked, Desk, OPENSC, PATIENCE, UID, User, kind};
 use ticketapi::prompt::PinProblem;
 use ticketapi::{ErrorKind, TicketApi};
 use ticketapi_testkit::artifacts::helper_program;
 use ticketapi_testkit::piv::{Command, DEFAULT_PIN, Fault};
 use ticketapi_testkit::{CardIdentity, CardSpec, Endpoint, Pcscd, PivCard};
-
-const OPENSC: [&str; 3] = [
-    "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so",
-    "/usr/lib/aarch64-linux-gnu/opensc-pkcs11.so",
-    "/usr/lib64/opensc-pkcs11.so",
-];
 
 struct Reader {
     // First, so that the card is out before the service goes.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
+use ticketapi::engine::Status;
 use ticketapi::session::Session;
 use ticketapi::{Config, Engine};
 
@@ -106,6 +107,11 @@ impl Process {
     /// ended, reads the settings.
     pub(crate) fn open(&'static self) -> Outcome<c_long> {
         let mut setup = self.setup();
+        if self.handles.live() == 0
+            && let Some(engine) = self.engine.get()
+        {
+            engine.wake();
+        }
         if !self.in_use() {
             let mut config = Config::load()?;
             for (key, value) in &setup.settings {
@@ -127,7 +133,20 @@ impl Process {
             return Err(Failure::new(TCK_API_ERR_INVALID_INSTANCE_HANDLE));
         }
         process.new_tickets().retain(|new| new.handle != handle);
+        process.rest_when_unused();
         Ok(())
+    }
+
+    /// Without handles nobody may ask, and a guest leaves no thread behind. Under the lock that new
+    /// handles are made under, as the first of them wakes the engine.
+    fn rest_when_unused(&self) {
+        let _setup = self.setup();
+        if self.handles.live() == 0
+            && self.calls.load(Ordering::SeqCst) == 0
+            && let Some(engine) = self.engine.get()
+        {
+            engine.rest();
+        }
     }
 
     /// Begins a call on `handle` that may log in.
@@ -137,7 +156,7 @@ impl Process {
         // put another engine in place.
         let counted = Counted::new(&process.calls);
         let engine = Self::engine(handle)?;
-        Ok(Call { process, engine, handle, _counted: counted })
+        Ok(Call { process, engine, handle, counted: Some(counted) })
     }
 
     /// Keeps a setting for the next engine.
@@ -165,7 +184,7 @@ impl Process {
     fn in_use(&self) -> bool {
         self.handles.live() > 0
             || self.calls.load(Ordering::SeqCst) > 0
-            || self.engine.get().is_some_and(|engine| engine.own_session().is_some())
+            || self.engine.get().is_some_and(|engine| engine.status() != Status::LoggedOut)
     }
 
     fn setup(&self) -> MutexGuard<'_, Setup> {
@@ -192,7 +211,17 @@ pub(crate) struct Call {
     process: &'static Process,
     pub(crate) engine: &'static Engine,
     handle: c_long,
-    _counted: Counted,
+    counted: Option<Counted>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        drop(self.counted.take());
+        // The last handle may have been given up meanwhile. Most often it was not.
+        if self.process.handles.live() == 0 {
+            self.process.rest_when_unused();
+        }
+    }
 }
 
 impl Call {

@@ -357,6 +357,8 @@ impl SessionData {
             limits: Limits { idle: self.idle, total: self.total },
             broker: BrokerSession::elsewhere(self.ticket, &self.uid, self.log_session_id),
             user: User { uid: self.uid, name: self.name },
+            certificate: None,
+            presence: None,
         }
     }
 }

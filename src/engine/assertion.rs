@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use tracing::{info, warn};
 
-use super::{Engine, State};
+use super::Engine;
+use super::state::{Inner, State};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::owner::Owner;
-use crate::session::Session;
+use crate::session::{EndReason, Session};
 use crate::ssb::{BrokerSession, RoleAssertion, SessionInfo, SessionState, Ssb};
 use crate::sync::MutexGuard;
 
@@ -26,18 +26,18 @@ pub(super) struct Questions {
 }
 
 impl Questions {
-    pub(super) fn answered(&mut self) {
-        self.asked = now();
+    pub(super) fn answered(&mut self, now: Duration) {
+        self.asked = now;
     }
 
     pub(super) fn cancel(&mut self) {
         std::mem::take(&mut self.cancel).cancel();
     }
 
-    fn are_due(&self, interval: Duration) -> bool {
+    fn are_due(&self, interval: Duration, now: Duration) -> bool {
         // In a child that was forked while another thread asked, nobody asks.
         let somebody_asks = self.checking.as_ref().is_some_and(Owner::is_this_process);
-        !interval.is_zero() && !somebody_asks && now().saturating_sub(self.asked) >= interval
+        !interval.is_zero() && !somebody_asks && now.saturating_sub(self.asked) >= interval
     }
 }
 
@@ -83,39 +83,34 @@ impl Engine {
     }
 
     fn ask<T>(&self, question: impl FnOnce(&mut Ssb, &BrokerSession, &CancelToken) -> Result<T>) -> Result<T> {
-        let state = self.lock();
-        let (own, cancel) = (state.session.clone(), state.questions.cancel.clone());
-        drop(state);
+        let cancel = self.inner.lock().questions.cancel.clone();
+        let own = self.own_session();
+        let is_own = own.is_some();
         let session = own.or_else(|| self.session()).ok_or_else(nobody_is_logged_in)?;
-        self.ask_about(&session, &cancel, question)
+        let answer = self.inner.ask_about(&session, &cancel, question);
+        if let (Err(error), Some(remote), false) = (&answer, &self.remote, is_own)
+            && *error.kind() == ErrorKind::TicketNotAvailable
+        {
+            remote.is_over(&session);
+        }
+        answer
     }
+}
 
+impl Inner {
     /// Asks with no lock held, and ends the session here when it is over on the broker.
     fn ask_about<T>(
-        &self,
+        self: &Arc<Self>,
         session: &Arc<Session>,
         cancel: &CancelToken,
         question: impl FnOnce(&mut Ssb, &BrokerSession, &CancelToken) -> Result<T>,
     ) -> Result<T> {
         let answer = question(&mut self.parts.broker(), &session.broker, cancel);
         let is_over = |error: &Error| matches!(error.kind(), ErrorKind::Refused | ErrorKind::UserNotValid);
-        {
-            let mut state = self.lock();
-            if state.session.as_ref().is_some_and(|live| Arc::ptr_eq(live, session)) {
-                match &answer {
-                    Ok(_) => state.questions.answered(),
-                    Err(error) if is_over(error) => {
-                        self.ticket.set(None);
-                        state.session = None;
-                    }
-                    Err(_) => {}
-                }
-            } else if answer.as_ref().is_err_and(is_over)
-                && let Some(remote) = &self.remote
-            {
-                drop(state);
-                remote.is_over(session);
-            }
+        match &answer {
+            Ok(_) => self.lock().questions.answered(self.parts.now()),
+            Err(error) if is_over(error) => self.end_if_there(session, EndReason::EndedByBroker),
+            Err(_) => {}
         }
         answer.map_err(|error| match error.kind() {
             ErrorKind::Cancelled => cancelled(),
@@ -130,8 +125,8 @@ impl Engine {
 
     /// Whether `session`, which is live in `state`, may be given out. Asks the broker when the setting
     /// `check_session` says so; other threads go on with the session meanwhile.
-    pub(super) fn is_alive(&self, session: &Arc<Session>, mut state: MutexGuard<'_, State>) -> Result<bool> {
-        if !state.questions.are_due(self.parts.config.check_session) {
+    pub(super) fn is_alive(self: &Arc<Self>, session: &Arc<Session>, mut state: MutexGuard<'_, State>) -> Result<bool> {
+        if !state.questions.are_due(self.parts.config.check_session, self.parts.now()) {
             return Ok(true);
         }
         state.questions.checking = Some(Owner::this_process());
@@ -149,18 +144,21 @@ impl Engine {
         {
             warn!(%error, "the broker cannot tell whether the session is alive; it goes on");
         }
-        Ok(self.lock().session.as_ref().is_some_and(|live| Arc::ptr_eq(live, session)))
+        let mut state = self.lock();
+        self.catch_up(&mut state);
+        let live = state.session.as_ref().filter(|kept| kept.life.locked().is_none());
+        Ok(live.is_some_and(|kept| Arc::ptr_eq(&kept.session, session)))
     }
 }
 
 /// A question before the ticket is given out. It counts as asked however it ends.
-struct Checking<'a>(&'a Engine);
+struct Checking<'a>(&'a Inner);
 
 impl Drop for Checking<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.questions.checking = None;
-        state.questions.answered();
+        state.questions.answered(self.0.parts.now());
     }
 }
 
@@ -170,16 +168,4 @@ pub(super) fn nobody_is_logged_in() -> Error {
 
 fn cancelled() -> Error {
     Error::new(ErrorKind::Cancelled, Stage::Session, "the question to the broker was cancelled")
-}
-
-/// The time since the computer was started. It goes on while the computer sleeps, as sessions do.
-fn now() -> Duration {
-    #[cfg(target_os = "linux")]
-    let clock = ClockId::CLOCK_BOOTTIME;
-    // Goes on in its sleep there.
-    #[cfg(not(target_os = "linux"))]
-    let clock = ClockId::CLOCK_MONOTONIC;
-    // By way of libc: rustix looks for the system's own function in memory, which valgrind hides, and
-    // would end a host that runs under it.
-    clock_gettime(clock).map(Duration::from).unwrap_or_default()
 }

@@ -12,6 +12,7 @@ use crate::card::helper::{HelperReader, HelperSettings, find_helper};
 use crate::card::pkcs11::{CardSettings, known_modules};
 use crate::card::software::SoftwareCardReader;
 use crate::card::{Absence, CardReader, SmartCard};
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error::Result;
 use crate::prompt::{Prompter, SystemPrompter};
@@ -19,7 +20,8 @@ use crate::ssb::{BrokerAddress, HttpsSettings, HttpsTransport, Ssb};
 use crate::sync::Mutex;
 
 use super::Engine;
-use super::cell::TicketCell;
+use super::listener::{Event, Listener};
+use super::state::Inner;
 
 /// Puts an [`Engine`] together.
 #[must_use]
@@ -28,6 +30,8 @@ pub struct EngineBuilder {
     reader: Option<Box<dyn CardReader>>,
     prompter: Option<Box<dyn Prompter>>,
     folders: Vec<PathBuf>,
+    clock: Option<Box<dyn Clock>>,
+    listener: Option<Listener>,
 }
 
 /// What an engine uses for each login.
@@ -35,13 +39,16 @@ pub(super) struct Parts {
     pub(super) config: Config,
     pub(super) reader: Box<dyn CardReader>,
     pub(super) prompter: Box<dyn Prompter>,
+    /// That of a test.
+    clock: Option<Box<dyn Clock>>,
+    pub(super) listener: Option<Listener>,
     address: BrokerAddress,
 }
 
 impl EngineBuilder {
     /// An engine with these settings.
     pub fn new(config: Config) -> Self {
-        Self { config, reader: None, prompter: None, folders: Vec::new() }
+        Self { config, reader: None, prompter: None, folders: Vec::new(), clock: None, listener: None }
     }
 
     /// Asks the user with `prompter` instead of as the settings say.
@@ -64,13 +71,27 @@ impl EngineBuilder {
         self
     }
 
+    /// Measures the times of sessions with `clock`, for tests.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Some(Box::new(clock));
+        self
+    }
+
+    /// Has `listener` told what happens to cards, logins and sessions: one event after the other, in
+    /// their order, on a thread that runs only while there is something to tell. It may use the
+    /// engine; what it waits for, later events wait for as well. When it panics, it is told the next.
+    pub fn listener(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
     /// Puts the engine together. Checks the settings; opens and starts nothing.
     ///
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration).
     pub fn build(self) -> Result<Engine> {
-        let Self { config, reader, prompter, folders } = self;
+        let Self { config, reader, prompter, folders, clock, listener } = self;
         let address = config.broker()?;
         // A program with cards of its own means these.
         let remote = if reader.is_none() { Remote::new(&config)? } else { None };
@@ -79,8 +100,8 @@ impl EngineBuilder {
             None => Box::new(InstalledHelper { config: config.clone(), folders, found: Mutex::default() }),
         });
         let prompter = prompter.unwrap_or_else(|| Box::new(SystemPrompter::new(&config)));
-        let parts = Parts { config, reader, prompter, address };
-        Ok(Engine { parts, remote, state: Mutex::default(), ticket: TicketCell::default() })
+        let parts = Parts { config, reader, prompter, clock, listener, address };
+        Ok(Engine { inner: Arc::new(Inner::new(parts)), remote })
     }
 }
 
@@ -138,12 +159,30 @@ impl CardReader for InstalledHelper {
 }
 
 impl Parts {
+    pub(super) fn now(&self) -> Duration {
+        self.clock.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now())
+    }
+
+    /// As [`Clock::tick`]. Each ticket asks for it, which is why the system's needs no vtable.
+    #[inline]
+    pub(super) fn tick(&self) -> u64 {
+        match &self.clock {
+            None => SystemClock.tick(),
+            Some(clock) => clock.tick(),
+        }
+    }
+
     /// The broker, over a connection that is opened when it is needed.
     pub(super) fn broker(&self) -> Ssb {
+        self.broker_within(self.config.request_timeout)
+    }
+
+    /// As [`Parts::broker`], with `deadline` for each request.
+    pub(super) fn broker_within(&self, deadline: Duration) -> Ssb {
         let settings = HttpsSettings {
             ca_file: self.config.ca_file.clone(),
             connect_deadline: self.config.connect_timeout,
-            request_deadline: self.config.request_timeout,
+            request_deadline: deadline,
         };
         Ssb::new(Box::new(HttpsTransport::new(self.address.clone(), settings)))
     }

@@ -4,6 +4,11 @@
 //! count of an `Arc`, would have these threads pass one cache line around. Here they only read: the
 //! writer counts `sequence` up before and after it writes, and a reader that saw an odd number, or
 //! two different ones, reads again.
+//!
+//! The time is up to the reader, too, and asking how long the computer has been up takes longer than
+//! all the rest. So the ticket is lent for one tick of a coarse clock: the first reader in each tick
+//! asks at the lock, where the time is looked at and the next tick is given. A suspend, and any step
+//! of the wall clock, ends the tick.
 
 use crate::secret::Ticket;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
@@ -28,7 +33,7 @@ pub(super) enum Found<T> {
     Nothing,
     /// What the reader made of the ticket.
     Ticket(T),
-    /// The ticket is too long, or it is just changing: ask at the lock.
+    /// The ticket is too long, just changing, or not lent for this tick: ask at the lock.
     Elsewhere,
 }
 
@@ -40,6 +45,8 @@ pub(super) struct TicketCell {
     sequence: AtomicU64,
     /// In bytes; 0 for none.
     length: AtomicU64,
+    /// The tick in which it may be read; 0 for none.
+    lease: AtomicU64,
     words: [AtomicU64; CAPACITY / WORD],
 }
 
@@ -48,47 +55,66 @@ impl Default for TicketCell {
         Self {
             sequence: AtomicU64::new(0),
             length: AtomicU64::new(0),
+            lease: AtomicU64::new(0),
             words: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 }
 
 impl TicketCell {
-    /// Puts `ticket` in, or wipes what is in. Call it under the lock that makes writers take turns.
+    /// Puts `ticket` in, not lent yet, or wipes what is in. Call it under the lock that makes writers
+    /// take turns.
     pub(super) fn set(&self, ticket: Option<&Ticket>) {
         let text = ticket.map_or("", Ticket::expose).as_bytes();
         let (text, length) = if text.len() <= CAPACITY { (text, text.len() as u64) } else { (&[][..], TOO_LONG) };
+        self.write(|| {
+            self.length.store(length, Ordering::Relaxed);
+            self.lease.store(0, Ordering::Relaxed);
+            let mut chunks = text.chunks(WORD);
+            for word in &self.words {
+                let mut bytes = [0; WORD];
+                let chunk = chunks.next().unwrap_or_default();
+                bytes[..chunk.len()].copy_from_slice(chunk);
+                word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// Lets the ticket be read in `tick`, or only at the lock. Under the same lock as [`Self::set`].
+    pub(super) fn lend(&self, tick: Option<u64>) {
+        self.write(|| self.lease.store(tick.unwrap_or(0), Ordering::Relaxed));
+    }
+
+    fn write(&self, store: impl FnOnce()) {
         let sequence = self.sequence.load(Ordering::Relaxed);
         self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
-        self.length.store(length, Ordering::Relaxed);
-        let mut chunks = text.chunks(WORD);
-        for word in &self.words {
-            let mut bytes = [0; WORD];
-            let chunk = chunks.next().unwrap_or_default();
-            bytes[..chunk.len()].copy_from_slice(chunk);
-            word.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
-        }
+        store();
         self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
     }
 
-    /// Gives the ticket's bytes to `reader` and wipes them after. Does not block.
-    pub(super) fn read<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Found<T> {
+    /// Gives the ticket's bytes to `reader` and wipes them after; `tick` tells which one it is. Does
+    /// not block.
+    pub(super) fn read<T>(&self, tick: impl Fn() -> u64, reader: impl FnOnce(&[u8]) -> T) -> Found<T> {
         for _ in 0..TRIES {
             let sequence = self.sequence.load(Ordering::Acquire);
+            let lease = self.lease.load(Ordering::Relaxed);
+            let is_lent = || lease != 0 && lease == tick();
             match self.length.load(Ordering::Relaxed) {
                 0 if self.is_still(sequence) => return Found::Nothing,
                 TOO_LONG => break,
+                // A lease that is just changing will be there in a moment, but so is the lock.
+                _ if !is_lent() => break,
                 length @ 1..=SMALL => {
                     let mut bytes = [0; SMALL as usize];
                     if self.copy(&mut bytes, sequence) {
-                        return Found::Ticket(lend(&mut bytes, length, reader));
+                        return Found::Ticket(hand_over(&mut bytes, length, reader));
                     }
                 }
                 length => {
                     let mut bytes = [0; CAPACITY];
                     if self.copy(&mut bytes, sequence) {
-                        return Found::Ticket(lend(&mut bytes, length, reader));
+                        return Found::Ticket(hand_over(&mut bytes, length, reader));
                     }
                 }
             }
@@ -113,7 +139,7 @@ impl TicketCell {
 }
 
 /// Gives the first bytes to `reader`, then wipes all.
-fn lend<T, const SIZE: usize>(bytes: &mut [u8; SIZE], length: u64, reader: impl FnOnce(&[u8]) -> T) -> T {
+fn hand_over<T, const SIZE: usize>(bytes: &mut [u8; SIZE], length: u64, reader: impl FnOnce(&[u8]) -> T) -> T {
     let result = reader(&bytes[..length as usize]);
     *bytes = [0; SIZE];
     // Byte by byte, as zeroize does it, would take longer than all the rest.
@@ -139,8 +165,30 @@ mod tests {
         Ticket::new(text.into())
     }
 
+    const TICK: u64 = 7;
+
+    fn lent(cell: &TicketCell, ticket: Option<&Ticket>) {
+        cell.set(ticket);
+        cell.lend(Some(TICK));
+    }
+
     fn read(cell: &TicketCell) -> Found<String> {
-        cell.read(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+        cell.read(|| TICK, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_ticket_is_read_in_the_tick_it_is_lent_for_and_no_other() {
+        let cell = TicketCell::default();
+        let elsewhere = |tick| cell.read(|| tick, |_| ()) == Found::Elsewhere;
+        cell.set(Some(&ticket("x")));
+        assert!(elsewhere(0) && elsewhere(TICK), "it was lent for no tick");
+        cell.lend(Some(TICK));
+        assert!(!elsewhere(TICK) && elsewhere(TICK - 1) && elsewhere(TICK + 1));
+        cell.lend(None);
+        assert!(elsewhere(0) && elsewhere(TICK));
+        lent(&cell, Some(&ticket("x")));
+        cell.set(Some(&ticket("y")));
+        assert!(elsewhere(TICK), "a new ticket was lent for the old one's tick");
     }
 
     #[test]
@@ -149,7 +197,7 @@ mod tests {
         assert_eq!(read(&cell), Found::Nothing);
         for length in [1, 7, 8, 9, 60, CAPACITY] {
             let text = "x".repeat(length);
-            cell.set(Some(&ticket(&text)));
+            lent(&cell, Some(&ticket(&text)));
             assert_eq!(read(&cell), Found::Ticket(text));
         }
         cell.set(None);
@@ -159,7 +207,7 @@ mod tests {
     #[test]
     fn a_ticket_that_does_not_fit_is_elsewhere() {
         let cell = TicketCell::default();
-        cell.set(Some(&ticket(&"x".repeat(CAPACITY + 1))));
+        lent(&cell, Some(&ticket(&"x".repeat(CAPACITY + 1))));
         assert_eq!(read(&cell), Found::Elsewhere);
     }
 
@@ -194,7 +242,7 @@ mod tests {
                 });
             }
             for round in 0..200_000 {
-                cell.set(tickets.get(round % 5));
+                lent(&cell, tickets.get(round % 5));
             }
             over.store(true, Ordering::Relaxed);
         });

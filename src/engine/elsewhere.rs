@@ -10,7 +10,8 @@ impl Engine {
     /// The agent, when it is to be asked: what this process has itself comes first.
     pub(super) fn remote(&self) -> Option<&Remote> {
         let remote = self.remote.as_ref()?;
-        let state = self.lock();
+        let mut state = self.inner.lock();
+        self.inner.catch_up(&mut state);
         (state.session.is_none() && state.login.is_none()).then_some(remote)
     }
 

@@ -191,6 +191,16 @@ int count_threads(void)
     return count_entries("/proc/self/task");
 }
 
+int threads_become(int count)
+{
+    struct timespec pause = {0, 1000000};
+    int i;
+    /* One that has been joined is in /proc for a moment more. */
+    for (i = 0; i < 1000 && count_threads() != count; i++)
+        nanosleep(&pause, NULL);
+    return count_threads() == count;
+}
+
 int count_children(void)
 {
     char children[4096];

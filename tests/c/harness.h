@@ -42,6 +42,7 @@ void use_card(const char *name);
 /* Descriptors, threads and children of this process. Resident memory in KiB: all, and that of no file. */
 int count_descriptors(void);
 int count_threads(void);
+int threads_become(int count);
 int count_children(void);
 long resident_kib(void);
 long own_kib(void);

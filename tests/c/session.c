@@ -94,12 +94,17 @@ static void the_session_outlives_its_handles(const void *row)
     User user;
     TCK_API_INSTANCE instance;
     char ticket[1024], again[1024];
+    int threads;
     (void)row;
     at_a_desk(&user);
+    threads = count_threads();
     instance = TcktApi_Initialize();
     log_in(instance, ticket);
+    CHECK(count_threads() > threads);
     TcktApi_Finalize(instance);
+    CHECK(threads_become(threads));
     instance = TcktApi_Initialize();
+    CHECK(count_threads() > threads);
     CHECK_EQ(TcktApi_getTicketNoAuth(instance, again, sizeof again, NULL), TCK_API_SUCCESS);
     CHECK_TEXT(again, ticket);
     CHECK_EQ(spine_requests("/login/authlogout"), 0);

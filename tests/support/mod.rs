@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod memory;
+pub mod readers;
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -17,6 +18,13 @@ use ticketapi::prompt::{Notice, PinProblem, PinRequest, Prompter};
 use ticketapi::ssb::Role;
 use ticketapi::{Config, Engine, Error, ErrorKind, Pin, Result, Stage};
 use ticketapi_testkit::{CardSpec, Spine, SpineBuilder, TestCa};
+
+/// Where OpenSC's module is.
+pub const OPENSC: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so",
+    "/usr/lib/aarch64-linux-gnu/opensc-pkcs11.so",
+    "/usr/lib64/opensc-pkcs11.so",
+];
 
 pub const UID: &str = "123456789012";
 pub const PIN: &str = "4821";
@@ -115,6 +123,11 @@ impl User {
         let user = Self::default();
         user.0.lock().unwrap().pins = pins.iter().map(|&pin| pin.to_owned()).collect();
         user
+    }
+
+    /// From now on types these PINs, then cancels.
+    pub fn types(&self, pins: &[&str]) {
+        self.0.lock().unwrap().pins = pins.iter().map(|&pin| pin.to_owned()).collect();
     }
 
     /// Says yes when the last try is at stake.

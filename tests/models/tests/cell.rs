@@ -35,8 +35,15 @@ fn check(body: impl Fn() + Sync + Send + 'static) {
     model.check(body);
 }
 
+const TICK: u64 = 7;
+
+fn lend(cell: &TicketCell, text: &str) {
+    cell.set(Some(&ticket(text)));
+    cell.lend(Some(TICK));
+}
+
 fn read(cell: &TicketCell) -> Found<String> {
-    cell.read(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+    cell.read(|| TICK, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
 #[test]
@@ -47,8 +54,8 @@ fn a_reader_sees_one_ticket_or_none_and_no_mixture() {
             let cell = Arc::clone(&cell);
             move || read(&cell)
         });
-        cell.set(Some(&ticket(TICKETS[0])));
-        cell.set(Some(&ticket(TICKETS[1])));
+        lend(&cell, TICKETS[0]);
+        lend(&cell, TICKETS[1]);
         match reader.join().unwrap() {
             Found::Ticket(text) => assert!(TICKETS[..2].contains(&text.as_str()), "{text}"),
             Found::Nothing | Found::Elsewhere => {}
@@ -61,7 +68,7 @@ fn a_reader_sees_one_ticket_or_none_and_no_mixture() {
 fn a_ticket_that_was_taken_away_is_not_read_by_who_knows_that() {
     check(|| {
         let cell = Arc::new(TicketCell::default());
-        cell.set(Some(&ticket(TICKETS[1])));
+        lend(&cell, TICKETS[1]);
         let gone = Arc::new(loom::sync::atomic::AtomicBool::new(false));
         let reader = thread::spawn({
             let (cell, gone) = (Arc::clone(&cell), Arc::clone(&gone));
@@ -84,16 +91,34 @@ fn a_ticket_that_was_taken_away_is_not_read_by_who_knows_that() {
 fn two_readers_do_not_disturb_each_other() {
     check(|| {
         let cell = Arc::new(TicketCell::default());
-        cell.set(Some(&ticket(TICKETS[0])));
+        lend(&cell, TICKETS[0]);
         let readers = [(); 2].map(|()| {
             let cell = Arc::clone(&cell);
             thread::spawn(move || read(&cell))
         });
-        cell.set(Some(&ticket(TICKETS[2])));
+        lend(&cell, TICKETS[2]);
         for reader in readers {
             if let Found::Ticket(text) = reader.join().unwrap() {
                 assert!([TICKETS[0], TICKETS[2]].contains(&text.as_str()), "{text}");
             }
         }
+    });
+}
+
+#[test]
+fn a_ticket_is_not_read_in_a_tick_that_it_is_not_lent_for() {
+    check(|| {
+        let cell = Arc::new(TicketCell::default());
+        lend(&cell, TICKETS[0]);
+        let reader = thread::spawn({
+            let cell = Arc::clone(&cell);
+            move || cell.read(|| TICK + 1, |_| ())
+        });
+        // The next ticket takes over, lent for no tick, then for the one that is asked about.
+        cell.set(Some(&ticket(TICKETS[1])));
+        assert_eq!(read(&cell), Found::Elsewhere);
+        assert_ne!(reader.join().unwrap(), Found::Ticket(()));
+        cell.lend(Some(TICK + 1));
+        assert_eq!(cell.read(|| TICK + 1, |_| ()), Found::Ticket(()));
     });
 }

@@ -113,7 +113,9 @@ struct Desk {
 impl Desk {
     fn new(panics: bool) -> Self {
         let mut config = Config::default();
-        for (key, value) in [("base_url", &*BROKER.url), ("allow_http", "true"), ("require_role", "false"), ("agent", "never")] {
+        for (key, value) in
+            [("base_url", &*BROKER.url), ("allow_http", "true"), ("require_role", "false"), ("agent", "never")]
+        {
             config.set(key, value).unwrap();
         }
         let card = SoftwareCardReader::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/card.p12").into());

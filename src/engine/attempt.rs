@@ -1,0 +1,236 @@
+//! One login for all who ask meanwhile, and what comes of it.
+
+use std::sync::{Arc, PoisonError};
+use std::thread;
+
+use tracing::{info, warn};
+
+use super::listener::Event;
+use super::state::{Inner, UnderWay};
+use crate::cancel::CancelToken;
+use crate::card::events::Presence;
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::login::{Login, Unlocking};
+use crate::session::rules::Happening;
+use crate::session::{EndReason, Session};
+use crate::sync::{Condvar, Mutex, ThreadId, current_thread};
+
+/// A login that is under way, and what came of it.
+pub(super) struct Attempt {
+    pub(super) thread: ThreadId,
+    pub(super) cancel: CancelToken,
+    outcome: Mutex<Option<Result<()>>>,
+    ended: Condvar,
+}
+
+/// What a login has come to.
+enum Success {
+    Session(Arc<Session>),
+    Unlocked(Arc<Session>),
+}
+
+impl Attempt {
+    /// A login on this thread.
+    fn begin() -> Self {
+        Self {
+            thread: current_thread().id(),
+            cancel: CancelToken::new(),
+            outcome: Mutex::new(None),
+            ended: Condvar::new(),
+        }
+    }
+
+    /// Waits for the end of the login.
+    fn outcome(&self) -> Result<()> {
+        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(result) = &*outcome {
+                return result.clone();
+            }
+            outcome = self.ended.wait(outcome).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn session_or_login(self: &Arc<Self>, anew: bool) -> Result<Arc<Session>> {
+        loop {
+            let mut state = self.lock();
+            if let Some(login) = &state.login {
+                let attempt = Arc::clone(&login.attempt);
+                let cancelled = attempt.cancel.is_cancelled();
+                drop(state);
+                if attempt.thread == current_thread().id() {
+                    let detail = "a prompt of the login that is under way asked for a ticket";
+                    return Err(Error::new(ErrorKind::LoginUnderWay, Stage::Session, detail));
+                }
+                let outcome = attempt.outcome();
+                if cancelled {
+                    // It was over before this caller asked.
+                    continue;
+                }
+                outcome?;
+                return self.session_that_began();
+            }
+            if let Some(session) = self.ask(&mut state).filter(|_| !anew) {
+                if self.is_alive(&session, state)? {
+                    return Ok(session);
+                }
+                continue;
+            }
+            // One that is there all the same is locked.
+            let locked = state.session.as_ref().filter(|_| !anew).map(|kept| Arc::clone(&kept.session));
+            let attempt = Arc::new(Attempt::begin());
+            state.login = Some(UnderWay { attempt: Arc::clone(&attempt), presence: None, without_card: None });
+            self.tell(&mut state, Event::LoginBegun);
+            drop(state);
+            return self.log_in(attempt, locked);
+        }
+    }
+
+    /// A card that left right after the login has taken the session along.
+    fn session_that_began(self: &Arc<Self>) -> Result<Arc<Session>> {
+        self.ask(&mut self.lock()).ok_or_else(|| {
+            let detail = "the session was ended as soon as it had begun";
+            Error::new(ErrorKind::Cancelled, Stage::Session, detail)
+        })
+    }
+
+    /// Logs in on this thread, or unlocks the session, and tells everybody who waits.
+    fn log_in(self: &Arc<Self>, attempt: Arc<Attempt>, locked: Option<Arc<Session>>) -> Result<Arc<Session>> {
+        let finish = Finish { inner: self, attempt };
+        info!(unlocks = locked.is_some(), "login begins");
+        let result = self.attempt(&finish.attempt, locked);
+        if let Err(error) = &result {
+            warn!(%error, "login failed");
+        }
+        finish.with(result)?;
+        self.session_that_began()
+    }
+
+    fn attempt(self: &Arc<Self>, attempt: &Arc<Attempt>, locked: Option<Arc<Session>>) -> Result<Success> {
+        let parts = &self.parts;
+        let login = Login {
+            config: &parts.config,
+            reader: parts.reader.as_ref(),
+            prompter: parts.prompter.as_ref(),
+            cancel: &attempt.cancel,
+            found: &|presence| self.card_found(attempt, presence),
+            threads: &self.threads,
+        };
+        let began = |session| Success::Session(Arc::new(session));
+        let Some((locked, certificate)) =
+            locked.as_ref().and_then(|locked| Some((locked, locked.certificate.as_ref()?)))
+        else {
+            return login.run(parts.broker()).map(began);
+        };
+        let card = match login.unlock(certificate)? {
+            Unlocking::Proved => return Ok(Success::Unlocked(Arc::clone(locked))),
+            Unlocking::OtherUser(card) => card,
+        };
+        self.end_if_there(locked, EndReason::Replaced);
+        match card {
+            Some(card) => login.run_with(card, parts.broker()),
+            None => login.run(parts.broker()),
+        }
+        .map(began)
+    }
+
+    /// Ends `session`, unless it is over already, without waiting for the broker.
+    pub(super) fn end_if_there(self: &Arc<Self>, session: &Arc<Session>, reason: EndReason) {
+        let mut state = self.lock();
+        if state.session.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.session, session))
+            && let Some(session) = self.take_session(&mut state, reason)
+            && reason != EndReason::EndedByBroker
+        {
+            self.end_on_broker_meanwhile(&session);
+        }
+    }
+
+    /// From now on the login fails when the card leaves.
+    fn card_found(self: &Arc<Self>, attempt: &Arc<Attempt>, presence: &Presence) -> Result<()> {
+        let mut state = self.lock();
+        match &mut state.login {
+            Some(login) if Arc::ptr_eq(&login.attempt, attempt) => login.presence = Some(presence.clone()),
+            _ => return Err(Error::cancelled(Stage::Card)),
+        }
+        state.found = true;
+        if self.tend(&mut state) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Internal, Stage::Card, "no thread could be started that watches the card"))
+    }
+}
+
+/// Ends a login for everybody who waits for it, also when the login panics.
+struct Finish<'a> {
+    inner: &'a Arc<Inner>,
+    attempt: Arc<Attempt>,
+}
+
+impl Finish<'_> {
+    fn with(self, result: Result<Success>) -> Result<()> {
+        let (result, over) = self.settle(result);
+        if let Some(session) = over
+            && let Err(error) = self.inner.end_on_broker(&session)
+        {
+            warn!(%error, "the session could not be ended on the broker");
+        }
+        result
+    }
+
+    /// Keeps the session and wakes who waits. Returns the outcome, and the session that is now over.
+    fn settle(&self, result: Result<Success>) -> (Result<()>, Option<Arc<Session>>) {
+        let inner = self.inner;
+        let mut state = inner.lock();
+        // In a child of `fork()` it is not there: the login is the parent's.
+        let mine = |login: &mut UnderWay| Arc::ptr_eq(&login.attempt, &self.attempt);
+        let login = state.login.take_if(mine);
+        let lives_on = login.is_some() && !self.attempt.cancel.is_cancelled();
+        let (presence, without_card) = login.map_or((None, None), |login| (login.presence, login.without_card));
+        let failed = |error: Error| match (&without_card, error.kind()) {
+            // Cancelling it was what taking the card out did.
+            (Some(detail), ErrorKind::Cancelled | ErrorKind::CardFailed) => {
+                Error::new(ErrorKind::CardFailed, error.stage(), detail)
+            }
+            _ => error,
+        };
+        let (result, over) = match result {
+            Ok(success) if lives_on => match success {
+                Success::Session(session) => (Ok(()), inner.keep_session(&mut state, &session, presence)),
+                Success::Unlocked(session) => {
+                    let kept = state.session.as_mut().filter(|kept| Arc::ptr_eq(&kept.session, &session));
+                    match kept {
+                        Some(kept) => {
+                            kept.presence = presence;
+                            inner.happens(&mut state, Happening::Proved);
+                            (Ok(()), None)
+                        }
+                        None => {
+                            let detail = "the session had ended before it was unlocked";
+                            (Err(Error::new(ErrorKind::Cancelled, Stage::Session, detail)), None)
+                        }
+                    }
+                }
+            },
+            Ok(Success::Session(session)) => (Err(failed(Error::cancelled(Stage::Session))), Some(session)),
+            Ok(Success::Unlocked(_)) => (Err(failed(Error::cancelled(Stage::Session))), None),
+            Err(error) => (Err(failed(error)), None),
+        };
+        inner.tell(&mut state, Event::LoginEnded(result.as_ref().err().cloned()));
+        inner.tend(&mut state);
+        drop(state);
+        *self.attempt.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
+        self.attempt.ended.notify_all();
+        (result, over)
+    }
+}
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let defect = Error::new(ErrorKind::Internal, Stage::Session, "the login ended in a defect of ticketapi");
+            let _ = self.settle(Err(defect));
+        }
+    }
+}

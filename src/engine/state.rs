@@ -1,0 +1,248 @@
+//! What an engine has, and the changes to it that are made under its lock.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tracing::info;
+
+use super::assertion::Questions;
+use super::attempt::Attempt;
+use super::builder::Parts;
+use super::cell::TicketCell;
+use super::keeper::Watching;
+use super::listener::{Event, Untold};
+use super::threads::Threads;
+use crate::cancel::CancelToken;
+use crate::card::events::Presence;
+use crate::owner::Owner;
+use crate::session::rules::{Change, Happening, Life, Policy};
+use crate::session::{EndReason, LockReason, Session};
+use crate::sync::{Mutex, MutexGuard};
+
+/// A ticket is lent for a tick only while the session has this long to go: longer than any tick, and
+/// than the second that comes twice when a leap second is inserted.
+const LONGEST_TICK: Duration = Duration::from_secs(2);
+
+/// How an engine stands; see [`Engine::status`](super::Engine::status).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// There is no session.
+    LoggedOut,
+    /// There is no session yet, and a login is under way.
+    LoggingIn,
+    /// There is a session.
+    Live {
+        /// Whether taking the card out will end or lock it. It will not with cards that no PC/SC
+        /// reader shows, and in the mode `mobility`.
+        card_watched: bool,
+    },
+    /// There is a session that gives no ticket out until the same card and its PIN are back.
+    Locked {
+        /// Why.
+        why: LockReason,
+        /// It ends in this time, if nobody unlocks it.
+        ends_in: Duration,
+    },
+}
+
+pub(super) struct Inner {
+    pub(super) parts: Parts,
+    state: Mutex<State>,
+    /// The ticket of `state.session` while it is live; written under its lock.
+    pub(super) ticket: TicketCell,
+    pub(super) threads: Threads,
+}
+
+pub(super) struct State {
+    owner: Owner,
+    pub(super) session: Option<Kept>,
+    pub(super) login: Option<UnderWay>,
+    pub(super) questions: Questions,
+    /// Wakes the keeper, where it runs.
+    pub(super) keeper: Option<CancelToken>,
+    /// What the keeper left behind for the next one.
+    pub(super) parked: Option<Watching>,
+    /// A card was found after the keeper last looked at the readers.
+    pub(super) found: bool,
+    /// Nothing is kept for now.
+    pub(super) resting: bool,
+    pub(super) untold: Untold,
+}
+
+/// The session that there is.
+pub(super) struct Kept {
+    pub(super) session: Arc<Session>,
+    pub(super) life: Life,
+    /// Where its card was last known to be.
+    pub(super) presence: Option<Presence>,
+}
+
+/// The login that there is.
+pub(super) struct UnderWay {
+    pub(super) attempt: Arc<Attempt>,
+    pub(super) presence: Option<Presence>,
+    /// Why the card cannot be used any more.
+    pub(super) without_card: Option<String>,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            owner: Owner::this_process(),
+            session: None,
+            login: None,
+            questions: Questions::default(),
+            keeper: None,
+            parked: None,
+            found: false,
+            resting: false,
+            untold: Untold::default(),
+        }
+    }
+
+    /// Under the engine's lock, so that a login that ends just now does not keep its session.
+    pub(super) fn cancel_login(&mut self) {
+        self.questions.cancel();
+        if let Some(login) = &self.login {
+            login.attempt.cancel.cancel();
+        }
+    }
+
+    /// Fails the login that is under way.
+    pub(super) fn fail_login(&mut self, detail: impl FnOnce(&Presence) -> String) {
+        let Some(login) = &mut self.login else { return };
+        if let (Some(presence), None) = (&login.presence, &login.without_card) {
+            login.without_card = Some(detail(presence));
+            login.attempt.cancel.cancel();
+        }
+    }
+
+    /// Where the cards are that matter.
+    pub(super) fn presences(&self) -> impl Iterator<Item = &Presence> {
+        let session = self.session.as_ref().filter(|kept| kept.life.is_bound_to_card());
+        let login = self.login.as_ref().filter(|login| login.without_card.is_none());
+        let login = login.and_then(|login| login.presence.as_ref());
+        session.and_then(|kept| kept.presence.as_ref()).into_iter().chain(login)
+    }
+}
+
+impl Inner {
+    pub(super) fn new(parts: Parts) -> Self {
+        let state = Mutex::new(State::new());
+        Self { parts, state, ticket: TicketCell::default(), threads: Threads::default() }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under this lock.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.owner.is_this_process() {
+            // In a child of `fork()`: session, threads and children are the parent's.
+            self.ticket.set(None);
+            self.threads.forget();
+            *state = State::new();
+        }
+        state
+    }
+
+    /// The session, for somebody who is given its ticket.
+    pub(super) fn ask(self: &Arc<Self>, state: &mut State) -> Option<Arc<Session>> {
+        // First: a tick that has begun before the time was read is over before the lease is.
+        let tick = self.parts.tick();
+        let now = self.catch_up(state);
+        let kept = state.session.as_mut().filter(|kept| kept.life.locked().is_none())?;
+        let session = Arc::clone(&kept.session);
+        let change = kept.life.on(Happening::Asked, now);
+        let lasts = kept.life.due().is_none_or(|due| due.saturating_sub(now) > LONGEST_TICK);
+        self.ticket.lend(lasts.then_some(tick));
+        self.follow(state, change);
+        Some(session)
+    }
+
+    /// Carries out what the time has brought. Returns the time.
+    pub(super) fn catch_up(self: &Arc<Self>, state: &mut State) -> Duration {
+        let now = self.parts.now();
+        while let Some(kept) = &mut state.session {
+            match kept.life.at(now) {
+                Change::Nothing => break,
+                change => self.follow(state, change),
+            }
+        }
+        now
+    }
+
+    /// Carries out what `happening` brings to the session.
+    pub(super) fn happens(self: &Arc<Self>, state: &mut State, happening: Happening) {
+        let now = self.catch_up(state);
+        if let Some(kept) = &mut state.session {
+            let change = kept.life.on(happening, now);
+            self.follow(state, change);
+        }
+    }
+
+    fn follow(self: &Arc<Self>, state: &mut State, change: Change) {
+        match change {
+            Change::Nothing => return,
+            Change::Locked(why) => {
+                self.ticket.set(None);
+                info!(?why, "session locked");
+                self.tell(state, Event::SessionLocked(why));
+            }
+            Change::Unlocked => {
+                self.ticket.set(state.session.as_ref().map(|kept| kept.session.ticket()));
+                info!("session unlocked");
+                self.tell(state, Event::SessionUnlocked);
+            }
+            Change::Ended(reason) => {
+                if let Some(session) = self.take_session(state, reason) {
+                    self.end_on_broker_meanwhile(&session);
+                }
+            }
+        }
+        // It may have to wait for another time now, and for no card.
+        self.tend(state);
+    }
+
+    /// Ends the session here. On the broker, that is up to the caller.
+    pub(super) fn take_session(self: &Arc<Self>, state: &mut State, reason: EndReason) -> Option<Arc<Session>> {
+        self.ticket.set(None);
+        let kept = state.session.take()?;
+        info!(?reason, "session ended");
+        self.tell(state, Event::SessionEnded(reason));
+        Some(kept.session)
+    }
+
+    /// Keeps a session that has just begun. Returns the one whose place it takes.
+    pub(super) fn keep_session(
+        self: &Arc<Self>,
+        state: &mut State,
+        session: &Arc<Session>,
+        presence: Option<Presence>,
+    ) -> Option<Arc<Session>> {
+        let over = self.take_session(state, EndReason::Replaced);
+        let now = self.parts.now();
+        state.questions.answered(now);
+        let life = Life::new(Policy::of(&self.parts.config), session.limits(), now);
+        self.ticket.set(Some(session.ticket()));
+        state.session = Some(Kept { session: Arc::clone(session), life, presence });
+        self.tell(state, Event::SessionBegun);
+        self.tend(state);
+        over
+    }
+
+    pub(super) fn status(self: &Arc<Self>) -> Status {
+        let mut state = self.lock();
+        let now = self.catch_up(&mut state);
+        match (&state.session, &state.login) {
+            (Some(Kept { life, presence, .. }), _) => match life.locked() {
+                Some(why) => {
+                    let ends_in = life.due().map_or(Duration::MAX, |end| end.saturating_sub(now));
+                    Status::Locked { why, ends_in }
+                }
+                None => Status::Live { card_watched: presence.is_some() && life.is_bound_to_card() },
+            },
+            (None, Some(_)) => Status::LoggingIn,
+            (None, None) => Status::LoggedOut,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The threads that an engine starts, so that none is left when it goes.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::cancel::CancelToken;
+use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, current_thread, start_thread};
+
+/// The time that a thread gets to end once it is cancelled. Only a host's listener can take longer.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// Running threads, each with the token that ends it.
+#[derive(Clone, Default)]
+pub(crate) struct Threads(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    list: Mutex<Vec<Running>>,
+    ended: Condvar,
+}
+
+struct Running {
+    thread: JoinHandle<()>,
+    cancel: CancelToken,
+    ends: Arc<Ends>,
+}
+
+/// Tells that a thread is at its end, however it got there.
+#[derive(Default)]
+struct Ends(std::sync::atomic::AtomicBool);
+
+impl Threads {
+    /// Runs `work` on a thread of its own, which is to end soon after `cancel` is cancelled.
+    pub(crate) fn spawn(
+        &self,
+        name: &str,
+        cancel: CancelToken,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let mut list = self.0.lock();
+        // Those that have ended cost nothing to join.
+        list.extract_if(.., |running| running.ends.reached()).for_each(join);
+        let ends = Arc::<Ends>::default();
+        let at_end = AtEnd { shared: Arc::clone(&self.0), ends: Arc::clone(&ends) };
+        let thread = start_thread(name, move || {
+            let _at_end = at_end;
+            work();
+        })?;
+        list.push(Running { thread, cancel, ends });
+        Ok(())
+    }
+
+    /// Waits for threads that are about to end, as long as `time`.
+    pub(super) fn settle(&self, time: Duration) {
+        self.wait(time);
+        let over: Vec<_> = self.0.lock().extract_if(.., |running| running.ends.reached()).collect();
+        over.into_iter().for_each(join);
+    }
+
+    /// Lets the threads end by themselves for as long as `grace`, then cancels them and waits until
+    /// they have ended. The one that calls this is left out.
+    pub(crate) fn end(&self, grace: Duration) {
+        self.wait(grace);
+        for running in &*self.0.lock() {
+            running.cancel.cancel();
+        }
+        self.wait(ENDING);
+        let this = current_thread().id();
+        for running in std::mem::take(&mut *self.0.lock()) {
+            if running.thread.thread().id() == this || !running.ends.reached() {
+                warn!(thread = running.thread.thread().name(), "a thread is left behind");
+            } else {
+                join(running);
+            }
+        }
+    }
+
+    /// Waits until all threads are at their end, as long as `time`.
+    fn wait(&self, time: Duration) {
+        let this = current_thread().id();
+        let runs = |list: &mut Vec<Running>| {
+            list.iter().any(|running| running.thread.thread().id() != this && !running.ends.reached())
+        };
+        drop(self.0.ended.wait_timeout_while(self.0.lock(), time, runs));
+    }
+
+    /// In a child of `fork()`, where no thread but the forking one is there.
+    pub(super) fn forget(&self) {
+        self.0.lock().clear();
+    }
+}
+
+/// A panic has been told where it was.
+fn join(running: Running) {
+    drop(running.thread.join());
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Vec<Running>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ends {
+    fn reached(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Acquire)
+    }
+}
+
+struct AtEnd {
+    shared: Arc<Shared>,
+    ends: Arc<Ends>,
+}
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        // Under the lock, so that nobody who waits misses it.
+        let list = self.shared.lock();
+        self.ends.0.store(true, std::sync::atomic::Ordering::Release);
+        drop(list);
+        self.shared.ended.notify_all();
+    }
+}

@@ -1,0 +1,221 @@
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+/// Sessions do not begin with the computer.
+const BEGUN: Duration = Duration::from_secs(10_000);
+const ALMOST: Duration = Duration::from_nanos(1);
+
+fn life(mode: Mode, limits: Limits) -> Life {
+    let policy = Policy { mode, lock_timeout: 30 * MINUTE, reauthentication: 60 * MINUTE };
+    Life::new(policy, limits, BEGUN)
+}
+
+fn unlimited(mode: Mode) -> Life {
+    life(mode, Limits::default())
+}
+
+fn limited(idle: u32, total: u32) -> Life {
+    life(Mode::Normal, Limits { idle: Some(idle * MINUTE), total: Some(total * MINUTE) })
+}
+
+const MODES: [Mode; 3] = [Mode::Normal, Mode::SessionLock, Mode::Mobility];
+
+#[test]
+fn a_session_ends_at_its_total_limit_however_it_is_used() {
+    let mut life = limited(10, 15);
+    assert_eq!(life.on(Happening::Asked, BEGUN + 8 * MINUTE), Change::Nothing);
+    assert_eq!(life.due(), Some(BEGUN + 15 * MINUTE));
+    assert_eq!(life.at(BEGUN + 15 * MINUTE - ALMOST), Change::Nothing);
+    assert_eq!(life.at(BEGUN + 15 * MINUTE), Change::Ended(EndReason::Expired));
+}
+
+#[test]
+fn a_session_that_is_not_used_ends_at_its_idle_limit() {
+    let mut life = limited(10, 600);
+    assert_eq!(life.due(), Some(BEGUN + 10 * MINUTE));
+    assert_eq!(life.at(BEGUN + 10 * MINUTE - ALMOST), Change::Nothing);
+    assert_eq!(life.at(BEGUN + 10 * MINUTE), Change::Ended(EndReason::Expired));
+}
+
+#[test]
+fn asking_for_the_ticket_restarts_the_idle_limit() {
+    let mut life = limited(10, 600);
+    assert_eq!(life.on(Happening::Asked, BEGUN + 9 * MINUTE), Change::Nothing);
+    assert_eq!(life.due(), Some(BEGUN + 19 * MINUTE));
+    assert_eq!(life.at(BEGUN + 19 * MINUTE - ALMOST), Change::Nothing);
+    assert_eq!(life.at(BEGUN + 19 * MINUTE), Change::Ended(EndReason::Expired));
+}
+
+#[test]
+fn a_session_without_limits_never_ends_by_itself() {
+    for mode in [Mode::Normal, Mode::SessionLock] {
+        let mut life = unlimited(mode);
+        assert_eq!((life.due(), life.at(Duration::MAX)), (None, Change::Nothing));
+    }
+}
+
+#[test]
+fn a_limit_beyond_the_end_of_time_is_none() {
+    let limits = Limits { idle: Some(Duration::MAX), total: Some(Duration::MAX) };
+    assert_eq!(life(Mode::Normal, limits).due(), None);
+    let policy = Policy { mode: Mode::SessionLock, lock_timeout: Duration::MAX, reauthentication: Duration::MAX };
+    let mut life = Life::new(policy, Limits::default(), BEGUN);
+    assert_eq!(life.on(Happening::CardOut, BEGUN), Change::Locked(LockReason::CardRemoved));
+    assert_eq!((life.lock_end(), life.at(Duration::MAX)), (None, Change::Nothing));
+}
+
+#[test]
+fn a_clock_that_goes_backward_brings_nothing_back() {
+    let mut life = limited(10, 600);
+    assert_eq!(life.at(BEGUN + 9 * MINUTE), Change::Nothing);
+    assert_eq!(life.on(Happening::Asked, BEGUN), Change::Nothing);
+    assert_eq!(life.due(), Some(BEGUN + 19 * MINUTE), "it was used later than it seems");
+    assert_eq!(life.at(BEGUN + 19 * MINUTE), Change::Ended(EndReason::Expired));
+    assert_eq!(life.at(BEGUN), Change::Ended(EndReason::Expired));
+}
+
+#[test]
+fn taking_the_card_out_ends_locks_or_does_nothing_as_the_mode_says() {
+    let changes = [Change::Ended(EndReason::Removed), Change::Locked(LockReason::CardRemoved), Change::Nothing];
+    for (mode, change) in MODES.into_iter().zip(changes) {
+        let mut life = unlimited(mode);
+        assert_eq!(life.is_bound_to_card(), mode != Mode::Mobility);
+        assert_eq!(life.on(Happening::CardOut, BEGUN + SECOND), change, "{mode:?}");
+    }
+}
+
+#[test]
+fn readers_that_cannot_be_watched_any_more_count_as_a_removal() {
+    let changes = [Change::Ended(EndReason::ReaderLost), Change::Locked(LockReason::CardRemoved), Change::Nothing];
+    for (mode, change) in MODES.into_iter().zip(changes) {
+        assert_eq!(unlimited(mode).on(Happening::Unwatched, BEGUN), change, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_card_that_is_not_seen_for_five_seconds_counts_as_removed() {
+    let changes = [Change::Ended(EndReason::ReaderLost), Change::Locked(LockReason::CardRemoved)];
+    for (mode, change) in MODES.into_iter().zip(changes) {
+        let mut life = unlimited(mode);
+        assert!(!life.is_unseen());
+        assert_eq!(life.on(Happening::CardUnseen, BEGUN + MINUTE), Change::Nothing);
+        assert!(life.is_unseen());
+        // Said again, it does not begin anew.
+        assert_eq!(life.on(Happening::CardUnseen, BEGUN + MINUTE + SECOND), Change::Nothing);
+        assert_eq!(life.due(), Some(BEGUN + MINUTE + UNSEEN));
+        assert_eq!(life.at(BEGUN + MINUTE + UNSEEN - ALMOST), Change::Nothing);
+        assert_eq!(life.at(BEGUN + MINUTE + UNSEEN), change, "{mode:?}");
+    }
+    assert_eq!(UNSEEN, 5 * SECOND);
+}
+
+#[test]
+fn a_card_that_is_seen_again_in_time_goes_on() {
+    let mut life = unlimited(Mode::Normal);
+    assert_eq!(life.on(Happening::CardUnseen, BEGUN), Change::Nothing);
+    assert_eq!(life.on(Happening::CardSeen, BEGUN + 4 * SECOND), Change::Nothing);
+    assert!(!life.is_unseen());
+    assert_eq!((life.due(), life.at(BEGUN + MINUTE)), (None, Change::Nothing));
+}
+
+#[test]
+fn in_mobility_nobody_looks_for_the_card() {
+    let mut life = unlimited(Mode::Mobility);
+    assert_eq!(life.on(Happening::CardUnseen, BEGUN), Change::Nothing);
+    assert!(!life.is_unseen());
+    assert_eq!(life.at(BEGUN + MINUTE), Change::Nothing);
+}
+
+#[test]
+fn a_locked_session_is_unlocked_by_its_card_and_pin_alone() {
+    let mut life = unlimited(Mode::SessionLock);
+    assert_eq!(life.locked(), None);
+    assert_eq!(life.on(Happening::CardOut, BEGUN + MINUTE), Change::Locked(LockReason::CardRemoved));
+    let card_changes = [Happening::CardOut, Happening::CardUnseen, Happening::CardSeen, Happening::Unwatched];
+    for happening in card_changes.into_iter().chain([Happening::Asked]) {
+        assert_eq!(life.on(happening, BEGUN + 2 * MINUTE), Change::Nothing, "{happening:?}");
+        assert_eq!(life.locked(), Some(LockReason::CardRemoved), "{happening:?}");
+        assert!(!life.is_bound_to_card() && !life.is_unseen(), "{happening:?}");
+    }
+    assert_eq!(life.on(Happening::Proved, BEGUN + 3 * MINUTE), Change::Unlocked);
+    assert_eq!((life.locked(), life.lock_end(), life.due()), (None, None, None));
+    assert!(life.is_bound_to_card());
+}
+
+#[test]
+fn a_session_that_nobody_unlocks_ends() {
+    let mut life = unlimited(Mode::SessionLock);
+    assert_eq!(life.on(Happening::CardOut, BEGUN + MINUTE), Change::Locked(LockReason::CardRemoved));
+    assert_eq!(life.lock_end(), Some(BEGUN + 31 * MINUTE));
+    assert_eq!(life.due(), life.lock_end());
+    // It was removed once.
+    assert_eq!(life.on(Happening::CardOut, BEGUN + 20 * MINUTE), Change::Nothing);
+    assert_eq!(life.at(BEGUN + 31 * MINUTE - ALMOST), Change::Nothing);
+    assert_eq!(life.at(BEGUN + 31 * MINUTE), Change::Ended(EndReason::NotUnlocked));
+}
+
+#[test]
+fn the_limits_count_for_a_locked_session_too() {
+    let limits = Limits { idle: Some(10 * MINUTE), total: None };
+    let mut life = life(Mode::SessionLock, limits);
+    assert_eq!(life.on(Happening::CardOut, BEGUN + 5 * MINUTE), Change::Locked(LockReason::CardRemoved));
+    assert_eq!(life.on(Happening::Asked, BEGUN + 9 * MINUTE), Change::Nothing);
+    assert_eq!(life.due(), Some(BEGUN + 10 * MINUTE), "who gets no ticket does not use the session");
+    assert_eq!(life.at(BEGUN + 10 * MINUTE), Change::Ended(EndReason::Expired));
+}
+
+#[test]
+fn unlocking_counts_as_use() {
+    let limits = Limits { idle: Some(10 * MINUTE), total: None };
+    let mut life = life(Mode::SessionLock, limits);
+    assert_eq!(life.on(Happening::CardOut, BEGUN + 5 * MINUTE), Change::Locked(LockReason::CardRemoved));
+    assert_eq!(life.on(Happening::Proved, BEGUN + 9 * MINUTE), Change::Unlocked);
+    assert_eq!(life.due(), Some(BEGUN + 19 * MINUTE));
+}
+
+#[test]
+fn in_mobility_card_and_pin_are_due_from_time_to_time() {
+    let mut life = unlimited(Mode::Mobility);
+    assert_eq!(life.due(), Some(BEGUN + 60 * MINUTE));
+    assert_eq!(life.on(Happening::Asked, BEGUN + 59 * MINUTE), Change::Nothing);
+    assert_eq!(life.at(BEGUN + 60 * MINUTE - ALMOST), Change::Nothing);
+    assert_eq!(life.at(BEGUN + 60 * MINUTE), Change::Locked(LockReason::ReauthenticationDue));
+    assert_eq!(life.at(BEGUN + 60 * MINUTE), Change::Nothing);
+    assert_eq!(life.locked(), Some(LockReason::ReauthenticationDue));
+    assert_eq!(life.due(), Some(BEGUN + 90 * MINUTE));
+    assert_eq!(life.on(Happening::Proved, BEGUN + 70 * MINUTE), Change::Unlocked);
+    assert_eq!(life.due(), Some(BEGUN + 130 * MINUTE));
+}
+
+#[test]
+fn only_mobility_asks_again() {
+    for mode in [Mode::Normal, Mode::SessionLock] {
+        assert_eq!(unlimited(mode).at(BEGUN + 600 * MINUTE), Change::Nothing);
+    }
+}
+
+#[test]
+fn a_lock_that_was_slept_through_began_when_it_was_due() {
+    let mut life = unlimited(Mode::Mobility);
+    let woken = BEGUN + 600 * MINUTE;
+    assert_eq!(life.at(woken), Change::Locked(LockReason::ReauthenticationDue));
+    assert_eq!(life.at(woken), Change::Ended(EndReason::NotUnlocked));
+}
+
+#[test]
+fn a_proof_for_a_session_that_is_not_locked_only_counts_as_one() {
+    let mut life = unlimited(Mode::Mobility);
+    assert_eq!(life.on(Happening::Proved, BEGUN + 10 * MINUTE), Change::Nothing);
+    assert_eq!(life.due(), Some(BEGUN + 70 * MINUTE));
+}
+
+#[test]
+fn a_session_that_was_locked_unseen_goes_on_once_it_is_unlocked() {
+    let mut life = unlimited(Mode::SessionLock);
+    assert_eq!(life.on(Happening::CardUnseen, BEGUN), Change::Nothing);
+    assert_eq!(life.at(BEGUN + UNSEEN), Change::Locked(LockReason::CardRemoved));
+    assert!(!life.is_unseen());
+    assert_eq!(life.on(Happening::Proved, BEGUN + MINUTE), Change::Unlocked);
+    assert_eq!((life.due(), life.at(BEGUN + 2 * MINUTE)), (None, Change::Nothing));
+}
