@@ -1,9 +1,10 @@
-.PHONY: help check demo bench fmt header install uninstall
+.PHONY: help check demo bench fuzz fmt header install uninstall
 
 help:
 	@echo 'make check   check everything: format, dependencies, lints, documentation, tests'
 	@echo 'make demo    log in here, with a software card and a simulated broker'
 	@echo 'make bench   measure what BENCHES.md quotes'
+	@echo 'make fuzz    fuzz every parser and the C API, SECONDS=60 each'
 	@echo 'make fmt     format the sources'
 	@echo 'make header  write include/TicketApi.h anew from its sources'
 	@echo 'make install PREFIX=/usr/local DESTDIR=   build and install the C library; make uninstall removes it'
@@ -22,8 +23,12 @@ bench:
 	@scripts/bench-java --check
 	@scripts/bench-agent --check
 
+fuzz:
+	@scripts/fuzz $(SECONDS)
+
 fmt:
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 header:
 	@scripts/header

@@ -1,10 +1,11 @@
 //! Cancelling from another thread what blocks in this one.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, Stage};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 type Hook = Box<dyn Fn() + Send>;
 

@@ -12,6 +12,7 @@ use rustix::event::PollFlags;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::cancel::{CancelGuard, CancelToken};
+use crate::descriptors::socket_pair;
 use crate::owner::Owner;
 use crate::wait::until_done;
 
@@ -33,8 +34,8 @@ impl Child {
     /// raises no signal in the host. Two, as a child that ends without having read everything
     /// resets its input.
     pub(crate) fn spawn(command: &mut Command, deadline: Option<Instant>, cancel: &CancelToken) -> io::Result<Self> {
-        let (input, stdin) = UnixStream::pair()?;
-        let (output, stdout) = UnixStream::pair()?;
+        let (input, stdin) = socket_pair()?;
+        let (output, stdout) = socket_pair()?;
         let hooked = [input.try_clone()?, output.try_clone()?];
         let process = command.stdin(OwnedFd::from(stdin)).stdout(OwnedFd::from(stdout)).spawn();
         // The command keeps its ends of the sockets, and with them would keep ours from seeing

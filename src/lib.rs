@@ -8,15 +8,21 @@ pub mod challenge;
 mod child;
 pub mod clock;
 pub mod config;
+mod descriptors;
 pub mod engine;
 pub mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod login;
 mod owner;
 pub mod prompt;
 pub mod secret;
 pub mod session;
 pub mod ssb;
+mod sync;
 mod wait;
+mod worker;
 
 pub use config::Config;
 pub use engine::{Engine, TicketApi};

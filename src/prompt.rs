@@ -1,5 +1,6 @@
 //! Asking the user: for a card, for the PIN, for the role.
 
+pub(crate) mod assuan;
 pub mod command;
 mod desktop;
 pub mod pinentry;

@@ -9,7 +9,7 @@
 mod address;
 pub mod assertion;
 mod connection;
-mod http;
+pub(crate) mod http;
 pub mod message;
 pub mod role;
 pub mod session_service;

@@ -208,11 +208,9 @@ fn a_program_that_is_killed_at_any_step_does_not_break_the_agent() {
         wait_until(|| !agent::status(&config).unwrap().login);
         drop(held);
         assert!(!agent::status(&config).unwrap().session);
-        // One whose ticket is still on its way cannot be ended by anybody here.
-        let lost = usize::from(step == Some(Endpoint::Validate));
-        assert!(desk.spine.wait_for_sessions(PATIENCE, lost));
+        assert!(desk.spine.wait_for_sessions(PATIENCE, 0));
         Program::start(&desk).says("has ");
-        assert_eq!(desk.spine.open_sessions(), lost + 1);
+        assert_eq!(desk.spine.open_sessions(), 1);
     }
 }
 
@@ -233,7 +231,8 @@ fn an_agent_with_nothing_to_do_does_not_wake_up_and_is_small() {
         engine.get_ticket_no_auth().unwrap();
     }
     let process = agent.child.id();
-    wait_until(|| status_of(process, "Threads") == 1);
+    // Its own, and the one that keeps the session.
+    wait_until(|| status_of(process, "Threads") <= 2);
     let wakes = || status_of(process, "voluntary_ctxt_switches");
     // Until it sleeps again after the last answer.
     let before = wakes();

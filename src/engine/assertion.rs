@@ -1,6 +1,6 @@
 //! Asking the broker about the live session: whose it is, and whether it is still alive.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::owner::Owner;
 use crate::session::{EndReason, Session};
 use crate::ssb::{BrokerSession, RoleAssertion, SessionInfo, SessionState, Ssb};
+use crate::sync::MutexGuard;
 
 /// What is known about questions to the broker.
 #[derive(Default)]

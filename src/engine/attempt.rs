@@ -1,7 +1,7 @@
 //! One login for all who ask meanwhile, and what comes of it.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::{Arc, PoisonError};
+use std::thread;
 
 use tracing::{info, warn};
 
@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::login::{Login, Unlocking};
 use crate::session::rules::Happening;
 use crate::session::{EndReason, Session};
+use crate::sync::{Condvar, Mutex, ThreadId, current_thread};
 
 /// A login that is under way, and what came of it.
 pub(super) struct Attempt {
@@ -32,7 +33,7 @@ impl Attempt {
     /// A login on this thread.
     fn begin() -> Self {
         Self {
-            thread: thread::current().id(),
+            thread: current_thread().id(),
             cancel: CancelToken::new(),
             outcome: Mutex::new(None),
             ended: Condvar::new(),
@@ -59,7 +60,7 @@ impl Inner {
                 let attempt = Arc::clone(&login.attempt);
                 let cancelled = attempt.cancel.is_cancelled();
                 drop(state);
-                if attempt.thread == thread::current().id() {
+                if attempt.thread == current_thread().id() {
                     let detail = "a prompt of the login that is under way asked for a ticket";
                     return Err(Error::new(ErrorKind::LoginUnderWay, Stage::Session, detail));
                 }

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::agent::Remote;
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::prompt::{Prompter, SystemPrompter};
 use crate::ssb::{BrokerAddress, HttpsSettings, HttpsTransport, Ssb};
+use crate::sync::Mutex;
 
 use super::Engine;
 use super::listener::{Event, Listener};

@@ -1,6 +1,6 @@
 //! What an engine has, and the changes to it that are made under its lock.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tracing::info;
@@ -17,6 +17,7 @@ use crate::card::events::Presence;
 use crate::owner::Owner;
 use crate::session::rules::{Change, Happening, Life, Policy};
 use crate::session::{EndReason, LockReason, Session};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A ticket is lent for a tick only while the session has this long to go: longer than any tick, and
 /// than the second that comes twice when a leap second is inserted.

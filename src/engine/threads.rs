@@ -1,13 +1,13 @@
 //! The threads that an engine starts, so that none is left when it goes.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tracing::warn;
 
 use crate::cancel::CancelToken;
+use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, current_thread, start_thread};
 
 /// The time that a thread gets to end once it is cancelled. Only a host's listener can take longer.
 const ENDING: Duration = Duration::from_secs(2);
@@ -42,10 +42,10 @@ impl Threads {
     ) -> io::Result<()> {
         let mut list = self.0.lock();
         // Those that have ended cost nothing to join.
-        list.extract_if(.., |running| running.thread.is_finished()).for_each(join);
+        list.extract_if(.., |running| running.ends.reached()).for_each(join);
         let ends = Arc::<Ends>::default();
         let at_end = AtEnd { shared: Arc::clone(&self.0), ends: Arc::clone(&ends) };
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let thread = start_thread(name, move || {
             let _at_end = at_end;
             work();
         })?;
@@ -68,7 +68,7 @@ impl Threads {
             running.cancel.cancel();
         }
         self.wait(ENDING);
-        let this = thread::current().id();
+        let this = current_thread().id();
         for running in std::mem::take(&mut *self.0.lock()) {
             if running.thread.thread().id() == this || !running.ends.reached() {
                 warn!(thread = running.thread.thread().name(), "a thread is left behind");
@@ -80,7 +80,7 @@ impl Threads {
 
     /// Waits until all threads are at their end, as long as `time`.
     fn wait(&self, time: Duration) {
-        let this = thread::current().id();
+        let this = current_thread().id();
         let runs = |list: &mut Vec<Running>| {
             list.iter().any(|running| running.thread.thread().id() != this && !running.ends.reached())
         };

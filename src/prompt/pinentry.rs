@@ -1,24 +1,17 @@
 //! The desktop's own PIN window: the program `pinentry`, by the Assuan protocol.
-//!
-//! The protocol is read and written here, not by a library, because the PIN passes through every
-//! buffer of it: these are wiped.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use zeroize::Zeroize;
-
+use super::assuan::{Answers, Broken, Outcome, escape};
 use super::program::deadline;
 use super::{PinRequest, text};
 use crate::cancel::CancelToken;
 use crate::child::Child;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::secret::{Pin, SecretBytes, pin_from_bytes, secret_buffer};
-
-/// A line of the protocol is at most 1,000 bytes; an answer here is a few of them.
-const ANSWER_LIMIT: usize = 4096;
+use crate::secret::{Pin, SecretBytes, pin_from_bytes};
 
 /// Codes of libgpg-error, which are the low 16 bits of the number after `ERR`.
 const GPG_ERR_TIMEOUT: u32 = 62;
@@ -81,7 +74,7 @@ impl Pinentry {
             Error::new(ErrorKind::NoPrompter, Stage::Pin, format!("{} cannot be started", self.program.display()))
                 .because(error)
         })?;
-        let mut dialogue = Dialogue { child, program: &self.program, cancel, unread: secret_buffer(ANSWER_LIMIT) };
+        let mut dialogue = Dialogue { child, program: &self.program, cancel, answers: Answers::new() };
         if dialogue.answer()?.is_err() {
             return Err(dialogue.broken("the PIN window cannot be shown"));
         }
@@ -123,7 +116,7 @@ struct Dialogue<'a> {
     child: Child,
     program: &'a Path,
     cancel: &'a CancelToken,
-    unread: SecretBytes,
+    answers: Answers,
 }
 
 impl Dialogue<'_> {
@@ -152,60 +145,18 @@ impl Dialogue<'_> {
         }
     }
 
-    fn command(&mut self, line: &[u8]) -> Result<std::result::Result<SecretBytes, u32>> {
+    fn command(&mut self, line: &[u8]) -> Result<Outcome> {
         self.child.send(line).map_err(|error| self.failed(error))?;
         self.answer()
     }
 
-    /// Reads lines to the one that ends the answer: its data, or the number of its error.
-    fn answer(&mut self) -> Result<std::result::Result<SecretBytes, u32>> {
-        let mut data = secret_buffer(ANSWER_LIMIT);
-        loop {
-            let line = self.line()?;
-            let (keyword, rest) = match line.iter().position(|&byte| byte == b' ') {
-                Some(space) => (&line[..space], &line[space + 1..]),
-                None => (&line[..], &[][..]),
-            };
-            match keyword {
-                b"OK" => return Ok(Ok(data)),
-                b"ERR" => {
-                    let number = rest.split(|&byte| byte == b' ').next().unwrap_or_default();
-                    let number = std::str::from_utf8(number).ok().and_then(|digits| digits.parse().ok());
-                    return Ok(Err(number.unwrap_or(0)));
-                }
-                b"D" if data.len() + rest.len() <= ANSWER_LIMIT => unescape_into(rest, &mut data),
-                b"D" => return Err(self.broken("the PIN window's answer is too long")),
-                // Status lines, comments and inquiries that need no answer.
-                _ => {}
-            }
-        }
-    }
-
-    fn line(&mut self) -> Result<SecretBytes> {
-        loop {
-            if let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
-                let mut line = secret_buffer(end);
-                line.extend_from_slice(&self.unread[..end]);
-                let rest = self.unread.len() - (end + 1);
-                self.unread.copy_within(end + 1.., 0);
-                self.unread[rest..].zeroize();
-                self.unread.truncate(rest);
-                return Ok(line);
-            }
-            let filled = self.unread.len();
-            if filled == ANSWER_LIMIT {
-                return Err(self.broken("the PIN window sent a line that is too long"));
-            }
-            // Within its capacity, so the buffer does not move.
-            self.unread.resize(ANSWER_LIMIT, 0);
-            let read = self.child.receive(&mut self.unread[filled..]);
-            self.unread.truncate(filled + read.as_ref().map_or(0, |&read| read));
-            match read {
-                Ok(0) => return Err(self.failed(io::ErrorKind::UnexpectedEof.into())),
-                Ok(_) => {}
-                Err(error) => return Err(self.failed(error)),
-            }
-        }
+    fn answer(&mut self) -> Result<Outcome> {
+        let Self { child, answers, .. } = self;
+        answers.next(|buffer| child.receive(buffer)).map_err(|broken| match broken {
+            Broken::Io(error) => self.failed(error),
+            Broken::LongLine => self.broken("the PIN window sent a line that is too long"),
+            Broken::LongAnswer => self.broken("the PIN window's answer is too long"),
+        })
     }
 
     fn failed(&self, error: io::Error) -> Error {
@@ -220,45 +171,5 @@ impl Dialogue<'_> {
 
     fn broken(&self, what: &str) -> Error {
         Error::new(ErrorKind::NoPrompter, Stage::Pin, format!("{}: {what}", self.program.display()))
-    }
-}
-
-/// Percent-escapes what would end a line, and the percent sign.
-fn escape(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
-}
-
-fn unescape_into(escaped: &[u8], out: &mut SecretBytes) {
-    let hex = |digit: u8| char::from(digit).to_digit(16);
-    let mut rest = escaped;
-    while let Some((&first, tail)) = rest.split_first() {
-        if let (b'%', [high, low, after @ ..]) = (first, tail)
-            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
-        {
-            out.push((high * 16 + low) as u8);
-            rest = after;
-        } else {
-            out.push(first);
-            rest = tail;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escaping_is_undone_by_unescaping() {
-        let mut out = secret_buffer(64);
-        unescape_into(escape("100% of\r\nit%").as_bytes(), &mut out);
-        assert_eq!(&**out, b"100% of\r\nit%");
-    }
-
-    #[test]
-    fn a_percent_sign_that_escapes_nothing_stays() {
-        let mut out = secret_buffer(64);
-        unescape_into(b"%zz%4", &mut out);
-        assert_eq!(&**out, b"%zz%4");
     }
 }

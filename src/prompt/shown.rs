@@ -1,17 +1,18 @@
 //! What is shown while the login goes on: by a thread that ends with the notice.
 
 use std::mem;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use super::Notice;
 use crate::cancel::CancelToken;
 use crate::owner::Owner;
+use crate::worker;
 
 /// Runs `work` on a thread of its own until the notice is dropped; `work` has to return soon after
 /// its token is cancelled.
 pub(super) fn while_kept(work: impl FnOnce(&CancelToken) + Send + 'static) -> Notice {
     let stop = CancelToken::new();
-    let thread = thread::Builder::new().name("ticketapi-notice".into()).spawn({
+    let thread = worker::start("ticketapi-notice", {
         let stop = stop.clone();
         move || work(&stop)
     });

@@ -124,7 +124,7 @@ impl BrokerAddress {
     }
 
     /// The path and query of `url`, where it leads to this same broker.
-    pub(super) fn path_of(&self, url: &str) -> Option<String> {
+    pub(crate) fn path_of(&self, url: &str) -> Option<String> {
         let uri: Uri = url.trim().parse().ok()?;
         if uri.authority()?.as_str().contains('@') || Self::of(&uri)? != *self {
             return None;

@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Instant;
 
 use rustix::event::PollFlags;
@@ -12,8 +11,10 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::BrokerAddress;
 use crate::cancel::{CancelGuard, CancelToken};
+use crate::descriptors::above_stdio;
 use crate::owner::Owner;
 use crate::wait::until_done;
+use crate::worker;
 
 /// A TCP stream that does not block, whose calls end at a deadline.
 pub(super) struct Socket {
@@ -214,7 +215,7 @@ fn apart<T: Send + 'static>(
             let _ = sender.send(Err(ErrorKind::Interrupted.into()));
         }
     });
-    let thread = thread::Builder::new().name("ticketapi-connect".to_owned()).spawn(move || {
+    let thread = worker::start("ticketapi-connect", move || {
         let _ = sender.send(work());
     })?;
     match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -239,7 +240,7 @@ fn connect_to_one(addresses: &[SocketAddr], deadline: Instant) -> io::Result<Tcp
             return Err(ErrorKind::TimedOut.into());
         }
         match TcpStream::connect_timeout(address, share) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return above_stdio(stream),
             Err(error) => last = error,
         }
     }
@@ -252,6 +253,7 @@ mod tests {
 
     use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
 
+    use std::thread;
     use std::time::Duration;
 
     use super::*;

@@ -58,15 +58,15 @@ impl Request {
 }
 
 /// The body of an answer with status 200.
-pub(super) struct Answer {
-    pub(super) body: SecretBytes,
+pub(crate) struct Answer {
+    pub(crate) body: SecretBytes,
     /// Whether the connection can carry another request.
-    pub(super) keep_alive: bool,
+    pub(crate) keep_alive: bool,
 }
 
 /// Why there is no such answer.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Io(io::Error),
     /// The connection ended before the first byte.
     Silence,
@@ -86,7 +86,7 @@ impl From<io::Error> for Failure {
 /// Reads the answer to a GET or POST.
 ///
 /// An answer with another status than 200 is not read to its end.
-pub(super) fn read_answer(stream: &mut impl Read) -> Result<Answer, Failure> {
+pub(crate) fn read_answer(stream: &mut impl Read) -> Result<Answer, Failure> {
     let mut input = Input::new(stream);
     let head = loop {
         let head = input.parse(parse_head, Failure::Silence)?;

@@ -19,6 +19,7 @@
 
 static char home[] = "/tmp/ticketapi-c-XXXXXX";
 static char spine_log[sizeof home + 32];
+static pid_t spine;
 
 static void fail(const char *file, int line, const char *format, ...)
 {
@@ -108,7 +109,8 @@ void start_spine(const char *const *arguments)
     while (arguments && *arguments && count < MAX_ARGUMENTS - 1)
         argv[count++] = *arguments++;
     snprintf(spine_log, sizeof spine_log, "%s/%d-%d", home, (int)test, ++number);
-    if (fork() == 0) {
+    spine = fork();
+    if (spine == 0) {
         int log = open(spine_log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (getppid() != test || dup2(log, 1) < 0)
@@ -132,6 +134,12 @@ void start_spine(const char *const *arguments)
         setenv("TICKETAPI_CA_FILE", value, 1);
     else
         setenv("TICKETAPI_ALLOW_HTTP", "true", 1);
+}
+
+void end_spine(void)
+{
+    kill(spine, SIGKILL);
+    CHECK(waitpid(spine, NULL, 0) == spine);
 }
 
 int spine_requests(const char *path)

@@ -31,6 +31,8 @@ int scaled(int smoke);
 /* Starts a Spine simulator with these arguments, up to NULL, and has the library use it. It ends
    with the test. */
 void start_spine(const char *const *arguments);
+/* Ends it before that: what comes to it from now on is refused. */
+void end_spine(void);
 /* How many requests to `path` the simulator that was started last has answered. */
 int spine_requests(const char *path);
 

@@ -1,4 +1,5 @@
 /* Clients that load the library by name, as those of the original do. */
+#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -220,64 +221,104 @@ static void nothing_is_opened_before_it_is_needed(const void *row)
 }
 
 /* The host's own use of the PKCS#11 module, by the first lines of its function list. */
+typedef unsigned long Call(void);
+typedef struct {
+    unsigned long state[4]; /* CK_SESSION_INFO: slot, state, flags, error */
+} SessionInfo;
 typedef struct {
     unsigned char major, minor;
     unsigned long (*initialize)(void *);
     unsigned long (*finalize)(void *);
-    unsigned long (*get_info)(void *);
-    unsigned long (*get_function_list)(void *);
+    Call *get_info, *get_function_list;
     unsigned long (*get_slot_list)(unsigned char, unsigned long *, unsigned long *);
+    Call *seven[7]; /* C_GetSlotInfo to C_SetPIN */
+    unsigned long (*open_session)(unsigned long, unsigned long, void *, void *, unsigned long *);
+    Call *close_session, *close_all_sessions;
+    unsigned long (*get_session_info)(unsigned long, SessionInfo *);
+    Call *get_operation_state, *set_operation_state;
+    unsigned long (*login)(unsigned long, unsigned long, const char *, unsigned long);
 } FunctionList;
 
+enum { SERIAL_SESSION = 4, USER = 1, LOGGED_IN = 1 };
+
 static volatile int over;
+static long rounds;
+/* PKCS#11 leaves it to the host that nobody is in the module when it is finalized. */
+static pthread_rwlock_t in_use = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 
 static void *use_the_module(void *data)
 {
     FunctionList *module = data;
-    long rounds = 0;
+    long mine = 0;
     while (!over) {
         unsigned long slots[16], count = 16;
+        pthread_rwlock_rdlock(&in_use);
         CHECK_EQ(module->get_slot_list(1, slots, &count), 0);
+        pthread_rwlock_unlock(&in_use);
         CHECK(count >= 1);
-        rounds++;
+        mine++;
     }
-    CHECK(rounds > 0);
+    __atomic_fetch_add(&rounds, mine, __ATOMIC_RELAXED);
     return NULL;
 }
 
-static void a_host_uses_the_same_module(const void *row)
+static FunctionList *load_module(void)
+{
+    unsigned long (*get_function_list)(FunctionList **);
+    FunctionList *module = NULL;
+    void *library = dlopen(getenv("TEST_MODULE"), RTLD_NOW);
+    CHECK(library != NULL);
+    setenv("SOFTHSM2_CONF", getenv("TEST_MODULE_CONF"), 1);
+    *(void **)&get_function_list = dlsym(library, "C_GetFunctionList");
+    CHECK(get_function_list && get_function_list(&module) == 0);
+    return module;
+}
+
+/* As a host does that begins and ends its use of the module whenever it likes, or that stays logged in
+   in a session of its own. */
+static void a_host_uses_the_same_module(const void *restarts)
 {
     Api api;
     TCK_API_INSTANCE instance;
     pthread_t threads[8];
-    unsigned long (*get_function_list)(FunctionList **);
-    FunctionList *module;
+    FunctionList *module = load_module();
     /* CKF_OS_LOCKING_OK */
     struct { void *mutexes[4]; unsigned long flags; void *reserved; } locking = {{0}, 2, 0};
-    void *library = dlopen(getenv("TEST_MODULE"), RTLD_NOW);
     static const char *const one_role[] = {"--roles", "1", NULL};
+    unsigned long slots[16], count = 16, session = 0;
+    SessionInfo info;
     char ticket[1024];
     int i;
-    (void)row;
-    CHECK(library != NULL);
     start_spine(one_role);
     use_card("good");
     use_pinentry();
-    setenv("SOFTHSM2_CONF", getenv("TEST_MODULE_CONF"), 1);
-    *(void **)&get_function_list = dlsym(library, "C_GetFunctionList");
-    CHECK(get_function_list && get_function_list(&module) == 0);
     CHECK_EQ(module->initialize(&locking), 0);
+    if (!restarts) {
+        CHECK(module->get_slot_list(1, slots, &count) == 0 && count >= 1);
+        CHECK_EQ(module->open_session(slots[0], SERIAL_SESSION, NULL, NULL, &session), 0);
+        CHECK_EQ(module->login(session, USER, "1234", 4), 0);
+    }
     for (i = 0; i < 8; i++)
         CHECK(pthread_create(&threads[i], NULL, use_the_module, module) == 0);
     load(&api);
     instance = api.initialize();
     for (i = 0; i < scaled(5); i++) {
         CHECK_EQ(fetch(api.get_ticket, instance, ticket), TCK_API_SUCCESS);
+        if (restarts) {
+            pthread_rwlock_wrlock(&in_use);
+            CHECK_EQ(module->finalize(NULL), 0);
+            CHECK_EQ(module->initialize(&locking), 0);
+            pthread_rwlock_unlock(&in_use);
+        } else {
+            CHECK_EQ(module->get_session_info(session, &info), 0);
+            CHECK_EQ(info.state[1], LOGGED_IN);
+        }
         CHECK_EQ(api.destroy_ticket(instance), TCK_API_SUCCESS);
     }
     over = 1;
     for (i = 0; i < 8; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
+    CHECK(rounds > 0);
     CHECK_EQ(module->finalize(NULL), 0);
     api.finalize(instance);
 }
@@ -286,7 +327,8 @@ static const Test tests[] = {
     {"a client as they exist", a_client_as_they_exist, NULL},
     {"load and unload 100 times", load_and_unload, NULL},
     {"nothing is opened or started before it is needed", nothing_is_opened_before_it_is_needed, NULL},
-    {"a host that uses the same module in 8 threads", a_host_uses_the_same_module, NULL},
+    {"a host that is logged in to the same module, and uses it in 8 threads", a_host_uses_the_same_module, NULL},
+    {"a host that begins and ends its use of the same module", a_host_uses_the_same_module, "restarts"},
     {NULL, NULL, NULL},
 };
 

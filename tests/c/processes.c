@@ -2,7 +2,9 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -209,9 +211,17 @@ static void nobody_waits_for_children(const void *row)
 
 static int output;
 
+/* A host may still print: not into a connection. */
+static void nothing_took_their_numbers(void)
+{
+    int i;
+    for (i = 0; i < 3; i++)
+        CHECK(fcntl(i, F_GETFD) < 0 && errno == EBADF);
+}
+
 static void closed_stdio(const void *card)
 {
-    User user = {.pin = "1234", .role = 0};
+    User user = {.pin = "1234", .role = 0, .while_asked = nothing_took_their_numbers};
     char ticket[1024];
     TCK_API_INSTANCE instance;
     int i;
@@ -223,18 +233,21 @@ static void closed_stdio(const void *card)
         close(i);
     instance = TcktApi_Initialize();
     CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(user.pins, 1);
+    nothing_took_their_numbers();
     CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
-    for (i = 0; i < 3; i++)
-        CHECK(fcntl(i, F_GETFD) < 0 && errno == EBADF);
+    nothing_took_their_numbers();
     dup2(output, 1);
 }
 
 typedef struct {
-    struct sigaction handlers[32];
+    struct sigaction handlers[65];
     sigset_t mask;
     mode_t mask_of_files;
     char folder[256];
-    struct rlimit files;
+    char locale[64];
+    struct rlimit limits[RLIM_NLIMITS];
+    stack_t signal_stack;
     int descriptors, threads, children;
     unsigned long environment;
 } Host;
@@ -246,13 +259,16 @@ static void look(Host *host)
     int i;
     char **variable;
     memset(host, 0, sizeof *host);
-    for (i = 1; i < 32; i++)
+    for (i = 1; i < 65; i++)
         sigaction(i, NULL, &host->handlers[i]);
     sigprocmask(SIG_SETMASK, NULL, &host->mask);
     host->mask_of_files = umask(022);
     umask(host->mask_of_files);
     CHECK(getcwd(host->folder, sizeof host->folder) != NULL);
-    getrlimit(RLIMIT_NOFILE, &host->files);
+    snprintf(host->locale, sizeof host->locale, "%s", setlocale(LC_ALL, NULL));
+    for (i = 0; i < (int)RLIM_NLIMITS; i++)
+        getrlimit((__rlimit_resource_t)i, &host->limits[i]);
+    sigaltstack(NULL, &host->signal_stack);
     host->descriptors = count_descriptors();
     host->threads = count_threads();
     host->children = count_children();
@@ -266,7 +282,7 @@ static void look(Host *host)
 static void check_same(const Host *before, const Host *after)
 {
     int i;
-    for (i = 1; i < 32; i++) {
+    for (i = 1; i < 65; i++) {
         CHECK(before->handlers[i].sa_handler == after->handlers[i].sa_handler);
         CHECK_EQ(after->handlers[i].sa_flags, before->handlers[i].sa_flags);
     }
@@ -274,7 +290,9 @@ static void check_same(const Host *before, const Host *after)
         CHECK_EQ(sigismember(&after->mask, i), sigismember(&before->mask, i));
     CHECK_EQ(after->mask_of_files, before->mask_of_files);
     CHECK_TEXT(after->folder, before->folder);
-    CHECK(after->files.rlim_cur == before->files.rlim_cur && after->files.rlim_max == before->files.rlim_max);
+    CHECK_TEXT(after->locale, before->locale);
+    CHECK(memcmp(after->limits, before->limits, sizeof after->limits) == 0);
+    CHECK(after->signal_stack.ss_sp == before->signal_stack.ss_sp && after->signal_stack.ss_flags == before->signal_stack.ss_flags);
     CHECK_EQ(after->descriptors, before->descriptors);
     CHECK(after->threads == before->threads || threads_become(before->threads));
     CHECK_EQ(after->children, before->children);

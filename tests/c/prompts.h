@@ -18,6 +18,9 @@ typedef struct {
     TicketApiPinRequest seen; /* texts in it are not valid later */
 } User;
 
+/* What asks a User. */
+extern const TicketApiPrompter usual_prompter;
+
 /* Has `user` answer from now on. */
 void answer_with(User *user);
 

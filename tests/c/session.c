@@ -148,6 +148,23 @@ static void a_token_in_the_helper_logs_in(const void *row)
     CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
 }
 
+/* Without TLS, whose authentication tags memcheck takes for undefined, it looks at all that is sent. */
+static void a_login_without_tls(const void *row)
+{
+    static const char *const plain[] = {"--http", NULL};
+    User user = {.pin = "1234", .role = 1};
+    TCK_API_INSTANCE instance;
+    char ticket[1024];
+    (void)row;
+    start_spine(plain);
+    use_card("good.p12");
+    answer_with(&user);
+    instance = TcktApi_Initialize();
+    log_in(instance, ticket);
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    CHECK_EQ(spine_requests("/login/authlogout"), 1);
+}
+
 static void the_last_error_is_of_this_thread_and_handle(const void *row)
 {
     TCK_API_INSTANCE one = TcktApi_Initialize(), other = TcktApi_Initialize();
@@ -182,6 +199,7 @@ const Test session_tests[] = {
     {"the session outlives its handles", the_session_outlives_its_handles, NULL},
     {"settings by call take effect with the next handle", settings_by_call_take_effect_with_the_next_handle, NULL},
     {"a token in the helper logs in", a_token_in_the_helper_logs_in, NULL},
+    {"a login without TLS, on this computer", a_login_without_tls, NULL},
     {"the last error is of this thread and handle", the_last_error_is_of_this_thread_and_handle, NULL},
     {"at most 16 MiB are resident after a login", memory_after_a_login, NULL},
     {NULL, NULL, NULL},

@@ -1,7 +1,6 @@
 //! The helper as a child process.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,6 +10,7 @@ use std::time::Instant;
 use super::{failed, not_installed};
 use crate::cancel::CancelToken;
 use crate::card::protocol::{Channel, ChannelError, Hello, Reply, VERSION};
+use crate::descriptors::socket_pair;
 use crate::error::{Error, Result, Stage};
 use crate::owner::Owner;
 
@@ -26,7 +26,7 @@ impl Helper {
         let cannot_start = |error: std::io::Error| {
             not_installed(format!("the card helper {} cannot be started: {error}", program.display()))
         };
-        let (ours, theirs) = UnixStream::pair().map_err(cannot_start)?;
+        let (ours, theirs) = socket_pair().map_err(cannot_start)?;
         let child = Command::new(program)
             .args(argument)
             .stdin(OwnedFd::from(theirs))

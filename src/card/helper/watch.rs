@@ -13,6 +13,7 @@ use super::process::{Helper, interrupt};
 use crate::cancel::{CancelGuard, CancelToken};
 use crate::card::events::{CardWatch, Snapshot};
 use crate::card::protocol::{ChannelError, EVENTS_ARGUMENT, Incoming, Reply};
+use crate::descriptors::socket_pair;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::owner::Owner;
 use crate::wait::until_any_ready;
@@ -152,7 +153,7 @@ struct Wake {
 
 impl Wake {
     fn new() -> std::io::Result<Self> {
-        let (reader, writer) = UnixStream::pair()?;
+        let (reader, writer) = socket_pair()?;
         Ok(Self { reader, writer: writer.into() })
     }
 

@@ -22,6 +22,7 @@ use rustix::termios::{
 };
 
 use crate::cancel::{CancelGuard, CancelToken};
+use crate::descriptors::socket_pair;
 use crate::owner::Owner;
 
 /// How long the rest of what a key sends may take.
@@ -83,7 +84,7 @@ impl Tty {
         let turn = Turn::take()?;
         let device = open_device()?;
         check_foreground(&device)?;
-        let (cancelled, other_end) = UnixStream::pair()?;
+        let (cancelled, other_end) = socket_pair()?;
         let hook = cancel.on_cancel(move || {
             let _ = other_end.shutdown(Shutdown::Both);
         });

@@ -5,7 +5,8 @@
 //! the good card, and `TEST_CARDS` a folder that has:
 //!
 //! - `good.p12` and `expired.p12`, software cards with the PIN 1234;
-//! - a configuration `<name>.toml` for each card of [`CARDS`], through PKCS#11, with the same PIN.
+//! - a configuration `<name>.toml` for each card of [`CARDS`], through PKCS#11, with the same PIN;
+//! - `canary.p12` and `canary.toml`, a software card and a token with a PIN that can be searched for.
 //!
 //! The cards are of the CA in DIR, which `spine-simulator --state-dir DIR` takes. The exit status is
 //! PROGRAM's.
@@ -19,6 +20,7 @@ use lexopt::prelude::*;
 use ticketapi_testkit::{CardIdentity, CardSpec, SoftHsm, TestCa, Token};
 
 const PIN: &str = "1234";
+const CANARY_PIN: &str = "Kestrel*7391:Bittern*5528";
 
 /// What is on a token, and what its module does: each line of the script as the scripted module has it.
 struct Card {
@@ -34,6 +36,7 @@ struct Identities {
 
 const CARDS: &[Card] = &[
     Card { name: "good", fill: |token, cards| token.add_identity(&cards.good, 1), script: &[] },
+    Card { name: "canary", fill: |token, cards| token.add_identity(&cards.good, 1), script: &[] },
     Card { name: "expired", fill: |token, cards| token.add_identity(&cards.expired, 1), script: &[] },
     Card { name: "no-certificate", fill: |token, cards| token.add_key(&cards.good, 1), script: &[] },
     Card { name: "no-key", fill: |token, cards| token.add_certificate(&cards.good, 1), script: &[] },
@@ -44,6 +47,8 @@ const CARDS: &[Card] = &[
     scripted("crashes", &["fault C_Sign 1 crash"]),
     scripted("removed", &["fault C_Sign 1 error 0x32"]),
     scripted("hangs", &["fault C_Sign 1 hang"]),
+    // Its script is for the tests to write anew.
+    scripted("faulty", &["fault C_Sign 1 error 0x30"]),
 ];
 
 const fn scripted(name: &'static str, script: &'static [&'static str]) -> Card {
@@ -76,6 +81,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         Identities { good: ca.issue(&CardSpec::default())?, expired: ca.issue(&CardSpec::default().expired())? };
     cards.good.write_pkcs12(&folder.path().join("good.p12"), PIN)?;
     cards.expired.write_pkcs12(&folder.path().join("expired.p12"), PIN)?;
+    cards.good.write_pkcs12(&folder.path().join("canary.p12"), CANARY_PIN)?;
     let tokens =
         CARDS.iter().map(|card| make(card, &cards, &helper, &module, folder.path())).collect::<Result<Vec<_>, _>>()?;
 
@@ -98,7 +104,7 @@ fn make(
     folder: &Path,
 ) -> Result<SoftHsm, Box<dyn Error>> {
     let hsm = SoftHsm::new()?;
-    (card.fill)(&hsm.add_token("TEST CARD", PIN)?, cards)?;
+    (card.fill)(&hsm.add_token("TEST CARD", if card.name == "canary" { CANARY_PIN } else { PIN })?, cards)?;
     let mut module = hsm.module().to_owned();
     if !card.script.is_empty() {
         let copy = folder.join(format!("{}.so", card.name));

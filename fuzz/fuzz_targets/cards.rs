@@ -1,0 +1,186 @@
+//! What comes from a card, a PKCS#12 file or the helper. The first byte tells which.
+#![no_main]
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use der::asn1::{Any, Null, OctetString};
+use der::oid::ObjectIdentifier;
+use der::oid::db::{rfc5911, rfc5912};
+use der::{Decode, Encode, Sequence};
+use hmac::{Hmac, Mac};
+use libfuzzer_sys::fuzz_target;
+use pkcs12::kdf::{Pkcs12KeyType, derive_key_utf8};
+use sha1::Sha1;
+use tempfile::TempDir;
+use ticketapi::Pin;
+use ticketapi::cancel::CancelToken;
+use ticketapi::card::certificate::{Candidate, choose};
+use ticketapi::card::protocol::{Channel, Frame, Hello, Reply, Request};
+use ticketapi::card::software::SoftwareCardReader;
+use ticketapi::card::{CardReader, Certificate};
+use ticketapi::challenge::{self, Digest};
+use x509_cert::spki::AlgorithmIdentifierOwned;
+
+/// That of tests/data/pkcs12.
+const PASSWORD: &str = "password";
+
+fuzz_target!(|data: &[u8]| {
+    let Some((kind, data)) = data.split_first() else { return };
+    match kind % 6 {
+        0 => read_certificates(data),
+        1 => read_cms(data),
+        2 => read_response(data),
+        3 => open_file(data),
+        4 => open_file(&with_mac(data)),
+        _ => read_frames(data),
+    }
+});
+
+fn read_certificates(data: &[u8]) {
+    // Certificates are divided by their own lengths.
+    let mut candidates = Vec::new();
+    let mut rest = data;
+    while let Some((one, after)) = split_first(rest) {
+        candidates.push(Candidate { der: one.to_vec(), has_private_key: after.len() % 2 == 0, key_can_decrypt: true });
+        rest = after;
+    }
+    candidates.push(Candidate { der: rest.to_vec(), has_private_key: true, key_can_decrypt: false });
+    for candidate in &candidates {
+        if let Ok(certificate) = Certificate::from_der(&candidate.der) {
+            assert_eq!(certificate.der(), candidate.der);
+            assert!(!certificate.uid().is_empty() && !certificate.uid().contains(char::is_control));
+            assert!((1024..=4096).contains(&certificate.key_bits()));
+            assert!(certificate.verify(Digest::Sha1, b"message", &[0; 128]).is_err());
+        }
+    }
+    for issuers in [&[][..], &["Issuing CA".to_owned()]] {
+        if let Ok((index, certificate)) = choose(&candidates, now(), issuers) {
+            assert!(candidates[index].has_private_key && candidates[index].der == certificate.der());
+        }
+    }
+}
+
+/// Always the same, so that what was found once is found again.
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+/// The first element of DER, by the length that it says it has, and what follows it.
+fn split_first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let header = der::Header::decode(&mut der::SliceReader::new(bytes).ok()?).ok()?;
+    let size = (header.encoded_len().ok()? + header.length).ok()?;
+    bytes.split_at_checked(usize::try_from(size).ok()?)
+}
+
+fn read_cms(data: &[u8]) {
+    if let Ok(parts) = challenge::decode(data) {
+        let again = challenge::encode(&parts.challenge, &parts.certificate, parts.digest, &parts.signature);
+        assert_eq!(again.unwrap(), data);
+    }
+    assert_eq!(challenge::from_smime(&challenge::to_smime(data)).ok().as_deref(), Some(data).filter(|d| !d.is_empty()));
+}
+
+fn read_response(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let _ = challenge::from_smime(text);
+    if let Ok(parts) = challenge::from_response(text) {
+        let again = challenge::response(&parts.challenge, &parts.certificate, parts.digest, &parts.signature).unwrap();
+        assert_eq!(challenge::from_response(&again).unwrap(), parts);
+    }
+}
+
+fn open_file(file: &[u8]) {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let path = FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path().join("card.p12");
+    std::fs::write(&path, file).unwrap();
+    log_in_with(&path, PASSWORD);
+    log_in_with(&path, "a wrong one");
+}
+
+fn log_in_with(path: &Path, pin: &str) {
+    let cancel = CancelToken::new();
+    let reader = SoftwareCardReader::new(path.to_owned());
+    let Ok(mut card) = reader.wait_for_card(Duration::ZERO, &mut |_| {}, &cancel) else { return };
+    if let Ok(signature) = card.sign(Some(Pin::new(pin.to_owned())), Digest::Sha256, b"message", &cancel) {
+        assert_eq!(pin, PASSWORD);
+        card.certificate().unwrap().verify(Digest::Sha256, b"message", &signature).unwrap();
+    }
+}
+
+#[derive(Sequence)]
+struct Pfx {
+    version: u8,
+    auth_safe: ContentInfo,
+    mac: MacData,
+}
+
+#[derive(Sequence)]
+struct ContentInfo {
+    content_type: ObjectIdentifier,
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    content: OctetString,
+}
+
+#[derive(Sequence)]
+struct MacData {
+    mac: DigestInfo,
+    salt: OctetString,
+}
+
+#[derive(Sequence)]
+struct DigestInfo {
+    algorithm: AlgorithmIdentifierOwned,
+    digest: OctetString,
+}
+
+/// A file with these contents, whose MAC is right, as nothing is read behind a wrong one.
+fn with_mac(safe: &[u8]) -> Vec<u8> {
+    let key = derive_key_utf8::<Sha1>(PASSWORD, b"salt", Pkcs12KeyType::Mac, 1, 20).unwrap();
+    let mac = Hmac::<Sha1>::new_from_slice(&key).unwrap().chain_update(safe).finalize().into_bytes();
+    let algorithm = AlgorithmIdentifierOwned { oid: rfc5912::ID_SHA_1, parameters: Some(Any::from(Null)) };
+    Pfx {
+        version: 3,
+        auth_safe: ContentInfo { content_type: rfc5911::ID_DATA, content: OctetString::new(safe).unwrap() },
+        mac: MacData {
+            mac: DigestInfo { algorithm, digest: OctetString::new(&*mac).unwrap() },
+            salt: OctetString::new(*b"salt").unwrap(),
+        },
+    }
+    .to_der()
+    .unwrap()
+}
+
+/// What one side of the socket to the helper hears, whichever side it is.
+fn read_frames(data: &[u8]) {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    // More than the socket holds would block.
+    theirs.write_all(&data[..data.len().min(16 << 10)]).unwrap();
+    theirs.shutdown(Shutdown::Write).unwrap();
+    let channel = Channel::new(ours);
+    while let Ok(frame) = channel.receive(None) {
+        let _ = frame.message::<Hello>();
+        if let Ok(request) = frame.message::<Request<'_>>() {
+            assert_eq!(echo(&request, |frame| frame.message::<Request<'_>>().is_ok()), Some(true));
+        }
+        if let Ok(reply) = frame.message::<Reply>() {
+            let heard = echo(&reply, |frame| format!("{:?}", frame.message::<Reply>().unwrap()));
+            assert_eq!(heard, Some(format!("{reply:?}")));
+            if let Reply::Failed(failure) = reply {
+                let error = ticketapi::Error::from(failure);
+                let _ = (error.to_string(), error.remedy());
+            }
+        }
+    }
+}
+
+/// Sends a message and gives what arrives to `hear`.
+fn echo<T>(message: &impl serde::Serialize, hear: impl Fn(&Frame) -> T) -> Option<T> {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    Channel::new(ours).send(message, Some(std::time::Instant::now() + Duration::from_secs(1))).ok()?;
+    Some(hear(&Channel::new(theirs).receive(None).ok()?))
+}

@@ -1,0 +1,126 @@
+//! The answers of a pinentry, as the Assuan protocol writes them.
+//!
+//! Read here, not by a library, because the PIN passes through every buffer: these are wiped.
+
+use std::io;
+
+use zeroize::Zeroize;
+
+use crate::secret::{SecretBytes, secret_buffer};
+
+/// A line of the protocol is at most 1,000 bytes; an answer here is a few of them.
+const LIMIT: usize = 4096;
+
+/// How a command went: what was typed, or the number of an error.
+pub(crate) type Outcome = std::result::Result<SecretBytes, u32>;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// Reading failed; at the end of what there is to read, with `UnexpectedEof`.
+    Io(io::Error),
+    /// A line is longer than any line of the protocol.
+    LongLine,
+    /// What was typed is longer than anybody types.
+    LongAnswer,
+}
+
+/// Takes answers from a stream that comes in pieces.
+pub(crate) struct Answers {
+    unread: SecretBytes,
+}
+
+impl Answers {
+    pub(crate) fn new() -> Self {
+        Self { unread: secret_buffer(LIMIT) }
+    }
+
+    /// Reads lines to the one that ends the answer. `receive` reads into a buffer, 0 at the end.
+    pub(crate) fn next(&mut self, mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>) -> Result<Outcome, Broken> {
+        let mut data = secret_buffer(LIMIT);
+        loop {
+            let line = self.line(&mut receive)?;
+            let (keyword, rest) = match line.iter().position(|&byte| byte == b' ') {
+                Some(space) => (&line[..space], &line[space + 1..]),
+                None => (&line[..], &[][..]),
+            };
+            match keyword {
+                b"OK" => return Ok(Ok(data)),
+                b"ERR" => {
+                    let number = rest.split(|&byte| byte == b' ').next().unwrap_or_default();
+                    let number = std::str::from_utf8(number).ok().and_then(|digits| digits.parse().ok());
+                    return Ok(Err(number.unwrap_or(0)));
+                }
+                b"D" if data.len() + rest.len() <= LIMIT => unescape_into(rest, &mut data),
+                b"D" => return Err(Broken::LongAnswer),
+                // Status lines, comments and inquiries that need no answer.
+                _ => {}
+            }
+        }
+    }
+
+    fn line(&mut self, receive: &mut impl FnMut(&mut [u8]) -> io::Result<usize>) -> Result<SecretBytes, Broken> {
+        loop {
+            if let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
+                let mut line = secret_buffer(end);
+                line.extend_from_slice(&self.unread[..end]);
+                let rest = self.unread.len() - (end + 1);
+                self.unread.copy_within(end + 1.., 0);
+                self.unread[rest..].zeroize();
+                self.unread.truncate(rest);
+                return Ok(line);
+            }
+            let filled = self.unread.len();
+            if filled == LIMIT {
+                return Err(Broken::LongLine);
+            }
+            // Within its capacity, so the buffer does not move.
+            self.unread.resize(LIMIT, 0);
+            let read = receive(&mut self.unread[filled..]);
+            self.unread.truncate(filled + read.as_ref().map_or(0, |&read| read));
+            if read.map_err(Broken::Io)? == 0 {
+                return Err(Broken::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+}
+
+/// Percent-escapes what would end a line, and the percent sign.
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn unescape_into(escaped: &[u8], out: &mut SecretBytes) {
+    let hex = |digit: u8| char::from(digit).to_digit(16);
+    let mut rest = escaped;
+    while let Some((&first, tail)) = rest.split_first() {
+        if let (b'%', [high, low, after @ ..]) = (first, tail)
+            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+        {
+            out.push((high * 16 + low) as u8);
+            rest = after;
+        } else {
+            out.push(first);
+            rest = tail;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaping_is_undone_by_unescaping() {
+        let mut out = secret_buffer(64);
+        unescape_into(escape("100% of\r\nit%").as_bytes(), &mut out);
+        assert_eq!(&**out, b"100% of\r\nit%");
+    }
+
+    #[test]
+    fn a_percent_sign_that_escapes_nothing_stays() {
+        let mut out = secret_buffer(64);
+        unescape_into(b"%zz%4", &mut out);
+        assert_eq!(&**out, b"%zz%4");
+    }
+}

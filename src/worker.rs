@@ -1,0 +1,38 @@
+//! Threads of the library's own.
+
+use std::io;
+use std::thread::{Builder, JoinHandle};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+
+/// What a fault of the thread itself raises. To block it would end the host without a word.
+const FAULTS: [Signal; 5] = [Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGSEGV, Signal::SIGTRAP];
+
+/// Starts a thread. It takes no signal that is sent to the host, whose handlers expect the host's
+/// own threads.
+pub(crate) fn start<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let mut blocked = SigSet::all();
+    FAULTS.into_iter().for_each(|fault| blocked.remove(fault));
+    // A thread begins with the mask of the one that starts it.
+    let before = blocked.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let thread = Builder::new().name(name.to_owned()).spawn(work);
+    before.thread_set_mask()?;
+    thread
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_takes_no_signals_and_who_starts_it_takes_them_as_before() {
+        let before = SigSet::thread_get_mask().unwrap();
+        let inside = start("test", || SigSet::thread_get_mask().unwrap()).unwrap().join().unwrap();
+        assert_eq!(SigSet::thread_get_mask().unwrap(), before);
+        assert!(!before.contains(Signal::SIGTERM) && inside.contains(Signal::SIGTERM));
+        assert!(inside.contains(Signal::SIGALRM) && !inside.contains(Signal::SIGSEGV));
+    }
+}

@@ -1,0 +1,474 @@
+/* Signals, broken connections and broken modules, which a host must get through; and what of a PIN is
+   left in its memory. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "prompts.h"
+
+/* A port that lets nobody in: its queue is full and nobody accepts. */
+static int silent_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int i, listener = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(bind(listener, (struct sockaddr *)&address, size) == 0 && listen(listener, 0) == 0);
+    CHECK(getsockname(listener, (struct sockaddr *)&address, &size) == 0);
+    for (i = 0; i < 4; i++) {
+        int client = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        CHECK(connect(client, (struct sockaddr *)&address, size) == 0 || errno == EINPROGRESS);
+    }
+    sleep_ms(50);
+    return ntohs(address.sin_port);
+}
+
+/* The signals that the first thread whose name begins with `name` blocks; 0 while there is none. */
+static unsigned long long blocked_by(const char *name)
+{
+    unsigned long long blocked = 0;
+    struct dirent *entry;
+    DIR *threads = opendir("/proc/self/task");
+    while (!blocked && (entry = readdir(threads))) {
+        char path[300], line[256];
+        int found = 0;
+        FILE *status;
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", entry->d_name);
+        status = fopen(path, "r");
+        while (status && fgets(line, sizeof line, status)) {
+            found |= strncmp(line, "Name:\t", 6) == 0 && strncmp(line + 6, name, strlen(name)) == 0;
+            if (found && strncmp(line, "SigBlk:", 7) == 0)
+                blocked = strtoull(line + 7, NULL, 16);
+        }
+        if (status)
+            fclose(status);
+    }
+    closedir(threads);
+    return blocked;
+}
+
+static TCK_API_INSTANCE shared;
+
+static void *ask_in_vain(void *data)
+{
+    char ticket[1024];
+    (void)data;
+    CHECK_EQ(TcktApi_getTicket(shared, ticket, sizeof ticket, NULL), TCK_API_ERR_USER_ABORT);
+    return NULL;
+}
+
+static void its_threads_take_no_signals(const void *row)
+{
+    static const int sent[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE, SIGALRM, SIGTERM, SIGCHLD, SIGPROF};
+    User user = {.pin = "1234"};
+    char url[64];
+    unsigned long long blocked;
+    pthread_t thread;
+    size_t i;
+    (void)row;
+    snprintf(url, sizeof url, "https://127.0.0.1:%d", silent_port());
+    setenv("TICKETAPI_BASE_URL", url, 1);
+    use_card("good.p12");
+    answer_with(&user);
+    shared = TcktApi_Initialize();
+    CHECK(pthread_create(&thread, NULL, ask_in_vain, NULL) == 0);
+    while ((blocked = blocked_by("ticketapi")) == 0)
+        sleep_ms(1);
+    for (i = 0; i < sizeof sent / sizeof *sent; i++)
+        CHECK(blocked >> (sent[i] - 1) & 1);
+    CHECK(!(blocked >> (SIGSEGV - 1) & 1));
+    CHECK_EQ(ticketapi_cancel(shared), TCK_API_SUCCESS);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
+/* A server that answers `answers` requests of a connection and then resets it; with none, at once. Its
+   child process ends with the test. */
+static void start_resetting(int answers, int body_first)
+{
+    static const char reply[] = "HTTP/1.1 200 OK\r\nContent-Length: ";
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char url[64];
+    pid_t test = getpid();
+    CHECK(bind(listener, (struct sockaddr *)&address, size) == 0 && listen(listener, 8) == 0);
+    CHECK(getsockname(listener, (struct sockaddr *)&address, &size) == 0);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d", ntohs(address.sin_port));
+    setenv("TICKETAPI_BASE_URL", url, 1);
+    setenv("TICKETAPI_ALLOW_HTTP", "true", 1);
+    if (fork() != 0) {
+        close(listener);
+        return;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_IGN);
+    while (getppid() == test) {
+        struct linger at_once = {1, 0};
+        char request[8192], answer[2048];
+        int i, client = accept(listener, NULL, NULL);
+        setsockopt(client, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        for (i = 0; i < answers; i++) {
+            static const char message[] = "<gpOBJECT><gpPARAM name=\"challenge\">QUFBQQ==</gpPARAM>"
+                                          "<gpPARAM name=\"signature\">QQ==</gpPARAM></gpOBJECT>";
+            if (read(client, request, sizeof request) <= 0)
+                break;
+            snprintf(answer, sizeof answer, "%s%d\r\n\r\n%s", reply, (int)strlen(message), message);
+            if (write(client, answer, strlen(answer)) < 0)
+                break;
+        }
+        if (body_first && read(client, request, 1) < 0) {
+        }
+        close(client);
+    }
+    _exit(0);
+}
+
+/* A connection that breaks at the wrong moment costs the login, and nothing more. */
+static void expect_an_error_or(int success)
+{
+    char ticket[1024];
+    TCK_API_INSTANCE instance = TcktApi_Initialize();
+    int code = TcktApi_getTicket(instance, ticket, sizeof ticket, NULL);
+    CHECK((success && code == (int)TCK_API_SUCCESS) ||
+          (unsigned)code == TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE || (unsigned)code == TCK_API_ERR_AUTHDATA_SYNTAX_ERROR ||
+          (unsigned)code == TCK_API_ERR_SERVER_COMM_FAILED);
+    TcktApi_destroyTicket(instance);
+    TcktApi_Finalize(instance);
+}
+
+static void let_the_reset_come(void)
+{
+    sleep_ms(20);
+}
+
+/* SIGPIPE as a host has it that never thought of it: it would end the test. */
+static void sigpipe_is_deadly(void)
+{
+    sigset_t pipe_only;
+    sigemptyset(&pipe_only);
+    sigaddset(&pipe_only, SIGPIPE);
+    signal(SIGPIPE, SIG_DFL);
+    CHECK(sigprocmask(SIG_UNBLOCK, &pipe_only, NULL) == 0);
+}
+
+static void plain_connections_are_reset(const void *row)
+{
+    User user = {.pin = "1234", .role = 0, .while_asked = let_the_reset_come};
+    int answers, body;
+    (void)row;
+    sigpipe_is_deadly();
+    use_card("good.p12");
+    answer_with(&user);
+    for (answers = 0; answers < 3; answers++) {
+        for (body = 0; body < 2; body++) {
+            start_resetting(answers, body);
+            expect_an_error_or(0);
+        }
+    }
+}
+
+static void tls_connections_are_reset(const void *row)
+{
+    static const char *const at[] = {"activate=reset", "validate=reset", "select-role=reset", "validate=truncated", "activate=close"};
+    User user = {.pin = "1234", .role = 0};
+    size_t i;
+    sigpipe_is_deadly();
+    use_card(row);
+    answer_with(&user);
+    for (i = 0; i < sizeof at / sizeof *at; i++) {
+        const char *arguments[] = {"--misbehave", at[i], NULL};
+        start_spine(arguments);
+        /* Whether the last is seen in time to connect again is up to the system. */
+        expect_an_error_or(i + 1 == sizeof at / sizeof *at);
+    }
+}
+
+static void end_the_server(void)
+{
+    end_spine();
+}
+
+static void the_server_dies(const void *row)
+{
+    User user;
+    TCK_API_INSTANCE instance;
+    char ticket[1024];
+    (void)row;
+    sigpipe_is_deadly();
+    at_a_desk(&user);
+    user.while_asked = end_the_server;
+    expect_an_error_or(0);
+    at_a_desk(&user);
+    instance = TcktApi_Initialize();
+    log_in(instance, ticket);
+    end_spine();
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE);
+}
+
+static const char *write_script(const char *name, const char *text)
+{
+    static char path[512];
+    FILE *script;
+    snprintf(path, sizeof path, "%s/%s-%d", getenv("HOME"), name, (int)getpid());
+    script = fopen(path, "w");
+    CHECK(script && fprintf(script, "#!/bin/sh\nexec 0<&-\n%s\n", text) > 0 && fclose(script) == 0);
+    CHECK(chmod(path, 0700) == 0);
+    return path;
+}
+
+/* A PIN window and a chooser that do not listen: whoever writes to them writes to nobody. */
+static void prompts_do_not_listen(const void *row)
+{
+    TicketApiPrompter only_pin = {NULL, NULL, NULL, NULL};
+    User user = {.pin = "1234"};
+    TCK_API_INSTANCE instance;
+    char ticket[1024];
+    (void)row;
+    sigpipe_is_deadly();
+    start_spine(NULL);
+    use_card("good.p12");
+    setenv("TICKETAPI_PINENTRY", write_script("pinentry", "echo OK; exec sleep 1"), 1);
+    setenv("TICKETAPI_ROLE_COMMAND", write_script("chooser", "exit 1"), 1);
+    instance = TcktApi_Initialize();
+    CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE);
+    only_pin.pin = usual_prompter.pin;
+    CHECK_EQ(ticketapi_set_prompter(&only_pin, &user), TCK_API_SUCCESS);
+    CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), TCK_API_ERR_USER_ABORT);
+}
+
+/* The module of the card "faulty" with another script, and a deadline of one second. */
+static void use_module_that(const char *fault, const char *call)
+{
+    char path[512], text[1024], *at;
+    FILE *file;
+    snprintf(path, sizeof path, "%s/faulty.so.script", getenv("TEST_CARDS"));
+    file = fopen(path, "r+");
+    CHECK(file && fgets(text, sizeof text, file));
+    at = strchr(text, '\n');
+    CHECK(at != NULL);
+    CHECK(freopen(path, "w", file) != NULL);
+    fprintf(file, "%sfault %s 1 %s\n", text, call, fault);
+    fclose(file);
+    use_card("faulty");
+    setenv("TICKETAPI_CARD_TIMEOUT", "1", 1);
+}
+
+static void modules_fail_in_each_call(const void *fault)
+{
+    static const char *const calls[] = {"C_Initialize", "C_GetSlotList", "C_GetSlotInfo", "C_GetTokenInfo",
+        "C_OpenSession", "C_FindObjectsInit", "C_FindObjects", "C_FindObjectsFinal", "C_GetAttributeValue", "C_Login",
+        "C_SignInit", "C_Sign", "C_Logout", "C_CloseSession", "C_Finalize"};
+    int hangs = strcmp(fault, "hang") == 0, i, count = sizeof calls / sizeof *calls;
+    User user = {.pin = "1234", .role = 0};
+    start_spine(NULL);
+    answer_with(&user);
+    for (i = 0; i < count; i++) {
+        TCK_API_INSTANCE instance;
+        char ticket[1024];
+        long long began;
+        int code;
+        use_module_that(fault, calls[i]);
+        instance = TcktApi_Initialize();
+        CHECK(instance > 0);
+        began = now_ns();
+        code = TcktApi_getTicket(instance, ticket, sizeof ticket, NULL);
+        /* The last calls come when the card has signed: the login goes on without them. */
+        if (code != (int)TCK_API_SUCCESS && (unsigned)code != TCK_API_ERR_CARD_TRANSACTION_FAILED &&
+            !((unsigned)code == TCK_API_ERR_NOT_INSTALLED && i < 2))
+            printf("%s %s: 0x%x\n", calls[i], (const char *)fault, (unsigned)code);
+        CHECK(code == (int)TCK_API_SUCCESS || (unsigned)code == TCK_API_ERR_CARD_TRANSACTION_FAILED ||
+              ((unsigned)code == TCK_API_ERR_NOT_INSTALLED && i < 2));
+        CHECK(i >= 9 || code != (int)TCK_API_SUCCESS);
+        /* The deadline, 250 ms, and as much as the rest of a login takes on a busy machine. */
+        if (!getenv("TEST_INSTRUMENTED"))
+            CHECK(now_ns() - began < (hangs ? 2500 : 1500) * 1000000LL);
+        CHECK_EQ(count_children(), 1);
+        CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+        TcktApi_Finalize(instance);
+    }
+    CHECK_EQ(count_threads(), 1);
+}
+
+/* The PIN of the canary cards, so that this program does not have it in its memory. */
+#define VEIL 0x5a
+static const char veiled_pin[] = {/* "Kestrel*7391:Bittern*5528" */
+    0x11, 0x3f, 0x29, 0x2e, 0x28, 0x3f, 0x36, 0x70, 0x6d, 0x69, 0x63, 0x6b, 0x60, 0x18, 0x33, 0x2e, 0x2e, 0x3f, 0x28,
+    0x34, 0x70, 0x6f, 0x6f, 0x68, 0x62};
+enum { PIN_LENGTH = sizeof veiled_pin };
+
+static int type_the_canary(void *user_data, const TicketApiPinRequest *request, char *pin, unsigned int size)
+{
+    int i;
+    (void)user_data;
+    CHECK(request->problem == TICKETAPI_PIN_FIRST && size > PIN_LENGTH);
+    for (i = 0; i < PIN_LENGTH; i++)
+        pin[i] = (char)(veiled_pin[i] ^ VEIL);
+    pin[i] = 0;
+    return TICKETAPI_ANSWERED;
+}
+
+static int take_the_first(void *user_data, const TicketApiRole *roles, unsigned int count, unsigned int *chosen)
+{
+    (void)user_data;
+    CHECK(roles && count > 0);
+    *chosen = 0;
+    return TICKETAPI_ANSWERED;
+}
+
+/* What to look for, veiled as the PIN is: raw, UTF-16, hex, and base64 as far as it does not depend on
+   what stands beside. */
+typedef struct {
+    char bytes[3 * PIN_LENGTH];
+    int length;
+} Needle;
+
+static int make_needles(Needle *needles)
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    int i, count = 0, shift;
+    memset(needles, 0, 7 * sizeof *needles);
+#define PUT(needle, byte) ((needle).bytes[(needle).length++] = (char)((byte) ^ VEIL))
+#define PIN_BYTE(at) ((unsigned char)(veiled_pin[at] ^ VEIL))
+    for (i = 0; i < PIN_LENGTH; i++) {
+        PUT(needles[0], PIN_BYTE(i));
+        PUT(needles[1], PIN_BYTE(i));
+        PUT(needles[1], 0);
+        PUT(needles[2], digits[PIN_BYTE(i) >> 4]);
+        PUT(needles[2], digits[PIN_BYTE(i) & 15]);
+        PUT(needles[3], digits[16 + (PIN_BYTE(i) >> 4)]);
+        PUT(needles[3], digits[16 + (PIN_BYTE(i) & 15)]);
+    }
+    for (shift = 0; shift < 3; shift++) {
+        for (i = shift; i + 2 < PIN_LENGTH; i += 3) {
+            unsigned three = (unsigned)PIN_BYTE(i) << 16 | (unsigned)PIN_BYTE(i + 1) << 8 | PIN_BYTE(i + 2);
+            PUT(needles[4 + shift], base64[three >> 18]);
+            PUT(needles[4 + shift], base64[three >> 12 & 63]);
+            PUT(needles[4 + shift], base64[three >> 6 & 63]);
+            PUT(needles[4 + shift], base64[three & 63]);
+        }
+    }
+    count = 7;
+    return count;
+}
+
+static int count_in(const char *bytes, size_t length, const Needle *needles, int count)
+{
+    int found = 0, i;
+    for (i = 0; i < count; i++) {
+        size_t at;
+        for (at = 0; at + (size_t)needles[i].length <= length; at++) {
+            int same = 0;
+            while (same < needles[i].length && (bytes[at + (size_t)same] ^ VEIL) == needles[i].bytes[same])
+                same++;
+            found += same == needles[i].length;
+        }
+    }
+    return found;
+}
+
+/* Everything that this process may write to. */
+static int count_in_memory(void)
+{
+    static char piece[1 << 20];
+    Needle needles[7];
+    int count = make_needles(needles), found = 0;
+    int memory = open("/proc/self/mem", O_RDONLY);
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512];
+    CHECK(memory >= 0 && maps);
+    while (fgets(line, sizeof line, maps)) {
+        unsigned long long from, to;
+        char rights[8];
+        if (sscanf(line, "%llx-%llx %7s", &from, &to, rights) != 3 || strncmp(rights, "rw", 2) != 0)
+            continue;
+        while (from < to) {
+            size_t wanted = to - from < sizeof piece ? (size_t)(to - from) : sizeof piece;
+            ssize_t length = pread(memory, piece, wanted, (off_t)from);
+            if (length <= 0)
+                break;
+            found += count_in(piece, (size_t)length, needles, count);
+            /* The pieces overlap by more than a needle. */
+            from += (unsigned long long)length > 256 && from + (unsigned long long)length < to
+                        ? (unsigned long long)length - 256
+                        : (unsigned long long)length;
+        }
+    }
+    memset(piece, 0, sizeof piece);
+    fclose(maps);
+    close(memory);
+    return found;
+}
+
+static int count_in_file(const char *path)
+{
+    static char text[1 << 20];
+    Needle needles[7];
+    int count = make_needles(needles), file = open(path, O_RDONLY | O_NONBLOCK), found;
+    ssize_t length = file < 0 ? 0 : read(file, text, sizeof text);
+    found = length > 0 ? count_in(text, (size_t)length, needles, count) : 0;
+    if (file >= 0)
+        close(file);
+    return found;
+}
+
+static void no_secret_is_left(const void *card)
+{
+    TicketApiPrompter prompter = {type_the_canary, NULL, take_the_first, NULL};
+    TCK_API_INSTANCE instance;
+    char ticket[1024], words[254], *planted;
+    int i, code;
+    if (getenv("TEST_INSTRUMENTED")) /* checkers keep what was freed, and terabytes of their own */
+        return;
+    start_spine(NULL);
+    use_card(card);
+    CHECK_EQ(ticketapi_set_prompter(&prompter, NULL), TCK_API_SUCCESS);
+    instance = TcktApi_Initialize();
+    log_in(instance, ticket);
+    CHECK_EQ(count_in_memory(), 0);
+    CHECK_EQ(count_in_file("/proc/self/environ") + count_in_file("/proc/self/cmdline"), 0);
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+
+    /* A login that fails after the PIN was typed, and what is said about it. */
+    end_spine();
+    code = TcktApi_getTicket(instance, ticket, sizeof ticket, NULL);
+    CHECK_EQ(code, TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE);
+    CHECK_EQ(TcktApi_getErrorDescription(instance, (unsigned)code, words, sizeof words, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(count_in_memory(), 0);
+
+    /* One that is there is found. */
+    planted = malloc(PIN_LENGTH);
+    for (i = 0; i < PIN_LENGTH; i++)
+        planted[i] = (char)(veiled_pin[i] ^ VEIL);
+    CHECK(count_in_memory() > 0);
+    memset(planted, 0, PIN_LENGTH);
+    free(planted);
+}
+
+const Test guest_tests[] = {
+    {"threads of the library take no signals of the host", its_threads_take_no_signals, NULL},
+    {"SIGPIPE: plain connections are reset", plain_connections_are_reset, NULL},
+    {"SIGPIPE: TLS connections are reset, software card", tls_connections_are_reset, "good.p12"},
+    {"SIGPIPE: TLS connections are reset, helper", tls_connections_are_reset, "good"},
+    {"SIGPIPE: the server dies during a login and during a session", the_server_dies, NULL},
+    {"SIGPIPE: the PIN window and the chooser do not listen", prompts_do_not_listen, NULL},
+    {"a module that crashes in each of its calls", modules_fail_in_each_call, "crash"},
+    {"a module that exits in each of its calls", modules_fail_in_each_call, "exit"},
+    {"a module that hangs in each of its calls", modules_fail_in_each_call, "hang"},
+    {"a module that corrupts its heap in each of its calls", modules_fail_in_each_call, "corrupt"},
+    {"no PIN is left in memory: software card", no_secret_is_left, "canary.p12"},
+    {"no PIN is left in memory: helper", no_secret_is_left, "canary"},
+    {NULL, NULL, NULL},
+};

@@ -1,0 +1,124 @@
+//! The cell of the ticket under loom: every order in which a writer and readers can run, and every
+//! value that the memory of a weakly ordered processor may show them.
+
+// The other half of what it is asked for is the engine's.
+#![allow(dead_code)]
+
+#[path = "../../../src/engine/cell.rs"]
+mod cell;
+#[path = "../../../src/secret.rs"]
+mod secret;
+
+/// Stands in for src/sync.rs.
+mod sync {
+    pub(crate) use loom::hint::spin_loop;
+    pub(crate) use loom::sync::atomic;
+}
+
+use std::sync::Arc;
+
+use cell::{Found, TicketCell};
+use loom::thread;
+use secret::Ticket;
+
+/// One that fits the small buffer, and two that need the large one.
+const TICKETS: [&str; 3] = ["aaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccc"];
+
+fn ticket(text: &str) -> Ticket {
+    Ticket::new(text.to_owned())
+}
+
+/// Tries all orders in which threads are interrupted at most so often. Few faults need more than two.
+fn check(interruptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(interruptions);
+    model.check(body);
+}
+
+const TICK: u64 = 7;
+
+fn lend(cell: &TicketCell, text: &str) {
+    cell.set(Some(&ticket(text)));
+    cell.lend(Some(TICK));
+}
+
+fn read(cell: &TicketCell) -> Found<String> {
+    cell.read(|| TICK, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+#[test]
+fn a_reader_sees_one_ticket_or_none_and_no_mixture() {
+    check(3, || {
+        let cell = Arc::new(TicketCell::default());
+        let reader = thread::spawn({
+            let cell = Arc::clone(&cell);
+            move || read(&cell)
+        });
+        lend(&cell, TICKETS[0]);
+        lend(&cell, TICKETS[1]);
+        match reader.join().unwrap() {
+            Found::Ticket(text) => assert!(TICKETS[..2].contains(&text.as_str()), "{text}"),
+            Found::Nothing | Found::Elsewhere => {}
+        }
+        assert_eq!(read(&cell), Found::Ticket(TICKETS[1].to_owned()));
+    });
+}
+
+#[test]
+fn a_ticket_that_was_taken_away_is_not_read_by_who_knows_that() {
+    check(3, || {
+        let cell = Arc::new(TicketCell::default());
+        lend(&cell, TICKETS[1]);
+        let gone = Arc::new(loom::sync::atomic::AtomicBool::new(false));
+        let reader = thread::spawn({
+            let (cell, gone) = (Arc::clone(&cell), Arc::clone(&gone));
+            move || {
+                let knows = gone.load(loom::sync::atomic::Ordering::Acquire);
+                (knows, read(&cell))
+            }
+        });
+        cell.set(None);
+        gone.store(true, loom::sync::atomic::Ordering::Release);
+        match reader.join().unwrap() {
+            (true, found) => assert_eq!(found, Found::Nothing),
+            (false, Found::Ticket(text)) => assert_eq!(text, TICKETS[1]),
+            (false, _) => {}
+        }
+    });
+}
+
+#[test]
+fn two_readers_do_not_disturb_each_other() {
+    check(2, || {
+        let cell = Arc::new(TicketCell::default());
+        lend(&cell, TICKETS[0]);
+        let readers = [(); 2].map(|()| {
+            let cell = Arc::clone(&cell);
+            thread::spawn(move || read(&cell))
+        });
+        lend(&cell, TICKETS[2]);
+        for reader in readers {
+            if let Found::Ticket(text) = reader.join().unwrap() {
+                assert!([TICKETS[0], TICKETS[2]].contains(&text.as_str()), "{text}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_ticket_is_not_read_in_a_tick_that_it_is_not_lent_for() {
+    check(3, || {
+        let cell = Arc::new(TicketCell::default());
+        lend(&cell, TICKETS[0]);
+        let reader = thread::spawn({
+            let cell = Arc::clone(&cell);
+            move || cell.read(|| TICK + 1, |_| ())
+        });
+        // The next ticket takes over, lent for no tick, then for the one that is asked about.
+        cell.set(Some(&ticket(TICKETS[1])));
+        assert_eq!(read(&cell), Found::Elsewhere);
+        assert_ne!(reader.join().unwrap(), Found::Ticket(()));
+        cell.lend(Some(TICK + 1));
+        assert_eq!(cell.read(|| TICK + 1, |_| ()), Found::Ticket(()));
+    });
+}
