@@ -12,7 +12,7 @@ pub struct Options {
     pub command: Command,
 }
 
-/// Tested to be what [`crate::exit::code`] gives.
+/// Tested to be what `exit::code` gives.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done
