@@ -1,7 +1,6 @@
 //! One login, in reading order: card, challenge, PIN, signature, ticket, role.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use rand::RngCore;
@@ -20,6 +19,7 @@ use crate::prompt::{Notice, PinProblem, PinRequest, Prompter};
 use crate::secret::Pin;
 use crate::session::{Limits, Session, User};
 use crate::ssb::{Activation, Authentication, BrokerSession, Role, Ssb};
+use crate::sync::mpsc;
 
 /// A prompter that ignores what it is told could go on for ever, and lock the card.
 const MAX_PINS: u32 = 3;

@@ -5,7 +5,7 @@
 #[cfg(not(model))]
 pub(crate) use std::{
     hint::spin_loop,
-    sync::{Condvar, Mutex, MutexGuard, atomic},
+    sync::{Condvar, Mutex, MutexGuard, atomic, mpsc},
     thread::{JoinHandle, ThreadId, current as current_thread},
 };
 
@@ -15,7 +15,7 @@ pub(crate) use crate::worker::start as start_thread;
 #[cfg(model)]
 pub(crate) use shuttle::{
     hint::spin_loop,
-    sync::{Condvar, Mutex, MutexGuard, atomic},
+    sync::{Condvar, Mutex, MutexGuard, atomic, mpsc},
     thread::{JoinHandle, ThreadId, current as current_thread},
 };
 

@@ -2,7 +2,7 @@
 //! something to watch, and sleeps until that changes.
 
 use std::mem;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
@@ -14,6 +14,7 @@ use crate::card::Certificate;
 use crate::card::events::{CardWatch, Presence, ReaderState, Snapshot, changes};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::session::rules::Happening;
+use crate::sync::mpsc;
 
 /// The longest sleep before a limit, as no sleep counts the time for which the computer was
 /// suspended. Whoever asks for the ticket meanwhile looks at the time himself.
