@@ -85,6 +85,7 @@ int main(int argc, char **argv) {
     CALL(GET_SLOT_LIST, 0, (number *)0, &count);
     CALL(GET_SLOT_LIST, 0, slots, &count);
     for (number at = 0; at < count; at++) {
+        CALL(GET_SLOT_INFO, slots[at], info);
         CALL(GET_TOKEN_INFO, slots[at], info);
         if (info[12] & 0x400) /* flags: CKF_TOKEN_INITIALIZED */
             slot = slots[at];
