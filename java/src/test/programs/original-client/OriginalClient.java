@@ -11,7 +11,7 @@ public class OriginalClient {
         for (int i = 0; i < OBJECTS; i++) {
             new GATicket();
         }
-        while (GATicket.finalized < OBJECTS) {
+        while (GATicket.FINALIZED.get() < OBJECTS) {
             System.gc();
             System.runFinalization();
         }

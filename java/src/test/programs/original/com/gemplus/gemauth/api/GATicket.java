@@ -1,5 +1,7 @@
 package com.gemplus.gemauth.api;
 
+import java.util.concurrent.atomic.AtomicInteger;
+
 /** As the original class uses the native library, written from what is known of it. */
 public class GATicket {
     private static long handle;
@@ -60,10 +62,11 @@ public class GATicket {
 
     public void finalize() {
         finalize(handle);
-        finalized++;
+        FINALIZED.incrementAndGet();
     }
 
-    public static volatile int finalized;
+    /** {@code System.runFinalization} finalizes on a thread of its own beside the JVM's. */
+    public static final AtomicInteger FINALIZED = new AtomicInteger();
 
     private native long getDllVersion();
 
