@@ -58,7 +58,8 @@ impl CancelToken {
     }
 
     /// Has `hook` run on cancelling, for as long as the guard lives; at once when it is cancelled
-    /// already. The hook runs under a lock: it must be short and must not use this token.
+    /// already. The hook runs under a lock, which the guard takes when it is dropped: it must be short,
+    /// must not use this token, and must not wait for anything that is held while the guard is dropped.
     pub fn on_cancel(&self, hook: impl Fn() + Send + 'static) -> CancelGuard {
         let mut state = self.0.lock();
         let id = state.next;

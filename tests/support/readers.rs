@@ -246,11 +246,8 @@ impl Shared {
         ready: impl Fn(&State) -> bool,
     ) -> (MutexGuard<'a, State>, bool) {
         let shared = Arc::clone(self);
-        // Under the lock, so that nobody misses it.
-        let _guard = cancel.on_cancel(move || {
-            drop(shared.lock());
-            shared.changed.notify_all();
-        });
+        // Without the lock, which is held when the guard goes; who misses it looks again soon.
+        let _guard = cancel.on_cancel(move || shared.changed.notify_all());
         let mut state = self.lock();
         loop {
             if ready(&state) {
