@@ -86,6 +86,10 @@ mod for_tests {
     use std::ffi::c_uint;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use jni::EnvUnowned;
+    use jni::objects::JObject;
+    use jni::sys::jint;
+
     use super::Place;
 
     static WHERE: AtomicU32 = AtomicU32::new(0);
@@ -94,6 +98,12 @@ mod for_tests {
     #[unsafe(no_mangle)]
     pub extern "C" fn ticketapi_test_panic(place: c_uint) {
         WHERE.store(place, Ordering::SeqCst);
+    }
+
+    /// As [`ticketapi_test_panic`], for `java/src/test/java/ticketapi/tests/Panics.java`.
+    #[unsafe(no_mangle)]
+    pub extern "system" fn Java_ticketapi_tests_Panics_next(_: EnvUnowned<'_>, _: JObject<'_>, place: jint) {
+        ticketapi_test_panic(place.cast_unsigned());
     }
 
     #[expect(clippy::panic, reason = "it is what this is for")]

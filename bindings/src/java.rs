@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use prompter::JavaPrompter;
 
-use crate::boundary::{Outcome, export_value};
+use crate::boundary::{Outcome, Place, export_value, test_panic};
 use crate::status::{Failure, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_RESOURCE_ALLOCATION_FAILED};
 
 thread_local! {
@@ -53,6 +53,7 @@ fn native<'l, T>(
 /// Runs `body`, and clears the exception that it may leave when it fails.
 fn with_env<'l, T>(env: &mut EnvUnowned<'l>, body: impl FnOnce(&mut Env<'l>) -> Outcome<T>) -> Outcome<T> {
     let ended = env.with_env(|env| {
+        test_panic(Place::Body);
         let result = body(env);
         if result.is_err() {
             env.exception_clear();

@@ -325,12 +325,14 @@ pub extern "system" fn Java_ticketapi_Native_fail<'l>(
     answer(&mut env, prompt, |env| Ok(Answer::Failed(what.try_to_string(env)?)));
 }
 
-/// Ends the wait for `number`; an answer that comes too late is dropped.
+/// Ends the wait for `number`, also when the answer cannot be read; one that comes too late is dropped.
 fn answer<'l>(env: &mut EnvUnowned<'l>, number: jlong, read: impl FnOnce(&mut Env<'l>) -> Outcome<Answer>) {
+    let unreadable = Answer::Failed("its answer cannot be read".into());
+    let answer = export_quietly(unreadable, || with_env(env, read));
     export_quietly((), || {
         let prompt = waiting().get(&number).map(Arc::clone);
         if let Some(prompt) = prompt {
-            prompt.end(with_env(env, read).unwrap_or(Answer::Cancelled));
+            prompt.end(answer);
         }
         Ok(())
     });

@@ -70,12 +70,12 @@ final class Bundle implements AutoCloseable {
             return target;
         }
         // Renamed when it is whole: another JVM may be doing the same.
-        Path part = Files.createTempFile(folder, "part", null, OwnFolder.OWN);
+        Path part = Files.createTempFile(folder, "part", null, OwnFolder.Own.PERMISSIONS);
         try {
             try (InputStream input = stream(name)) {
                 Files.copy(input, part, StandardCopyOption.REPLACE_EXISTING);
             }
-            Files.setPosixFilePermissions(part, OwnFolder.OWN.value());
+            Files.setPosixFilePermissions(part, OwnFolder.Own.PERMISSIONS.value());
             Files.move(part, target, StandardCopyOption.ATOMIC_MOVE);
         } finally {
             Files.deleteIfExists(part);

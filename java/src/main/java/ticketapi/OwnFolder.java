@@ -11,17 +11,23 @@ import java.nio.file.Paths;
 import java.nio.file.attribute.FileAttribute;
 import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.util.Map;
 import java.util.Set;
 
 /** The folder for unpacked files, which only this user can change. */
 final class OwnFolder {
     private static final String UNPACK_PROPERTY = "ticketapi.unpack";
 
-    /** How files and folders in it are made. */
-    static final FileAttribute<Set<PosixFilePermission>> OWN =
-            PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
-
     private OwnFolder() {
+    }
+
+    /** How files and folders in it are made; apart, as a JVM that finds them there does not need the JDK's classes for it. */
+    static final class Own {
+        static final FileAttribute<Set<PosixFilePermission>> PERMISSIONS =
+                PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
+
+        private Own() {
+        }
     }
 
     /** Where this user's copies go. */
@@ -37,19 +43,28 @@ final class OwnFolder {
         return folder.resolve("ticketapi");
     }
 
-    /** {@link #path()}, made where it is not there, and sure to be this user's alone. */
+    /** {@link #path()}, made where it is not there; refused where anybody else could put a file into it. */
     static Path make() throws IOException {
-        return make(path());
+        Path folder = make(path());
+        int me = me();
+        for (Path above = folder.toRealPath().getParent(); above != null; above = above.getParent()) {
+            Owned owned = new Owned(above);
+            refuseUnless(owned.user == me || owned.user == 0, above, "belongs to another user");
+            // In /tmp and the like others cannot touch what is not theirs.
+            boolean sticky = (owned.mode & 01000) != 0;
+            refuseUnless((owned.mode & 0002) == 0 || sticky, above, "can be written by every user");
+        }
+        return folder;
     }
 
-    /** The folder, made where it is not there; refused where anybody else could put a file into it. */
+    /** A folder in {@link #make()}'s, or that one itself, made where it is not there; refused where it is not this user's alone. */
     static Path make(Path folder) throws IOException {
         try {
             if (!Files.isDirectory(folder, LinkOption.NOFOLLOW_LINKS)) {
                 if (folder.getParent() != null && !Files.isDirectory(folder.getParent())) {
-                    Files.createDirectories(folder.getParent(), OWN);
+                    Files.createDirectories(folder.getParent(), Own.PERMISSIONS);
                 }
-                Files.createDirectory(folder, OWN);
+                Files.createDirectory(folder, Own.PERMISSIONS);
             }
         } catch (IOException e) {
             if (e instanceof FileAlreadyExistsException && Files.isDirectory(folder, LinkOption.NOFOLLOW_LINKS)) {
@@ -59,16 +74,9 @@ final class OwnFolder {
             throw new IOException("cannot make the folder " + folder + " (" + e + "); set " + UNPACK_PROPERTY
                     + " to one that can be written", e);
         }
-        int me = me();
-        refuseUnless(user(folder) == me, folder, "belongs to another user");
-        refuseUnless((mode(folder) & 0077) == 0, folder, "is open to other users");
-        for (Path above = folder.toRealPath().getParent(); above != null; above = above.getParent()) {
-            int owner = user(above);
-            refuseUnless(owner == me || owner == 0, above, "belongs to another user");
-            // In /tmp and the like others cannot touch what is not theirs.
-            boolean sticky = (mode(above) & 01000) != 0;
-            refuseUnless((mode(above) & 0002) == 0 || sticky, above, "can be written by every user");
-        }
+        Owned owned = new Owned(folder);
+        refuseUnless(owned.user == me(), folder, "belongs to another user");
+        refuseUnless((owned.mode & 0077) == 0, folder, "is open to other users");
         return folder;
     }
 
@@ -85,15 +93,22 @@ final class OwnFolder {
 
     /** Whether it is a file that only this user could have made and can change. */
     static boolean isOwnFile(Path file) throws IOException {
-        return Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS) && user(file) == me() && (mode(file) & 0777) == 0700;
+        if (!Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)) {
+            return false;
+        }
+        Owned owned = new Owned(file);
+        return owned.user == me() && (owned.mode & 0777) == 0700;
     }
 
-    private static int user(Path path) throws IOException {
-        return (Integer) Files.getAttribute(path, "unix:uid", LinkOption.NOFOLLOW_LINKS);
-    }
+    private static final class Owned {
+        private final int user;
+        private final int mode;
 
-    private static int mode(Path path) throws IOException {
-        return (Integer) Files.getAttribute(path, "unix:mode", LinkOption.NOFOLLOW_LINKS);
+        private Owned(Path path) throws IOException {
+            Map<String, Object> attributes = Files.readAttributes(path, "unix:uid,mode", LinkOption.NOFOLLOW_LINKS);
+            user = (Integer) attributes.get("uid");
+            mode = (Integer) attributes.get("mode");
+        }
     }
 
     /** The mount point of the file system that {@code file} is on, where it does not let anything run. */

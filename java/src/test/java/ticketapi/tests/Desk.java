@@ -83,6 +83,11 @@ final class Desk implements AutoCloseable {
         return this;
     }
 
+    Desk unset(String variable) {
+        environment.remove(variable);
+        return this;
+    }
+
     /** What the user types on the terminal. */
     Desk types(String lines) throws IOException {
         input = Files.write(folder.resolve("typed"), lines.getBytes(StandardCharsets.UTF_8));
@@ -102,8 +107,11 @@ final class Desk implements AutoCloseable {
 
     /** Runs a class of these tests over the jar. */
     Result run(Class<?> program, String... arguments) throws Exception {
-        String classes = Paths.get(program.getProtectionDomain().getCodeSource().getLocation().toURI()).toString();
-        return java(jar() + File.pathSeparator + classes, program.getName(), arguments);
+        return java(jar() + File.pathSeparator + classesOf(program), program.getName(), arguments);
+    }
+
+    static String classesOf(Class<?> program) throws Exception {
+        return Paths.get(program.getProtectionDomain().getCodeSource().getLocation().toURI()).toString();
     }
 
     /** Compiles a client against other classes than it will find when it runs. */
@@ -139,15 +147,20 @@ final class Desk implements AutoCloseable {
         return start(command);
     }
 
-    Result start(List<String> command) throws Exception {
-        Path output = Files.createTempFile(folder, "output", null);
-        Path errors = Files.createTempFile(folder, "errors", null);
-        ProcessBuilder builder = new ProcessBuilder(command).redirectInput(input.toFile())
-                .redirectOutput(output.toFile()).redirectError(errors.toFile());
+    /** A program that has this desk's settings. */
+    ProcessBuilder program(String... command) {
+        ProcessBuilder builder = new ProcessBuilder(command);
         builder.environment().keySet().removeIf(name -> name.startsWith("TICKETAPI_") || name.startsWith("XDG_"));
         builder.environment().put("LC_ALL", "C.UTF-8");
         builder.environment().putAll(environment);
-        Process process = builder.start();
+        return builder;
+    }
+
+    Result start(List<String> command) throws Exception {
+        Path output = Files.createTempFile(folder, "output", null);
+        Path errors = Files.createTempFile(folder, "errors", null);
+        Process process = program(command.toArray(new String[0])).redirectInput(input.toFile())
+                .redirectOutput(output.toFile()).redirectError(errors.toFile()).start();
         boolean ended = process.waitFor(PATIENCE, TimeUnit.SECONDS);
         process.destroyForcibly();
         Result result = new Result(ended ? process.waitFor() : -1, read(output), read(errors));

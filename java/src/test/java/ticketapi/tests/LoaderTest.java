@@ -173,7 +173,7 @@ class LoaderTest {
         desk.option("-Dticketapi.unpack=" + mount.resolve("own"));
         String script = "mount -t tmpfs -o noexec,mode=0755 none '" + mount + "' && exec \"$@\"";
         Desk.Result result = desk.java(Arrays.asList("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"),
-                Desk.jar() + File.pathSeparator + classes(), Loading.class.getName());
+                Desk.jar() + File.pathSeparator + Desk.classesOf(Loading.class), Loading.class.getName());
         result.done().says("80800002 ").says("; the file system at " + mount + " is mounted noexec");
     }
 
@@ -249,10 +249,6 @@ class LoaderTest {
             times.add(Files.getLastModifiedTime(file));
         }
         return times;
-    }
-
-    private static String classes() throws Exception {
-        return Paths.get(Loading.class.getProtectionDomain().getCodeSource().getLocation().toURI()).toString();
     }
 
     private static boolean isRoot() throws IOException {
