@@ -6,10 +6,13 @@ import java.io.InputStream;
 import java.net.URISyntaxException;
 import java.net.URL;
 import java.net.URLConnection;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.Paths;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
 import java.security.CodeSource;
 import java.util.zip.CRC32;
 import java.util.zip.ZipEntry;
@@ -25,6 +28,8 @@ import java.util.zip.ZipFile;
 final class Bundle implements AutoCloseable {
     private static final String LIBRARY = "libticketapi.so";
     private static final String HELPER = "ticketapi-card";
+    /** Written when the bytes of both were last looked at: reading them anew takes a JVM milliseconds. */
+    private static final String CHECKED = "checked";
 
     /** Null where the classes are not in a jar of their own; they and their resources are in something else. */
     private final ZipFile jar;
@@ -60,27 +65,44 @@ final class Bundle implements AutoCloseable {
         }
         // Who updates the jar must not pull the helper away from programs that run with the old one.
         Path folder = OwnFolder.make(OwnFolder.make().resolve(Long.toHexString(library.crc)));
-        unpack(HELPER, helper, folder);
-        return unpack(LIBRARY, library, folder);
+        Path checked = folder.resolve(CHECKED);
+        OwnFolder.Owned lastCheck = Files.exists(checked) ? new OwnFolder.Owned(checked) : null;
+        boolean known = unpack(HELPER, helper, folder, lastCheck);
+        known &= unpack(LIBRARY, library, folder, lastCheck);
+        if (!known) {
+            Files.write(checked, new byte[1]);
+        }
+        return folder.resolve(LIBRARY);
     }
 
-    private Path unpack(String name, Content content, Path folder) throws IOException {
+    /** Sees that the file is there; false when its bytes had to be looked at for that. */
+    private boolean unpack(String name, Content content, Path folder, OwnFolder.Owned lastCheck) throws IOException {
         Path target = folder.resolve(name);
-        if (content.isIn(target)) {
-            return target;
+        if (Files.exists(target, LinkOption.NOFOLLOW_LINKS)) {
+            OwnFolder.Owned there = new OwnFolder.Owned(target);
+            boolean likely = there.isOwnFile(content.size);
+            if (likely && lastCheck != null && there.isUnchangedSince(lastCheck)) {
+                return true;
+            }
+            if (likely && content.isIn(target)) {
+                return false;
+            }
         }
-        // Renamed when it is whole: another JVM may be doing the same.
+        // Renamed when it is whole and on the disk: another JVM may be doing the same, or the power fail.
         Path part = Files.createTempFile(folder, "part", null, OwnFolder.Own.PERMISSIONS);
         try {
             try (InputStream input = stream(name)) {
                 Files.copy(input, part, StandardCopyOption.REPLACE_EXISTING);
+            }
+            try (FileChannel channel = FileChannel.open(part, StandardOpenOption.WRITE)) {
+                channel.force(true);
             }
             Files.setPosixFilePermissions(part, OwnFolder.Own.PERMISSIONS.value());
             Files.move(part, target, StandardCopyOption.ATOMIC_MOVE);
         } finally {
             Files.deleteIfExists(part);
         }
-        return target;
+        return false;
     }
 
     private Content content(String name) throws IOException {
@@ -140,9 +162,6 @@ final class Bundle implements AutoCloseable {
         }
 
         boolean isIn(Path file) throws IOException {
-            if (!OwnFolder.isOwnFile(file) || Files.size(file) != size) {
-                return false;
-            }
             try (InputStream input = new FileInputStream(file.toFile())) {
                 return of(input).crc == crc;
             }

@@ -74,7 +74,7 @@ class LoaderTest {
         loads();
         assertEquals("rwx------", PosixFilePermissions.toString(Files.getPosixFilePermissions(unpacked)));
         List<Path> first = files();
-        assertEquals(2, first.size(), first::toString);
+        assertEquals(3, first.size(), first::toString);
         List<FileTime> times = times(first);
         loads();
         assertEquals(first, files());
@@ -105,7 +105,7 @@ class LoaderTest {
                 throw new AssertionError(e);
             }
         });
-        assertEquals(2, files().size(), () -> files().toString());
+        assertEquals(3, files().size(), () -> files().toString());
     }
 
     @Test
@@ -223,7 +223,7 @@ class LoaderTest {
         Desk.Result result = desk.run(Loading.class, Desk.jar()).done();
         assertEquals("done\n", result.output);
         assertEquals(1, desk.pins());
-        assertEquals(2, files().size(), () -> files().toString());
+        assertEquals(3, files().size(), () -> files().toString());
     }
 
     @Test
