@@ -13,7 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::{Desk, InProcess, PATIENCE, User, auto_program, command, kind, program, settings, socket, wait_until};
+use support::{
+    Desk, InProcess, PATIENCE, User, auto_program, command, kind, program, settings, socket, status_of, wait_until,
+};
 use ticketapi::agent::{self, AgentUse};
 use ticketapi::{Engine, ErrorKind, TicketApi};
 use ticketapi_testkit::Endpoint;
@@ -212,13 +214,6 @@ fn a_program_that_is_killed_at_any_step_does_not_break_the_agent() {
         Program::start(&desk).says("has ");
         assert_eq!(desk.spine.open_sessions(), 1);
     }
-}
-
-/// What `name` is in the process's status, as a number.
-fn status_of(process: u32, name: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
-    value.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[test]
