@@ -135,11 +135,8 @@ impl Reader {
 
 /// How many of the agent's children watch the readers.
 fn watchers(agent: &InProcess) -> usize {
-    let tasks = fs::read_dir(format!("/proc/{}/task", agent.child.id())).unwrap().flatten();
-    let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    let children: Vec<_> = children.collect();
-    let commands = children.iter().flat_map(|list| list.split_whitespace());
-    let commands = commands.filter_map(|child| fs::read_to_string(format!("/proc/{child}/cmdline")).ok());
+    let children = support::children(agent.child.id()).into_iter();
+    let commands = children.filter_map(|child| fs::read_to_string(format!("/proc/{child}/cmdline")).ok());
     commands.filter(|command| command.ends_with("\0events\0")).count()
 }
 

@@ -151,6 +151,14 @@ pub fn descriptors(process: u32) -> usize {
     open.unwrap_or_else(|_| status_of(process, "FDSize") as usize)
 }
 
+/// The processes that another one has started, running ones and zombies.
+pub fn children(process: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let lists: Vec<_> = lists.collect();
+    lists.iter().flat_map(|list| list.split_whitespace()).map(|child| child.parse().unwrap()).collect()
+}
+
 /// What `name` is in the process's status, as a number.
 pub fn status_of(process: u32, name: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
