@@ -57,6 +57,10 @@ pub enum Absence {
     NoCard,
     /// There is one, but not one to log in with; in words for the user.
     NotRecognised(String),
+    /// There is no reader to put one into.
+    NoReader,
+    /// The PC/SC service does not answer: nobody knows what is in the readers.
+    NoService,
 }
 
 /// A card that is in the reader, for one login. Dropping it leaves the card logged out.

@@ -75,6 +75,8 @@ pub struct Config {
     pub agent: AgentUse,
     /// The agent's socket; in the user's runtime folder where there is none.
     pub agent_socket: Option<PathBuf>,
+    /// Whether the agent asks for the PIN when a card is put in and nobody is logged in.
+    pub offer_login: bool,
     /// What card and time do to a session.
     pub mode: Mode,
     /// How long a locked session waits for its user.
@@ -111,6 +113,7 @@ impl Default for Config {
             digest: Digest::Sha1,
             agent: AgentUse::Auto,
             agent_socket: None,
+            offer_login: false,
             mode: Mode::Normal,
             lock_timeout: Duration::from_secs(30 * 60),
             reauthentication: Duration::from_secs(60 * 60),
@@ -146,6 +149,7 @@ const KEYS: &[&str] = &[
     "digest",
     "agent",
     "agent_socket",
+    "offer_login",
     "mode",
     "lock_timeout",
     "reauthentication",
@@ -232,6 +236,7 @@ impl Config {
                 return Err(format!("{value:?} is not an absolute path"));
             }
             "agent_socket" => self.agent_socket = Some(value.into()),
+            "offer_login" => self.offer_login = yes_or_no(value)?,
             "mode" => {
                 let modes =
                     [("normal", Mode::Normal), ("session_lock", Mode::SessionLock), ("mobility", Mode::Mobility)];

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agent::Remote;
+use crate::card::events::CardWatch;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Ticket;
 use crate::session::{EndReason, Session};
@@ -121,15 +122,21 @@ impl Engine {
         live.map(|kept| Arc::clone(&kept.session))
     }
 
-    /// How it stands in this process. Does not block.
+    /// How it stands. Waits for nobody but the agent, where there is one, and does not count as use.
     pub fn status(&self) -> Status {
+        let there = self.remote().and_then(|remote| remote.status().ok());
+        there.unwrap_or_else(|| self.own_status())
+    }
+
+    /// As [`Engine::status`], but of this process alone: not the agent's. Does not block.
+    pub fn own_status(&self) -> Status {
         self.inner.status()
     }
 
     /// Whether there is a session that is this process's own and not the agent's: it is over when the
     /// process ends. Does not block.
     pub fn keeps_session(&self) -> bool {
-        matches!(self.status(), Status::Live { .. } | Status::Locked { .. })
+        matches!(self.own_status(), Status::Live { .. } | Status::Locked { .. })
     }
 
     /// Gives the ticket of the live session to `reader`; `None` when there is no session or it is
@@ -161,7 +168,7 @@ impl Engine {
                 remote.ticket(false)?;
                 remote.session()
             },
-            || self.inner.session_or_login(false),
+            || self.here(false),
         )
     }
 
@@ -176,8 +183,29 @@ impl Engine {
                 remote.ticket(true)?;
                 remote.session()
             },
-            || self.inner.session_or_login(true),
+            || self.here(true),
         )
+    }
+
+    /// As [`Engine::log_in`], in this process, and with a card that is in a reader: none is waited for,
+    /// so nobody is told to put one in.
+    ///
+    /// # Errors
+    ///
+    /// As [`TicketApi::get_ticket`].
+    pub fn log_in_with_card_there(&self) -> Result<Arc<Session>> {
+        self.inner.session_or_login(false, Duration::ZERO)
+    }
+
+    /// Watches the readers, for a program that wants to know of cards while nobody is logged in; for as
+    /// long as there is a session, its own is watched anyway (see [`EngineBuilder::listener`]). `None` where
+    /// there are no readers. Starts a process, and ends it when the watch is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`NotInstalled`](ErrorKind::NotInstalled) when the watching cannot be started.
+    pub fn watch_cards(&self) -> Result<Option<Box<dyn CardWatch>>> {
+        self.inner.parts.reader.watch()
     }
 
     /// Cancels the login that is under way, if one is, and questions to the broker; a live session
@@ -205,7 +233,7 @@ impl Engine {
 
 impl TicketApi for Engine {
     fn get_ticket(&self) -> Result<Ticket> {
-        self.remote_or(|remote| remote.ticket(false), || Ok(self.inner.session_or_login(false)?.ticket().clone()))
+        self.remote_or(|remote| remote.ticket(false), || Ok(self.here(false)?.ticket().clone()))
     }
 
     fn get_ticket_no_auth(&self) -> Result<Ticket> {
@@ -232,6 +260,10 @@ impl TicketApi for Engine {
 }
 
 impl Engine {
+    fn here(&self, anew: bool) -> Result<Arc<Session>> {
+        self.inner.session_or_login(anew, self.inner.parts.config.card_wait)
+    }
+
     fn destroy_here(&self) -> Result<()> {
         let session = {
             let mut state = self.inner.lock();

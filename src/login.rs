@@ -27,6 +27,7 @@ const MAX_PINS: u32 = 3;
 /// What a login needs.
 pub(crate) struct Login<'a> {
     pub(crate) config: &'a Config,
+    pub(crate) card_wait: Duration,
     pub(crate) reader: &'a dyn CardReader,
     pub(crate) prompter: &'a dyn Prompter,
     pub(crate) cancel: &'a CancelToken,
@@ -75,7 +76,7 @@ impl Login<'_> {
             role: None,
             limits: Limits { idle: minutes(authentication.idle_minutes), total: minutes(authentication.max_minutes) },
             certificate: Some(certificate),
-            presence: card.presence().cloned(),
+            card_watched: card.presence().is_some(),
         };
         self.take_role(&mut begun.ssb, &mut session)?;
         begun.kept = true;
@@ -139,7 +140,7 @@ impl Login<'_> {
             drop(std::mem::take(&mut notice));
             notice = self.prompter.insert_card(&absence, self.cancel);
         };
-        let card = self.reader.wait_for_card(self.config.card_wait, &mut absent, self.cancel)?;
+        let card = self.reader.wait_for_card(self.card_wait, &mut absent, self.cancel)?;
         info!("card found");
         card.presence().map_or(Ok(()), self.found)?;
         Ok(card)

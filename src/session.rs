@@ -4,8 +4,9 @@ pub(crate) mod rules;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::card::Certificate;
-use crate::card::events::Presence;
 use crate::secret::Ticket;
 use crate::ssb::{BrokerSession, Role};
 
@@ -19,7 +20,7 @@ pub struct Session {
     pub(crate) broker: BrokerSession,
     /// The card's, which unlocks it; not there for a session of the agent.
     pub(crate) certificate: Option<Certificate>,
-    pub(crate) presence: Option<Presence>,
+    pub(crate) card_watched: bool,
 }
 
 /// What card and time do to a session: the setting `mode`.
@@ -35,7 +36,7 @@ pub enum Mode {
 }
 
 /// Why a session gives no ticket out until the same card and its PIN are back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum LockReason {
     /// The card was taken out, or nobody can see any more whether it is there.
@@ -111,6 +112,6 @@ impl Session {
     /// Whether the reader of its card can be watched: only then is a removal seen. Cards in software
     /// and tokens that are in no PC/SC reader cannot.
     pub fn card_watched(&self) -> bool {
-        self.presence.is_some()
+        self.card_watched
     }
 }

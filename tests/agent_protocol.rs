@@ -9,6 +9,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use ticketapi::agent::AgentStatus;
 use ticketapi::agent::protocol::{Failure, Hello, MAX_MESSAGE, Malformed, PREFIX, Reply, Request, SessionData, length};
+use ticketapi::engine::Status;
+use ticketapi::session::LockReason;
 use ticketapi::ssb::Role;
 use ticketapi::{Error, ErrorKind, Stage, Ticket};
 
@@ -56,7 +58,10 @@ fn replies() -> Vec<(&'static str, Reply)> {
         role: Some(999),
         idle: Some(Duration::from_secs(3600)),
         total: None,
+        card_watched: true,
     };
+    let live = Status::Live { card_watched: true };
+    let locked = Status::Locked { why: LockReason::CardRemoved, ends_in: Duration::from_secs(1799) };
     vec![
         ("reply-hello", Reply::Hello(Hello { version: 1, broker: "gas.national.ncrs.nhs.uk:443".into() })),
         ("reply-ticket", Reply::Ticket(ticket())),
@@ -64,7 +69,8 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ("reply-session", Reply::Session(session)),
         ("reply-unchanged", Reply::Unchanged),
         ("reply-roles", Reply::Roles(vec![role.clone(), Role { organisation_code: String::new(), ..role }])),
-        ("reply-status", Reply::Status(AgentStatus::new(4711, "0.1.0".into(), true, false, 2))),
+        ("reply-status", Reply::Status(AgentStatus::new(4711, "0.1.0".into(), live, false, 2))),
+        ("reply-status-locked", Reply::Status(AgentStatus::new(4711, "0.1.0".into(), locked, true, 3))),
         ("reply-waiting", Reply::Waiting),
         ("reply-failed", failure(ErrorKind::TicketNotAvailable, Stage::Session, "nobody is logged in")),
         ("reply-failed-pin", failure(ErrorKind::PinIncorrect { tries_left: Some(1) }, Stage::Pin, "the PIN is wrong")),
@@ -108,10 +114,24 @@ fn the_page_of_the_protocol_names_every_message() {
     for (name, bytes) in names.chain(replies().into_iter().map(|(name, reply)| (name, reply.encode()))) {
         let kind = u16::from_le_bytes([bytes[PREFIX], bytes[PREFIX + 1]]);
         let (side, name) = name.split_once('-').unwrap();
-        let row = format!("| {kind} | `{}`", name.trim_end_matches("-pin"));
+        let row = format!("| {kind} | `{}`", name.trim_end_matches("-pin").trim_end_matches("-locked"));
         let (requests, replies) = page.split_once("## Replies").unwrap();
         assert!(if side == "request" { requests } else { replies }.contains(&row), "{side}: {row}");
     }
+}
+
+#[test]
+fn what_was_added_to_a_message_later_may_be_missing() {
+    let early = |name: &str, added: usize| {
+        let whole = message(name);
+        Reply::decode(&whole[..whole.len() - added]).unwrap()
+    };
+    let Reply::Session(session) = early("reply-session", 1) else { panic!("no session") };
+    assert_eq!((session.roles, session.card_watched), (1000, false));
+    let Reply::Status(status) = early("reply-status", 2) else { panic!("no status") };
+    assert_eq!((status.session, status.stands), (true, Status::Live { card_watched: false }));
+    let Reply::Status(status) = early("reply-status-locked", 5) else { panic!("no status") };
+    assert_eq!((status.login, status.stands), (true, Status::LoggingIn));
 }
 
 #[test]

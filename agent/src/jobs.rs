@@ -14,6 +14,8 @@ use ticketapi::{Engine, Error, ErrorKind, Result, Stage, TicketApi as _};
 pub(crate) enum Kind {
     /// Log the user in, `anew` also where there is a session.
     Login { anew: bool },
+    /// Log the user in with the card that was just put in, for nobody in particular.
+    Offer,
     /// End the session.
     Destroy,
 }
@@ -21,7 +23,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn slot(self) -> usize {
         match self {
-            Self::Login { .. } => 0,
+            Self::Login { .. } | Self::Offer => 0,
             Self::Destroy => 1,
         }
     }
@@ -30,6 +32,8 @@ impl Kind {
 /// A thread at work.
 struct Job {
     waiting: Vec<u64>,
+    /// The user wants it, whoever else waits.
+    offered: bool,
     /// Nobody waits any more: it has been told to stop.
     cancelled: bool,
 }
@@ -79,7 +83,8 @@ impl Jobs {
                     let _ = report.send((kind, result.unwrap_or_else(|_| Err(defect()))));
                     let _ = (&wake).write(&[0]);
                 })?;
-                *empty = Some(Job { waiting: client.into_iter().collect(), cancelled: false });
+                *empty =
+                    Some(Job { waiting: client.into_iter().collect(), offered: kind == Kind::Offer, cancelled: false });
             }
         }
         Ok(true)
@@ -89,17 +94,23 @@ impl Jobs {
     pub(crate) fn leave(&mut self, kind: Kind, client: u64) {
         let Some(job) = &mut self.running[kind.slot()] else { return };
         job.waiting.retain(|&waiting| waiting != client);
-        if job.waiting.is_empty() && !job.cancelled && matches!(kind, Kind::Login { .. }) {
+        if job.waiting.is_empty() && !job.offered && !job.cancelled && matches!(kind, Kind::Login { .. }) {
             job.cancelled = true;
             self.engine.cancel_login();
         }
     }
 
-    /// A thread that has ended: what came of it, and who waits for that.
-    pub(crate) fn next_ended(&mut self) -> Option<(Kind, Reply, Vec<u64>)> {
+    /// A thread that has ended: what came of it, and who waits for that. Nothing came of an offer
+    /// whose card was not there any more: a program's login would have waited for it.
+    pub(crate) fn next_ended(&mut self) -> Option<(Kind, Option<Reply>, Vec<u64>)> {
         let (kind, result) = self.ended.try_recv().ok()?;
         let waiting = self.running[kind.slot()].take().map(|job| job.waiting).unwrap_or_default();
-        let reply = result.unwrap_or_else(|error| Reply::Failed(Failure::from(&error)));
+        let absent = [ErrorKind::NoCard, ErrorKind::CardNotSupported, ErrorKind::ReaderNotAvailable];
+        let reply = match result {
+            Ok(reply) => Some(reply),
+            Err(error) if kind == Kind::Offer && absent.contains(error.kind()) => None,
+            Err(error) => Some(Reply::Failed(Failure::from(&error))),
+        };
         Some((kind, reply, waiting))
     }
 }
@@ -108,6 +119,7 @@ fn work(kind: Kind, engine: &Engine) -> Result<Reply> {
     match kind {
         Kind::Login { anew: false } => engine.get_ticket().map(Reply::Ticket),
         Kind::Login { anew: true } => engine.get_new_ticket().map(Reply::Ticket),
+        Kind::Offer => engine.log_in_with_card_there().map(|session| Reply::Ticket(session.ticket().clone())),
         Kind::Destroy => engine.destroy_ticket().map(|()| Reply::Done),
     }
 }

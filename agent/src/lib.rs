@@ -9,6 +9,7 @@ mod client;
 mod hardening;
 mod jobs;
 mod listener;
+mod offers;
 mod server;
 
 use std::io;
@@ -17,6 +18,7 @@ use std::os::unix::net::UnixStream;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use ticketapi::agent::AgentUse;
+use ticketapi::engine::EngineBuilder;
 use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage};
 
 use listener::Listener;
@@ -30,15 +32,15 @@ pub struct Agent {
 
 impl Agent {
     /// Listens at the socket that the service manager hands over (`LISTEN_FDS`), else at the place
-    /// that `config` names; `engine` is the one that logs in. A socket that a crashed agent left
-    /// behind is replaced.
+    /// that `config` names; `engine` is to be the one that logs in, and tells the agent what happens to
+    /// it. A socket that a crashed agent left behind is replaced.
     ///
     /// # Errors
     ///
     /// [`AgentRunning`](ErrorKind::AgentRunning); [`AgentNotAvailable`](ErrorKind::AgentNotAvailable)
     /// where there can be no socket that is closed to others;
     /// [`Configuration`](ErrorKind::Configuration).
-    pub fn listen(engine: Engine, config: &Config) -> Result<Self> {
+    pub fn listen(engine: EngineBuilder, config: &Config) -> Result<Self> {
         let listener = Listener::open(config)?;
         let (stop, stopped) = UnixStream::pair().map_err(failure)?;
         let server = Server::new(engine, config, listener, stopped)?;
@@ -78,8 +80,7 @@ impl Agent {
 pub fn run(mut config: Config) -> Result<()> {
     hardening::harden();
     config.agent = AgentUse::Never;
-    let engine = Engine::builder(config.clone()).build()?;
-    let agent = Agent::listen(engine, &config)?;
+    let agent = Agent::listen(Engine::builder(config.clone()), &config)?;
     for signal in [SIGTERM, SIGINT] {
         pipe::register(signal, agent.stopper()?).map_err(failure)?;
     }

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use ticketapi::agent::AgentStatus;
 use ticketapi::agent::protocol::{Failure, Hello, Malformed, Reply, Request, SessionData, VERSION, WAITING};
+use ticketapi::engine::EngineBuilder;
 use ticketapi::session::Session;
 use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage, TicketApi as _};
 use tracing::{debug, info, warn};
@@ -20,6 +21,7 @@ use crate::client::Client;
 use crate::failure;
 use crate::jobs::{Jobs, Kind};
 use crate::listener::Listener;
+use crate::offers::Offers;
 
 /// How many programs are connected at once. When one more comes, the one that has been silent for
 /// longest has to connect again for its next request.
@@ -41,8 +43,10 @@ pub(crate) struct Server {
     clients: BTreeMap<u64, Client>,
     next: u64,
     jobs: Jobs,
+    /// Where the settings want the login offered.
+    offers: Option<Offers>,
     /// Clients whose request has to wait for the end of a login that was cancelled.
-    later: Vec<(u64, Kind)>,
+    later: Vec<u64>,
     session: (u64, Weak<Session>),
     woken: UnixStream,
     stop: UnixStream,
@@ -55,13 +59,18 @@ pub(crate) struct Server {
 
 impl Server {
     /// Ends when `stop` can be read.
-    pub(crate) fn new(engine: Engine, config: &Config, listener: Listener, stop: UnixStream) -> Result<Self> {
+    pub(crate) fn new(engine: EngineBuilder, config: &Config, listener: Listener, stop: UnixStream) -> Result<Self> {
         let broker = config.broker()?.to_string();
-        let engine = Arc::new(engine);
         let (woken, wake) = UnixStream::pair().map_err(failure)?;
         for socket in [&woken, &wake, &stop] {
             socket.set_nonblocking(true).map_err(failure)?;
         }
+        let offers = config.offer_login.then(|| wake.try_clone().map(Offers::new)).transpose().map_err(failure)?;
+        let engine = match &offers {
+            Some(offers) => engine.listener(offers.listener()),
+            None => engine,
+        };
+        let engine = Arc::new(engine.build()?);
         Ok(Self {
             broker,
             checks: !config.check_session.is_zero(),
@@ -69,6 +78,7 @@ impl Server {
             clients: BTreeMap::new(),
             next: 0,
             jobs: Jobs::new(Arc::clone(&engine), wake),
+            offers,
             later: Vec::new(),
             // Not that of an agent that was there before: programs remember it.
             session: (rand::random::<u64>() >> 1, Weak::new()),
@@ -83,6 +93,9 @@ impl Server {
 
     /// Serves until it is told to stop; then ends the session.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        if let Some(offers) = &self.offers {
+            offers.start(&self.engine)?;
+        }
         loop {
             let ready = self.wait()?;
             let now = Instant::now();
@@ -94,6 +107,7 @@ impl Server {
                 while self.woken.read(&mut [0; 64]).is_ok_and(|count| count == 64) {}
             }
             self.answer_ended();
+            self.offer()?;
             for id in ready.clients {
                 self.serve(id, now);
             }
@@ -196,7 +210,7 @@ impl Server {
 
     fn let_go(&mut self, client: &Client, why: &io::Error) {
         debug!(client = client.id, %why, "a program has gone");
-        self.later.retain(|&(id, _)| id != client.id);
+        self.later.retain(|&id| id != client.id);
         if let Some(kind) = client.waits_for {
             self.jobs.leave(kind, client.id);
         }
@@ -248,7 +262,7 @@ impl Server {
             Request::Status => client.answer(&Reply::Status(AgentStatus::new(
                 process::id(),
                 env!("CARGO_PKG_VERSION").to_owned(),
-                self.engine.session().is_some(),
+                self.engine.status(),
                 self.jobs.login_is_under_way(),
                 // Without the one that is being served.
                 self.clients.len() as u32 + 1,
@@ -259,10 +273,20 @@ impl Server {
     fn wait_for(&mut self, client: &mut Client, kind: Kind) -> io::Result<()> {
         match self.jobs.wait(kind, Some(client.id)) {
             Ok(true) => {}
-            Ok(false) => self.later.push((client.id, kind)),
+            Ok(false) => self.later.push(client.id),
             Err(error) => return client.answer(&failed(ErrorKind::Internal, format!("no thread starts: {error}"))),
         }
         client.waits_for = Some(kind);
+        Ok(())
+    }
+
+    /// Begins the login that a card which was put in asks for.
+    fn offer(&mut self) -> io::Result<()> {
+        let wanted = self.offers.as_ref().is_some_and(Offers::take_wanted);
+        if wanted && self.ending.is_none() && !self.jobs.login_is_under_way() {
+            info!("a card was put in: the login is offered");
+            self.jobs.wait(Kind::Offer, None)?;
+        }
         Ok(())
     }
 
@@ -270,21 +294,24 @@ impl Server {
     fn answer_ended(&mut self) {
         while let Some((kind, reply, waiting)) = self.jobs.next_ended() {
             for id in waiting {
-                self.end_wait(id, |_, client| client.answer(&reply));
+                self.end_wait(id, |server, client, wanted| match &reply {
+                    Some(reply) => client.answer(reply),
+                    None => server.wait_for(client, wanted),
+                });
             }
-            if matches!(kind, Kind::Login { .. }) {
-                for (id, kind) in std::mem::take(&mut self.later) {
-                    self.end_wait(id, |server, client| server.wait_for(client, kind));
+            if kind != Kind::Destroy {
+                for id in std::mem::take(&mut self.later) {
+                    self.end_wait(id, Self::wait_for);
                 }
             }
         }
     }
 
     /// Answers a client that waits, and what it has asked since.
-    fn end_wait(&mut self, id: u64, answer: impl FnOnce(&mut Self, &mut Client) -> io::Result<()>) {
+    fn end_wait(&mut self, id: u64, answer: impl FnOnce(&mut Self, &mut Client, Kind) -> io::Result<()>) {
         let Some(mut client) = self.clients.remove(&id) else { return };
-        client.waits_for = None;
-        match answer(self, &mut client).and_then(|()| self.answer_requests(&mut client)) {
+        let answered = client.waits_for.take().map_or(Ok(()), |wanted| answer(self, &mut client, wanted));
+        match answered.and_then(|()| self.answer_requests(&mut client)) {
             Ok(()) => {
                 client.set_due(Instant::now());
                 self.clients.insert(id, client);

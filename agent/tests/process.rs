@@ -1,23 +1,21 @@
-//! The agent as a process: how it ends, what is left when it or a program is killed, and what it
-//! keeps to itself.
+//! The agent as a process: how it ends, what is left when it or a program is killed, and what it costs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::{Desk, InProcess, PATIENCE, User, auto_program, command, kind, program, settings, socket, wait_until};
+use support::{Desk, InProcess, PATIENCE, User, auto_program, kind, program, settings, socket, status_of, wait_until};
 use ticketapi::agent::{self, AgentUse};
 use ticketapi::{Engine, ErrorKind, TicketApi};
-use ticketapi_testkit::Endpoint;
 use ticketapi_testkit::spine::Entry;
+use ticketapi_testkit::{CardSpec, Endpoint, Misbehaviour};
 
 /// Tells a copy of this test that it is a program that asks for a ticket.
 const PROGRAM: &str = "TICKETAPI_TEST_PROGRAM";
@@ -214,13 +212,6 @@ fn a_program_that_is_killed_at_any_step_does_not_break_the_agent() {
     }
 }
 
-/// What `name` is in the process's status, as a number.
-fn status_of(process: u32, name: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
-    value.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 #[test]
 fn an_agent_with_nothing_to_do_does_not_wake_up_and_is_small() {
     let desk = desk();
@@ -269,70 +260,39 @@ fn many_requests_leave_no_memory_behind() {
     assert!(after <= before + 1024, "it grew from {before} to {after} KiB");
 }
 
-/// A command that another user than root runs, as root reads everything.
-fn not_as_root(program: &str) -> Command {
-    if !rustix::process::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", program]);
-    command
-}
-
 #[test]
-fn other_programs_of_the_user_cannot_read_the_agent_and_it_leaves_no_core() {
-    let desk = desk();
-    let folder = socket(&desk).parent().unwrap().to_owned();
-    let copy = desk.path("agent");
-    fs::copy(env!("CARGO_BIN_EXE_ticketapi-agent"), &copy).unwrap();
-    fs::set_permissions(desk.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
-    if rustix::process::geteuid().is_root() {
-        chown(&folder, Some(65534), Some(65534)).unwrap();
-    }
-    let mut command = not_as_root(copy.to_str().unwrap());
-    support::environment(&desk, &mut command);
-    let mut agent = command.spawn().unwrap();
-    let process = agent.id();
-    wait_until(|| socket(&desk).exists());
-    let read = |process: u32| {
-        let file = format!("/proc/{process}/environ");
-        not_as_root("cat").arg(file).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+fn many_logins_leave_nothing_behind() {
+    let mut desk = desk();
+    desk.config.software_card = Some(desk.quick_card(&CardSpec::new(support::UID)));
+    let agent = InProcess::start(&desk, "[ ! -e $0.cancels ] || { echo 'ERR 83886179 cancelled'; continue; }");
+    let engine = program(&desk);
+    let process = agent.child.id();
+    let log_in = |count: usize| {
+        for number in 0..count {
+            // Failing ones among them: the user cancels, or the broker refuses.
+            let cancels = desk.path("pinentry.cancels");
+            match number % 5 {
+                3 => {
+                    fs::write(&cancels, "").unwrap();
+                    assert_eq!(kind(engine.get_ticket()), ErrorKind::Cancelled);
+                    fs::remove_file(&cancels).unwrap();
+                }
+                4 => {
+                    desk.spine.misbehave_times(Endpoint::SelectRole, Misbehaviour::Refuse("no".into()), 1);
+                    assert_eq!(kind(engine.get_ticket()), ErrorKind::Refused);
+                }
+                _ => drop(engine.get_ticket().unwrap()),
+            }
+            engine.destroy_ticket().unwrap();
+        }
     };
-    let mut other = not_as_root("sleep").arg("600").spawn().unwrap();
-    // It is still what started it at first, which root's own files cannot be read of either.
-    wait_until(|| read(other.id()));
-    assert!(!read(process), "the agent can be read");
-    let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
-    let core: Vec<_> = limits.lines().find(|line| line.starts_with("Max core")).unwrap().split_whitespace().collect();
-    assert_eq!(core[4..6], ["0", "0"]);
-    for child in [&mut agent, &mut other] {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-}
-
-#[test]
-fn the_agent_runs_without_new_privileges_and_with_files_that_cannot_be_written() {
-    let desk = desk();
-    support::pinentry(&desk.path("pinentry"), "");
-    let agent = command(&desk);
-    let folder = desk.folder.path().display();
-    let script = format!(
-        "mount --bind {folder} {folder} && mount -o remount,bind,ro / && ! touch /ticketapi-was-here 2>/dev/null && \
-         exec setpriv --no-new-privs --bounding-set -all {}",
-        env!("CARGO_BIN_EXE_ticketapi-agent")
-    );
-    let mut sandbox = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        sandbox.args(["--user", "--map-root-user"]);
-    }
-    sandbox.args(["--mount", "--propagation", "private", "sh", "-c", &script]).env_clear();
-    sandbox.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut agent = InProcess::run(&desk, &mut sandbox);
-    program(&desk).get_ticket().unwrap();
-    assert_eq!(status_of(agent.child.id(), "NoNewPrivs"), 1);
-    agent.signal(Signal::TERM);
-    assert!(agent.child.wait().unwrap().success());
-    assert_eq!(desk.spine.open_sessions(), 0);
+    let held = || (status_of(process, "Threads"), support::descriptors(process), support::children(process));
+    log_in(50);
+    let (before, resident) = (held(), status_of(process, "VmRSS"));
+    let rounds = std::env::var("TICKETAPI_TEST_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
+    log_in(100 * rounds);
+    wait_until(|| held() == before);
+    let after = status_of(process, "VmRSS");
+    assert!(after <= resident + 1024, "it grew from {resident} to {after} KiB");
+    assert!(desk.spine.wait_for_sessions(PATIENCE, 0));
 }

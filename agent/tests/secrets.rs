@@ -5,17 +5,21 @@
 mod search;
 mod support;
 
-use std::fs;
-use std::io::Read;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::Stdio;
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rustix::process::Signal;
 use search::form_in;
-use support::{Desk, InProcess, command, program, script, socket};
-use ticketapi::TicketApi;
+use support::{Desk, InProcess, User, command, script, settings, socket};
+use ticketapi::agent::AgentUse;
+use ticketapi::{Engine, TicketApi};
 use ticketapi_testkit::CardSpec;
 
 /// With all that could be escaped.
@@ -38,8 +42,75 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
+/// A way to the agent that keeps all that goes along it.
+struct Relay {
+    socket: PathBuf,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Relay {
+    fn to(agent: PathBuf, folder: &Path) -> Self {
+        DirBuilder::new().mode(0o700).create(folder).unwrap();
+        let socket = folder.join("agent.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        fs::set_permissions(&socket, Permissions::from_mode(0o600)).unwrap();
+        let heard = Arc::<Mutex<Vec<u8>>>::default();
+        let relay = Self { socket, heard: Arc::clone(&heard) };
+        let carry = move |mut from: UnixStream, mut to: UnixStream| {
+            let heard = Arc::clone(&heard);
+            thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while let Ok(count @ 1..) = from.read(&mut bytes) {
+                    heard.lock().unwrap().extend_from_slice(&bytes[..count]);
+                    let _ = to.write_all(&bytes[..count]);
+                }
+                let _ = to.shutdown(Shutdown::Both);
+            });
+        };
+        // Ends with the test's process.
+        thread::spawn(move || {
+            for program in listener.incoming().map(Result::unwrap) {
+                let agent = UnixStream::connect(&agent).unwrap();
+                carry(program.try_clone().unwrap(), agent.try_clone().unwrap());
+                carry(agent, program);
+            }
+        });
+        relay
+    }
+}
+
+/// The memory that a process can write, read as the system's administrator may.
+fn memory(process: u32) -> Vec<u8> {
+    let program = "import sys\n\
+                   maps, memory = open(f'/proc/{sys.argv[1]}/maps'), open(f'/proc/{sys.argv[1]}/mem', 'rb', 0)\n\
+                   for line in maps:\n\
+                   \x20   addresses, rights = line.split()[:2]\n\
+                   \x20   start, end = (int(address, 16) for address in addresses.split('-'))\n\
+                   \x20   if rights.startswith('rw'):\n\
+                   \x20       memory.seek(start)\n\
+                   \x20       sys.stdout.buffer.write(memory.read(end - start))\n";
+    let id = process.to_string();
+    let mut command = if rustix::process::geteuid().is_root() {
+        Command::new("python3")
+    } else {
+        // Its own namespace has an administrator of its own.
+        let mut command = Command::new("nsenter");
+        command.args(["--user", "--preserve-credentials", "--target", &id, "python3"]);
+        command
+    };
+    let output = command.args(["-c", program, &id]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// Whether eight characters of `secret` in a row are in `memory`.
+fn is_in(memory: &[u8], secret: &str) -> bool {
+    let pieces = secret.as_bytes().windows(8);
+    pieces.into_iter().any(|piece| memchr::memmem::find(memory, piece).is_some())
+}
+
 #[test]
-fn neither_pin_nor_ticket_is_in_logs_arguments_environment_or_files() {
+fn neither_pin_nor_ticket_is_in_logs_arguments_environment_files_or_memory_and_no_pin_crosses_the_socket() {
     let mut desk = Desk::with(|spine| spine.roles(1));
     let card = desk.path("canary.p12");
     desk.ca.issue(&CardSpec::new("123456789012")).unwrap().write_pkcs12(&card, PIN).unwrap();
@@ -57,6 +128,12 @@ fn neither_pin_nor_ticket_is_in_logs_arguments_environment_or_files() {
     script(&pinentry, &body);
 
     let mut agent = command(&desk);
+    if !rustix::process::geteuid().is_root() {
+        let plain = std::mem::replace(&mut agent, Command::new("unshare"));
+        agent.args(["--user", "--map-root-user", env!("CARGO_BIN_EXE_ticketapi-agent")]).env_clear();
+        agent.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        agent.stdin(Stdio::null()).stderr(Stdio::piped());
+    }
     let mut agent = InProcess::run(&desk, agent.arg("-v").stdout(Stdio::piped()));
     let mut logs = [
         Box::new(agent.child.stderr.take().unwrap()) as Box<dyn Read + Send>,
@@ -69,18 +146,28 @@ fn neither_pin_nor_ticket_is_in_logs_arguments_environment_or_files() {
             text
         })
     });
-    let engine = program(&desk);
+    let relay = Relay::to(socket(&desk), &desk.path("relay"));
+    let mut config = settings(&desk, AgentUse::Require);
+    config.agent_socket = Some(relay.socket.clone());
+    let engine = Engine::builder(config).prompter(User::typing(&[])).build().unwrap();
     let tickets = [engine.get_ticket().unwrap(), engine.get_new_ticket().unwrap()];
     engine.log_in().unwrap();
     // What it cannot read may be logged, too.
     let mut raw = UnixStream::connect(socket(&desk)).unwrap();
-    std::io::Write::write_all(&mut raw, format!("\u{20}\0\0\0\0\0{PIN}, or so").as_bytes()).unwrap();
+    raw.write_all(format!("\u{20}\0\0\0\0\0{PIN}, or so").as_bytes()).unwrap();
     drop(raw);
     let process = format!("/proc/{}", agent.child.id());
     let seen = |name: &str| fs::read(format!("{process}/{name}")).unwrap_or_default();
     let mut emitted = vec![("cmdline".to_owned(), seen("cmdline")), ("environ".to_owned(), seen("environ"))];
     assert!(!emitted[0].1.is_empty());
+    let in_session = memory(agent.child.id());
+    assert!(is_in(&in_session, tickets[1].expose()), "the ticket of the session is not found");
+    assert!(!is_in(&in_session, PIN), "the PIN is in the agent's memory");
     engine.destroy_ticket().unwrap();
+    let logged_out = memory(agent.child.id());
+    for secret in [PIN, tickets[0].expose(), tickets[1].expose()] {
+        assert!(!is_in(&logged_out, secret), "a secret is in the agent's memory after the session");
+    }
     agent.signal(Signal::TERM);
     assert!(agent.child.wait().unwrap().success());
     for log in logs.each_mut().map(|log| std::mem::replace(log, thread::spawn(Vec::new))) {
@@ -90,6 +177,9 @@ fn neither_pin_nor_ticket_is_in_logs_arguments_environment_or_files() {
     emitted.extend(files(desk.folder.path()));
     emitted.push(("arguments of the pinentry".to_owned(), fs::read(kept.join("arguments")).unwrap()));
 
+    let heard = std::mem::take(&mut *relay.heard.lock().unwrap());
+    assert_eq!(form_in(&heard, PIN.as_bytes()), None, "the PIN has crossed the socket");
+    assert_eq!(form_in(&heard, tickets[0].expose().as_bytes()), Some("raw"));
     let secrets = [PIN, tickets[0].expose(), tickets[1].expose()];
     for secret in secrets {
         for (place, text) in &emitted {

@@ -19,8 +19,7 @@ use ticketapi_agent::Agent;
 
 fn refusal(desk: &Desk) -> ticketapi::Error {
     let config = settings(desk, AgentUse::Never);
-    let engine = Engine::builder(config.clone()).build().unwrap();
-    Agent::listen(engine, &config).err().unwrap()
+    Agent::listen(Engine::builder(config.clone()), &config).err().unwrap()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -57,7 +56,7 @@ fn of_agents_that_start_at_once_one_serves_and_the_others_say_so() {
     let config = settings(&desk, AgentUse::Never);
     for _ in 0..20 {
         let agents: Vec<_> = thread::scope(|scope| {
-            let start = || Agent::listen(Engine::builder(config.clone()).build().unwrap(), &config);
+            let start = || Agent::listen(Engine::builder(config.clone()), &config);
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });

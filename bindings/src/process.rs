@@ -184,7 +184,7 @@ impl Process {
     fn in_use(&self) -> bool {
         self.handles.live() > 0
             || self.calls.load(Ordering::SeqCst) > 0
-            || self.engine.get().is_some_and(|engine| engine.status() != Status::LoggedOut)
+            || self.engine.get().is_some_and(|engine| engine.own_status() != Status::LoggedOut)
     }
 
     fn setup(&self) -> MutexGuard<'_, Setup> {

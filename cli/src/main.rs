@@ -19,7 +19,11 @@ use tracing_subscriber::filter::LevelFilter;
 use options::{Command, Common, Options};
 
 fn main() -> ExitCode {
-    let (outcome, common) = match Options::parse().command {
+    let command = match Options::try_parse() {
+        Ok(options) => options.command,
+        Err(error) => return refuse(&error),
+    };
+    let (outcome, common) = match command {
         Command::Doctor(common) => return doctor::run(&common),
         Command::Login(common) => (session::login(&common), common),
         Command::Ticket { no_auth, common } => (session::ticket(&common, no_auth), common),
@@ -36,6 +40,15 @@ fn main() -> ExitCode {
             exit::code(error.kind())
         }
     }
+}
+
+/// Tells what is wrong with the command line, or what was asked for instead of a command.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        show::usage(&error.render().to_string());
+        return ExitCode::from(2);
+    }
+    error.exit()
 }
 
 fn agent(common: &Common, verbose: bool) -> Result<()> {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use ticketapi::agent::{self, AgentStatus, AgentUse};
 use ticketapi::cancel::CancelToken;
+use ticketapi::engine::Status;
 use ticketapi::prompt::{Notice, PinRequest, Prompter};
 use ticketapi::session::Session;
 use ticketapi::ssb::Role;
@@ -121,13 +122,15 @@ pub fn status(common: &Common) -> Result<()> {
         return show::json(&json!({
             "logged_in": session.is_some(),
             "session": session.as_deref().map(show::session),
+            "locked": matches!(agent.stands, Status::Locked { .. }),
             "agent": { "pid": agent.pid, "version": agent.program, "programs": agent.clients, "login": agent.login },
         }));
     }
-    show::out(&match session {
-        Some(session) => show::session_words(&session),
-        None if agent.login => "Nobody is logged in; a login is under way.\n".to_owned(),
-        None => "Nobody is logged in.\n".to_owned(),
+    show::out(&match (session, agent.stands) {
+        (Some(session), _) => show::session_words(&session),
+        (None, Status::Locked { .. }) => "The session is locked: it waits for its card and PIN.\n".to_owned(),
+        (None, _) if agent.login => "Nobody is logged in; a login is under way.\n".to_owned(),
+        (None, _) => "Nobody is logged in.\n".to_owned(),
     })
 }
 
@@ -158,7 +161,9 @@ fn find_agent(config: &Config) -> Result<std::result::Result<AgentStatus, String
 /// A session ends with its process, so without an agent there is none.
 fn nobody(common: &Common, why: &str) -> Result<()> {
     if common.json {
-        return show::json(&json!({ "logged_in": false, "session": null, "agent": null, "reason": why }));
+        return show::json(
+            &json!({ "logged_in": false, "session": null, "locked": false, "agent": null, "reason": why }),
+        );
     }
     show::out(&show::printable(&format!("Nobody is logged in: {why}.")))?;
     show::out("\n")

@@ -54,6 +54,11 @@ pub fn error(error: &Error, as_json: bool) {
     }
 }
 
+/// What is wrong with the command line, in JSON.
+pub fn usage(message: &str) {
+    let _ = json(&json!({ "error": { "kind": "Usage", "group": "command line", "message": message.trim_end() } }));
+}
+
 fn failure(error: &Error) -> Value {
     json!({
         "kind": kind(error.kind()),

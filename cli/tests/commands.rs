@@ -106,7 +106,10 @@ fn status_and_logout_without_an_agent_find_nobody_and_ask_nothing() {
         let why = format!("no ticketapi agent is running: {} is not there", desk.text("run/ticketapi"));
         assert_eq!(run.stdout, format!("Nobody is logged in: {why}.\n"));
         let shown = desk.run(&[command, "--json"]).json();
-        assert_eq!(shown, json!({ "logged_in": false, "session": null, "agent": null, "reason": why }));
+        assert_eq!(
+            shown,
+            json!({ "logged_in": false, "session": null, "locked": false, "agent": null, "reason": why })
+        );
     }
     assert_eq!(desk.spine.connections(), 0);
 }
@@ -233,6 +236,13 @@ fn a_wrong_command_line_is_code_2() {
     let run = desk.run(&["login", "--set", "role"]);
     assert_eq!(run.code, 2);
     assert!(run.stderr.contains("there is no = in it"), "{}", run.stderr);
+    let run = desk.run(&["login", "--json", "--set", "role"]);
+    let error = &run.json()["error"];
+    assert_eq!((run.code, run.stderr.as_str(), &error["kind"]), (2, "", &json!("Usage")));
+    assert!(error["message"].as_str().unwrap().contains("there is no = in it"), "{error}");
+    // Words that were asked for are no error.
+    let run = desk.run(&["login", "--json", "--help"]);
+    assert_eq!((run.code, run.stdout.contains("Usage: ticketapi login")), (0, true));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use pcsc::{Context, Disposition, Error, Protocols, Scope, ShareMode, State};
+use ticketapi::card::Absence;
 use ticketapi::card::events::{Presence, ReaderState, Snapshot};
 use ticketapi::card::examination::{Holds, Reader as Examined};
 use ticketapi::card::protocol::Reset;
@@ -43,12 +44,12 @@ impl Readers {
         }
     }
 
-    /// Why no card can be seen at all, if so: the service is down, or there is no reader.
-    pub fn problem(&self) -> Option<String> {
+    /// Why no card can be seen at all, if so.
+    pub fn problem(&self) -> Option<(String, Absence)> {
         match &self.0 {
-            Ok(readers) if readers.is_empty() => Some("there is no card reader".to_owned()),
+            Ok(readers) if readers.is_empty() => Some(("there is no card reader".to_owned(), Absence::NoReader)),
             Ok(_) => None,
-            Err(error) => Some(no_answer(*error)),
+            Err(error) => Some((no_answer(*error), Absence::NoService)),
         }
     }
 

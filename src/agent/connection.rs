@@ -66,10 +66,8 @@ impl Connection {
         })?;
         let socket = connect(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => NoAnswer::Silent,
-            // Nobody listens: its agent has gone.
-            std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound => {
-                NoAnswer::Absent(Unusable::Absent(path.to_owned()))
-            }
+            std::io::ErrorKind::ConnectionRefused => NoAnswer::Absent(Unusable::Abandoned(path.to_owned())),
+            std::io::ErrorKind::NotFound => NoAnswer::Absent(Unusable::Absent(path.to_owned())),
             _ => NoAnswer::Unusable(Unusable::Refused(path.to_owned(), error)),
         })?;
         if !is_same_user(&socket).unwrap_or(false) {

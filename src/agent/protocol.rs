@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Status;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::secret::{SecretBytes, Ticket, secret_buffer};
 use crate::session::{Limits, Session, User};
@@ -126,6 +127,9 @@ pub struct SessionData {
     pub idle: Option<Duration>,
     /// It ends after this time in any case.
     pub total: Option<Duration>,
+    /// Whether the reader of its card can be watched. Added to version 1 later.
+    #[serde(skip)]
+    pub card_watched: bool,
 }
 
 /// How an agent is.
@@ -136,18 +140,30 @@ pub struct StatusData {
     pub pid: u32,
     /// The version of the program.
     pub program: String,
-    /// Whether there is a session.
+    /// Whether there is a session, and it is not locked.
     pub session: bool,
     /// Whether a login is under way.
     pub login: bool,
     /// How many programs are connected, the one that asks among them.
     pub clients: u32,
+    /// How it stands with the session. Added to version 1 later: of an agent that does not tell, what
+    /// the other fields do.
+    #[serde(skip)]
+    pub stands: Status,
 }
 
 impl StatusData {
     /// For the agent, which alone makes one.
-    pub fn new(pid: u32, program: String, session: bool, login: bool, clients: u32) -> Self {
-        Self { pid, program, session, login, clients }
+    pub fn new(pid: u32, program: String, stands: Status, login: bool, clients: u32) -> Self {
+        Self { pid, program, session: matches!(stands, Status::Live { .. }), login, clients, stands }
+    }
+
+    fn stands_at_least(&self) -> Status {
+        match (self.session, self.login) {
+            (true, _) => Status::Live { card_watched: false },
+            (false, true) => Status::LoggingIn,
+            (false, false) => Status::LoggedOut,
+        }
     }
 }
 
@@ -255,10 +271,10 @@ impl Reply {
             Self::Hello(hello) => write(0, hello),
             Self::Ticket(ticket) => write(1, ticket.expose()),
             Self::Done => write(2, &()),
-            Self::Session(session) => write(3, session),
+            Self::Session(session) => write(3, &(session, session.card_watched)),
             Self::Unchanged => write(4, &()),
             Self::Roles(roles) => write(5, roles),
-            Self::Status(status) => write(6, status),
+            Self::Status(status) => write(6, &(status, status.stands)),
             Self::Waiting => write(7, &()),
             Self::Failed(failure) => write(8, failure),
             Self::Unsupported(kind) => write(9, kind),
@@ -282,10 +298,17 @@ impl Reply {
             0 => Self::Hello(Hello::decode(fields).map_err(bad)?),
             1 => Self::Ticket(Ticket::new(postcard::from_bytes::<&str>(fields).map_err(bad)?.to_owned())),
             2 => Self::Done,
-            3 => Self::Session(postcard::from_bytes(fields).map_err(bad)?),
+            3 => {
+                let (session, card_watched) = read_longer::<SessionData, _>(fields).map_err(bad)?;
+                Self::Session(SessionData { card_watched: card_watched.unwrap_or_default(), ..session })
+            }
             4 => Self::Unchanged,
             5 => Self::Roles(postcard::from_bytes(fields).map_err(bad)?),
-            6 => Self::Status(postcard::from_bytes(fields).map_err(bad)?),
+            6 => {
+                let (status, stands) = read_longer::<StatusData, _>(fields).map_err(bad)?;
+                let stands = stands.unwrap_or_else(|| status.stands_at_least());
+                Self::Status(StatusData { stands, ..status })
+            }
             7 => Self::Waiting,
             8 => Self::Failed(postcard::from_bytes(fields).map_err(bad)?),
             9 => Self::Unsupported(postcard::from_bytes(fields).map_err(bad)?),
@@ -321,6 +344,13 @@ fn split(message: &[u8]) -> Result<(u16, &[u8]), Malformed> {
     Ok((u16::from_le_bytes(*kind), fields))
 }
 
+/// The fields, and the one that was added after them, which an older sender does not have.
+fn read_longer<'a, T: Deserialize<'a>, A: Deserialize<'a>>(fields: &'a [u8]) -> postcard::Result<(T, Option<A>)> {
+    let (first, rest) = postcard::take_from_bytes(fields)?;
+    let added = if rest.is_empty() { None } else { Some(postcard::from_bytes(rest)?) };
+    Ok((first, added))
+}
+
 /// The message in a buffer that never moves; `None` where it is too long.
 fn write<T: Serialize + ?Sized>(kind: u16, fields: &T) -> Option<SecretBytes> {
     let length = KIND + postcard::experimental::serialized_size(fields).ok()?;
@@ -347,6 +377,7 @@ impl SessionData {
             role: role.map(|index| index as u32),
             idle: session.limits().idle,
             total: session.limits().total,
+            card_watched: session.card_watched(),
         }
     }
 
@@ -358,7 +389,7 @@ impl SessionData {
             broker: BrokerSession::elsewhere(self.ticket, &self.uid, self.log_session_id),
             user: User { uid: self.uid, name: self.name },
             certificate: None,
-            presence: None,
+            card_watched: self.card_watched,
         }
     }
 }

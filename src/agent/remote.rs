@@ -10,6 +10,7 @@ use super::connection::{Connection, NoAnswer, PROMPT};
 use super::protocol::{Reply, Request, SessionData, WAITING};
 use crate::cancel::CancelToken;
 use crate::config::Config;
+use crate::engine::Status;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::secret::Ticket;
 use crate::session::Session;
@@ -116,6 +117,14 @@ impl Remote {
             }
         }
         Ok(session.with_roles(roles))
+    }
+
+    /// How it stands with the agent's session.
+    pub(crate) fn status(&self) -> Result<Status, Undone> {
+        match self.ask(&Request::Status)? {
+            Reply::Status(status) => Ok(status.stands),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// Ends the session, and a login that is under way, for every program.

@@ -38,6 +38,9 @@ pub enum Unusable {
     /// There is none.
     #[error("{0} is not there")]
     Absent(PathBuf),
+    /// Its agent has gone, and has left it behind.
+    #[error("nobody listens at {0} any more")]
+    Abandoned(PathBuf),
     /// Others could have put it there, or could use it.
     #[error("{0} {1}")]
     NotPrivate(PathBuf, &'static str),

@@ -38,7 +38,7 @@ use crate::secret::{SecretBytes, secret_buffer};
 use crate::wait::until_ready;
 
 /// The version of the messages. A helper of another version is not used.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The helper's only argument, in a helper that only resets a card.
 pub const RESET_ARGUMENT: &str = "reset";

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -19,6 +20,7 @@ use crate::sync::{Condvar, Mutex, ThreadId, current_thread};
 pub(super) struct Attempt {
     pub(super) thread: ThreadId,
     pub(super) cancel: CancelToken,
+    card_wait: Duration,
     outcome: Mutex<Option<Result<()>>>,
     ended: Condvar,
 }
@@ -30,11 +32,12 @@ enum Success {
 }
 
 impl Attempt {
-    /// A login on this thread.
-    fn begin() -> Self {
+    /// A login on this thread, which waits so long for a card.
+    fn begin(card_wait: Duration) -> Self {
         Self {
             thread: current_thread().id(),
             cancel: CancelToken::new(),
+            card_wait,
             outcome: Mutex::new(None),
             ended: Condvar::new(),
         }
@@ -53,7 +56,8 @@ impl Attempt {
 }
 
 impl Inner {
-    pub(super) fn session_or_login(self: &Arc<Self>, anew: bool) -> Result<Arc<Session>> {
+    /// A login that this begins waits for a card as long as `card_wait`.
+    pub(super) fn session_or_login(self: &Arc<Self>, anew: bool, card_wait: Duration) -> Result<Arc<Session>> {
         loop {
             let mut state = self.lock();
             if let Some(login) = &state.login {
@@ -80,7 +84,7 @@ impl Inner {
             }
             // One that is there all the same is locked.
             let locked = state.session.as_ref().filter(|_| !anew).map(|kept| Arc::clone(&kept.session));
-            let attempt = Arc::new(Attempt::begin());
+            let attempt = Arc::new(Attempt::begin(card_wait));
             state.login = Some(UnderWay { attempt: Arc::clone(&attempt), presence: None, without_card: None });
             self.tell(&mut state, Event::LoginBegun);
             drop(state);
@@ -112,6 +116,7 @@ impl Inner {
         let parts = &self.parts;
         let login = Login {
             config: &parts.config,
+            card_wait: attempt.card_wait,
             reader: parts.reader.as_ref(),
             prompter: parts.prompter.as_ref(),
             cancel: &attempt.cancel,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::assertion::Questions;
@@ -24,10 +25,11 @@ use crate::sync::{Mutex, MutexGuard};
 const LONGEST_TICK: Duration = Duration::from_secs(2);
 
 /// How an engine stands; see [`Engine::status`](super::Engine::status).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Status {
     /// There is no session.
+    #[default]
     LoggedOut,
     /// There is no session yet, and a login is under way.
     LoggingIn,

@@ -83,7 +83,7 @@ fn session(certificate: &Certificate, limits: Limits) -> Arc<Session> {
         limits,
         broker: BrokerSession::for_tests(Ticket::new("AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF".into())),
         certificate: Some(certificate.clone()),
-        presence: None,
+        card_watched: false,
     })
 }
 

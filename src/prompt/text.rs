@@ -26,6 +26,8 @@ pub fn insert_card(absence: &Absence) -> String {
     match absence {
         Absence::NoCard => "Insert your card".into(),
         Absence::NotRecognised(why) => format!("Card not recognised: {}", one_line(why)),
+        Absence::NoReader => "Connect a card reader, then insert your card".into(),
+        Absence::NoService => "The card reader service of this computer does not answer".into(),
     }
 }
 
@@ -107,6 +109,17 @@ mod tests {
             let asked = enter_pin(&request(tries, problem));
             assert_eq!(asked.lines().next(), Some(text), "{tries:?} {problem:?}");
         }
+    }
+
+    #[test]
+    fn nobody_is_told_to_insert_a_card_where_there_is_nothing_to_insert_it_into() {
+        let texts = [Absence::NoCard, Absence::NoReader, Absence::NoService].map(|why| insert_card(&why));
+        let expected = [
+            "Insert your card",
+            "Connect a card reader, then insert your card",
+            "The card reader service of this computer does not answer",
+        ];
+        assert_eq!(texts, expected);
     }
 
     #[test]

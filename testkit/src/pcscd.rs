@@ -53,12 +53,7 @@ impl Pcscd {
                 return Err(failed(format!("{program} is missing (Debian packages pcscd and vsmartcard-vpcd)")));
             }
         }
-        let folder = TempDir::with_prefix("ticketapi-pcscd-").context(|| "cannot make a folder for pcscd".into())?;
-        for name in ["run", "readers"] {
-            let path = folder.path().join(name);
-            std::fs::create_dir(&path).context(|| format!("cannot make {}", path.display()))?;
-        }
-        let mut pcscd = Self { folder, port: 0, running: None };
+        let mut pcscd = Self::prepare()?;
         // Another process may take a port between finding it free and using it.
         for _ in 0..5 {
             pcscd.use_free_ports()?;
@@ -68,6 +63,23 @@ impl Pcscd {
             }
         }
         Err(failed(format!("its readers did not start: {}", pcscd.log())))
+    }
+
+    /// Starts a service that has no readers.
+    pub fn without_readers() -> Result<Self> {
+        let mut pcscd = Self::prepare()?;
+        pcscd.restart()?;
+        Ok(pcscd)
+    }
+
+    /// A service that is not started yet.
+    fn prepare() -> Result<Self> {
+        let folder = TempDir::with_prefix("ticketapi-pcscd-").context(|| "cannot make a folder for pcscd".into())?;
+        for name in ["run", "readers"] {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).context(|| format!("cannot make {}", path.display()))?;
+        }
+        Ok(Self { folder, port: 0, running: None })
     }
 
     fn use_free_ports(&mut self) -> Result<()> {

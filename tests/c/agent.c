@@ -1,4 +1,6 @@
 /* Programs that share the agent's login. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,7 +23,7 @@ static int prompts(void)
     return stat(asked, &file) == 0 ? (int)file.st_size : 0;
 }
 
-static pid_t start_agent(void)
+static pid_t start_agent_with(const char *pin)
 {
     char socket[160], pinentry[160];
     const char *program = getenv("AGENT");
@@ -38,9 +40,9 @@ static pid_t start_agent(void)
     script = fdopen(descriptor, "w");
     CHECK(script);
     fprintf(script,
-            "#!/bin/sh\necho OK\nwhile read -r line; do\ncase $line in GETPIN) printf . >>%s; echo 'D 1234' ;; esac\n"
+            "#!/bin/sh\necho OK\nwhile read -r line; do\ncase $line in GETPIN) printf . >>%s; echo 'D %s' ;; esac\n"
             "echo OK\ndone\n",
-            asked);
+            asked, pin);
     CHECK(fclose(script) == 0);
     setenv("TICKETAPI_AGENT_SOCKET", socket, 1);
     setenv("TICKETAPI_AGENT", "require", 1);
@@ -57,6 +59,11 @@ static pid_t start_agent(void)
         sleep_ms(2);
     }
     return agent;
+}
+
+static pid_t start_agent(void)
+{
+    return start_agent_with("1234");
 }
 
 static void end_agent(pid_t agent)
@@ -207,9 +214,142 @@ static void what_a_guest_leaves(const void *row)
     end_agent(agent);
 }
 
+/* A card in a virtual reader, and PC/SC as another program than the agent sees it. */
+static struct {
+    FILE *say, *hear;
+    long context;
+    long (*wait)(long, unsigned long, void *, unsigned long);
+} reader;
+
+/* SCARD_READERSTATE. */
+typedef struct {
+    const char *name;
+    void *user_data;
+    unsigned long now, then, atr_size;
+    unsigned char atr[33];
+} ReaderState;
+
+enum { STATE_UNAWARE = 0, STATE_EMPTY = 0x10, STATE_PRESENT = 0x20 };
+
+static void tell_card(const char *what)
+{
+    char answer[32] = "";
+    CHECK(fprintf(reader.say, "%s\n", what) > 0 && fflush(reader.say) == 0);
+    CHECK(fgets(answer, sizeof answer, reader.hear) && strncmp(answer, what, strlen(what)) == 0);
+}
+
+static void wait_until_card_is(unsigned long state)
+{
+    ReaderState seen = {.name = "Virtual PCD 00 00"};
+    do {
+        CHECK_EQ(reader.wait(reader.context, 30000, &seen, 1), 0);
+        seen.now = seen.then & ~2UL;
+    } while (!(seen.then & state));
+}
+
+static void at_a_reader(void)
+{
+    static const struct {
+        const char *key, *variable;
+    } settings[] = {{"helper=", "TICKETAPI_HELPER"}, {"service=", "PCSCLITE_CSOCK_NAME"}, {"pin=", "TEST_PIN"}};
+    const char *program = getenv("VIRTUAL_CARD"), *state = getenv("TEST_STATE"), *helper = getenv("HELPER");
+    char line[512];
+    int to[2], from[2];
+    size_t i;
+    void *library = dlopen("libpcsclite.so.1", RTLD_NOW);
+    long (*establish)(unsigned long, const void *, const void *, long *);
+    CHECK(program && state && helper && library);
+    CHECK(pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0);
+    if (fork() == 0) {
+        if (dup2(to[0], 0) == 0 && dup2(from[1], 1) == 1)
+            execl(program, program, "--state-dir", state, "--helper", helper, (char *)NULL);
+        _exit(127);
+    }
+    close(to[0]);
+    close(from[1]);
+    reader.say = fdopen(to[1], "w");
+    reader.hear = fdopen(from[0], "r");
+    for (i = 0; i < sizeof settings / sizeof *settings; i++) {
+        size_t length = strlen(settings[i].key);
+        CHECK(fgets(line, sizeof line, reader.hear) && strncmp(line, settings[i].key, length) == 0);
+        line[strcspn(line, "\n")] = 0;
+        setenv(settings[i].variable, line + length, 1);
+    }
+    *(void **)&establish = dlsym(library, "SCardEstablishContext");
+    *(void **)&reader.wait = dlsym(library, "SCardGetStatusChange");
+    CHECK(establish && reader.wait);
+    CHECK_EQ(establish(0, NULL, NULL, &reader.context), 0);
+}
+
+/* Has the ticket, says so, and tells when it has it no longer. */
+static void loses_the_ticket(int say)
+{
+    char text[1024];
+    long long then;
+    TCK_API_INSTANCE instance = TcktApi_Initialize();
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
+    CHECK(write(say, "", 1) == 1);
+    while (TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL) == TCK_API_SUCCESS) {
+    }
+    then = now_ns();
+    CHECK_EQ(TcktApi_getLastError(instance), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK(write(say, &then, sizeof then) == sizeof then);
+    TcktApi_Finalize(instance);
+}
+
+static void the_card_is_taken_out(const void *row)
+{
+    enum { PROGRAMS = 3 };
+    static const char *const one_role[] = {"--roles", "1", NULL};
+    User user = {.pin = NULL};
+    char text[1024], ready;
+    pid_t agent, programs[PROGRAMS];
+    int pipes[PROGRAMS][2], i, status;
+    long long told, then;
+    TCK_API_INSTANCE instance;
+    (void)row;
+    start_spine(one_role);
+    answer_with(&user);
+    at_a_reader();
+    setenv("TICKETAPI_PKCS11_MODULE", getenv("OPENSC"), 1);
+    agent = start_agent_with(getenv("TEST_PIN"));
+    tell_card("insert");
+    wait_until_card_is(STATE_PRESENT);
+    instance = TcktApi_Initialize();
+    log_in(instance, text);
+    for (i = 0; i < PROGRAMS; i++) {
+        CHECK(pipe(pipes[i]) == 0);
+        fflush(stdout);
+        programs[i] = fork();
+        if (programs[i] == 0) {
+            loses_the_ticket(pipes[i][1]);
+            exit(0);
+        }
+        CHECK(read(pipes[i][0], &ready, 1) == 1);
+    }
+    tell_card("remove");
+    wait_until_card_is(STATE_EMPTY);
+    told = now_ns();
+    for (i = 0; i < PROGRAMS; i++) {
+        CHECK(read(pipes[i][0], &then, sizeof then) == sizeof then);
+        printf("program %d had no ticket %lld ms after the event\n", i, (then - told) / 1000000);
+        CHECK(then - told <= 250 * 1000000LL);
+        CHECK(waitpid(programs[i], &status, 0) == programs[i] && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(prompts(), 1);
+    CHECK_EQ(user.pins, 0);
+    TcktApi_Finalize(instance);
+    end_agent(agent);
+    fclose(reader.say);
+    /* Its end closes this; then it has ended the service, too. */
+    CHECK(!fgets(text, sizeof text, reader.hear));
+}
+
 const Test agent_tests[] = {
     {"a ticket of a login in another program, by the agent", another_program_has_logged_in, NULL},
     {"an agent that goes", the_agent_goes, NULL},
     {"what is left in a program that uses the agent", what_a_guest_leaves, NULL},
+    {"a card that is taken out, with three programs and an agent", the_card_is_taken_out, NULL},
     {NULL, NULL, NULL},
 };

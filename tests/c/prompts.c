@@ -46,6 +46,7 @@ static void tell(void *user_data, int message, const char *text)
     user->messages++;
     CHECK(message == TICKETAPI_INSERT_CARD || message == TICKETAPI_PIN_ON_READER);
     CHECK(text[0] != 0);
+    snprintf(user->told, sizeof user->told, "%s", text);
 }
 
 const TicketApiPrompter usual_prompter = {ask_pin, ask_last_try, ask_role, tell};

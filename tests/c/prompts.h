@@ -14,6 +14,7 @@ typedef struct {
     int hold_ms;              /* how long the user thinks about the PIN */
     void (*while_asked)(void); /* runs in the PIN prompt */
     int pins, roles, last_tries, messages;
+    char told[128];           /* the last message */
     pthread_t asked_on;
     TicketApiPinRequest seen; /* texts in it are not valid later */
 } User;

@@ -191,7 +191,26 @@ static void memory_after_a_login(const void *row)
         CHECK(resident_kib() <= 16 * 1024);
 }
 
+static void what_is_told_while_no_card_can_come(const void *row)
+{
+    User user = {.pin = NULL};
+    char text[1024];
+    TCK_API_INSTANCE instance;
+    (void)row;
+    start_spine(NULL);
+    use_card("no-reader");
+    setenv("TICKETAPI_CARD_WAIT", "1", 1);
+    setenv("PCSCLITE_CSOCK_NAME", "/nowhere", 1);
+    answer_with(&user);
+    instance = TcktApi_Initialize();
+    CHECK_EQ(TcktApi_getTicket(instance, text, sizeof text, NULL), TCK_API_ERR_READER_NOT_AVAILABLE);
+    CHECK_TEXT(user.told, "The card reader service of this computer does not answer");
+    CHECK_EQ(user.messages, 1);
+    TcktApi_Finalize(instance);
+}
+
 const Test session_tests[] = {
+    {"what is told while no card can come", what_is_told_while_no_card_can_come, NULL},
     {"user and roles are told", user_and_roles_are_told, NULL},
     {"prompts come on the caller's thread", prompts_come_on_the_callers_thread, NULL},
     {"a wrong PIN is asked again", a_wrong_pin_is_asked_again, NULL},

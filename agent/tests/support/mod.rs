@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use core::{Desk, PATIENCE, PIN, User, kind, script};
+pub use core::{Desk, OPENSC, PATIENCE, PIN, UID, User, kind, script};
 use rustix::process::{Pid, Signal, kill_process};
 use ticketapi::agent::{self, AgentUse};
 use ticketapi::{Config, Engine};
@@ -52,7 +52,7 @@ pub struct InThread {
 impl InThread {
     pub fn start(desk: &Desk, user: &User) -> Self {
         let config = settings(desk, AgentUse::Never);
-        let engine = Engine::builder(config.clone()).prompter(user.clone()).build().unwrap();
+        let engine = Engine::builder(config.clone()).prompter(user.clone());
         let agent = Agent::listen(engine, &config).unwrap();
         let stop = agent.stopper().unwrap();
         Self { stop, thread: Some(std::thread::spawn(|| agent.serve().unwrap())) }
@@ -95,7 +95,12 @@ pub fn environment(desk: &Desk, command: &mut Command) {
     let config = &desk.config;
     command.env("TICKETAPI_AGENT_SOCKET", socket(desk)).env("TICKETAPI_CARD_WAIT", "0");
     command.env("TICKETAPI_BASE_URL", desk.spine.url()).env("TICKETAPI_CA_FILE", config.ca_file.as_ref().unwrap());
-    command.env("TICKETAPI_SOFTWARE_CARD", config.software_card.as_ref().unwrap());
+    let card = [
+        ("TICKETAPI_SOFTWARE_CARD", &config.software_card),
+        ("TICKETAPI_PKCS11_MODULE", &config.pkcs11_module),
+        ("TICKETAPI_HELPER", &config.helper),
+    ];
+    command.envs(card.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))));
     command.env("TICKETAPI_PINENTRY", desk.path("pinentry"));
 }
 
@@ -138,6 +143,27 @@ impl Drop for InProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// How many descriptors another process has; where only root may look, room for how many.
+pub fn descriptors(process: u32) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).map(Iterator::count);
+    open.unwrap_or_else(|_| status_of(process, "FDSize") as usize)
+}
+
+/// The processes that another one has started, running ones and zombies.
+pub fn children(process: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    let lists: Vec<_> = lists.collect();
+    lists.iter().flat_map(|list| list.split_whitespace()).map(|child| child.parse().unwrap()).collect()
+}
+
+/// What `name` is in the process's status, as a number.
+pub fn status_of(process: u32, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    value.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// Waits for what another process does.

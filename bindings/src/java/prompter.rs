@@ -152,6 +152,8 @@ impl JavaPrompter {
         let why = match absence {
             Absence::NoCard => "no card is in the reader",
             Absence::NotRecognised(why) => why,
+            Absence::NoReader => "there is no card reader",
+            Absence::NoService => "the card reader service does not answer",
         };
         self.tell(INSERT_CARD, why);
         Notice::new(Shown(self))

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use ticketapi::agent::AgentStatus;
 use ticketapi::card::Certificate;
 use ticketapi::config::Sources;
+use ticketapi::engine::Status;
 use ticketapi::ssb::transport::ServerCertificate;
 
 pub const CLOCK_REMEDY: &str = "Set this computer's date and time, or have them set from the network.";
@@ -230,8 +231,12 @@ pub fn agent_never() -> String {
 }
 
 pub fn agent(status: &AgentStatus) -> String {
-    let session = if status.session { "somebody" } else { "nobody" };
-    format!("version {} runs as process {}; {session} is logged in", status.program, status.pid)
+    let session = match status.stands {
+        Status::Live { .. } => "somebody is logged in",
+        Status::Locked { .. } => "the session is locked",
+        _ => "nobody is logged in",
+    };
+    format!("version {} runs as process {}; {session}", status.program, status.pid)
 }
 
 fn rough(time: Duration) -> String {

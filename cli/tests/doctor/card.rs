@@ -9,27 +9,27 @@ use ticketapi_testkit::{CardSpec, Pcscd, PivCard, SoftHsm};
 use crate::Visit;
 use crate::support::{Desk, PIN, UID, script};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 const OPENSC: [&str; 3] = [
     "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so",
     "/usr/lib/aarch64-linux-gnu/opensc-pkcs11.so",
     "/usr/lib64/opensc-pkcs11.so",
 ];
 
-fn opensc() -> &'static str {
+pub fn opensc() -> &'static str {
     OPENSC.into_iter().find(|path| std::path::Path::new(path).exists()).expect("OpenSC is installed")
 }
 
 /// A desk with a reader, and a card that is not in it yet.
-struct ReaderDesk {
+pub struct ReaderDesk {
     // First, so that the card is out before the service goes.
-    card: PivCard,
-    pcscd: Pcscd,
-    desk: Desk,
+    pub card: PivCard,
+    pub pcscd: Pcscd,
+    pub desk: Desk,
 }
 
 impl ReaderDesk {
-    fn new(spec: &CardSpec) -> Self {
+    pub fn new(spec: &CardSpec) -> Self {
         let (desk, pcscd) = (Desk::new(), Pcscd::start().unwrap());
         let card = PivCard::new(&desk.identity(spec)).unwrap();
         let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
@@ -37,7 +37,7 @@ impl ReaderDesk {
         Self { card, pcscd, desk }
     }
 
-    fn with_card(spec: &CardSpec) -> Self {
+    pub fn with_card(spec: &CardSpec) -> Self {
         let desk = Self::new(spec);
         desk.card.insert(desk.pcscd.port()).unwrap();
         assert!(desk.card.wait_until_seen(PATIENCE));

@@ -135,7 +135,7 @@ fn an_agent_that_is_absent_or_has_crashed_is_a_warning_unless_it_is_required() {
     Agent::start(&desk).kill();
     let socket = desk.text("run/ticketapi/agent.sock");
     assert!(std::path::Path::new(&socket).exists(), "a crashed agent leaves its socket");
-    let stale = format!("no ticketapi agent is running: {socket} is not there");
+    let stale = format!("no ticketapi agent is running: nobody listens at {socket} any more");
     Visit::to(&desk).assert_only_failure("agent", 5, &stale);
 
     let visit = Visit::to(&desk.set("agent", "never"));

@@ -4,6 +4,7 @@
 mod broker;
 mod card;
 mod computer;
+mod reader;
 #[path = "../support/mod.rs"]
 mod support;
 

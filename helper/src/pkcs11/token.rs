@@ -154,8 +154,8 @@ fn lack(modules: &[Module], settings: &CardSettings, before: &Readers, seen: Vec
         let modules: Vec<_> = modules.iter().map(|module| module.path.display().to_string()).collect();
         let text = format!("{} is not known to {}", unknown.join(" and "), modules.join(" or "));
         (ErrorKind::CardNotSupported, text.clone(), Absence::NotRecognised(text))
-    } else if let Some(text) = out_of_sight {
-        (ErrorKind::ReaderNotAvailable, text, Absence::NoCard)
+    } else if let Some((text, absence)) = out_of_sight {
+        (ErrorKind::ReaderNotAvailable, text, absence)
     } else if others.is_empty() {
         (ErrorKind::NoCard, no_card(settings), Absence::NoCard)
     } else {

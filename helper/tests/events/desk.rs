@@ -43,9 +43,16 @@ pub struct Desk {
 impl Desk {
     /// Both readers are empty.
     pub fn new() -> Self {
+        Self::with(Pcscd::start().unwrap())
+    }
+
+    pub fn without_readers() -> Self {
+        Self::with(Pcscd::without_readers().unwrap())
+    }
+
+    fn with(pcscd: Pcscd) -> Self {
         let ca = TestCa::new().unwrap();
         let card = || PivCard::new(&ca.issue(&CardSpec::new("123456789012")).unwrap()).unwrap();
-        let pcscd = Pcscd::start().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
         let program = folder.path().join("helper");

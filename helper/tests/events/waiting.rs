@@ -53,6 +53,25 @@ fn a_card_that_comes_while_waiting_is_found_at_once_and_its_place_is_known() {
 }
 
 #[test]
+fn that_there_is_no_reader_and_then_no_service_is_told() {
+    let mut desk = Desk::without_readers();
+    let cancel = CancelToken::new();
+    let service = &mut desk.pcscd;
+    let (tell, absences) = mpsc::channel();
+    let error = thread::scope(|scope| {
+        let waiting = scope.spawn(|| desk.reader.wait_for_card(PATIENCE, &mut |why| tell.send(why).unwrap(), &cancel));
+        assert_eq!(told(&absences), Absence::NoReader);
+        service.kill();
+        assert_eq!(told(&absences), Absence::NoService);
+        cancel.cancel();
+        waiting.join().unwrap().err().unwrap()
+    });
+    assert_eq!(*error.kind(), ErrorKind::Cancelled);
+    let error = desk.reader.wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new()).err().unwrap();
+    assert_eq!(*error.kind(), ErrorKind::ReaderNotAvailable);
+}
+
+#[test]
 fn a_card_in_the_reader_is_found_without_watching() {
     let desk = Desk::new();
     desk.insert(0);

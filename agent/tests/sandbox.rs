@@ -1,0 +1,145 @@
+//! What the agent keeps to itself, and what it can do without: as in the unit that is shipped, by the
+//! calls of the system where no service manager is.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+use support::{Desk, InProcess, command, program, socket, status_of, wait_until};
+use ticketapi::TicketApi;
+
+fn desk() -> Desk {
+    Desk::with(|spine| spine.roles(1))
+}
+
+/// A command that another user than root runs, as root reads everything.
+fn not_as_root(program: &str) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", program]);
+    command
+}
+
+#[test]
+fn other_programs_of_the_user_cannot_read_the_agent_and_it_leaves_no_core() {
+    let desk = desk();
+    let folder = socket(&desk).parent().unwrap().to_owned();
+    let copy = desk.path("agent");
+    fs::copy(env!("CARGO_BIN_EXE_ticketapi-agent"), &copy).unwrap();
+    fs::set_permissions(desk.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(&copy, PermissionsExt::from_mode(0o755)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        chown(&folder, Some(65534), Some(65534)).unwrap();
+    }
+    let mut command = not_as_root(copy.to_str().unwrap());
+    support::environment(&desk, &mut command);
+    let mut agent = command.spawn().unwrap();
+    let process = agent.id();
+    wait_until(|| socket(&desk).exists());
+    let read = |process: u32| {
+        let file = format!("/proc/{process}/environ");
+        not_as_root("cat").arg(file).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    };
+    let mut other = not_as_root("sleep").arg("600").spawn().unwrap();
+    // It is still what started it at first, which root's own files cannot be read of either.
+    wait_until(|| read(other.id()));
+    assert!(!read(process), "the agent can be read");
+    // Its files are root's, as it is not dumpable.
+    let owner = |process: u32| fs::metadata(format!("/proc/{process}/mem")).unwrap().uid();
+    assert_eq!((owner(process), owner(other.id()) == 0), (0, false));
+    let seize = |process: u32| {
+        let program = "import ctypes, sys; print(ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), None, None))";
+        let mut command = not_as_root("/usr/bin/python3");
+        let output = command.args(["-c", program, &process.to_string()]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(seize(process), "-1\n", "a debugger takes it");
+    // Where the system lets a user's programs trace each other at all.
+    if !fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.trim() != "0") {
+        assert_eq!(seize(other.id()), "0\n");
+    }
+    let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+    let core: Vec<_> = limits.lines().find(|line| line.starts_with("Max core")).unwrap().split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"]);
+    for child in [&mut agent, &mut other] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn memory_is_locked_where_there_is_no_limit_to_that() {
+    let desk = desk();
+    support::pinentry(&desk.path("pinentry"), "");
+    let agent = command(&desk);
+    let limited = |limit: &str| {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--memlock={limit}:{limit}"));
+        command
+    };
+    // Not even root may lift the limit everywhere.
+    let may_lift = limited("unlimited").arg("true").stderr(Stdio::null()).status().unwrap().success();
+    let limits: &[&str] = if may_lift { &["unlimited", "65536"] } else { &["65536"] };
+    for limit in limits {
+        let mut limited = limited(limit);
+        limited.arg(env!("CARGO_BIN_EXE_ticketapi-agent")).env_clear();
+        limited.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut agent = InProcess::run(&desk, &mut limited);
+        program(&desk).get_ticket().unwrap();
+        let (locked, resident) = (status_of(agent.child.id(), "VmLck"), status_of(agent.child.id(), "VmRSS"));
+        // All that it uses, and what it may use yet; files that are mapped count as resident too.
+        assert!(if *limit == "unlimited" { locked >= resident / 2 } else { locked == 0 }, "{locked} of {resident} KiB");
+        agent.signal(Signal::TERM);
+        assert!(agent.child.wait().unwrap().success());
+    }
+}
+
+/// Linux 6.3 and later.
+fn has_mdwe() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(3))
+}
+
+/// Has its children, and theirs, get no memory that can be written and run (`PR_SET_MDWE`; as
+/// `MemoryDenyWriteExecute` does), and shows that they do not.
+const NO_WRITABLE_CODE: &str = "import ctypes, mmap, os, sys\n\
+    assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0\n\
+    try:\n\
+    \x20   mmap.mmap(-1, 4096, prot=7)\n\
+    except PermissionError:\n\
+    \x20   os.execv(sys.argv[1], sys.argv[1:])\n";
+
+#[test]
+fn the_agent_runs_without_new_privileges_or_writable_code_and_with_files_that_cannot_be_written() {
+    let desk = desk();
+    support::pinentry(&desk.path("pinentry"), "");
+    let agent = command(&desk);
+    let folder = desk.folder.path().display();
+    let script = format!(
+        "mount --bind {folder} {folder} && mount -o remount,bind,ro / && ! touch /ticketapi-was-here 2>/dev/null && \
+         exec setpriv --no-new-privs --bounding-set -all {}{}",
+        if has_mdwe() { "python3 -c \"$0\" " } else { "" },
+        env!("CARGO_BIN_EXE_ticketapi-agent")
+    );
+    let mut sandbox = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        sandbox.args(["--user", "--map-root-user"]);
+    }
+    sandbox.args(["--mount", "--propagation", "private", "sh", "-c", &script, NO_WRITABLE_CODE]).env_clear();
+    sandbox.envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut agent = InProcess::run(&desk, &mut sandbox);
+    program(&desk).get_ticket().unwrap();
+    assert_eq!(status_of(agent.child.id(), "NoNewPrivs"), 1);
+    assert!(fs::read_to_string(format!("/proc/{}/cmdline", agent.child.id())).unwrap().ends_with("ticketapi-agent\0"));
+    agent.signal(Signal::TERM);
+    assert!(agent.child.wait().unwrap().success());
+    assert_eq!(desk.spine.open_sessions(), 0);
+}
