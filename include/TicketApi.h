@@ -41,16 +41,85 @@
  * one session; at most one login is under way, and who asks for a ticket meanwhile waits for it.
  *
  * Blocking. TcktApi_getTicket and TcktApi_getNewTicket block for as long as the user takes, and
- * TcktApi_destroyTicket while the server is told, each outside step with a deadline of its own. The
- * others do not wait.
+ * TcktApi_destroyTicket while the server is told, each outside step with a deadline of its own. What
+ * TcktApi_Finalize may wait for stands with it; TcktApi_Initialize and ticketapi_set may wait for
+ * another thread's TcktApi_Finalize. The others do not wait, but for the agent.
+ *
+ * Sessions. A session begins with a login, and goes on without handles. It ends by
+ * TcktApi_destroyTicket, when a new login has succeeded, at the server's limits, with the process
+ * (but for the agent's), and when its card is taken out, unless the setting `mode` says otherwise.
+ * With session_lock the missing card locks it, with mobility the time since the last PIN
+ * (`reauthentication`). While it is locked, TcktApi_getTicketNoAuth, ticketapi_user_... and
+ * ticketapi_role... give TCK_API_ERR_TICKET_NOT_AVAILABLE, as without a session. TcktApi_getTicket then
+ * asks for the same card and its PIN and gives the same ticket; where it fails, with the codes of a
+ * login, the session stays locked. Another user's card ends that session and logs in. A
+ * locked session ends after `lock_timeout`.
+ *
+ * Agent. Where the user runs the agent (setting `agent`), the session is the agent's, and that of all
+ * programs of this user. The prompts are the agent's, too: it shows them, as its own settings say, and
+ * the functions of ticketapi_set_prompter are not called. TcktApi_getTicketNoAuth and the functions
+ * that tell of the session ask the agent, which takes some 10 microseconds, and 9 seconds at most with an
+ * agent that hangs. An agent that the settings require and that cannot be used is told with
+ * TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE or TCK_API_ERR_VERSION_CONFLICT, by TcktApi_getTicketNoAuth
+ * with TCK_API_ERR_TICKET_NOT_AVAILABLE. A program that must show prompts of its own sets `agent` to
+ * never.
  *
  * Processes. After fork() the child has the library as if freshly loaded: its parent's handles and
  * session are not its own. The library may be closed by dlclose(); it stays in memory with its
  * session, which the next dlopen() finds again. It changes no signal handler, signal mask,
- * environment variable or other property of the process. No thread of its own outlives a call, but for
- * one that the system's resolver does not let go of: it ends when the resolver gives up.
+ * environment variable or other property of the process, and writes nothing to its output.
+ *
+ * What runs. Nothing is started or opened before the first login. Card software runs in a process of
+ * its own, ticketapi-card, for as long as a login needs it; another one watches the card of a session
+ * that a card reader shows, as long as that session lives, and holds one descriptor. They are children of
+ * this process; it does no harm to reap them. Threads of the library take none of the host's signals. They run
+ * during calls, and while there is both a session and a handle. After the last TcktApi_Finalize there is
+ * none, but for one that the system's resolver does not let go of: it ends when the resolver gives up.
  *
  * Defects. A defect of the library is TCK_API_ERR_INTERNAL_ERROR; nothing unwinds into the caller.
+ *
+ * Settings. They come from a file (the one that TICKETAPI_CONFIG names, else ticketapi/config.toml in
+ * $XDG_CONFIG_HOME or ~/.config, else /etc/ticketapi/config.toml), then from the environment
+ * (TICKETAPI_ and the key in capitals), then from ticketapi_set. They are read when the first handle
+ * is made. The keys, and in brackets what holds without them:
+ *
+ *     environment          the broker: live, int or dep (live)
+ *     base_url             the broker's address, instead of an environment
+ *     allow_http           lets base_url be plain http, for loopback addresses only (false)
+ *     ca_file              PEM trust anchors for the broker, instead of the system's (the system's)
+ *     connect_timeout      seconds for connecting to the broker (5)
+ *     request_timeout      seconds for one request, connecting included (15)
+ *     pkcs11_module        absolute path of the card's PKCS#11 module (the known places)
+ *     helper               path of ticketapi-card (beside the program or library, then libexec)
+ *     card_after_login     reset, or leave for hosts that keep a login of their own on the card
+ *                          (reset)
+ *     card_timeout         seconds for one operation of the card (20)
+ *     card_wait            seconds to wait for a card; 0 does not wait (60)
+ *     token_label          label of the token to use (the only one)
+ *     token_serial         serial number of the token to use (the only one)
+ *     certificate_issuers  names of the issuers whose certificates are for logging in: a list, or
+ *                          with ; between them (any)
+ *     software_card        a PKCS#12 file to use as the card (none)
+ *     prompter             where the user is asked: auto, desktop, terminal or none (auto)
+ *     pinentry             the program that asks for the PIN, also where there is a terminal
+ *                          (pinentry on the path)
+ *     prompt_timeout       seconds that a prompt waits for the user; 0 for ever (300)
+ *     role                 id of the role to take without asking; a user who does not have it is
+ *                          refused (ask)
+ *     role_command         chooser for roles: one line a role on its standard input, the chosen
+ *                          line back on its standard output, the role's id at the line's end in
+ *                          square brackets (a window or the terminal)
+ *     require_role         a user without roles may not log in (true)
+ *     check_session        minutes after which get_ticket asks the broker again whether the session
+ *                          is alive, and logs in anew when it is not; 0 never asks (0)
+ *     digest               what the card signs: sha1 or sha256 (sha1)
+ *     agent                auto uses the agent where one runs, require does not work without, never
+ *                          logs in within the program (auto)
+ *     agent_socket         absolute path of the agent's socket; its folder must be closed to others
+ *                          (ticketapi/agent.sock in $XDG_RUNTIME_DIR, else in ~/.local/state)
+ *     mode                 what taking the card out does: normal, session_lock or mobility (normal)
+ *     lock_timeout         minutes after which a locked session ends (30)
+ *     reauthentication     minutes after which mobility asks for card and PIN again (60)
  */
 
 /* An unsigned number of 32 bits. Other headers have a DWORD of their own: PC/SC's is larger. */
@@ -143,7 +212,7 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_RESOURCE_ALLOCATION_FAILED 0x80100008u
 
 /**
- * Nobody is logged in, and the call does not log in.
+ * Nobody is logged in, or the session is locked, and the call does not ask the user.
  */
 #define TCK_API_ERR_TICKET_NOT_AVAILABLE 0x80100009u
 
@@ -424,12 +493,14 @@ typedef struct {
  * They are called during a login, on the thread that logs in, and may take as long as the user
  * does. They must not call the library, but for ticketapi_cancel, and must return by themselves:
  * no longjmp, no C++ exception. When another thread calls ticketapi_cancel, the program has to make
- * them return.
+ * them return. An answer that cannot be used (a PIN that is not UTF-8, an index that is none) fails the
+ * login with TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE. Where the agent logs in, they are not called.
  */
 typedef struct {
   /**
    * Asks for the PIN: writes it with a NUL into `pin`, which has room for `size` bytes and is
-   * wiped after, and returns TICKETAPI_ANSWERED; or returns TICKETAPI_CANCELLED.
+   * wiped after, and returns TICKETAPI_ANSWERED; or returns TICKETAPI_CANCELLED. Called again after a
+   * wrong PIN, until the user gives up or the card locks.
    */
   int (*pin)(void *user_data, const TicketApiPinRequest *request, char *pin, unsigned int size);
   /**
@@ -477,7 +548,8 @@ unsigned int TcktApi_GetGAVersion(TCK_API_INSTANCE instance, int component);
  * Gives the ticket of the session; with no session, logs the user in.
  *
  * Blocks while the user puts in a card, enters the PIN and chooses a role. Threads that ask
- * meanwhile wait for that one login and get its outcome.
+ * meanwhile wait for that one login and get its outcome. A locked session is unlocked by its user:
+ * the same ticket.
  *
  * Writes the ticket into `buffer`, which has room for `size` bytes, and its length without the NUL
  * into `used`, unless that is NULL. After TCK_API_ERR_BUFFER_TOO_SMALL call again with a larger
@@ -499,7 +571,7 @@ int TcktApi_getTicket(TCK_API_INSTANCE instance,
  * Gives the ticket of the session, as TcktApi_getTicket does, but never logs in: it asks nobody,
  * uses neither card nor network, and does not wait for a login that is under way.
  *
- * Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session), TCK_API_ERR_NOT_INITIALIZED,
+ * Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, or it is locked), TCK_API_ERR_NOT_INITIALIZED,
  * TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_BUFFER_TOO_SMALL,
  * TCK_API_ERR_INTERNAL_ERROR.
  */
@@ -563,6 +635,11 @@ int TcktApi_getErrorDescription(TCK_API_INSTANCE instance,
 /**
  * Gives the handle up. The session goes on; another thread's call on this handle comes to its end.
  * A handle that is not valid is left alone.
+ *
+ * With the last handle the threads of the library end, which is waited for: a moment, half a second
+ * where the server is still being told that a session is over, two and a half seconds at most. Where
+ * another thread's call goes on, that call does it at its end. What happens to the session's card
+ * from then on is taken in by the next TcktApi_Initialize, before it returns.
  */
 void TcktApi_Finalize(TCK_API_INSTANCE instance);
 

@@ -66,7 +66,8 @@ pub extern "C" fn TcktApi_GetGAVersion(instance: TCK_API_INSTANCE, component: c_
 /// Gives the ticket of the session; with no session, logs the user in.
 ///
 /// Blocks while the user puts in a card, enters the PIN and chooses a role. Threads that ask
-/// meanwhile wait for that one login and get its outcome.
+/// meanwhile wait for that one login and get its outcome. A locked session is unlocked by its user:
+/// the same ticket.
 ///
 /// Writes the ticket into `buffer`, which has room for `size` bytes, and its length without the NUL
 /// into `used`, unless that is NULL. After TCK_API_ERR_BUFFER_TOO_SMALL call again with a larger
@@ -100,7 +101,7 @@ pub unsafe extern "C" fn TcktApi_getTicket(
 /// Gives the ticket of the session, as TcktApi_getTicket does, but never logs in: it asks nobody,
 /// uses neither card nor network, and does not wait for a login that is under way.
 ///
-/// Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session), TCK_API_ERR_NOT_INITIALIZED,
+/// Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, or it is locked), TCK_API_ERR_NOT_INITIALIZED,
 /// TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_BUFFER_TOO_SMALL,
 /// TCK_API_ERR_INTERNAL_ERROR.
 #[unsafe(no_mangle)]
@@ -207,6 +208,11 @@ pub(crate) fn description(instance: TCK_API_INSTANCE, code: c_uint) -> Outcome<C
 
 /// Gives the handle up. The session goes on; another thread's call on this handle comes to its end.
 /// A handle that is not valid is left alone.
+///
+/// With the last handle the threads of the library end, which is waited for: a moment, half a second
+/// where the server is still being told that a session is over, two and a half seconds at most. Where
+/// another thread's call goes on, that call does it at its end. What happens to the session's card
+/// from then on is taken in by the next TcktApi_Initialize, before it returns.
 #[unsafe(no_mangle)]
 pub extern "C" fn TcktApi_Finalize(instance: TCK_API_INSTANCE) {
     export(instance, || Process::close(instance));

@@ -80,12 +80,14 @@ pub struct TicketApiRole {
 /// They are called during a login, on the thread that logs in, and may take as long as the user
 /// does. They must not call the library, but for ticketapi_cancel, and must return by themselves:
 /// no longjmp, no C++ exception. When another thread calls ticketapi_cancel, the program has to make
-/// them return.
+/// them return. An answer that cannot be used (a PIN that is not UTF-8, an index that is none) fails the
+/// login with TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE. Where the agent logs in, they are not called.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct TicketApiPrompter {
     /// Asks for the PIN: writes it with a NUL into `pin`, which has room for `size` bytes and is
-    /// wiped after, and returns TICKETAPI_ANSWERED; or returns TICKETAPI_CANCELLED.
+    /// wiped after, and returns TICKETAPI_ANSWERED; or returns TICKETAPI_CANCELLED. Called again after a
+    /// wrong PIN, until the user gives up or the card locks.
     pub pin: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,

@@ -33,7 +33,7 @@ pub const TCK_API_ERR_SERVER_BUSY: u32 = 0x8010_0006u32;
 pub const TCK_API_ERR_SERVER_COMM_FAILED: u32 = 0x8010_0007u32;
 /// There are too many handles (65,536).
 pub const TCK_API_ERR_RESOURCE_ALLOCATION_FAILED: u32 = 0x8010_0008u32;
-/// Nobody is logged in, and the call does not log in.
+/// Nobody is logged in, or the session is locked, and the call does not ask the user.
 pub const TCK_API_ERR_TICKET_NOT_AVAILABLE: u32 = 0x8010_0009u32;
 /// A defect of the library. The next call works.
 pub const TCK_API_ERR_INTERNAL_ERROR: u32 = 0x8010_000Au32;

@@ -2,10 +2,10 @@
 #include "harness.h"
 
 const Test *codes_tests(void);
-extern const Test misuse_tests[], session_tests[], thread_tests[], process_tests[], agent_tests[], guest_tests[];
+extern const Test misuse_tests[], session_tests[], thread_tests[], process_tests[], agent_tests[], guest_tests[], secret_tests[];
 
 int main(int argc, char **argv)
 {
-    const Test *lists[] = {misuse_tests, codes_tests(), session_tests, thread_tests, process_tests, agent_tests, guest_tests, NULL};
+    const Test *lists[] = {misuse_tests, codes_tests(), session_tests, thread_tests, process_tests, agent_tests, guest_tests, secret_tests, NULL};
     return run_tests(lists, argc, argv);
 }

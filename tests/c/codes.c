@@ -203,7 +203,40 @@ static void every_code_has_words(const void *row)
     CHECK_EQ(TcktApi_getErrorDescription(0, 0, words, sizeof words, NULL), TCK_API_SUCCESS);
 }
 
-static Test tests[CAUSES + 5];
+/* What clients have been compiled with. */
+static void every_code_has_its_value(const void *row)
+{
+#define CODE(name) TCK_API_ERR_##name
+    static const unsigned generic[] = {CODE(INTERNAL), CODE(NOT_INITIALIZED), CODE(INVALID_PARAMETER), CODE(BUFFER_TOO_SMALL),
+        CODE(INVALID_INSTANCE_HANDLE), CODE(SERVER_BUSY), CODE(SERVER_COMM_FAILED), CODE(RESOURCE_ALLOCATION_FAILED),
+        CODE(TICKET_NOT_AVAILABLE), CODE(INTERNAL_ERROR), CODE(NOT_IMPLEMENTED)};
+    static const unsigned card[] = {CODE(SMARTCARD_NOT_SUPPORTED), CODE(READER_NOT_AVAILABLE), CODE(SMARTCARD_NOT_VALID),
+        CODE(PIN_BLOCKED), CODE(CARD_TRANSACTION_FAILED), CODE(NO_CERT_FOUND), CODE(NO_KEY_FOUND)};
+    static const unsigned login[] = {CODE(USER_ABORT), CODE(AUTHENTICATION_FAILED), CODE(AUTHENTICATION_NOT_POSSIBLE),
+        CODE(USER_NOT_VALID), CODE(AUTHSERVER_NOT_AVAILABLE), CODE(AUTHDATA_SYNTAX_ERROR), CODE(AUTH_NOT_VALID),
+        CODE(AUTHMETHOD_NOT_SUPPORTED)};
+    static const unsigned config[] = {CODE(VERSION_CONFLICT), CODE(NOT_INSTALLED), CODE(NO_SERVERFOUND), CODE(LOAD_RES_FAILED),
+        CODE(AUTHMETHOD_NOT_AVAILABLE), CODE(AUTHMETHOD_NOT_POSSIBLE), CODE(RESOURCE_NOT_AVAILABLE)};
+    static const struct {
+        unsigned group, count;
+        const unsigned *codes;
+    } groups[] = {{0x80100000, 11, generic}, {0x80200000, 7, card}, {0x80400000, 8, login}, {0x80800000, 7, config}};
+    unsigned group, i;
+    (void)row;
+    CHECK_EQ(TCK_API_SUCCESS, 0);
+    CHECK_EQ(TCK_ERR_GRP_MASK, 0x80000000);
+    CHECK_EQ(TCK_ERR_GRP_GENERIC, groups[0].group);
+    CHECK_EQ(TCK_ERR_GRP_CARD_DEVICE, groups[1].group);
+    CHECK_EQ(TCK_ERR_GRP_AUTHENTICATION, groups[2].group);
+    CHECK_EQ(TCK_ERR_GRP_CONFIG, groups[3].group);
+    CHECK_EQ(TCK_ERR_GRP_WINDOWS, 0x81000000);
+    CHECK(GATICKET_VERSION_API == 1 && GATICKET_VERSION_ENGINE == 2 && sizeof(DWORD) == 4);
+    for (group = 0; group < 4; group++)
+        for (i = 0; i < groups[group].count; i++)
+            CHECK_EQ(groups[group].codes[i], groups[group].group + i + 1);
+}
+
+static Test tests[CAUSES + 6];
 
 const Test *codes_tests(void)
 {
@@ -213,6 +246,7 @@ const Test *codes_tests(void)
         {"SERVER_BUSY: a prompt asks for a ticket, a setting comes too late", the_library_is_busy, NULL},
         {"RESOURCE_NOT_AVAILABLE: a user without roles has chosen none", a_session_without_roles, NULL},
         {"every code has words", every_code_has_words, NULL},
+        {"every code has its value", every_code_has_its_value, NULL},
     };
     size_t i;
     for (i = 0; i < CAUSES; i++) {

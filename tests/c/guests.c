@@ -1,5 +1,4 @@
-/* Signals, broken connections and broken modules, which a host must get through; and what of a PIN is
-   left in its memory. */
+/* Signals, broken connections and broken modules, which a host must get through. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -248,20 +247,13 @@ static void prompts_do_not_listen(const void *row)
     CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), TCK_API_ERR_USER_ABORT);
 }
 
-/* The module of the card "faulty" with another script, and a deadline of one second. */
+/* A card whose module does that in its first call of `call`, and a deadline of one second. */
 static void use_module_that(const char *fault, const char *call)
 {
-    char path[512], text[1024], *at;
-    FILE *file;
-    snprintf(path, sizeof path, "%s/faulty.so.script", getenv("TEST_CARDS"));
-    file = fopen(path, "r+");
-    CHECK(file && fgets(text, sizeof text, file));
-    at = strchr(text, '\n');
-    CHECK(at != NULL);
-    CHECK(freopen(path, "w", file) != NULL);
-    fprintf(file, "%sfault %s 1 %s\n", text, call, fault);
-    fclose(file);
+    char script[100];
+    snprintf(script, sizeof script, "fault %s 1 %s", call, fault);
     use_card("faulty");
+    use_scripted_module(script);
     setenv("TICKETAPI_CARD_TIMEOUT", "1", 1);
 }
 
@@ -301,162 +293,6 @@ static void modules_fail_in_each_call(const void *fault)
     CHECK_EQ(count_threads(), 1);
 }
 
-/* The PIN of the canary cards, so that this program does not have it in its memory. */
-#define VEIL 0x5a
-static const char veiled_pin[] = {/* "Kestrel*7391:Bittern*5528" */
-    0x11, 0x3f, 0x29, 0x2e, 0x28, 0x3f, 0x36, 0x70, 0x6d, 0x69, 0x63, 0x6b, 0x60, 0x18, 0x33, 0x2e, 0x2e, 0x3f, 0x28,
-    0x34, 0x70, 0x6f, 0x6f, 0x68, 0x62};
-enum { PIN_LENGTH = sizeof veiled_pin };
-
-static int type_the_canary(void *user_data, const TicketApiPinRequest *request, char *pin, unsigned int size)
-{
-    int i;
-    (void)user_data;
-    CHECK(request->problem == TICKETAPI_PIN_FIRST && size > PIN_LENGTH);
-    for (i = 0; i < PIN_LENGTH; i++)
-        pin[i] = (char)(veiled_pin[i] ^ VEIL);
-    pin[i] = 0;
-    return TICKETAPI_ANSWERED;
-}
-
-static int take_the_first(void *user_data, const TicketApiRole *roles, unsigned int count, unsigned int *chosen)
-{
-    (void)user_data;
-    CHECK(roles && count > 0);
-    *chosen = 0;
-    return TICKETAPI_ANSWERED;
-}
-
-/* What to look for, veiled as the PIN is: raw, UTF-16, hex, and base64 as far as it does not depend on
-   what stands beside. */
-typedef struct {
-    char bytes[3 * PIN_LENGTH];
-    int length;
-} Needle;
-
-static int make_needles(Needle *needles)
-{
-    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
-    static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    int i, count = 0, shift;
-    memset(needles, 0, 7 * sizeof *needles);
-#define PUT(needle, byte) ((needle).bytes[(needle).length++] = (char)((byte) ^ VEIL))
-#define PIN_BYTE(at) ((unsigned char)(veiled_pin[at] ^ VEIL))
-    for (i = 0; i < PIN_LENGTH; i++) {
-        PUT(needles[0], PIN_BYTE(i));
-        PUT(needles[1], PIN_BYTE(i));
-        PUT(needles[1], 0);
-        PUT(needles[2], digits[PIN_BYTE(i) >> 4]);
-        PUT(needles[2], digits[PIN_BYTE(i) & 15]);
-        PUT(needles[3], digits[16 + (PIN_BYTE(i) >> 4)]);
-        PUT(needles[3], digits[16 + (PIN_BYTE(i) & 15)]);
-    }
-    for (shift = 0; shift < 3; shift++) {
-        for (i = shift; i + 2 < PIN_LENGTH; i += 3) {
-            unsigned three = (unsigned)PIN_BYTE(i) << 16 | (unsigned)PIN_BYTE(i + 1) << 8 | PIN_BYTE(i + 2);
-            PUT(needles[4 + shift], base64[three >> 18]);
-            PUT(needles[4 + shift], base64[three >> 12 & 63]);
-            PUT(needles[4 + shift], base64[three >> 6 & 63]);
-            PUT(needles[4 + shift], base64[three & 63]);
-        }
-    }
-    count = 7;
-    return count;
-}
-
-static int count_in(const char *bytes, size_t length, const Needle *needles, int count)
-{
-    int found = 0, i;
-    for (i = 0; i < count; i++) {
-        size_t at;
-        for (at = 0; at + (size_t)needles[i].length <= length; at++) {
-            int same = 0;
-            while (same < needles[i].length && (bytes[at + (size_t)same] ^ VEIL) == needles[i].bytes[same])
-                same++;
-            found += same == needles[i].length;
-        }
-    }
-    return found;
-}
-
-/* Everything that this process may write to. */
-static int count_in_memory(void)
-{
-    static char piece[1 << 20];
-    Needle needles[7];
-    int count = make_needles(needles), found = 0;
-    int memory = open("/proc/self/mem", O_RDONLY);
-    FILE *maps = fopen("/proc/self/maps", "r");
-    char line[512];
-    CHECK(memory >= 0 && maps);
-    while (fgets(line, sizeof line, maps)) {
-        unsigned long long from, to;
-        char rights[8];
-        if (sscanf(line, "%llx-%llx %7s", &from, &to, rights) != 3 || strncmp(rights, "rw", 2) != 0)
-            continue;
-        while (from < to) {
-            size_t wanted = to - from < sizeof piece ? (size_t)(to - from) : sizeof piece;
-            ssize_t length = pread(memory, piece, wanted, (off_t)from);
-            if (length <= 0)
-                break;
-            found += count_in(piece, (size_t)length, needles, count);
-            /* The pieces overlap by more than a needle. */
-            from += (unsigned long long)length > 256 && from + (unsigned long long)length < to
-                        ? (unsigned long long)length - 256
-                        : (unsigned long long)length;
-        }
-    }
-    memset(piece, 0, sizeof piece);
-    fclose(maps);
-    close(memory);
-    return found;
-}
-
-static int count_in_file(const char *path)
-{
-    static char text[1 << 20];
-    Needle needles[7];
-    int count = make_needles(needles), file = open(path, O_RDONLY | O_NONBLOCK), found;
-    ssize_t length = file < 0 ? 0 : read(file, text, sizeof text);
-    found = length > 0 ? count_in(text, (size_t)length, needles, count) : 0;
-    if (file >= 0)
-        close(file);
-    return found;
-}
-
-static void no_secret_is_left(const void *card)
-{
-    TicketApiPrompter prompter = {type_the_canary, NULL, take_the_first, NULL};
-    TCK_API_INSTANCE instance;
-    char ticket[1024], words[254], *planted;
-    int i, code;
-    if (getenv("TEST_INSTRUMENTED")) /* checkers keep what was freed, and terabytes of their own */
-        return;
-    start_spine(NULL);
-    use_card(card);
-    CHECK_EQ(ticketapi_set_prompter(&prompter, NULL), TCK_API_SUCCESS);
-    instance = TcktApi_Initialize();
-    log_in(instance, ticket);
-    CHECK_EQ(count_in_memory(), 0);
-    CHECK_EQ(count_in_file("/proc/self/environ") + count_in_file("/proc/self/cmdline"), 0);
-    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
-
-    /* A login that fails after the PIN was typed, and what is said about it. */
-    end_spine();
-    code = TcktApi_getTicket(instance, ticket, sizeof ticket, NULL);
-    CHECK_EQ(code, TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE);
-    CHECK_EQ(TcktApi_getErrorDescription(instance, (unsigned)code, words, sizeof words, NULL), TCK_API_SUCCESS);
-    CHECK_EQ(count_in_memory(), 0);
-
-    /* One that is there is found. */
-    planted = malloc(PIN_LENGTH);
-    for (i = 0; i < PIN_LENGTH; i++)
-        planted[i] = (char)(veiled_pin[i] ^ VEIL);
-    CHECK(count_in_memory() > 0);
-    memset(planted, 0, PIN_LENGTH);
-    free(planted);
-}
-
 const Test guest_tests[] = {
     {"threads of the library take no signals of the host", its_threads_take_no_signals, NULL},
     {"SIGPIPE: plain connections are reset", plain_connections_are_reset, NULL},
@@ -468,7 +304,5 @@ const Test guest_tests[] = {
     {"a module that exits in each of its calls", modules_fail_in_each_call, "exit"},
     {"a module that hangs in each of its calls", modules_fail_in_each_call, "hang"},
     {"a module that corrupts its heap in each of its calls", modules_fail_in_each_call, "corrupt"},
-    {"no PIN is left in memory: software card", no_secret_is_left, "canary.p12"},
-    {"no PIN is left in memory: helper", no_secret_is_left, "canary"},
     {NULL, NULL, NULL},
 };

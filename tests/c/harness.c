@@ -15,21 +15,23 @@
 #include <unistd.h>
 
 #define MAX_ARGUMENTS 16
+#define MAX_JOBS 64
 #define TEST_SECONDS 120
 
 static char home[] = "/tmp/ticketapi-c-XXXXXX";
 static char spine_log[sizeof home + 32];
 static pid_t spine;
+int report_to = 1;
 
 static void fail(const char *file, int line, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    printf("%s:%d: ", file, line);
-    vprintf(format, arguments);
-    printf("\n");
-    va_end(arguments);
     fflush(stdout);
+    dprintf(report_to, "%s:%d: ", file, line);
+    vdprintf(report_to, format, arguments);
+    dprintf(report_to, "\n");
+    va_end(arguments);
     _exit(1);
 }
 
@@ -169,6 +171,22 @@ void use_card(const char *name)
     }
 }
 
+void use_scripted_module(const char *script)
+{
+    char path[512], module[512], line[1024];
+    FILE *file;
+    snprintf(path, sizeof path, "%s/faulty.so.script", needed("TEST_CARDS"));
+    file = fopen(path, "r");
+    CHECK(file && fgets(module, sizeof module, file) && fclose(file) == 0);
+    snprintf(path, sizeof path, "%s/module-%d.so", home, (int)getpid());
+    snprintf(line, sizeof line, "cp '%s/faulty.so' '%s'", needed("TEST_CARDS"), path);
+    CHECK(access(path, F_OK) == 0 || system(line) == 0);
+    setenv("TICKETAPI_PKCS11_MODULE", path, 1);
+    strcat(path, ".script");
+    file = fopen(path, "w");
+    CHECK(file && fprintf(file, "%s%s\n", module, script) > 0 && fclose(file) == 0);
+}
+
 static int count_entries(const char *folder)
 {
     DIR *entries = opendir(folder);
@@ -263,23 +281,42 @@ static int selected(const char *name, int argc, char **argv)
     return argc < 2;
 }
 
-static int passes(const Test *test)
+/* A test that runs. */
+typedef struct {
+    const char *name;
+    pid_t process;
+    long long began;
+} Running;
+
+static Running start(const Test *test)
 {
-    int status;
-    pid_t child;
+    Running running = {test->name, 0, now_ns()};
     fflush(stdout);
-    child = fork();
-    if (child == 0) {
+    running.process = fork();
+    if (running.process == 0) {
         prepare();
         test->run(test->row);
         /* Not _exit: leak checkers do their work at the end. */
         exit(0);
     }
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    return running;
+}
+
+/* Waits for the end of one of them, which leaves the list; returns whether it has passed. */
+static int passes(Running *running, int *count)
+{
+    int status, i, passed;
+    pid_t child;
+    while ((child = waitpid(-1, &status, 0)) < 0 && errno == EINTR) {
     }
+    for (i = 0; running[i].process != child; i++)
+        CHECK(i + 1 < *count);
     if (WIFSIGNALED(status))
         printf("ended by signal %d\n", WTERMSIG(status));
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    passed = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    printf("%s %s (%lld ms)\n", passed ? "ok" : "FAILED", running[i].name, (now_ns() - running[i].began) / 1000000);
+    running[i] = running[--*count];
+    return passed;
 }
 
 static void remove_home(void)
@@ -292,22 +329,23 @@ static void remove_home(void)
 
 int run_tests(const Test *const *lists, int argc, char **argv)
 {
-    int passed = 0, failed = 0;
+    int passed = 0, failed = 0, count = 0, jobs = atoi(getenv("TEST_JOBS") ? getenv("TEST_JOBS") : "1");
+    Running running[MAX_JOBS];
     const Test *test;
     if (!mkdtemp(home))
         fail(__FILE__, __LINE__, "there is no temporary folder");
+    CHECK(jobs >= 1 && jobs <= MAX_JOBS);
     for (; *lists; lists++) {
         for (test = *lists; test->name; test++) {
-            long long began = now_ns();
-            int ok;
             if (!selected(test->name, argc, argv))
                 continue;
-            ok = passes(test);
-            printf("%s %s (%lld ms)\n", ok ? "ok" : "FAILED", test->name, (now_ns() - began) / 1000000);
-            passed += ok;
-            failed += !ok;
+            if (count == jobs)
+                passes(running, &count) ? passed++ : failed++;
+            running[count++] = start(test);
         }
     }
+    while (count > 0)
+        passes(running, &count) ? passed++ : failed++;
     remove_home();
     printf("%d passed, %d failed\n", passed, failed);
     return failed > 0 || passed == 0;

@@ -10,8 +10,8 @@ typedef struct {
     const void *row; /* for tests that run once for each row of a table */
 } Test;
 
-/* Runs the tests whose names have one of the arguments in them; returns main's result. The last
-   line of its output is "N passed, N failed". */
+/* Runs the tests whose names have one of the arguments in them, TEST_JOBS at a time, one where it is not
+   set; returns main's result. The last line of its output is "N passed, N failed". */
 int run_tests(const Test *const *lists, int argc, char **argv);
 
 /* Ends the test when it does not hold. */
@@ -24,6 +24,9 @@ int run_tests(const Test *const *lists, int argc, char **argv);
 void check(int holds, const char *what, const char *file, int line);
 void check_eq(unsigned actual, unsigned expected, const char *what, const char *file, int line);
 void check_text(const char *actual, const char *expected, const char *what, const char *file, int line);
+
+/* Where it is said what does not hold, for tests that do something to standard output. */
+extern int report_to;
 
 /* `smoke` in an ordinary run; CHECK_SCALE in the environment multiplies it, as percent. */
 int scaled(int smoke);
@@ -39,6 +42,10 @@ int spine_requests(const char *path);
 /* Has the library use a card of test-cards: NAME.toml, or NAME with .p12. */
 void use_card(const char *name);
 
+/* Has the library use the card's token through a module that does what `script` says; see
+   testkit/scripted-pkcs11. */
+void use_scripted_module(const char *script);
+
 /* Descriptors, threads and children of this process. Resident memory in KiB: all, and that of no file. */
 int count_descriptors(void);
 int count_threads(void);
@@ -46,6 +53,9 @@ int threads_become(int count);
 int count_children(void);
 long resident_kib(void);
 long own_kib(void);
+
+/* Has the computer have slept for so long, as a program sees it. */
+void sleep_the_computer(int seconds);
 
 long long now_ns(void);
 void sleep_ms(int ms);

@@ -1,20 +1,10 @@
 /* Faults that a checker has to find: shows that it is on. */
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "TicketApi.h"
 
 static void *volatile lost;
-static int shared;
-
-static void *count(void *data)
-{
-    int i;
-    for (i = 0; i < 100000; i++)
-        shared++;
-    return data;
-}
 
 int main(int argc, char **argv)
 {
@@ -27,11 +17,6 @@ int main(int argc, char **argv)
     } else if (strcmp(fault, "leak") == 0) {
         lost = malloc(4711);
         lost = NULL;
-    } else if (strcmp(fault, "race") == 0) {
-        pthread_t thread;
-        pthread_create(&thread, NULL, count, NULL);
-        count(NULL);
-        pthread_join(thread, NULL);
     }
     return 0;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -209,8 +210,6 @@ static void nobody_waits_for_children(const void *row)
     CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
 }
 
-static int output;
-
 /* A host may still print: not into a connection. */
 static void nothing_took_their_numbers(void)
 {
@@ -228,7 +227,7 @@ static void closed_stdio(const void *card)
     start_spine(NULL);
     use_card(card);
     answer_with(&user);
-    output = fcntl(1, F_DUPFD, 10);
+    report_to = fcntl(1, F_DUPFD, 10);
     for (i = 0; i < 3; i++)
         close(i);
     instance = TcktApi_Initialize();
@@ -237,7 +236,8 @@ static void closed_stdio(const void *card)
     nothing_took_their_numbers();
     CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
     nothing_took_their_numbers();
-    dup2(output, 1);
+    /* For what a checker has to say at the end. */
+    dup2(report_to, 1);
 }
 
 typedef struct {
@@ -248,11 +248,29 @@ typedef struct {
     char locale[64];
     struct rlimit limits[RLIM_NLIMITS];
     stack_t signal_stack;
-    int descriptors, threads, children;
+    char descriptors[8192];
+    int threads, children, dumpable, priority;
     unsigned long environment;
+    char name[17];
 } Host;
 
 extern char **environ;
+
+/* Which descriptor is open for what. */
+static void list_descriptors(char *list, size_t size)
+{
+    int i;
+    for (i = 0; i < 1024; i++) {
+        char path[32], target[256];
+        ssize_t length;
+        snprintf(path, sizeof path, "/proc/self/fd/%d", i);
+        length = readlink(path, target, sizeof target - 1);
+        if (length < 0)
+            continue;
+        target[length] = 0;
+        snprintf(list + strlen(list), size - strlen(list), "%d %s\n", i, target);
+    }
+}
 
 static void look(Host *host)
 {
@@ -269,7 +287,10 @@ static void look(Host *host)
     for (i = 0; i < (int)RLIM_NLIMITS; i++)
         getrlimit((__rlimit_resource_t)i, &host->limits[i]);
     sigaltstack(NULL, &host->signal_stack);
-    host->descriptors = count_descriptors();
+    list_descriptors(host->descriptors, sizeof host->descriptors);
+    host->dumpable = prctl(PR_GET_DUMPABLE);
+    host->priority = getpriority(PRIO_PROCESS, 0);
+    prctl(PR_GET_NAME, host->name);
     host->threads = count_threads();
     host->children = count_children();
     for (variable = environ; *variable; variable++) {
@@ -279,24 +300,106 @@ static void look(Host *host)
     }
 }
 
-static void check_same(const Host *before, const Host *after)
+static int same_signals(const sigset_t *one, const sigset_t *other)
+{
+    int i, same = 1;
+    for (i = 1; i < 65; i++)
+        same &= sigismember(one, i) == sigismember(other, i);
+    return same;
+}
+
+/* What is not as it was; NULL where nothing is. */
+static const char *difference(const Host *before, const Host *after)
 {
     int i;
     for (i = 1; i < 65; i++) {
-        CHECK(before->handlers[i].sa_handler == after->handlers[i].sa_handler);
-        CHECK_EQ(after->handlers[i].sa_flags, before->handlers[i].sa_flags);
+        if (before->handlers[i].sa_handler != after->handlers[i].sa_handler ||
+            before->handlers[i].sa_flags != after->handlers[i].sa_flags ||
+            !same_signals(&before->handlers[i].sa_mask, &after->handlers[i].sa_mask))
+            return "signal handler";
     }
-    for (i = 1; i < 65; i++)
-        CHECK_EQ(sigismember(&after->mask, i), sigismember(&before->mask, i));
-    CHECK_EQ(after->mask_of_files, before->mask_of_files);
-    CHECK_TEXT(after->folder, before->folder);
-    CHECK_TEXT(after->locale, before->locale);
-    CHECK(memcmp(after->limits, before->limits, sizeof after->limits) == 0);
-    CHECK(after->signal_stack.ss_sp == before->signal_stack.ss_sp && after->signal_stack.ss_flags == before->signal_stack.ss_flags);
-    CHECK_EQ(after->descriptors, before->descriptors);
-    CHECK(after->threads == before->threads || threads_become(before->threads));
-    CHECK_EQ(after->children, before->children);
-    CHECK(after->environment == before->environment);
+    if (!same_signals(&before->mask, &after->mask))
+        return "signal mask";
+    if (after->mask_of_files != before->mask_of_files)
+        return "umask";
+    if (strcmp(after->folder, before->folder) != 0)
+        return "working directory";
+    if (strcmp(after->locale, before->locale) != 0)
+        return "locale";
+    if (memcmp(after->limits, before->limits, sizeof after->limits) != 0)
+        return "limit";
+    if (before->signal_stack.ss_sp != after->signal_stack.ss_sp || before->signal_stack.ss_flags != after->signal_stack.ss_flags)
+        return "signal stack";
+    if (strcmp(after->descriptors, before->descriptors) != 0)
+        return "descriptor";
+    if (after->threads != before->threads && !threads_become(before->threads))
+        return "thread";
+    if (after->children != before->children)
+        return "child";
+    if (after->environment != before->environment)
+        return "environment";
+    if (after->dumpable != before->dumpable || after->priority != before->priority || strcmp(after->name, before->name) != 0)
+        return "name, priority or dumpable";
+    return NULL;
+}
+
+static void check_same(const Host *before, const Host *after)
+{
+    const char *different = difference(before, after);
+    CHECK_TEXT(different ? different : "", "");
+}
+
+static void *stay(void *data)
+{
+    pause();
+    return data;
+}
+
+static void nothing(int number)
+{
+    (void)number;
+}
+
+/* Each is done to the host on purpose, and seen. */
+static void what_a_guest_must_not_change_is_seen(const void *row)
+{
+    static const char *const expected[] = {"signal handler", "signal mask", "umask", "working directory", "locale", "limit",
+        "descriptor", "thread", "child", "environment", "name, priority or dumpable"};
+    struct sigaction action = {.sa_handler = nothing};
+    struct rlimit limit;
+    sigset_t one;
+    size_t i;
+    (void)row;
+    sigemptyset(&one);
+    sigaddset(&one, SIGUSR2);
+    for (i = 0; i < sizeof expected / sizeof *expected; i++) {
+        Host before, after;
+        pid_t child = fork(), left = 0;
+        pthread_t thread;
+        if (child != 0) {
+            CHECK_EQ(status_of(child), 0);
+            continue;
+        }
+        look(&before);
+        switch (i) {
+        case 0: sigaction(SIGUSR1, &action, NULL); break;
+        case 1: sigprocmask(SIG_BLOCK, &one, NULL); break;
+        case 2: umask(before.mask_of_files ^ 07); break;
+        case 3: CHECK(chdir("/proc") == 0); break;
+        case 4: CHECK(setlocale(LC_ALL, "C.UTF-8")); break;
+        case 5: getrlimit(RLIMIT_NOFILE, &limit); limit.rlim_cur--; setrlimit(RLIMIT_NOFILE, &limit); break;
+        case 6: CHECK(dup2(open("/dev/null", O_RDONLY), 0) == 0); break;
+        case 7: CHECK(pthread_create(&thread, NULL, stay, NULL) == 0); break;
+        case 8: if ((left = fork()) == 0) stay(NULL); break;
+        case 9: setenv("LANG", "xx", 1); break;
+        default: prctl(PR_SET_NAME, "other"); break;
+        }
+        look(&after);
+        if (left)
+            kill(left, SIGKILL);
+        CHECK_TEXT(difference(&before, &after) ? difference(&before, &after) : "", expected[i]);
+        _exit(0);
+    }
 }
 
 static void a_guest_changes_nothing(const void *card)
@@ -366,6 +469,7 @@ const Test process_tests[] = {
     {"a host without stdio: helper", closed_stdio, "good"},
     {"a guest changes nothing: software card", a_guest_changes_nothing, "good.p12"},
     {"a guest changes nothing: helper", a_guest_changes_nothing, "good"},
+    {"what a guest must not change is seen", what_a_guest_must_not_change_is_seen, NULL},
     {"many logins leave nothing: software card", many_logins, "good.p12"},
     {"many logins leave nothing: helper", many_logins, "good"},
     {NULL, NULL, NULL},

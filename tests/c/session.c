@@ -165,19 +165,102 @@ static void a_login_without_tls(const void *row)
     CHECK_EQ(spine_requests("/login/authlogout"), 1);
 }
 
+static void *has_no_error(void *instance)
+{
+    CHECK_EQ(TcktApi_getLastError(*(TCK_API_INSTANCE *)instance), TCK_API_SUCCESS);
+    CHECK_EQ(TcktApi_destroyTicket(*(TCK_API_INSTANCE *)instance), TCK_API_SUCCESS);
+    return NULL;
+}
+
 static void the_last_error_is_of_this_thread_and_handle(const void *row)
 {
     TCK_API_INSTANCE one = TcktApi_Initialize(), other = TcktApi_Initialize();
     char text[254];
+    pthread_t thread;
     (void)row;
     CHECK_EQ(TcktApi_getTicketNoAuth(one, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
     CHECK_EQ(TcktApi_getTicketNoAuth(other, NULL, 0, NULL), TCK_API_ERR_INVALID_PARAMETER);
     CHECK_EQ(TcktApi_getLastError(one), TCK_API_ERR_TICKET_NOT_AVAILABLE);
     CHECK_EQ(TcktApi_getLastError(other), TCK_API_ERR_INVALID_PARAMETER);
+    CHECK(pthread_create(&thread, NULL, has_no_error, &one) == 0 && pthread_join(thread, NULL) == 0);
     CHECK_EQ(TcktApi_getLastError(one), TCK_API_ERR_TICKET_NOT_AVAILABLE);
     CHECK_EQ(TcktApi_destroyTicket(one), TCK_API_SUCCESS);
     CHECK_EQ(TcktApi_getLastError(one), TCK_API_SUCCESS);
     CHECK_EQ(TcktApi_getLastError(other), TCK_API_ERR_INVALID_PARAMETER);
+}
+
+/* With `reauthentication` and `lock_timeout` of a minute each. */
+static TCK_API_INSTANCE at_a_desk_that_locks(User *user, const char *const *server, char ticket[1024])
+{
+    TCK_API_INSTANCE instance;
+    at_a_desk(user);
+    if (server)
+        start_spine(server);
+    CHECK_EQ(ticketapi_set("mode", "mobility"), TCK_API_SUCCESS);
+    CHECK_EQ(ticketapi_set("reauthentication", "1"), TCK_API_SUCCESS);
+    CHECK_EQ(ticketapi_set("lock_timeout", "1"), TCK_API_SUCCESS);
+    instance = TcktApi_Initialize();
+    log_in(instance, ticket);
+    return instance;
+}
+
+static void a_locked_session_is_unlocked_by_its_user(const void *row)
+{
+    User user;
+    char ticket[1024], again[1024];
+    unsigned number = 7;
+    TCK_API_INSTANCE instance;
+    (void)row;
+    instance = at_a_desk_that_locks(&user, NULL, ticket);
+    sleep_the_computer(55);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, again, sizeof again, NULL), TCK_API_SUCCESS);
+    sleep_the_computer(10);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, again, sizeof again, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(ticketapi_user_uid(instance, again, sizeof again, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(ticketapi_role_count(instance, &number), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(number, 7);
+    CHECK_EQ(user.pins, 1);
+    /* A user who gives up leaves it locked. */
+    user.pin = NULL;
+    CHECK_EQ(TcktApi_getTicket(instance, again, sizeof again, NULL), TCK_API_ERR_USER_ABORT);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, again, sizeof again, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    user.pin = "1234";
+    CHECK_EQ(TcktApi_getTicket(instance, again, sizeof again, NULL), TCK_API_SUCCESS);
+    CHECK_TEXT(again, ticket);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, again, sizeof again, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(user.pins, 3);
+    CHECK_EQ(user.roles, 1);
+    CHECK_EQ(spine_requests("/login/authvalidate"), 1);
+    /* Locked for too long, it ends. */
+    sleep_the_computer(125);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, again, sizeof again, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    log_in(instance, again);
+    CHECK(strcmp(again, ticket) != 0);
+    CHECK_EQ(spine_requests("/login/authvalidate"), 2);
+}
+
+/* The server is told that a session is over, and says nothing. */
+static void the_last_finalize_waits_a_little(const void *row)
+{
+    static const char *const silent[] = {"--misbehave", "logout=no-answer", NULL};
+    User user;
+    char ticket[1024];
+    int threads = count_threads();
+    long long began;
+    TCK_API_INSTANCE instance;
+    (void)row;
+    instance = at_a_desk_that_locks(&user, silent, ticket);
+    sleep_the_computer(125);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, ticket, sizeof ticket, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    while (spine_requests("/login/authlogout") == 0)
+        sleep_ms(1);
+    began = now_ns();
+    TcktApi_Finalize(instance);
+    began = now_ns() - began;
+    CHECK(began > 400000000LL);
+    if (!getenv("TEST_INSTRUMENTED"))
+        CHECK(began < 2750000000LL);
+    CHECK(threads_become(threads));
 }
 
 static void memory_after_a_login(const void *row)
@@ -220,6 +303,8 @@ const Test session_tests[] = {
     {"a token in the helper logs in", a_token_in_the_helper_logs_in, NULL},
     {"a login without TLS, on this computer", a_login_without_tls, NULL},
     {"the last error is of this thread and handle", the_last_error_is_of_this_thread_and_handle, NULL},
+    {"a locked session is unlocked by its user", a_locked_session_is_unlocked_by_its_user, NULL},
+    {"the last Finalize waits a little for what is told to the server", the_last_finalize_waits_a_little, NULL},
     {"at most 16 MiB are resident after a login", memory_after_a_login, NULL},
     {NULL, NULL, NULL},
 };

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+const WIDTH: usize = 100;
+
 fn main() -> ExitCode {
     match generate(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..")) {
         Ok(header) => {
@@ -26,11 +28,38 @@ fn generate(folder: &Path) -> Result<String, String> {
     let mut text = Vec::new();
     bindings.write(&mut text);
     let text = String::from_utf8(text).map_err(|error| error.to_string())?;
+    let readme = std::fs::read_to_string(folder.join("../README.md")).map_err(|error| error.to_string())?;
+    let text = text.replace("@SETTINGS@", &settings(&readme)?);
     // Two slashes are no comment in C90.
     let text = text.replace(" // __cplusplus", "").replace(" // extern \"C\"", "");
     let text: Vec<_> = text.lines().map(str::trim_end).collect();
     let text: Vec<_> = text.into_iter().map(in_hexadecimal).collect();
     with_old_names(&text.join("\n"))
+}
+
+/// The settings, as the README's table has them, which is tested: lines of a comment.
+fn settings(readme: &str) -> Result<String, String> {
+    let mut lines = String::new();
+    for row in readme.lines().filter(|row| row.starts_with("| `") && row.contains("` | `TICKETAPI_")) {
+        let row = row.replace('`', "");
+        let [_, key, _, meaning, default, _] = row.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+            return Err(format!("the README has a setting with other columns: {row}"));
+        };
+        let default = if default.is_empty() { String::new() } else { format!(" ({default})") };
+        let text = format!("{}{default}", meaning.trim_end_matches("; see below"));
+        let mut line = format!(" *     {key:<20}");
+        for word in text.split_whitespace() {
+            if line.len() + 1 + word.len() > WIDTH {
+                lines.push_str(&line);
+                lines.push('\n');
+                line = format!(" *     {:<20}", "");
+            }
+            line = format!("{line} {word}");
+        }
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    if lines.is_empty() { Err("the README has no table of settings".into()) } else { Ok(lines) }
 }
 
 /// cbindgen writes codes as decimal numbers, which nobody can read.
