@@ -172,6 +172,13 @@ fn wrong_pins_cost_what_the_user_entered_and_a_locked_card_is_never_tried() {
     assert_eq!(reader.card.counts().verify, 3);
     let last = PinProblem::Incorrect { tries_left: Some(1) };
     assert_eq!(user.asked()[2..], [Asked::LastTry, Asked::Pin(Some(last))]);
+    let first_lines: Vec<_> = user.told().iter().map(|told| told.rsplit_once('\n').unwrap().0.to_owned()).collect();
+    let last = [
+        "This is the last try: a wrong PIN locks the card.",
+        "Wrong PIN.\nEnter your PIN (last try: a wrong PIN locks the card)",
+    ];
+    assert_eq!(first_lines[0], "Enter your PIN");
+    assert_eq!(first_lines[2..], last);
 
     assert_eq!(kind(engine.log_in()), ErrorKind::PinLocked);
     assert_eq!(reader.card.counts().verify, 3, "a locked card was tried");
@@ -185,7 +192,13 @@ fn the_last_try_is_not_made_without_a_clear_yes() {
     let user = user();
     assert_eq!(kind(reader.desk.engine(&user).log_in()), ErrorKind::Cancelled);
     assert_eq!(user.asked(), [Asked::LastTry]);
+    assert!(user.told()[0].starts_with("This is the last try: a wrong PIN locks the card.\n"), "{:?}", user.told());
     assert_eq!((reader.card.counts().verify, reader.card.tries_left()), (0, 1));
+
+    let user = User::typing(&[DEFAULT_PIN]).using_the_last_try();
+    reader.desk.engine(&user).log_in().unwrap();
+    assert!(user.told()[1].starts_with("Enter your PIN (last try: a wrong PIN locks the card)\n"), "{:?}", user.told());
+    assert_eq!((reader.card.counts().verify, reader.card.tries_left()), (1, 3));
 }
 
 #[test]

@@ -43,9 +43,17 @@ pub struct Desk {
 impl Desk {
     /// Both readers are empty.
     pub fn new() -> Self {
+        Self::with(Pcscd::start().unwrap())
+    }
+
+    /// No reader is plugged in.
+    pub fn with_usb() -> Self {
+        Self::with(Pcscd::start_with_usb().unwrap())
+    }
+
+    fn with(pcscd: Pcscd) -> Self {
         let ca = TestCa::new().unwrap();
         let card = || PivCard::new(&ca.issue(&CardSpec::new("123456789012")).unwrap()).unwrap();
-        let pcscd = Pcscd::start().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
         let program = folder.path().join("helper");

@@ -12,7 +12,7 @@
 //! fault C_Sign 2 hang                             error, hang, crash, exit or corrupt (the heap)
 //! flag USER_PIN_FINAL_TRY C_Login 1               set once C_Login has been called that often
 //! hide-mechanism 0x6                              left out of C_GetMechanismList
-//! pin-pad 1234                                    the reader takes this PIN on its own keys
+//! pin-pad 1234                                    the reader takes this PIN on its own keys, and no other way
 //! reader Some Reader 00 00                        the slots are readers of this name
 //! no-slots                                        there is no slot at all
 //! report C_Sign /tmp/x/report                     gets descriptors, arguments and environment
@@ -236,8 +236,9 @@ unsafe extern "C" fn C_Login(
         Some(typed) if pin.is_null() => unsafe {
             real(session, user, typed.as_ptr().cast_mut(), typed.len() as CK_ULONG)
         },
+        Some(_) => CKR_ARGUMENTS_BAD,
         // SAFETY: the caller's arguments are those of the same function.
-        _ => unsafe { real(session, user, pin, length) },
+        None => unsafe { real(session, user, pin, length) },
     }
 }
 
