@@ -10,6 +10,7 @@
 //! log /tmp/x/calls                                gets a line for each call: the function's name
 //! fault C_Sign 1 error 0x30                       what happens at the first call of C_Sign:
 //! fault C_Sign 2 hang                             error, hang, crash, exit or corrupt (the heap)
+//! hold C_SignInit /tmp/x/go                        waits until there is such a file
 //! flag USER_PIN_FINAL_TRY C_Login 1               set once C_Login has been called that often
 //! hide-mechanism 0x6                              left out of C_GetMechanismList
 //! pin-pad 1234                                    the reader takes this PIN on its own keys, and no other way
@@ -115,6 +116,9 @@ impl Module {
             if at == function {
                 let _ = fs::write(path, fault::report());
             }
+        }
+        for (_, path) in self.script.holds.iter().filter(|(at, _)| at == function) {
+            fault::wait_for(path);
         }
         self.script.fault(function, count).and_then(fault::run)
     }
