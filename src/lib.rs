@@ -19,6 +19,7 @@ mod owner;
 pub mod prompt;
 pub mod secret;
 pub mod session;
+mod sleep;
 pub mod ssb;
 mod sync;
 mod wait;

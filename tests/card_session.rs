@@ -46,10 +46,20 @@ impl Reader {
         Self::with(Desk::with(|spine| spine.roles(2).capacity(50)), &User::typing(&[DEFAULT_PIN; 5000]))
     }
 
+    /// No reader is plugged in.
+    fn unplugged(user: &User) -> Self {
+        Self::at(Desk::with(|spine| spine.roles(1)), user, Pcscd::start_with_usb().unwrap())
+    }
+
     fn with(desk: Desk, user: &User) -> Self {
+        let reader = Self::at(desk, user, Pcscd::start().unwrap());
+        reader.insert();
+        reader
+    }
+
+    fn at(desk: Desk, user: &User, pcscd: Pcscd) -> Self {
         let card = |uid: &str| PivCard::new(&desk.ca.issue(&CardSpec::new(uid)).unwrap()).unwrap();
         let (card, other) = (card(UID), card("999000000001"));
-        let pcscd = Pcscd::start().unwrap();
         let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
         let module = OPENSC.into_iter().find(|path| std::path::Path::new(path).exists()).expect("OpenSC is installed");
         let mut desk = desk.set("pkcs11_module", module).set("helper", helper.to_str().unwrap()).set("card_wait", "30");
@@ -60,9 +70,7 @@ impl Reader {
             .listener(move |event| drop(tell.send(event.clone())))
             .build()
             .unwrap();
-        let reader = Self { engine, events, card, other, pcscd, desk };
-        reader.insert();
-        reader
+        Self { engine, events, card, other, pcscd, desk }
     }
 
     fn insert(&self) {
@@ -227,6 +235,34 @@ fn another_card_after_a_restart_of_the_service_ends_the_session() {
 }
 
 #[test]
+fn a_reader_may_come_while_a_card_is_waited_for_and_takes_the_session_along_when_it_goes() {
+    let user = User::typing(&[DEFAULT_PIN; 5]);
+    let reader = Reader::unplugged(&user);
+    for _ in 0..2 {
+        thread::scope(|scope| {
+            let login = scope.spawn(|| reader.engine.get_ticket().unwrap());
+            while user.notices() == 0 {
+                thread::sleep(Duration::from_millis(5));
+            }
+            reader.pcscd.plug_in().unwrap();
+            // Its driver listens as soon as it is there.
+            let began = Instant::now();
+            while reader.card.insert(reader.pcscd.port()).is_err() {
+                assert!(began.elapsed() < PATIENCE);
+                thread::sleep(Duration::from_millis(5));
+            }
+            login.join().unwrap();
+        });
+        assert_eq!(user.notices(), 0);
+        assert_eq!(reader.engine.status(), Status::Live { card_watched: true });
+        reader.pcscd.unplug().unwrap();
+        assert_eq!(reader.end_reason(), EndReason::Removed);
+        reader.assert_logged_out();
+    }
+    assert_eq!(reader.card.counts().verify, 2);
+}
+
+#[test]
 fn a_locked_session_goes_on_with_the_same_card_and_pin() {
     let desk = Desk::with(|spine| spine.roles(1)).set("mode", "session_lock");
     let reader = Reader::with(desk, &User::typing(&[DEFAULT_PIN; 5]));
@@ -286,4 +322,5 @@ fn cards_that_come_and_go_lose_no_event_and_leave_nothing() {
     );
     assert!(growth < MAX_GROWTH, "the heap grew by {growth} bytes");
     assert!(times[cycles - 1] <= Duration::from_millis(250), "{times:?}");
+    assert!(times[cycles / 2] <= Duration::from_millis(50), "{times:?}");
 }

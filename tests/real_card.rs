@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use support::{Asked, Desk, OPENSC, PATIENCE, UID, User, kind};
 use ticketapi::prompt::PinProblem;
 use ticketapi::{ErrorKind, TicketApi};
-use ticketapi_testkit::artifacts::helper_program;
+use ticketapi_testkit::artifacts::{helper_program, scripted_module};
 use ticketapi_testkit::piv::{Command, DEFAULT_PIN, Fault};
 use ticketapi_testkit::{CardIdentity, CardSpec, Endpoint, Pcscd, PivCard};
 
@@ -76,6 +76,12 @@ impl Reader {
             .output()
             .unwrap();
         tool.status.success()
+    }
+
+    fn another_program_resets(&self) {
+        let mut tool = Program::new("opensc-tool");
+        tool.arg("--reset").env("PCSCLITE_CSOCK_NAME", self.pcscd.socket()).stdin(Stdio::null());
+        assert!(tool.output().unwrap().status.success());
     }
 
     /// A third program that holds the card while `then` runs, so that it stays powered.
@@ -172,6 +178,13 @@ fn wrong_pins_cost_what_the_user_entered_and_a_locked_card_is_never_tried() {
     assert_eq!(reader.card.counts().verify, 3);
     let last = PinProblem::Incorrect { tries_left: Some(1) };
     assert_eq!(user.asked()[2..], [Asked::LastTry, Asked::Pin(Some(last))]);
+    let first_lines: Vec<_> = user.told().iter().map(|told| told.rsplit_once('\n').unwrap().0.to_owned()).collect();
+    let last = [
+        "This is the last try: a wrong PIN locks the card.",
+        "Wrong PIN.\nEnter your PIN (last try: a wrong PIN locks the card)",
+    ];
+    assert_eq!(first_lines[0], "Enter your PIN");
+    assert_eq!(first_lines[2..], last);
 
     assert_eq!(kind(engine.log_in()), ErrorKind::PinLocked);
     assert_eq!(reader.card.counts().verify, 3, "a locked card was tried");
@@ -185,7 +198,13 @@ fn the_last_try_is_not_made_without_a_clear_yes() {
     let user = user();
     assert_eq!(kind(reader.desk.engine(&user).log_in()), ErrorKind::Cancelled);
     assert_eq!(user.asked(), [Asked::LastTry]);
+    assert!(user.told()[0].starts_with("This is the last try: a wrong PIN locks the card.\n"), "{:?}", user.told());
     assert_eq!((reader.card.counts().verify, reader.card.tries_left()), (0, 1));
+
+    let user = User::typing(&[DEFAULT_PIN]).using_the_last_try();
+    reader.desk.engine(&user).log_in().unwrap();
+    assert!(user.told()[1].starts_with("Enter your PIN (last try: a wrong PIN locks the card)\n"), "{:?}", user.told());
+    assert_eq!((reader.card.counts().verify, reader.card.tries_left()), (1, 3));
 }
 
 #[test]
@@ -204,6 +223,36 @@ fn a_card_that_leaves_while_it_signs_fails_the_login_and_the_next_one_works() {
         login.join().unwrap();
     });
     assert_eq!(reader.card.counts().verify, 2);
+}
+
+#[test]
+fn a_card_that_another_program_resets_between_pin_and_signature_does_not_get_the_pin_again() {
+    let mut reader = Reader::new();
+    let (module, calls, go) = (reader.desk.path("scripted.so"), reader.desk.path("calls"), reader.desk.path("go"));
+    std::fs::copy(scripted_module(), &module).unwrap();
+    let script = format!(
+        "module {}\nlog {}\nhold C_SignInit {}\n",
+        reader.desk.config.pkcs11_module.as_ref().unwrap().display(),
+        calls.display(),
+        go.display()
+    );
+    std::fs::write(reader.desk.path("scripted.so.script"), script).unwrap();
+    reader.desk.config.pkcs11_module = Some(module);
+    let user = user();
+    let engine = reader.desk.engine(&user);
+    let signs = || std::fs::read_to_string(&calls).is_ok_and(|calls| calls.contains("C_SignInit"));
+    thread::scope(|scope| {
+        let login = scope.spawn(|| engine.log_in().map(drop));
+        while !signs() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        // The user has changed the PIN meanwhile: the old one would cost a try.
+        reader.card.set_pin("918273");
+        reader.another_program_resets();
+        std::fs::write(&go, "").unwrap();
+        assert_eq!(kind(login.join().unwrap()), ErrorKind::CardFailed);
+    });
+    assert_eq!((reader.card.counts().verify, reader.card.tries_left()), (1, 3));
 }
 
 #[test]

@@ -48,7 +48,8 @@ impl Presence {
 /// Watches the readers, for one user of it at a time.
 pub trait CardWatch: Send {
     /// The next snapshot: the first call tells how it stands, each later one blocks until something
-    /// has changed. `None` once `until` has passed.
+    /// has changed. `None` once `until` has passed, for which the time that the computer was suspended
+    /// should count.
     ///
     /// # Errors
     ///

@@ -14,11 +14,8 @@ use crate::card::Certificate;
 use crate::card::events::{CardWatch, Presence, ReaderState, Snapshot, changes};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::session::rules::Happening;
+use crate::sleep;
 use crate::sync::mpsc;
-
-/// The longest sleep before a limit, as no sleep counts the time for which the computer was
-/// suspended. Whoever asks for the ticket meanwhile looks at the time himself.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// How long to wait before a card is looked for again that was not found when its reader was back.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -121,9 +118,7 @@ impl Inner {
                         self.cannot_watch(&error);
                     }
                 },
-                None => {
-                    wake.wait(until.map_or(LONGEST_SLEEP, |until| until.saturating_duration_since(Instant::now())));
-                }
+                None => sleep::sleep(until, &wake),
             }
         }
     }
@@ -152,7 +147,8 @@ impl Inner {
         let card = readers.is_some_and(|readers| readers.iter().any(|reader| reader.card));
         let wake = CancelToken::new();
         state.keeper = Some(wake.clone());
-        let until = due.map(|due| Instant::now() + due.saturating_sub(now).min(LONGEST_SLEEP));
+        // Whoever asks for the ticket before it wakes looks at the time himself.
+        let until = due.and_then(|due| Instant::now().checked_add(due.saturating_sub(now).min(sleep::LONGEST)));
         Plan::Sleep { until, wake, watches, identifies: unseen && card && state.login.is_none() }
     }
 

@@ -4,6 +4,8 @@
 //! in a mount namespace of its own, where its fixed folder `/run/pcscd` is a folder of the test: so it
 //! disturbs no other, and tests may run at once.
 
+mod usb;
+
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
@@ -26,7 +28,13 @@ const DRIVER: &str = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";
 /// object is dropped or when the test's process dies, however it dies.
 const SCRIPT: &str = r#"
 mount -t tmpfs none /run && mkdir /run/pcscd && mount --bind "$1/run" /run/pcscd || exit 1
-"$2" --foreground --config "$1/readers" --error </dev/null >"$1/log" 2>&1 &
+if [ -d "$1/drivers" ]; then
+    mount --bind "$1/drivers" /usr/lib/pcsc/drivers || exit 1
+    set -- "$1" env LD_PRELOAD="$1/drivers/usb.bundle/Contents/Linux/usb.so" "$2"
+fi
+folder=$1
+shift
+"$@" --foreground --config "$folder/readers" --error </dev/null >"$folder/log" 2>&1 &
 echo $!
 read -r _
 kill -KILL $! 2>/dev/null
@@ -48,15 +56,36 @@ struct Running {
 impl Pcscd {
     /// Starts a service whose readers are empty. It answers when this returns.
     pub fn start() -> Result<Self> {
+        Self::start_with(Self::write_readers)
+    }
+
+    /// Starts a service without readers, where [`Pcscd::plug_in`] plugs two in: they are one USB device.
+    /// Needs a C compiler.
+    pub fn start_with_usb() -> Result<Self> {
+        Self::start_with(|pcscd| usb::write_driver(pcscd.folder.path(), pcscd.port))
+    }
+
+    /// Starts a service that has no readers.
+    pub fn without_readers() -> Result<Self> {
+        Self::start_with(|_| Ok(()))
+    }
+
+    fn start_with(set_up: impl Fn(&Self) -> Result<()>) -> Result<Self> {
         for program in [SERVICE, DRIVER] {
             if !Path::new(program).exists() {
                 return Err(failed(format!("{program} is missing (Debian packages pcscd and vsmartcard-vpcd)")));
             }
         }
-        let mut pcscd = Self::prepare()?;
+        let folder = TempDir::with_prefix("ticketapi-pcscd-").context(|| "cannot make a folder for pcscd".into())?;
+        for name in ["run", "readers"] {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).context(|| format!("cannot make {}", path.display()))?;
+        }
+        let mut pcscd = Self { folder, port: 0, running: None };
         // Another process may take a port between finding it free and using it.
         for _ in 0..5 {
-            pcscd.use_free_ports()?;
+            pcscd.port = free_ports()?;
+            set_up(&pcscd)?;
             pcscd.restart()?;
             if !pcscd.log().contains("Open Port") {
                 return Ok(pcscd);
@@ -65,25 +94,7 @@ impl Pcscd {
         Err(failed(format!("its readers did not start: {}", pcscd.log())))
     }
 
-    /// Starts a service that has no readers.
-    pub fn without_readers() -> Result<Self> {
-        let mut pcscd = Self::prepare()?;
-        pcscd.restart()?;
-        Ok(pcscd)
-    }
-
-    /// A service that is not started yet.
-    fn prepare() -> Result<Self> {
-        let folder = TempDir::with_prefix("ticketapi-pcscd-").context(|| "cannot make a folder for pcscd".into())?;
-        for name in ["run", "readers"] {
-            let path = folder.path().join(name);
-            std::fs::create_dir(&path).context(|| format!("cannot make {}", path.display()))?;
-        }
-        Ok(Self { folder, port: 0, running: None })
-    }
-
-    fn use_free_ports(&mut self) -> Result<()> {
-        self.port = free_ports()?;
+    fn write_readers(&self) -> Result<()> {
         let readers = format!(
             "FRIENDLYNAME \"Virtual PCD\"\nDEVICENAME /dev/null:0x{0:X}\nLIBPATH {DRIVER}\nCHANNELID 0x{0:X}\n",
             self.port
@@ -99,6 +110,17 @@ impl Pcscd {
     /// The port of the second reader, `Virtual PCD 00 01`.
     pub fn second_port(&self) -> u16 {
         self.port + 1
+    }
+
+    /// Plugs the USB device in: its readers `USB Reader 00 00` and `USB Reader 00 01` come, on the ports of
+    /// the others. Only with [`Pcscd::start_with_usb`]; the service notices soon after.
+    pub fn plug_in(&self) -> Result<()> {
+        usb::tell(self.folder.path(), b'+')
+    }
+
+    /// Unplugs the USB device; the cards in its readers have to be inserted again.
+    pub fn unplug(&self) -> Result<()> {
+        usb::tell(self.folder.path(), b'-')
     }
 
     /// The service's socket: the value of `PCSCLITE_CSOCK_NAME` for programs that are to use it.

@@ -8,5 +8,6 @@ mod support;
 mod choice;
 mod faults;
 mod pin;
+mod pin_pad;
 mod signature;
 mod tokens;

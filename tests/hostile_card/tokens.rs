@@ -62,7 +62,7 @@ impl Tokens {
 
     /// How often this function of the scripted module was called.
     pub fn called(&self, function: &str) -> usize {
-        fs::read_to_string(self.calls()).unwrap().lines().filter(|call| *call == function).count()
+        fs::read_to_string(self.calls()).unwrap_or_default().lines().filter(|call| *call == function).count()
     }
 
     pub fn engine(&self, user: &User) -> Engine {

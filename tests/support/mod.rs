@@ -14,7 +14,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::Absence;
-use ticketapi::prompt::{Notice, PinProblem, PinRequest, Prompter};
+use ticketapi::prompt::{Notice, PinProblem, PinRequest, Prompter, text};
 use ticketapi::ssb::Role;
 use ticketapi::{Config, Engine, Error, ErrorKind, Pin, Result, Stage};
 use ticketapi_testkit::{CardSpec, Spine, SpineBuilder, TestCa};
@@ -100,6 +100,8 @@ struct State {
     pin_ask: Option<Arc<Mutex<Ask<Pin>>>>,
     role_ask: Option<Arc<Mutex<Ask<usize>>>>,
     asked: Vec<Asked>,
+    told: Vec<String>,
+    notices: Arc<()>,
 }
 
 /// A question that the user was asked.
@@ -161,14 +163,31 @@ impl User {
         self.asked().iter().filter(|asked| matches!(asked, Asked::Pin(_))).count()
     }
 
-    fn note(&self, asked: Asked) {
-        self.0.lock().unwrap().asked.push(asked);
+    /// What the user read so far.
+    pub fn told(&self) -> Vec<String> {
+        self.0.lock().unwrap().told.clone()
+    }
+
+    /// How many notices the user sees now.
+    pub fn notices(&self) -> usize {
+        Arc::strong_count(&self.0.lock().unwrap().notices) - 1
+    }
+
+    fn note(&self, asked: Asked, told: String) {
+        let mut state = self.0.lock().unwrap();
+        state.asked.push(asked);
+        state.told.push(told);
+    }
+
+    fn notice(&self) -> Notice {
+        Notice::new(Arc::clone(&self.0.lock().unwrap().notices))
     }
 }
 
 impl Prompter for User {
     fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
-        self.note(Asked::Pin(request.problem));
+        let problem = text::problem(request).map(|problem| problem + "\n").unwrap_or_default();
+        self.note(Asked::Pin(request.problem), problem + &text::enter_pin(request));
         let ask = self.0.lock().unwrap().pin_ask.clone();
         if let Some(ask) = ask {
             return (ask.lock().unwrap())(cancel);
@@ -176,25 +195,25 @@ impl Prompter for User {
         self.0.lock().unwrap().pins.pop_front().map(Pin::new).ok_or_else(|| Error::cancelled(Stage::Pin))
     }
 
-    fn use_last_try(&self, _: &PinRequest<'_>, _: &CancelToken) -> Result<bool> {
-        self.note(Asked::LastTry);
+    fn use_last_try(&self, request: &PinRequest<'_>, _: &CancelToken) -> Result<bool> {
+        self.note(Asked::LastTry, text::last_try(request));
         Ok(self.0.lock().unwrap().last_try)
     }
 
     fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
-        self.note(Asked::Role(roles.len()));
+        self.note(Asked::Role(roles.len()), text::CHOOSE_ROLE.to_owned());
         let ask = self.0.lock().unwrap().role_ask.clone();
         ask.map_or(Ok(0), |ask| (ask.lock().unwrap())(cancel))
     }
 
-    fn enter_pin_on_reader(&self, _: &PinRequest<'_>, _: &CancelToken) -> Notice {
-        self.note(Asked::OnReader);
-        Notice::default()
+    fn enter_pin_on_reader(&self, request: &PinRequest<'_>, _: &CancelToken) -> Notice {
+        self.note(Asked::OnReader, text::enter_pin_on_reader(request));
+        self.notice()
     }
 
-    fn insert_card(&self, _: &Absence, _: &CancelToken) -> Notice {
-        self.note(Asked::InsertCard);
-        Notice::default()
+    fn insert_card(&self, absence: &Absence, _: &CancelToken) -> Notice {
+        self.note(Asked::InsertCard, text::insert_card(absence));
+        self.notice()
     }
 }
 

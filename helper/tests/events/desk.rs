@@ -50,6 +50,11 @@ impl Desk {
         Self::with(Pcscd::without_readers().unwrap())
     }
 
+    /// No reader is plugged in.
+    pub fn with_usb() -> Self {
+        Self::with(Pcscd::start_with_usb().unwrap())
+    }
+
     fn with(pcscd: Pcscd) -> Self {
         let ca = TestCa::new().unwrap();
         let card = || PivCard::new(&ca.issue(&CardSpec::new("123456789012")).unwrap()).unwrap();

@@ -5,6 +5,7 @@
 
 mod desk;
 mod ejected;
+mod plugging;
 mod service;
 mod waiting;
 mod watching;

@@ -1,22 +1,17 @@
 //! A helper that watches the readers.
 
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use rustix::event::{PollFd, PollFlags};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::failed;
 use super::process::{Helper, interrupt};
-use crate::cancel::{CancelGuard, CancelToken};
+use crate::cancel::CancelToken;
 use crate::card::events::{CardWatch, Snapshot};
 use crate::card::protocol::{ChannelError, EVENTS_ARGUMENT, Incoming, Reply};
-use crate::descriptors::socket_pair;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::owner::Owner;
-use crate::wait::until_any_ready;
+use crate::sleep::Sleeper;
 
 /// A helper that has run for so long may be replaced once more when it dies.
 const HEALTHY: Duration = Duration::from_secs(600);
@@ -29,7 +24,7 @@ pub(super) struct HelperWatch {
     /// When a helper that had died was last replaced.
     replaced: Option<Instant>,
     last: Option<Snapshot>,
-    wake: Wake,
+    sleeper: Sleeper,
     owner: Owner,
 }
 
@@ -47,7 +42,7 @@ enum Watcher {
 impl HelperWatch {
     /// Blocks until the helper has said which version it is.
     pub(super) fn start(program: PathBuf, deadline: Duration, cancel: &CancelToken) -> Result<Self> {
-        let wake = Wake::new().map_err(|error| {
+        let sleeper = Sleeper::new().map_err(|error| {
             Error::new(ErrorKind::NotInstalled, Stage::Card, format!("nothing can be watched: {error}"))
         })?;
         let mut watch = Self {
@@ -56,7 +51,7 @@ impl HelperWatch {
             watcher: Watcher::Dead,
             replaced: None,
             last: None,
-            wake,
+            sleeper,
             owner: Owner::this_process(),
         };
         watch.run_helper(cancel)?;
@@ -112,7 +107,9 @@ impl CardWatch for HelperWatch {
         if !self.owner.is_this_process() {
             return Err(failed(Stage::Card, "the readers are watched by the process that this one was forked from"));
         }
-        let _guard = self.wake.on_cancel(cancel);
+        let cannot_wait = |error| failed(Stage::Card, &format!("nothing can be watched: {error}"));
+        self.sleeper.set(until).map_err(cannot_wait)?;
+        let _guard = self.sleeper.woken_by(cancel);
         loop {
             cancel.check(Stage::Card)?;
             match &self.watcher {
@@ -129,40 +126,13 @@ impl CardWatch for HelperWatch {
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     let Watcher::Running { helper, .. } = &self.watcher else { continue };
-                    let sockets = &mut [
-                        PollFd::new(&**helper.channel.socket(), PollFlags::IN),
-                        PollFd::new(&self.wake.reader, PollFlags::IN),
-                    ];
-                    match until_any_ready(sockets, until) {
+                    match self.sleeper.sleep(Some(helper.channel.socket().as_fd())) {
                         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Ok(None),
-                        Err(error) => return Err(failed(Stage::Card, &format!("nothing can be watched: {error}"))),
-                        Ok(()) => {}
+                        slept => slept.map_err(cannot_wait)?,
                     }
                 }
                 Err(error) => self.bury(&error),
             }
         }
-    }
-}
-
-/// Wakes the thread that watches, and leaves the helper's channel alone.
-struct Wake {
-    reader: UnixStream,
-    writer: Arc<UnixStream>,
-}
-
-impl Wake {
-    fn new() -> std::io::Result<Self> {
-        let (reader, writer) = socket_pair()?;
-        Ok(Self { reader, writer: writer.into() })
-    }
-
-    fn on_cancel(&self, cancel: &CancelToken) -> CancelGuard {
-        // What an earlier token has left.
-        while recv(&self.reader, &mut [0; 16], RecvFlags::DONTWAIT).is_ok() {}
-        let writer = Arc::clone(&self.writer);
-        cancel.on_cancel(move || {
-            let _ = send(&*writer, &[0], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
-        })
     }
 }

@@ -1,6 +1,7 @@
 //! What the script makes happen.
 
 use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -30,6 +31,13 @@ pub fn run(fault: Fault) -> Option<CK_RV> {
             }
             None
         }
+    }
+}
+
+/// Waits until this file is there, or the helper is ended.
+pub fn wait_for(path: &Path) {
+    while !path.exists() {
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

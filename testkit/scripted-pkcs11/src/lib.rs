@@ -10,9 +10,10 @@
 //! log /tmp/x/calls                                gets a line for each call: the function's name
 //! fault C_Sign 1 error 0x30                       what happens at the first call of C_Sign:
 //! fault C_Sign 2 hang                             error, hang, crash, exit or corrupt (the heap)
+//! hold C_SignInit /tmp/x/go                        waits until there is such a file
 //! flag USER_PIN_FINAL_TRY C_Login 1               set once C_Login has been called that often
 //! hide-mechanism 0x6                              left out of C_GetMechanismList
-//! pin-pad 1234                                    the reader takes this PIN on its own keys
+//! pin-pad 1234                                    the reader takes this PIN on its own keys, and no other way
 //! reader Some Reader 00 00                        the slots are readers of this name
 //! no-slots                                        there is no slot at all
 //! report C_Sign /tmp/x/report                     gets descriptors, arguments and environment
@@ -115,6 +116,9 @@ impl Module {
             if at == function {
                 let _ = fs::write(path, fault::report());
             }
+        }
+        for (_, path) in self.script.holds.iter().filter(|(at, _)| at == function) {
+            fault::wait_for(path);
         }
         self.script.fault(function, count).and_then(fault::run)
     }
@@ -236,8 +240,9 @@ unsafe extern "C" fn C_Login(
         Some(typed) if pin.is_null() => unsafe {
             real(session, user, typed.as_ptr().cast_mut(), typed.len() as CK_ULONG)
         },
+        Some(_) => CKR_ARGUMENTS_BAD,
         // SAFETY: the caller's arguments are those of the same function.
-        _ => unsafe { real(session, user, pin, length) },
+        None => unsafe { real(session, user, pin, length) },
     }
 }
 

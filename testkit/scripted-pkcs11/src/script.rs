@@ -16,6 +16,7 @@ pub struct Script {
     pub reader: Option<String>,
     pub no_slots: bool,
     pub reports: Vec<(String, PathBuf)>,
+    pub holds: Vec<(String, PathBuf)>,
     faults: Vec<(String, usize, Fault)>,
 }
 
@@ -49,6 +50,7 @@ impl Script {
                 ("env", [name, value]) => script.env.push(((*name).into(), (*value).into())),
                 ("log", [path]) => script.log = Some(path.into()),
                 ("report", [function, path]) => script.reports.push(((*function).into(), path.into())),
+                ("hold", [function, path]) => script.holds.push(((*function).into(), path.into())),
                 ("flag", [name, function, times]) => script.flags.push(Flag {
                     bit: flag(name)?,
                     function: (*function).into(),
