@@ -47,6 +47,11 @@ int count_children(void);
 long resident_kib(void);
 long own_kib(void);
 
+/* What a guest must not change of this process: signals, masks, folder, locale, limits, environment, and
+   what it holds. */
+void remember_host(void);
+void check_host_is_the_same(void);
+
 long long now_ns(void);
 void sleep_ms(int ms);
 

@@ -299,6 +299,20 @@ static void check_same(const Host *before, const Host *after)
     CHECK(after->environment == before->environment);
 }
 
+static Host remembered;
+
+void remember_host(void)
+{
+    look(&remembered);
+}
+
+void check_host_is_the_same(void)
+{
+    Host now;
+    look(&now);
+    check_same(&remembered, &now);
+}
+
 static void a_guest_changes_nothing(const void *card)
 {
     User user = {.pin = "1234", .role = 0, .then = "1234"};
