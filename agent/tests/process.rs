@@ -224,7 +224,7 @@ fn an_agent_with_nothing_to_do_does_not_wake_up_and_is_small() {
     let process = agent.child.id();
     // Its own, and the one that keeps the session.
     wait_until(|| status_of(process, "Threads") <= 2);
-    let wakes = || status_of(process, "voluntary_ctxt_switches");
+    let wakes = || support::wake_ups(process);
     // Until it sleeps again after the last answer.
     let before = wakes();
     thread::sleep(Duration::from_secs(3));
