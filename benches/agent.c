@@ -5,6 +5,7 @@
  * The bench itself, and with `ssh` or `ticket` a program that asks once, and ends.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -295,7 +296,7 @@ static void loads(void)
 
 static long status_of(const char *process, const char *name)
 {
-    char path[64], line[256];
+    char path[300], line[256];
     long value = -1;
     FILE *file;
     snprintf(path, sizeof path, "/proc/%s/status", process);
@@ -310,18 +311,47 @@ static long status_of(const char *process, const char *name)
     return value;
 }
 
-/* What it needs when nobody asks, and after many have asked. */
-static void idle(const char *process, int seconds)
+/* Of all its threads. */
+static long wake_ups(const char *process)
+{
+    char path[300];
+    long count = 0;
+    struct dirent *entry;
+    DIR *threads;
+    snprintf(path, sizeof path, "/proc/%s/task", process);
+    threads = opendir(path);
+    while (threads && (entry = readdir(threads))) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "%s/task/%.20s", process, entry->d_name);
+        count += status_of(path, "voluntary_ctxt_switches");
+    }
+    if (!threads)
+        die(path);
+    closedir(threads);
+    return count;
+}
+
+/* What it needs when nobody asks. */
+static void idle(const char *process, int seconds, const char *what)
+{
+    char text[100];
+    long wakes;
+    sleep(1);
+    wakes = wake_ups(process);
+    sleep((unsigned)seconds);
+    snprintf(text, sizeof text, "idle agent %s, resident MiB", what);
+    report(text, (double)status_of(process, "VmRSS") / 1024, 12, 0);
+    snprintf(text, sizeof text, "its wake-ups in %d s", seconds);
+    report(text, (double)(wake_ups(process) - wakes), 0, 0);
+}
+
+/* What many requests leave. */
+static void growth(const char *process)
 {
     Agent ticket = ticket_agent();
     double slowest;
-    long before, wakes;
-    sleep(1);
-    wakes = status_of(process, "voluntary_ctxt_switches");
-    report("idle agent with a session, resident MiB", (double)status_of(process, "VmRSS") / 1024, 12, 0);
-    sleep((unsigned)seconds);
-    report("its wake-ups", (double)(status_of(process, "voluntary_ctxt_switches") - wakes), 0, 0);
-    before = status_of(process, "VmRSS");
+    long before = status_of(process, "VmRSS");
     load(&ticket, GROWTH_REQUESTS, &slowest);
     report("its growth in a million requests, MiB", (double)(status_of(process, "VmRSS") - before) / 1024, 1, 0);
 }
@@ -336,11 +366,13 @@ int main(int argc, char **argv)
     }
     if (argc < 4)
         return 2;
+    idle(argv[2], atoi(argv[3]), "without a session");
     instance = TcktApi_Initialize();
     if (TcktApi_getTicket(instance, ticket, sizeof ticket, NULL) != 0)
         die("getTicket");
     TcktApi_Finalize(instance);
-    idle(argv[2], atoi(argv[3]));
+    idle(argv[2], atoi(argv[3]), "with a session");
+    growth(argv[2]);
     latency();
     fresh(argv[0], argv[1]);
     loads();

@@ -157,6 +157,24 @@ fn an_agent_that_is_killed_at_any_step_is_an_error_or_a_login_here() {
 }
 
 #[test]
+fn an_agent_that_is_killed_while_it_logs_out_is_an_error() {
+    let desk = desk();
+    let mut agent = InProcess::start(&desk, "");
+    let engine = program(&desk);
+    engine.get_ticket().unwrap();
+    let held = desk.spine.hold(Endpoint::Logout);
+    thread::scope(|scope| {
+        let error = scope.spawn(|| engine.destroy_ticket().unwrap_err());
+        assert!(desk.spine.wait_for(PATIENCE, is_asked_for(Endpoint::Logout)));
+        agent.signal(Signal::KILL);
+        assert_eq!(error.join().unwrap().detail(), "the ticketapi agent ended before it had answered");
+    });
+    drop(held);
+    agent.child.wait().unwrap();
+    assert_eq!(kind(engine.get_ticket_no_auth()), ErrorKind::AgentNotAvailable);
+}
+
+#[test]
 fn an_agent_that_is_killed_between_requests_is_no_session() {
     let desk = desk();
     let mut agent = InProcess::start(&desk, "");
@@ -224,7 +242,7 @@ fn an_agent_with_nothing_to_do_does_not_wake_up_and_is_small() {
     let process = agent.child.id();
     // Its own, and the one that keeps the session.
     wait_until(|| status_of(process, "Threads") <= 2);
-    let wakes = || status_of(process, "voluntary_ctxt_switches");
+    let wakes = || support::wake_ups(process);
     // Until it sleeps again after the last answer.
     let before = wakes();
     thread::sleep(Duration::from_secs(3));

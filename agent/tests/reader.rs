@@ -150,6 +150,11 @@ fn a_card_that_is_put_in_asks_for_its_pin_each_time_and_its_session_is_everybody
     let agent = reader.offering_agent();
     let engine = program(&reader.desk);
     wait_until(|| watchers(&agent) == 1);
+    thread::sleep(NOTICED);
+    // Nobody wakes for it before a card comes.
+    let wake_ups = support::wake_ups(agent.child.id());
+    thread::sleep(2 * NOTICED);
+    assert_eq!(support::wake_ups(agent.child.id()), wake_ups);
     assert_eq!(agent.prompts(), 0);
     reader.insert();
     wait_until(|| has_ticket(&engine));

@@ -178,6 +178,11 @@ impl Remote {
         answer.map_err(Into::into)
     }
 
+    /// Closes the connections that nobody uses just now.
+    pub(crate) fn disconnect(&self) {
+        lock(&self.warm).clear();
+    }
+
     fn open(&self) -> Result<Connection, Undone> {
         Ok(Connection::open(&self.place, &self.broker)?)
     }

@@ -198,6 +198,7 @@ static void what_a_guest_leaves(const void *row)
     (void)row;
     at_a_desk_with_an_agent(&user);
     agent = start_agent();
+    remember_host();
     instance = TcktApi_Initialize();
     log_in(instance, text);
     CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
@@ -211,6 +212,7 @@ static void what_a_guest_leaves(const void *row)
     CHECK_EQ(count_threads(), threads);
     CHECK_EQ(count_children(), children);
     TcktApi_Finalize(instance);
+    check_host_is_the_same();
     end_agent(agent);
 }
 

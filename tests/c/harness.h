@@ -57,6 +57,11 @@ long own_kib(void);
 /* Has the computer have slept for so long, as a program sees it. */
 void sleep_the_computer(int seconds);
 
+/* What a guest must not change of this process: signals, masks, folder, locale, limits, environment, and
+   what it holds. */
+void remember_host(void);
+void check_host_is_the_same(void);
+
 long long now_ns(void);
 void sleep_ms(int ms);
 

@@ -402,6 +402,20 @@ static void what_a_guest_must_not_change_is_seen(const void *row)
     }
 }
 
+static Host remembered;
+
+void remember_host(void)
+{
+    look(&remembered);
+}
+
+void check_host_is_the_same(void)
+{
+    Host now;
+    look(&now);
+    check_same(&remembered, &now);
+}
+
 static void a_guest_changes_nothing(const void *card)
 {
     User user = {.pin = "1234", .role = 0, .then = "1234"};

@@ -159,9 +159,20 @@ pub fn children(process: u32) -> Vec<u32> {
     lists.iter().flat_map(|list| list.split_whitespace()).map(|child| child.parse().unwrap()).collect()
 }
 
+/// How often the threads of another process have gone to sleep.
+pub fn wake_ups(process: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
+    // Some may have ended meanwhile.
+    let texts = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+    texts.map(|text| number_in(&text, "voluntary_ctxt_switches")).sum()
+}
+
 /// What `name` is in the process's status, as a number.
 pub fn status_of(process: u32, name: &str) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    number_in(&std::fs::read_to_string(format!("/proc/{process}/status")).unwrap(), name)
+}
+
+fn number_in(text: &str, name: &str) -> u64 {
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     value.split_whitespace().next().unwrap().parse().unwrap()
 }

@@ -235,6 +235,15 @@ fn a_module_that_is_missing_or_none_or_not_loadable_is_told() {
 }
 
 #[test]
+fn a_wrong_pin_that_the_card_remembers_is_a_warning() {
+    let visit = Visit::to(&TokenDesk::with(&spec()).scripted("flag USER_PIN_COUNT_LOW C_Login 0").desk);
+    let told = visit.told("pin");
+    let sentence = "a wrong PIN was entered for \"CARD\" since the last right one".to_owned();
+    assert_eq!((told.state.as_str(), told.sentence), ("warning", sentence));
+    assert_eq!(told.remedy, "Take care to enter the right PIN; too many wrong ones lock the card.");
+}
+
+#[test]
 fn a_module_that_crashes_is_told_by_its_name() {
     let desk = TokenDesk::with(&spec()).scripted("fault C_GetSlotList 1 crash");
     let module = desk.desk.text("scripted.so");
