@@ -1,16 +1,35 @@
 //! The parsers that are private, for the fuzz targets. Only their build has this.
 
 use std::io::Read;
+use std::time::SystemTime;
 
-use crate::prompt::assuan::{Answers, Broken};
-use crate::ssb::BrokerAddress;
-use crate::ssb::http::read_answer;
+use crate::agent::protocol::SessionData;
+use crate::card::certificate::issuer_and_end;
+use crate::prompt::assuan::{Answers, Broken, escape};
+use crate::session::Session;
+use crate::ssb::http::{read_answer, read_date};
+use crate::ssb::{BrokerAddress, Role};
 
 /// The body of an HTTP answer and whether its connection can be used again; `None` where there is
 /// no good answer.
 pub fn http_answer(stream: &mut impl Read) -> Option<(Vec<u8>, bool)> {
     let answer = read_answer(stream).ok()?;
     Some((answer.body.to_vec(), answer.keep_alive))
+}
+
+/// The date that an HTTP answer has.
+pub fn http_date(stream: &mut impl Read) -> Option<String> {
+    read_date(stream).ok()?
+}
+
+/// A session as the agent tells it.
+pub fn agent_session(data: SessionData, roles: Vec<Role>) -> Session {
+    data.with_roles(roles)
+}
+
+/// Who made a certificate, and when it ends.
+pub fn issuer_and_end_of(certificate: &[u8]) -> Option<(String, SystemTime)> {
+    issuer_and_end(certificate)
 }
 
 /// The answers of a pinentry, to the first that cannot be read: what was typed, or an error's number.
@@ -27,6 +46,11 @@ pub fn pinentry_answers(mut bytes: &[u8], piece: usize) -> Vec<Result<Vec<u8>, u
             Err(Broken::Io(_) | Broken::LongLine | Broken::LongAnswer) => return read,
         }
     }
+}
+
+/// A text as a command to a pinentry has it.
+pub fn pinentry_text(text: &str) -> String {
+    escape(text)
 }
 
 /// The path of a URL that a broker gave, where it leads back to `broker`.

@@ -1,23 +1,27 @@
-//! What a broker sends: HTTP, messages, pages, roles, URLs. The first byte tells which.
+//! What a broker sends: HTTP, messages, pages, roles, URLs; and what the agent and programs say to each
+//! other. The first byte tells which.
 #![no_main]
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use libfuzzer_sys::fuzz_target;
+use ticketapi::agent::inbox::Inbox;
+use ticketapi::agent::protocol::{Failure, Hello, PREFIX, Reply, Request, SessionData, StatusData};
 use ticketapi::ssb::assertion::read_assertion;
 use ticketapi::ssb::message::{self, Malformed, Rejection};
 use ticketapi::ssb::session_service::{read_session, write_question};
 use ticketapi::ssb::{BrokerAddress, Environment, Role};
 use ticketapi::{Ticket, fuzzing};
 
-fuzz_target!(|data: &[u8]| {
+fuzz_target!(init: send_what_the_agent_sends(), |data: &[u8]| {
     let Some((kind, data)) = data.split_first() else { return };
-    match kind % 5 {
+    match kind % 6 {
         0 => read_message(data),
         1 => read_http(data),
         2 => text(data, write_and_read),
         3 => text(data, take_a_role_apart),
-        _ => text(data, read_url),
+        4 => text(data, read_url),
+        _ => read_agent(data),
     }
 });
 
@@ -46,26 +50,49 @@ fn read_message(answer: &[u8]) {
     }
     if let Ok(assertion) = read_assertion(answer) {
         assert!(assertion.session_role().is_none_or(|role| assertion.roles.contains(role)));
+        for date in assertion.roles.iter().flat_map(|role| role.opened.iter().chain(&role.closed)) {
+            let parts = format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day());
+            assert_eq!(date.to_string(), parts);
+        }
     }
     let _ = read_session(answer, &Ticket::new("AQIC5wM2LY4Sfcw=@AAJTSQACMDE=#".into()));
 }
 
-/// A stream whose pieces have the sizes that the first byte tells.
-struct Pieces<'a>(&'a [u8], usize);
+/// A stream that comes in pieces, with as much behind the input as the limits need, and some end.
+struct Stream<'a> {
+    bytes: &'a [u8],
+    more: usize,
+    piece: usize,
+    end: Option<ErrorKind>,
+}
 
-impl Read for Pieces<'_> {
+impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let room = buffer.len().min(self.1);
-        self.0.read(&mut buffer[..room])
+        let room = buffer.len().min(self.piece);
+        if !self.bytes.is_empty() {
+            return self.bytes.read(&mut buffer[..room]);
+        }
+        let count = room.min(self.more);
+        self.more -= count;
+        buffer[..count].fill(b'x');
+        match self.end {
+            Some(kind) if count == 0 => Err(kind.into()),
+            _ => Ok(count),
+        }
     }
 }
 
+/// The first bytes tell how the others come.
 fn read_http(data: &[u8]) {
-    let Some((&size, bytes)) = data.split_first() else { return };
-    let whole = fuzzing::http_answer(&mut Pieces(bytes, usize::MAX));
-    let pieces = fuzzing::http_answer(&mut Pieces(bytes, usize::from(size) + 1));
+    let [how, piece, bytes @ ..] = data else { return };
+    let more = [0, 100, 20 << 10, 2 << 20][usize::from(how & 3)];
+    let end = [None, Some(ErrorKind::UnexpectedEof), Some(ErrorKind::ConnectionReset)][usize::from(how >> 2) % 3];
+    let stream = |piece| Stream { bytes, more, piece, end };
+    let answer = |piece| fuzzing::http_answer(&mut stream(piece)).map(|(body, _)| body);
+    let date = |piece| fuzzing::http_date(&mut stream(piece));
+    assert_eq!(date(usize::MAX), date(usize::from(*piece) * 8 + 1));
     // Whether bytes wait behind the answer shows only once they have come.
-    assert_eq!(whole.map(|(body, _)| body), pieces.map(|(body, _)| body));
+    assert_eq!(answer(usize::MAX), answer(usize::from(*piece) * 8 + 1));
 }
 
 fn write_and_read(value: &str) {
@@ -91,8 +118,8 @@ fn take_a_role_apart(text: &str) {
 }
 
 fn read_url(text: &str) {
-    let broker = Environment::Int.broker();
-    if let Some(path) = fuzzing::path_of(&broker, text) {
+    let environment = Environment::from_name(text).unwrap_or(Environment::Int);
+    if let Some(path) = fuzzing::path_of(&environment.broker(), text) {
         assert!(path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()));
     }
     for plain in [false, true] {
@@ -101,4 +128,69 @@ fn read_url(text: &str) {
         let scheme = if address.is_tls() { "https" } else { "http" };
         assert_eq!(BrokerAddress::parse(&format!("{scheme}://{address}"), plain).as_ref(), Ok(&address));
     }
+}
+
+/// What comes in at either side of the agent's socket, in pieces that the first byte tells.
+fn read_agent(data: &[u8]) {
+    let Some((&piece, bytes)) = data.split_first() else { return };
+    let messages = take_messages(bytes, usize::MAX);
+    assert_eq!(take_messages(bytes, usize::from(piece) + 1), messages);
+    for message in &messages {
+        if let Ok(request) = Request::decode(message) {
+            assert_eq!(Request::decode(&request.encode()[PREFIX..]), Ok(request));
+        }
+        match Reply::decode(message) {
+            Ok(Reply::Roles(roles)) => {
+                let (sent, from) = (Reply::roles(&roles, 0), usize::from(piece) % (roles.len() + 1));
+                assert_eq!(sent, Reply::Roles(roles.clone()));
+                assert_eq!(Reply::roles(&roles, from), Reply::Roles(roles[from..].to_vec()));
+            }
+            Ok(reply) => {
+                assert_eq!(Reply::decode(&reply.encode()[PREFIX..]).as_ref(), Ok(&reply));
+                match reply {
+                    Reply::Failed(failure) => {
+                        let error = ticketapi::Error::from(failure);
+                        let again = ticketapi::Error::from(Failure::from(&error));
+                        // A long one is cut.
+                        assert!(again.kind() == error.kind() && error.detail().starts_with(again.detail()));
+                    }
+                    Reply::Session(data) => {
+                        let roles = vec![Role::new("1", "A", "a role"); usize::from(piece) % 3];
+                        let (number, session) = (data.number, fuzzing::agent_session(data, roles));
+                        let again = SessionData::new(number, &session);
+                        assert_eq!((again.number, &again.uid), (number, &session.user().uid));
+                    }
+                    _ => {}
+                }
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// What the agent itself sends, once.
+fn send_what_the_agent_sends() {
+    let status = Reply::Status(StatusData::new(1, "0.1.0".into(), true, false, 2));
+    let roles = Reply::Roles(vec![Role::new("1", "A", "a role"); 10_000]);
+    for reply in [Reply::Hello(Hello::new("broker")), status] {
+        assert_eq!(Reply::decode(&reply.encode()[PREFIX..]), Ok(reply));
+    }
+    assert!(matches!(Reply::decode(&roles.encode()[PREFIX..]), Ok(Reply::Failed(_))), "it does not fit");
+    assert!(Inbox::default().is_empty());
+}
+
+fn take_messages(mut bytes: &[u8], piece: usize) -> Vec<Vec<u8>> {
+    let (mut inbox, mut messages) = (Inbox::default(), Vec::new());
+    while !bytes.is_empty() {
+        let Ok(room) = inbox.room() else { break };
+        let count = room.len().min(bytes.len()).min(piece);
+        room[..count].copy_from_slice(&bytes[..count]);
+        inbox.add(count);
+        bytes = &bytes[count..];
+        while let Ok(Some(message)) = inbox.message() {
+            messages.push(message.to_vec());
+            inbox.done();
+        }
+    }
+    messages
 }

@@ -17,13 +17,13 @@ use libfuzzer_sys::fuzz_target;
 use pkcs12::kdf::{Pkcs12KeyType, derive_key_utf8};
 use sha1::Sha1;
 use tempfile::TempDir;
-use ticketapi::Pin;
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::certificate::{Candidate, choose};
-use ticketapi::card::protocol::{Channel, Frame, Hello, Reply, Request};
+use ticketapi::card::protocol::{Channel, ChannelError, Failure, Frame, Hello, Reply, Request};
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::card::{CardReader, Certificate};
 use ticketapi::challenge::{self, Digest};
+use ticketapi::{Pin, fuzzing};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
 /// That of tests/data/pkcs12.
@@ -55,10 +55,14 @@ fn read_certificates(data: &[u8]) {
             assert_eq!(certificate.der(), candidate.der);
             assert!(!certificate.uid().is_empty() && !certificate.uid().contains(char::is_control));
             assert!((1024..=4096).contains(&certificate.key_bits()));
+            let end = fuzzing::issuer_and_end_of(&candidate.der).map(|(_, end)| end);
+            assert!(end.is_none_or(|end| end == certificate.valid_until()));
+            let _ = certificate.issuer_name();
             assert!(certificate.verify(Digest::Sha1, b"message", &[0; 128]).is_err());
         }
     }
     for issuers in [&[][..], &["Issuing CA".to_owned()]] {
+        let _ = choose(&candidates, SystemTime::UNIX_EPOCH, issuers);
         if let Ok((index, certificate)) = choose(&candidates, now(), issuers) {
             assert!(candidates[index].has_private_key && candidates[index].der == certificate.der());
         }
@@ -158,6 +162,9 @@ fn with_mac(safe: &[u8]) -> Vec<u8> {
 /// What one side of the socket to the helper hears, whichever side it is.
 fn read_frames(data: &[u8]) {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
+    if data.is_empty() {
+        return misuse_the_channel(ours, theirs);
+    }
     // More than the socket holds would block.
     theirs.write_all(&data[..data.len().min(16 << 10)]).unwrap();
     theirs.shutdown(Shutdown::Write).unwrap();
@@ -173,6 +180,8 @@ fn read_frames(data: &[u8]) {
             if let Reply::Failed(failure) = reply {
                 let error = ticketapi::Error::from(failure);
                 let _ = (error.to_string(), error.remedy());
+                let again = ticketapi::Error::from(Failure::from(&error));
+                assert_eq!((again.kind(), again.detail()), (error.kind(), error.detail()));
             }
         }
     }
@@ -183,4 +192,17 @@ fn echo<T>(message: &impl serde::Serialize, hear: impl Fn(&Frame) -> T) -> Optio
     let (ours, theirs) = UnixStream::pair().unwrap();
     Channel::new(ours).send(message, Some(std::time::Instant::now() + Duration::from_secs(1))).ok()?;
     Some(hear(&Channel::new(theirs).receive(None).ok()?))
+}
+
+fn misuse_the_channel(ours: UnixStream, theirs: UnixStream) {
+    let channel = Channel::new(ours);
+    let now = Some(std::time::Instant::now());
+    assert!(matches!(channel.receive(now), Err(ChannelError::Timeout)));
+    let long = vec![0; 3 << 20];
+    assert!(matches!(channel.send(&Reply::Signature(long), now), Err(ChannelError::Malformed(_))));
+    let filling = Reply::Signature(vec![0; 1 << 20]);
+    assert!(matches!(channel.send(&filling, now), Err(ChannelError::Timeout)));
+    drop(theirs);
+    assert!(matches!(channel.send(&Reply::Detached, None), Err(ChannelError::Closed)));
+    let _ = channel.socket();
 }

@@ -1,13 +1,15 @@
 //! What people write into settings, and what a pinentry answers. The first byte tells which.
 #![no_main]
 
-use std::sync::OnceLock;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 use ticketapi::{Config, fuzzing};
 
-fuzz_target!(|data: &[u8]| {
+fuzz_target!(init: read_from_everywhere(), |data: &[u8]| {
     let Some((kind, data)) = data.split_first() else { return };
     match kind % 3 {
         0 => read_file(data),
@@ -16,9 +18,34 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
+static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+
+/// Where settings come from besides the file, once.
+fn read_from_everywhere() {
+    let set = |name: &str, value: &OsStr| {
+        // SAFETY: there is no other thread yet.
+        unsafe { std::env::set_var(name, value) };
+    };
+    for name in ["XDG_CONFIG_HOME", "TICKETAPI_CONFIG"] {
+        set(name, "".as_ref());
+    }
+    set("HOME", FOLDER.path().as_os_str());
+    Config::load().unwrap();
+    set("XDG_CONFIG_HOME", FOLDER.path().as_os_str());
+    set("TICKETAPI_ROLE", OsStr::from_bytes(b"\xff"));
+    Config::load().unwrap_err();
+    set("TICKETAPI_ROLE", "5".as_ref());
+    assert_eq!(Config::load().unwrap().role.as_deref(), Some("5"));
+    set("TICKETAPI_ENVIRONMENT", "moon".as_ref());
+    Config::load().unwrap_err();
+    let long = FOLDER.path().join("long.toml");
+    std::fs::write(&long, "#".repeat((1 << 20) + 1)).unwrap();
+    Config::from_file(&long).unwrap_err();
+    Config::from_file(FOLDER.path()).unwrap_err();
+}
+
 fn read_file(data: &[u8]) {
-    static FOLDER: OnceLock<TempDir> = OnceLock::new();
-    let path = FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path().join("config.toml");
+    let path = FOLDER.path().join("config.toml");
     std::fs::write(&path, data).unwrap();
     match Config::from_file(&path) {
         Ok(config) => drop(config.broker()),
@@ -49,4 +76,8 @@ fn read_pinentry(data: &[u8]) {
     let whole = fuzzing::pinentry_answers(bytes, usize::MAX);
     assert_eq!(fuzzing::pinentry_answers(bytes, usize::from(size) + 1), whole);
     assert!(whole.iter().flatten().all(|typed| typed.len() <= 4096));
+    if let Some(text) = str::from_utf8(bytes).ok().filter(|text| text.len() < 1000) {
+        let echo = format!("D {}\nOK\n", fuzzing::pinentry_text(text));
+        assert_eq!(fuzzing::pinentry_answers(echo.as_bytes(), usize::MAX), [Ok(text.as_bytes().to_vec())]);
+    }
 }

@@ -381,7 +381,7 @@ impl SessionData {
         }
     }
 
-    pub(super) fn with_roles(self, roles: Vec<Role>) -> Session {
+    pub(crate) fn with_roles(self, roles: Vec<Role>) -> Session {
         Session {
             role: self.role.map(|index| index as usize).filter(|&index| index < roles.len()),
             roles,

@@ -107,7 +107,7 @@ pub(crate) fn read_answer(stream: &mut impl Read) -> Result<Answer, Failure> {
 }
 
 /// Reads the head of an answer of any status, and returns its `Date`.
-pub(super) fn read_date(stream: &mut impl Read) -> Result<Option<String>, Failure> {
+pub(crate) fn read_date(stream: &mut impl Read) -> Result<Option<String>, Failure> {
     Input::new(stream).parse(parse_date, Failure::Silence)
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -146,7 +147,7 @@ static void a_child_forked_in_a_prompt_does_not_log_in(const void *row)
     CHECK_EQ(status_of(forked_in_prompt), 0);
 }
 
-static void *on_a_small_stack(void *data)
+static void *log_in_on_this_stack(void *data)
 {
     User *user = data;
     char ticket[1024];
@@ -169,8 +170,34 @@ static void small_stack(const void *card)
     pthread_attr_init(&small);
     /* Checkers need more than that for themselves. */
     CHECK(pthread_attr_setstacksize(&small, (getenv("TEST_INSTRUMENTED") ? 1024 : 64) * 1024) == 0);
-    CHECK(pthread_create(&thread, &small, on_a_small_stack, &user) == 0);
+    CHECK(pthread_create(&thread, &small, log_in_on_this_stack, &user) == 0);
     CHECK(pthread_join(thread, NULL) == 0);
+}
+
+/* The server checks each message, and the library each answer: what is computed from bytes that nobody
+   wrote comes out wrong on one of these stacks. */
+static void what_was_on_the_stack_makes_no_difference(const void *row)
+{
+    static const int before[] = {0x00, 0xff, 0x5a};
+    enum { SIZE = 2 << 20 };
+    User user = {.pin = "1234", .role = 0};
+    pthread_attr_t filled;
+    pthread_t thread;
+    size_t i;
+    (void)row;
+    start_spine(NULL);
+    use_card("good.p12");
+    answer_with(&user);
+    for (i = 0; i < sizeof before / sizeof *before; i++) {
+        char *stack = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+        CHECK(stack != MAP_FAILED);
+        memset(stack, before[i], SIZE);
+        pthread_attr_init(&filled);
+        CHECK(pthread_attr_setstack(&filled, stack, SIZE) == 0);
+        CHECK(pthread_create(&thread, &filled, log_in_on_this_stack, &user) == 0);
+        CHECK(pthread_join(thread, NULL) == 0);
+        CHECK(munmap(stack, SIZE) == 0);
+    }
 }
 
 static void blocked_signals(const void *row)
@@ -477,6 +504,7 @@ const Test process_tests[] = {
     {"a child forked in a prompt does not log in", a_child_forked_in_a_prompt_does_not_log_in, NULL},
     {"a thread with a stack of 64 KiB: software card", small_stack, "good.p12"},
     {"a thread with a stack of 64 KiB: helper", small_stack, "good"},
+    {"what was on the stack makes no difference", what_was_on_the_stack_makes_no_difference, NULL},
     {"a host that blocks all signals", blocked_signals, NULL},
     {"a host that lets the system reap its children", nobody_waits_for_children, NULL},
     {"a host without stdio: software card", closed_stdio, "good.p12"},
