@@ -28,7 +28,7 @@ pub fn stream(channel: &Channel) -> Result<(), ChannelError> {
         // Also when the service is back at once: it counts anew then. SCardIsValidContext would not
         // tell, so any error is taken as the end of the context.
         match stream.follow() {
-            Lost::Service => stream.tell(Snapshot::Down)?,
+            Lost::Service => drop(stream.tell(Snapshot::Down)?),
             Lost::Program(error) => return Err(error),
         }
         thread::sleep(INTERVAL);
@@ -66,6 +66,7 @@ impl Stream<'_> {
                 // A reader that was unplugged just now, but not twice in a row.
                 Err(Error::UnknownReader) if !gone => {
                     gone = true;
+                    wait = Some(INTERVAL);
                     continue;
                 }
                 // Once more: a reader that was plugged in after the list was made is no change.
@@ -80,19 +81,23 @@ impl Stream<'_> {
             if readers.iter().any(|reader| reader.card && reader.counter == 0) {
                 wait = Some(INTERVAL);
             }
-            if let Err(error) = self.tell(Snapshot::Readers(readers)) {
-                return Lost::Program(error);
+            match self.tell(Snapshot::Readers(readers)) {
+                // Also where the wait had passed: a reader may come before the next one begins.
+                Ok(true) => wait = Some(INTERVAL),
+                Ok(false) => {}
+                Err(error) => return Lost::Program(error),
             }
         }
     }
 
-    /// Tells what is new.
-    fn tell(&mut self, snapshot: Snapshot) -> Result<(), ChannelError> {
-        if self.last.as_ref() != Some(&snapshot) {
+    /// Tells what is new; false where nothing is.
+    fn tell(&mut self, snapshot: Snapshot) -> Result<bool, ChannelError> {
+        let new = self.last.as_ref() != Some(&snapshot);
+        if new {
             self.channel.send(&Reply::Readers(snapshot.clone()), None)?;
             self.last = Some(snapshot);
         }
-        Ok(())
+        Ok(new)
     }
 }
 

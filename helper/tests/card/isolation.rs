@@ -29,6 +29,9 @@ fn the_helper_inherits_no_descriptor_and_its_arguments_and_environment_hold_no_p
     let is_descriptor = |line: &&str| line.starts_with(|first: char| first.is_ascii_digit());
     let descriptors: Vec<_> = report.lines().filter(is_descriptor).collect();
     assert!(!descriptors.iter().any(|line| line.contains("planted")), "{descriptors:?}");
+    // What keeps OpenSC from keeping the PIN.
+    let is_there = |name: &str| descriptors.iter().any(|line| line.starts_with(name));
+    assert!(report.contains("OPENSC_CONF=/proc/self/fd/1\0") && is_there("1 /memfd:opensc.conf"), "{report}");
     assert_eq!(descriptors.iter().filter(|line| line.contains("socket:")).count(), 1, "{descriptors:?}");
 }
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{failed, not_installed};
+use super::{failed, not_installed, opensc};
 use crate::cancel::CancelToken;
 use crate::card::protocol::{Channel, ChannelError, Hello, Reply, VERSION};
 use crate::descriptors::socket_pair;
@@ -27,15 +27,14 @@ impl Helper {
             not_installed(format!("the card helper {} cannot be started: {error}", program.display()))
         };
         let (ours, theirs) = socket_pair().map_err(cannot_start)?;
-        let child = Command::new(program)
-            .args(argument)
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // A Ctrl-C for this program must not keep the helper from resetting the card.
-            .process_group(0)
-            .spawn()
-            .map_err(cannot_start)?;
+        let mut helper = Command::new(program);
+        helper.args(argument).stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        // A Ctrl-C for this program must not keep the helper from resetting the card.
+        helper.process_group(0);
+        if argument.is_none() {
+            opensc::keep_no_pin(&mut helper);
+        }
+        let child = helper.spawn().map_err(cannot_start)?;
         Ok(Self { child, channel: Channel::new(ours), owner: Owner::this_process() })
     }
 
