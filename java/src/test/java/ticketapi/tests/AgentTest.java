@@ -26,6 +26,8 @@ class AgentTest {
 
     private final List<Talking> running = new ArrayList<>();
     private Desk desk;
+    private Talking card;
+    private Talking events;
 
     /** A program whose lines are read one by one. */
     private static final class Talking {
@@ -68,11 +70,17 @@ class AgentTest {
     void open() throws Exception {
         desk = new Desk();
         desk.with("good.p12", "--roles", "1");
-        Talking card = start(Desk.needed("VIRTUAL_CARD"), "--state-dir", Desk.needed("TEST_STATE"), "--helper",
+        card = start(Desk.needed("VIRTUAL_CARD"), "--state-dir", Desk.needed("TEST_STATE"), "--helper",
                 Desk.needed("CARD_HELPER"));
+        String helper = card.says("helper=");
+        card.says("service=");
+        desk.unset("TICKETAPI_SOFTWARE_CARD").set("TICKETAPI_HELPER", helper).pin(card.says("pin="));
+        card.hears("insert");
+        card.says("insert");
+        events = start(Desk.needed("CARD_EVENTS"), helper);
+        events.says("1 ");
         Path socket = desk.folder.resolve("agent.sock");
-        desk.unset("TICKETAPI_SOFTWARE_CARD").set("TICKETAPI_CONFIG", card.says("config="))
-                .set("TICKETAPI_AGENT_SOCKET", socket.toString()).set("TICKETAPI_AGENT", "require");
+        desk.set("TICKETAPI_AGENT_SOCKET", socket.toString()).set("TICKETAPI_AGENT", "require");
         Talking agent = start(Desk.needed("TEST_COMMAND"), "agent");
         while (!Files.exists(socket)) {
             assertTrue(agent.process.isAlive(), "the agent has ended");
@@ -93,7 +101,6 @@ class AgentTest {
 
     @Test
     void takingTheCardOutEndsTheLoginForAllPrograms() throws Exception {
-        Talking card = running.get(0);
         assertEquals(0, ticketapi("login"));
 
         Path inC = desk.folder.resolve("follower");
@@ -109,8 +116,8 @@ class AgentTest {
         assertEquals(0, ticketapi("ticket", "--no-auth"));
         assertEquals(1, desk.pins());
 
-        card.hears("out");
-        long out = Long.parseLong(card.says("out="));
+        card.hears("remove");
+        long out = Long.parseLong(events.says("0 "));
         for (Talking program : Arrays.asList(c, java)) {
             long gone = Long.parseLong(program.says("gone="));
             assertTrue(gone - out <= UNTIL_GONE, () -> "gone after " + (gone - out) + " ns");

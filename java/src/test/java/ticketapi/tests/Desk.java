@@ -71,9 +71,14 @@ final class Desk implements AutoCloseable {
         } else {
             set("TICKETAPI_CONFIG", needed("TEST_CARDS") + "/" + card + ".toml");
         }
+        return pin("1234");
+    }
+
+    /** The user knows this PIN. */
+    Desk pin(String pin) throws IOException {
         Path pinentry = folder.resolve("pinentry");
         Files.write(pinentry, ("#!/bin/sh\necho OK\nwhile read -r line; do case $line in GETPIN) echo >>'" + folder
-                + "/asked'; echo 'D 1234' ;; esac; echo OK; done\n").getBytes(StandardCharsets.UTF_8));
+                + "/asked'; echo 'D " + pin + "' ;; esac; echo OK; done\n").getBytes(StandardCharsets.UTF_8));
         assertTrue(pinentry.toFile().setExecutable(true));
         return set("TICKETAPI_PINENTRY", pinentry.toString());
     }
