@@ -7,7 +7,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 use support::{Desk, InProcess, command, program, socket, status_of, wait_until};
@@ -15,6 +15,16 @@ use ticketapi::TicketApi;
 
 fn desk() -> Desk {
     Desk::with(|spine| spine.roles(1))
+}
+
+/// A process that ends with the test, however that does.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A command that another user than root runs, as root reads everything.
@@ -40,20 +50,21 @@ fn other_programs_of_the_user_cannot_read_the_agent_and_it_leaves_no_core() {
     }
     let mut command = not_as_root(copy.to_str().unwrap());
     support::environment(&desk, &mut command);
-    let mut agent = command.spawn().unwrap();
-    let process = agent.id();
+    let agent = Ended(command.spawn().unwrap());
+    let process = agent.0.id();
     wait_until(|| socket(&desk).exists());
     let read = |process: u32| {
         let file = format!("/proc/{process}/environ");
         not_as_root("cat").arg(file).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
     };
-    let mut other = not_as_root("sleep").arg("600").spawn().unwrap();
+    let sleeping = Ended(not_as_root("sleep").arg("600").spawn().unwrap());
+    let other = sleeping.0.id();
     // It is still what started it at first, which root's own files cannot be read of either.
-    wait_until(|| read(other.id()));
+    wait_until(|| read(other));
     assert!(!read(process), "the agent can be read");
     // Its files are root's, as it is not dumpable.
     let owner = |process: u32| fs::metadata(format!("/proc/{process}/mem")).unwrap().uid();
-    assert_eq!((owner(process), owner(other.id()) == 0), (0, false));
+    assert_eq!((owner(process), owner(other) == 0), (0, false));
     let seize = |process: u32| {
         let program = "import ctypes, sys; print(ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), None, None))";
         let mut command = not_as_root("/usr/bin/python3");
@@ -63,15 +74,11 @@ fn other_programs_of_the_user_cannot_read_the_agent_and_it_leaves_no_core() {
     assert_eq!(seize(process), "-1\n", "a debugger takes it");
     // Where the system lets a user's programs trace each other at all.
     if !fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.trim() != "0") {
-        assert_eq!(seize(other.id()), "0\n");
+        assert_eq!(seize(other), "0\n");
     }
     let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
     let core: Vec<_> = limits.lines().find(|line| line.starts_with("Max core")).unwrap().split_whitespace().collect();
     assert_eq!(core[4..6], ["0", "0"]);
-    for child in [&mut agent, &mut other] {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
 }
 
 #[test]
