@@ -6,6 +6,7 @@ use std::ffi::{CString, c_char, c_int, c_long, c_uint, c_void};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 
@@ -239,12 +240,17 @@ fn set_up() {
         // SAFETY: there is no other thread yet.
         unsafe { std::env::set_var(format!("TICKETAPI_{key}"), value) };
     }
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            thread::spawn(move || while answer(&mut stream).is_some() {});
-        }
-    });
+    // Always the same threads: what one holds that is just ending is a leak to who looks at that moment.
+    let listener = Arc::new(listener);
+    for _ in 0..8 {
+        let listener = Arc::clone(&listener);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                while answer(&mut stream).is_some() {}
+            }
+        });
+    }
     // The library silences panics, which are what is looked for.
     TcktApi_Finalize(TcktApi_Initialize());
     std::panic::set_hook(Box::new(|panic| {

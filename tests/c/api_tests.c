@@ -6,6 +6,7 @@ extern const Test misuse_tests[], session_tests[], thread_tests[], process_tests
 
 int main(int argc, char **argv)
 {
-    const Test *lists[] = {misuse_tests, codes_tests(), session_tests, thread_tests, process_tests, agent_tests, guest_tests, secret_tests, NULL};
+    /* Those that wait longest come first, for tests that run side by side. */
+    const Test *lists[] = {guest_tests, misuse_tests, codes_tests(), session_tests, thread_tests, process_tests, agent_tests, secret_tests, NULL};
     return run_tests(lists, argc, argv);
 }
