@@ -94,7 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn a_shortened_ticket_keeps_six_characters() {
+    fn a_ticket_is_exposed_whole_and_shortened_to_six_characters() {
+        assert_eq!(Ticket::new("AQIC5wM2LY4S".into()).expose(), "AQIC5wM2LY4S");
         assert_eq!(Ticket::new("AQIC5wM2LY4S".into()).shortened(), "AQIC5w…");
     }
 
