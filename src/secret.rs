@@ -100,6 +100,11 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_buffer_holds_what_it_was_made_for_without_moving() {
+        assert!(secret_buffer(64).capacity() >= 64);
+    }
+
+    #[test]
     fn bytes_that_are_not_utf8_make_no_pin() {
         assert!(pin_from_bytes(Zeroizing::new(vec![0xff])).is_none());
         assert_eq!(pin_from_bytes(Zeroizing::new(b"1234".to_vec())).unwrap().expose(), "1234");
