@@ -94,8 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn a_shortened_ticket_keeps_six_characters() {
+    fn a_ticket_is_exposed_whole_and_shortened_to_six_characters() {
+        assert_eq!(Ticket::new("AQIC5wM2LY4S".into()).expose(), "AQIC5wM2LY4S");
         assert_eq!(Ticket::new("AQIC5wM2LY4S".into()).shortened(), "AQIC5w…");
+    }
+
+    #[test]
+    fn a_secret_buffer_holds_what_it_was_made_for_without_moving() {
+        assert!(secret_buffer(64).capacity() >= 64);
     }
 
     #[test]

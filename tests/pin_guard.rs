@@ -179,7 +179,7 @@ impl Counter {
     fn remove(&mut self) {
         while self.look(Duration::ZERO) {}
         self.cards[self.inside].remove();
-        let seen = |seen: &Snapshot| matches!(seen, Snapshot::Readers(readers) if readers[0].card);
+        let seen = |seen: &Snapshot| matches!(seen, Snapshot::Readers(readers) if readers.first().is_some_and(|reader| reader.card));
         if self.seen.as_ref().is_some_and(seen) {
             while self.seen.as_ref().is_some_and(seen) {
                 assert!(self.look(PATIENCE), "the reader is never empty");

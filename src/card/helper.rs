@@ -4,6 +4,7 @@
 //! program `ticketapi-card`, one process for each login, and this process loads neither a module
 //! nor the PC/SC library. No thread and no child is left when a call returns.
 
+#[cfg(target_os = "linux")]
 mod opensc;
 mod process;
 mod watch;

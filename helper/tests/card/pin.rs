@@ -107,3 +107,20 @@ fn entering_the_pin_on_the_reader_can_be_cancelled_there() {
     let error = card.sign(None, Digest::Sha1, MESSAGE, &CancelToken::new()).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Cancelled);
 }
+
+#[test]
+fn without_keys_on_the_reader_no_login_is_tried_without_a_pin() {
+    let desk = Desk::with_card();
+    let mut card = card(&desk.scripted("")).unwrap();
+    let error = card.sign(None, Digest::Sha1, MESSAGE, &CancelToken::new()).unwrap_err();
+    assert_eq!((error.kind(), error.stage()), (&ErrorKind::Internal, Stage::Pin));
+    assert_eq!(desk.called("C_Login"), 0);
+}
+
+#[test]
+fn a_pin_that_has_expired_is_told_as_that() {
+    let desk = Desk::with_card();
+    let error = log_in(&desk.scripted("fault C_Login 1 error 0xa3")).unwrap_err();
+    assert_eq!((error.kind(), error.stage()), (&ErrorKind::CardFailed, Stage::Pin));
+    assert!(error.detail().contains("expired"), "{error}");
+}

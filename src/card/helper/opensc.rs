@@ -2,8 +2,15 @@
 //! has been changed that costs a try. Its settings forbid it.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+
+use crate::descriptors::above_stdio;
 
 /// What OpenSC reads for programs in place of its own file, and where that is.
 const VARIABLE: &str = "OPENSC_CONF";
@@ -17,7 +24,6 @@ const KEEP_NO_PIN: &str = "framework pkcs15 {\n\tuse_pin_caching = false;\n}\n";
 ///
 /// The settings are standard output, which no module has a use for: they have to be a file with a name,
 /// and this one leaves nothing behind.
-#[cfg(target_os = "linux")]
 pub(super) fn keep_no_pin(helper: &mut Command) {
     match write(&settings(std::env::var_os(VARIABLE))) {
         Ok(file) => drop(helper.stdout(Stdio::from(file)).env(VARIABLE, "/proc/self/fd/1")),
@@ -25,15 +31,10 @@ pub(super) fn keep_no_pin(helper: &mut Command) {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-pub(super) fn keep_no_pin(_: &mut Command) {}
-
-#[cfg(target_os = "linux")]
-fn write(settings: &[u8]) -> std::io::Result<std::os::fd::OwnedFd> {
-    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+fn write(settings: &[u8]) -> io::Result<OwnedFd> {
     let file = memfd_create("opensc.conf", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut file = std::fs::File::from(crate::descriptors::above_stdio(file)?);
-    std::io::Write::write_all(&mut file, settings)?;
+    let mut file = File::from(above_stdio(file)?);
+    file.write_all(settings)?;
     fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK)?;
     Ok(file.into())
 }

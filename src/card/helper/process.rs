@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{failed, not_installed, opensc};
+use super::{failed, not_installed};
 use crate::cancel::CancelToken;
 use crate::card::protocol::{Channel, ChannelError, Hello, Reply, VERSION};
 use crate::descriptors::socket_pair;
@@ -31,8 +31,9 @@ impl Helper {
         helper.args(argument).stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         // A Ctrl-C for this program must not keep the helper from resetting the card.
         helper.process_group(0);
+        #[cfg(target_os = "linux")]
         if argument.is_none() {
-            opensc::keep_no_pin(&mut helper);
+            super::opensc::keep_no_pin(&mut helper);
         }
         let child = helper.spawn().map_err(cannot_start)?;
         Ok(Self { child, channel: Channel::new(ours), owner: Owner::this_process() })
