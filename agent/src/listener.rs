@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use listenfd::ListenFd;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, chmodat, flock, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, chmodat, flock, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use ticketapi::agent::socket::{Folder, Unusable, is_same_user, place};
 use ticketapi::{Config, Error, ErrorKind, Result, Stage};
@@ -59,14 +59,18 @@ impl Listener {
         let folder = Folder::open(folder).map_err(unusable)?;
         let lock = lock(&folder, name)?;
         match folder.check_socket(name) {
-            Err(Unusable::Absent(_)) => {}
-            // Whoever made it did not remove it, and has no lock: it has crashed.
-            Ok(()) => unlinkat(&folder, name, AtFlags::empty()).map_err(|errno| cannot(errno.into()))?,
+            // Whoever made one did not remove it, and has no lock: it has crashed.
+            Err(Unusable::Absent(_)) | Ok(()) => {}
             Err(other) => return Err(unusable(other)),
         }
-        let socket = UnixListener::bind(path).map_err(cannot)?;
-        // Until then the folder alone keeps others out.
-        chmodat(&folder, name, Mode::RUSR | Mode::WUSR, AtFlags::empty()).map_err(|errno| cannot(errno.into()))?;
+        // Under another name until it listens and is closed to others: programs may be waiting for it.
+        let new = path.with_extension("new");
+        let new_name = new.file_name().unwrap_or(name);
+        let _ = unlinkat(&folder, new_name, AtFlags::empty());
+        let socket = UnixListener::bind(&new).map_err(cannot)?;
+        chmodat(&folder, new_name, Mode::RUSR | Mode::WUSR, AtFlags::empty())
+            .and_then(|()| renameat(&folder, new_name, &folder, name))
+            .map_err(|errno| cannot(errno.into()))?;
         let made = inode(&folder, name);
         Self::with(socket, folder, name, lock, made)
     }

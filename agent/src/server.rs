@@ -107,7 +107,7 @@ impl Server {
                 while self.woken.read(&mut [0; 64]).is_ok_and(|count| count == 64) {}
             }
             self.answer_ended();
-            self.offer()?;
+            self.offer();
             for id in ready.clients {
                 self.serve(id, now);
             }
@@ -281,13 +281,14 @@ impl Server {
     }
 
     /// Begins the login that a card which was put in asks for.
-    fn offer(&mut self) -> io::Result<()> {
+    fn offer(&mut self) {
         let wanted = self.offers.as_ref().is_some_and(Offers::take_wanted);
         if wanted && self.ending.is_none() && !self.jobs.login_is_under_way() {
             info!("a card was put in: the login is offered");
-            self.jobs.wait(Kind::Offer, None)?;
+            if let Err(error) = self.jobs.wait(Kind::Offer, None) {
+                warn!(%error, "no thread starts");
+            }
         }
-        Ok(())
     }
 
     /// Answers who waits for threads that have ended.
