@@ -144,7 +144,15 @@ impl TextOut {
         // does not overlap the caller's buffer.
         unsafe {
             ptr::copy_nonoverlapping(text.as_ptr(), self.buffer.as_ptr(), text.len());
-            ptr::write_bytes(self.buffer.as_ptr().add(text.len()), 0, zeros);
+            let end = self.buffer.as_ptr().add(text.len());
+            // One by one: a call of memset would take longer than all three.
+            end.write(0);
+            if zeros > 1 {
+                end.add(1).write(0);
+            }
+            if zeros > 2 {
+                end.add(2).write(0);
+            }
         }
         // SAFETY: by the contract of `new`.
         unsafe { write_if_wanted(self.used, text.len() as c_uint) };

@@ -116,7 +116,7 @@ pub unsafe extern "C" fn TcktApi_getTicketNoAuth(
         // SAFETY: the header asks this of the caller.
         let out = unsafe { TextOut::new(buffer, size, used) }?;
         let written = engine.with_ticket(|ticket| out.write(ticket));
-        written.unwrap_or(Err(Failure::new(TCK_API_ERR_TICKET_NOT_AVAILABLE)))
+        written.unwrap_or_else(|| Err(Failure::new(TCK_API_ERR_TICKET_NOT_AVAILABLE)))
     })
 }
 
@@ -202,7 +202,7 @@ pub(crate) fn description(instance: TCK_API_INSTANCE, code: c_uint) -> Outcome<C
     if instance != 0 {
         Process::engine(instance)?;
     }
-    let words = words(code).ok_or(Failure::new(TCK_API_ERR_INVALID_PARAMETER))?;
+    let words = words(code).ok_or_else(|| Failure::new(TCK_API_ERR_INVALID_PARAMETER))?;
     Ok(detail(instance, code).map_or(words.into(), |detail| format!("{words}: {detail}").into()))
 }
 

@@ -94,8 +94,9 @@ impl Process {
 
     fn with_handle(handle: c_long) -> Outcome<(&'static Self, &'static Engine)> {
         test_panic(Place::Body);
-        let process = PROCESS.get().ok_or(Failure::new(TCK_API_ERR_NOT_INITIALIZED))?;
-        let engine = process.engine.get().ok_or(Failure::new(TCK_API_ERR_NOT_INITIALIZED))?;
+        // Failures are made where there is one: this is most of what a call takes that finds a ticket.
+        let process = PROCESS.get().ok_or_else(|| Failure::new(TCK_API_ERR_NOT_INITIALIZED))?;
+        let engine = process.engine.get().ok_or_else(|| Failure::new(TCK_API_ERR_NOT_INITIALIZED))?;
         if process.handles.is_live(handle) {
             Ok((process, engine))
         } else {
@@ -123,7 +124,7 @@ impl Process {
                 setup.retired.extend(self.engine.set(Box::new(engine)));
             }
         }
-        self.handles.open().ok_or(Failure::new(TCK_API_ERR_RESOURCE_ALLOCATION_FAILED))
+        self.handles.open().ok_or_else(|| Failure::new(TCK_API_ERR_RESOURCE_ALLOCATION_FAILED))
     }
 
     /// Gives `handle` up.
@@ -151,7 +152,7 @@ impl Process {
 
     /// Begins a call on `handle` that may log in.
     pub(crate) fn call(handle: c_long) -> Outcome<Call> {
-        let process = PROCESS.get().ok_or(Failure::new(TCK_API_ERR_NOT_INITIALIZED))?;
+        let process = PROCESS.get().ok_or_else(|| Failure::new(TCK_API_ERR_NOT_INITIALIZED))?;
         // Counted before the handle is looked at: whoever then finds neither handles nor calls may
         // put another engine in place.
         let counted = Counted::new(&process.calls);

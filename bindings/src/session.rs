@@ -137,7 +137,8 @@ pub unsafe extern "C" fn ticketapi_role(
     export(instance, || {
         // SAFETY: the header asks this of the caller.
         let (session, out) = (session(instance)?, unsafe { TextOut::new(buffer, size, used) }?);
-        let role = session.roles().get(index as usize).ok_or(Failure::new(TCK_API_ERR_RESOURCE_NOT_AVAILABLE))?;
+        let role =
+            session.roles().get(index as usize).ok_or_else(|| Failure::new(TCK_API_ERR_RESOURCE_NOT_AVAILABLE))?;
         let text = match field {
             TICKETAPI_ROLE_LINE => &role.to_string(),
             TICKETAPI_ROLE_ID => &role.id,
@@ -162,12 +163,12 @@ pub unsafe extern "C" fn ticketapi_chosen_role(instance: TCK_API_INSTANCE, index
         let session = session(instance)?;
         let chosen = session.role().and_then(|chosen| session.roles().iter().position(|role| role.id == chosen.id));
         // SAFETY: the header asks this of the caller.
-        unsafe { number_out(index, chosen.ok_or(Failure::new(TCK_API_ERR_RESOURCE_NOT_AVAILABLE))?) }
+        unsafe { number_out(index, chosen.ok_or_else(|| Failure::new(TCK_API_ERR_RESOURCE_NOT_AVAILABLE))?) }
     })
 }
 
 fn session(instance: TCK_API_INSTANCE) -> Outcome<Arc<Session>> {
-    Process::engine(instance)?.session().ok_or(Failure::new(TCK_API_ERR_TICKET_NOT_AVAILABLE))
+    Process::engine(instance)?.session().ok_or_else(|| Failure::new(TCK_API_ERR_TICKET_NOT_AVAILABLE))
 }
 
 /// # Safety

@@ -18,8 +18,8 @@ const WORD: usize = size_of::<u64>();
 /// The tickets in captures have 60 bytes. A longer one than fits is found at the lock.
 /// A model checker could not try every order of that many reads.
 const CAPACITY: usize = if cfg!(model) { 16 } else { 256 };
-/// One that is shorter than this takes less to copy and to wipe.
-const SMALL: u64 = if cfg!(model) { 8 } else { 96 };
+/// One that is not longer than this takes less to copy and to wipe.
+const SMALL: u64 = if cfg!(model) { 8 } else { 64 };
 /// What `length` is when there is a ticket that does not fit.
 const TOO_LONG: u64 = u64::MAX;
 /// How often a reader tries before it asks at the lock: a writer that was put to sleep in its
@@ -124,7 +124,9 @@ impl TicketCell {
     }
 
     /// Copies the first words; false when what was copied may be of two tickets.
-    fn copy(&self, bytes: &mut [u8], sequence: u64) -> bool {
+    // A call, and a loop over what is not known to be this long, would take as long as all the rest.
+    #[inline(always)]
+    fn copy<const SIZE: usize>(&self, bytes: &mut [u8; SIZE], sequence: u64) -> bool {
         for (chunk, word) in bytes.as_chunks_mut::<WORD>().0.iter_mut().zip(&self.words) {
             *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
         }
