@@ -84,6 +84,20 @@ impl Reader {
         assert!(tool.output().unwrap().status.success());
     }
 
+    fn assert_nobody_can_sign(&self) {
+        assert!(!self.card.is_verified(), "the card is not reset");
+        assert!(!self.another_program_signs());
+    }
+
+    /// Has OpenSC called by way of the module that follows this script.
+    fn script(&mut self, lines: &str) {
+        let module = self.desk.path("scripted.so");
+        std::fs::copy(scripted_module(), &module).unwrap();
+        let opensc = self.desk.config.pkcs11_module.replace(module).unwrap();
+        std::fs::write(self.desk.path("scripted.so.script"), format!("module {}\n{lines}\n", opensc.display()))
+            .unwrap();
+    }
+
     /// A third program that holds the card while `then` runs, so that it stays powered.
     fn while_held<T>(&self, then: impl FnOnce() -> T) -> T {
         let commands = self.card.counts().commands();
@@ -115,18 +129,43 @@ fn a_login_costs_one_verify_and_one_signature() {
     assert_eq!((reader.card.counts().verify, reader.card.counts().sign), (1, 1));
 }
 
+/// `TICKETAPI_TEST_ROUNDS` tells how often.
+fn rounds() -> usize {
+    std::env::var("TICKETAPI_TEST_ROUNDS").map_or(2, |rounds| rounds.parse().unwrap())
+}
+
 #[test]
-fn another_program_cannot_sign_with_the_login_while_a_third_holds_the_card() {
-    let rounds = std::env::var("TICKETAPI_TEST_ROUNDS").map_or(2, |rounds| rounds.parse().unwrap());
+fn another_program_cannot_sign_after_a_login_or_a_logout_while_a_third_holds_the_card() {
     let reader = Reader::new();
     let engine = reader.desk.engine(&User::typing(&[DEFAULT_PIN; 1000]));
     reader.while_held(|| {
-        for _ in 0..rounds {
+        for _ in 0..rounds() {
             engine.log_in_again().unwrap();
-            assert!(!reader.card.is_verified(), "the card is reset after the signature");
-            assert!(!reader.another_program_signs());
+            reader.assert_nobody_can_sign();
+            engine.destroy_ticket().unwrap();
+            reader.assert_nobody_can_sign();
         }
     });
+}
+
+#[test]
+fn another_program_cannot_sign_after_a_crash_or_a_time_out_while_a_third_holds_the_card() {
+    for fault in ["crash", "hang"] {
+        let mut reader = Reader::new();
+        reader.desk = reader.desk.set("card_timeout", "2");
+        reader.script(&format!("fault C_SignInit 1 {fault}"));
+        let engine = reader.desk.engine(&User::typing(&[DEFAULT_PIN; 1000]));
+        reader.while_held(|| {
+            for round in 1..=rounds() {
+                let resets = reader.card.counts().resets;
+                assert_eq!(kind(engine.get_ticket()), ErrorKind::CardFailed);
+                assert_eq!(reader.card.counts().verify as usize, round, "the PIN was entered");
+                // By a helper that nobody waits for.
+                assert!(reader.card.wait_for(PATIENCE, |counts| counts.resets > resets), "{fault}");
+                reader.assert_nobody_can_sign();
+            }
+        });
+    }
 }
 
 #[test]
@@ -231,16 +270,8 @@ fn a_card_that_leaves_while_it_signs_fails_the_login_and_the_next_one_works() {
 #[test]
 fn a_card_that_another_program_resets_between_pin_and_signature_does_not_get_the_pin_again() {
     let mut reader = Reader::new();
-    let (module, calls, go) = (reader.desk.path("scripted.so"), reader.desk.path("calls"), reader.desk.path("go"));
-    std::fs::copy(scripted_module(), &module).unwrap();
-    let script = format!(
-        "module {}\nlog {}\nhold C_SignInit {}\n",
-        reader.desk.config.pkcs11_module.as_ref().unwrap().display(),
-        calls.display(),
-        go.display()
-    );
-    std::fs::write(reader.desk.path("scripted.so.script"), script).unwrap();
-    reader.desk.config.pkcs11_module = Some(module);
+    let (calls, go) = (reader.desk.path("calls"), reader.desk.path("go"));
+    reader.script(&format!("log {}\nhold C_SignInit {}", calls.display(), go.display()));
     let user = user();
     let engine = reader.desk.engine(&user);
     let signs = || std::fs::read_to_string(&calls).is_ok_and(|calls| calls.contains("C_SignInit"));

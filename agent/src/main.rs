@@ -1,11 +1,17 @@
 //! The agent as a program of its own; `ticketapi agent` is the same. `-v` tells everything that happens.
 #![forbid(unsafe_code)]
 
+use std::alloc::System;
 use std::io;
 use std::process::ExitCode;
 
 use ticketapi::Config;
 use tracing::Level;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes what is freed: TLS keeps what it has read in buffers of its own.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let level = if std::env::args().any(|argument| argument == "-v") { Level::TRACE } else { Level::WARN };

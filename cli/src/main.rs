@@ -9,6 +9,7 @@ mod progress;
 mod session;
 mod show;
 
+use std::alloc::System;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,6 +18,11 @@ use ticketapi::{Config, Result};
 use tracing_subscriber::filter::LevelFilter;
 
 use options::{Command, Common, Options};
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes what is freed: TLS keeps what it has read in buffers of its own, and the agent lives long.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let command = match Options::try_parse() {

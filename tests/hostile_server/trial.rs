@@ -51,6 +51,15 @@ pub fn bounded_error<T>(config: &Config, requests: u32, call: impl FnOnce() -> R
     error
 }
 
+/// Waits until as many are open as before: the thread that kept a session closes its own as it ends.
+fn wait_for_descriptors(open: usize) {
+    let began = Instant::now();
+    while descriptors() != open {
+        assert!(began.elapsed() < PATIENCE, "{} descriptors, {open} before", descriptors());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A broker, and an engine that logs in and out again and again.
 pub struct Trial {
     pub desk: Desk,
@@ -87,12 +96,12 @@ impl Trial {
     pub fn error_at(&self, endpoint: Endpoint, what: &Misbehaviour) -> Error {
         let Self { desk: Desk { spine, config, .. }, engine, .. } = self;
         let logging_out = endpoint == Endpoint::Logout;
+        assert!(spine.wait_for_connections(PATIENCE, 0));
+        let open = descriptors();
         if logging_out {
             engine.get_ticket().unwrap();
         }
         spine.clear_log();
-        assert!(spine.wait_for_connections(PATIENCE, 0));
-        let open = descriptors();
 
         spine.misbehave(endpoint, what.clone());
         let error = if logging_out {
@@ -107,7 +116,7 @@ impl Trial {
         assert!(error.detail().contains(&self.broker()), "{endpoint:?}: {error}");
         assert_eq!(kind(engine.get_ticket_no_auth()), ErrorKind::TicketNotAvailable, "{endpoint:?}");
         assert!(spine.wait_for_connections(PATIENCE, 0), "{endpoint:?}");
-        assert_eq!(descriptors(), open, "{endpoint:?}");
+        wait_for_descriptors(open);
         if logging_out {
             // The broker did not take the logout, and nobody has the ticket any more.
             spine.end_all_sessions();
@@ -137,9 +146,9 @@ impl Trial {
     pub fn question_error_at(&self, endpoint: Endpoint, what: &Misbehaviour, goes_on: bool) -> Error {
         let Self { desk: Desk { spine, config, .. }, engine, .. } = self;
         let (_, ask) = QUESTIONS.into_iter().find(|question| question.0 == endpoint).unwrap();
+        let open = descriptors();
         let ticket = engine.get_ticket().unwrap();
         assert!(spine.wait_for_connections(PATIENCE, 0));
-        let open = descriptors();
 
         spine.misbehave(endpoint, what.clone());
         let error = bounded_error(config, 1, || ask(engine));
@@ -148,7 +157,6 @@ impl Trial {
         assert_eq!(error.stage(), Stage::Session, "{error}");
         assert!(error.detail().contains(&self.broker()), "{endpoint:?}: {error}");
         assert!(spine.wait_for_connections(PATIENCE, 0), "{endpoint:?}");
-        assert_eq!(descriptors(), open, "{endpoint:?}");
         assert_eq!(engine.get_ticket_no_auth().ok(), goes_on.then_some(ticket), "{endpoint:?}: {error}");
         if !goes_on {
             // The broker only said so.
@@ -157,7 +165,8 @@ impl Trial {
         }
         ask(engine).unwrap();
         engine.destroy_ticket().unwrap();
-        assert!(spine.wait_for_sessions(PATIENCE, 0));
+        assert!(spine.wait_for_sessions(PATIENCE, 0) && spine.wait_for_connections(PATIENCE, 0));
+        wait_for_descriptors(open);
         error
     }
 
