@@ -117,6 +117,8 @@
  *                          logs in within the program (auto)
  *     agent_socket         absolute path of the agent's socket; its folder must be closed to others
  *                          (ticketapi/agent.sock in $XDG_RUNTIME_DIR, else in ~/.local/state)
+ *     offer_login          the agent asks for the PIN when a card is put in and nobody is logged
+ *                          in; see above (false)
  *     mode                 what taking the card out does: normal, session_lock or mobility (normal)
  *     lock_timeout         minutes after which a locked session ends (30)
  *     reauthentication     minutes after which mobility asks for card and PIN again (60)
