@@ -325,7 +325,7 @@ static void the_card_is_taken_out(const void *row)
         programs[i] = fork();
         if (programs[i] == 0) {
             loses_the_ticket(pipes[i][1]);
-            exit(0);
+            leave();
         }
         CHECK(read(pipes[i][0], &ready, 1) == 1);
     }

@@ -60,6 +60,12 @@ int scaled(int smoke)
     return count < 1 ? 1 : (int)count;
 }
 
+void leave(void)
+{
+    execl("/bin/true", "true", (char *)NULL);
+    _exit(1);
+}
+
 long long now_ns(void)
 {
     struct timespec now;

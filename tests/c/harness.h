@@ -62,6 +62,9 @@ void sleep_the_computer(int seconds);
 void remember_host(void);
 void check_host_is_the_same(void);
 
+/* Ends a child. What its parent's other threads and libraries had is lost in it, which no checker need see. */
+void leave(void);
+
 long long now_ns(void);
 void sleep_ms(int ms);
 

@@ -42,13 +42,6 @@ static void as_a_child(void)
     TcktApi_Finalize(own);
 }
 
-/* Ends a child. What other threads of its parent had is lost in it, which no checker need see. */
-static void leave(void)
-{
-    execl("/bin/true", "true", (char *)NULL);
-    _exit(1);
-}
-
 static void fork_with_a_session(const void *row)
 {
     User user;
