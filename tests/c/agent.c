@@ -221,6 +221,7 @@ static struct {
     FILE *say, *hear;
     long context;
     long (*wait)(long, unsigned long, void *, unsigned long);
+    long (*release)(long);
 } reader;
 
 /* SCARD_READERSTATE. */
@@ -279,7 +280,8 @@ static void at_a_reader(void)
     }
     *(void **)&establish = dlsym(library, "SCardEstablishContext");
     *(void **)&reader.wait = dlsym(library, "SCardGetStatusChange");
-    CHECK(establish && reader.wait);
+    *(void **)&reader.release = dlsym(library, "SCardReleaseContext");
+    CHECK(establish && reader.wait && reader.release);
     CHECK_EQ(establish(0, NULL, NULL, &reader.context), 0);
 }
 
@@ -343,6 +345,7 @@ static void the_card_is_taken_out(const void *row)
     CHECK_EQ(user.pins, 0);
     TcktApi_Finalize(instance);
     end_agent(agent);
+    CHECK_EQ(reader.release(reader.context), 0);
     fclose(reader.say);
     /* Its end closes this; then it has ended the service, too. */
     CHECK(!fgets(text, sizeof text, reader.hear));
