@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read};
 use libfuzzer_sys::fuzz_target;
 use ticketapi::agent::inbox::Inbox;
 use ticketapi::agent::protocol::{Failure, Hello, PREFIX, Reply, Request, SessionData, StatusData};
+use ticketapi::engine::Status;
 use ticketapi::ssb::assertion::read_assertion;
 use ticketapi::ssb::message::{self, Malformed, Rejection};
 use ticketapi::ssb::session_service::{read_session, write_question};
@@ -170,7 +171,7 @@ fn read_agent(data: &[u8]) {
 
 /// What the agent itself sends, once.
 fn send_what_the_agent_sends() {
-    let status = Reply::Status(StatusData::new(1, "0.1.0".into(), true, false, 2));
+    let status = Reply::Status(StatusData::new(1, "0.1.0".into(), Status::Live { card_watched: true }, false, 2));
     let roles = Reply::Roles(vec![Role::new("1", "A", "a role"); 10_000]);
     for reply in [Reply::Hello(Hello::new("broker")), status] {
         assert_eq!(Reply::decode(&reply.encode()[PREFIX..]), Ok(reply));
