@@ -208,6 +208,11 @@ impl Inner {
     /// Ends the session here. On the broker, that is up to the caller.
     pub(super) fn take_session(self: &Arc<Self>, state: &mut State, reason: EndReason) -> Option<Arc<Session>> {
         self.ticket.set(None);
+        self.retire_session(state, reason)
+    }
+
+    /// As [`Inner::take_session`]; the ticket stays with the readers, for the next one to replace.
+    fn retire_session(self: &Arc<Self>, state: &mut State, reason: EndReason) -> Option<Arc<Session>> {
         let kept = state.session.take()?;
         info!(?reason, "session ended");
         self.tell(state, Event::SessionEnded(reason));
@@ -221,7 +226,8 @@ impl Inner {
         session: &Arc<Session>,
         presence: Option<Presence>,
     ) -> Option<Arc<Session>> {
-        let over = self.take_session(state, EndReason::Replaced);
+        // Whoever reads just now finds one ticket or the other: there is a session all the time.
+        let over = self.retire_session(state, EndReason::Replaced);
         let now = self.parts.now();
         state.questions.answered(now);
         let life = Life::new(Policy::of(&self.parts.config), session.limits(), now);
