@@ -58,8 +58,8 @@
  * Agent. Where the user runs the agent (setting `agent`), the session is the agent's, and that of all
  * programs of this user. The prompts are the agent's, too: it shows them, as its own settings say, and
  * the functions of ticketapi_set_prompter are not called. TcktApi_getTicketNoAuth and the functions
- * that tell of the session ask the agent, which takes some 10 microseconds, and 9 seconds at most with an
- * agent that hangs. An agent that the settings require and that cannot be used is told with
+ * that tell of the session ask the agent, which takes some 20 microseconds, and less than 10 seconds with
+ * an agent that hangs. An agent that the settings require and that cannot be used is told with
  * TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE or TCK_API_ERR_VERSION_CONFLICT, by TcktApi_getTicketNoAuth
  * with TCK_API_ERR_TICKET_NOT_AVAILABLE. A program that must show prompts of its own sets `agent` to
  * never.

@@ -17,20 +17,6 @@ pub(crate) fn above_stdio<T: Into<OwnedFd> + From<OwnedFd>>(descriptor: T) -> io
     Ok(rustix::io::fcntl_dupfd_cloexec(&descriptor, FIRST)?.into())
 }
 
-/// The first that `make` makes above those of the three.
-#[cfg(target_os = "linux")]
-pub(crate) fn until_above_stdio<T: std::os::fd::AsFd>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    // Kept until then, so that their numbers are not given out again.
-    let mut below = Vec::new();
-    loop {
-        let made = make()?;
-        if made.as_fd().as_raw_fd() >= FIRST {
-            return Ok(made);
-        }
-        below.push(made);
-    }
-}
-
 /// Two sockets that are connected.
 pub(crate) fn socket_pair() -> io::Result<(UnixStream, UnixStream)> {
     let (one, other) = UnixStream::pair()?;

@@ -218,8 +218,9 @@ impl Engine {
     }
 
     /// Ends every thread of this engine and its connections to the agent, for a host that does not want
-    /// any for now; the session goes on. What happens to its card is kept for [`Engine::wake`], and nobody must ask for the ticket
-    /// before that. Blocks for up to half a second while ended sessions are told to the broker.
+    /// any for now; the session goes on. What happens to its card is kept for [`Engine::wake`], and
+    /// nobody must ask for the ticket before that. Blocks for up to half a second while ended sessions
+    /// are told to the broker.
     pub fn rest(&self) {
         self.inner.rest(GRACE);
         if let Some(remote) = &self.remote {

@@ -79,31 +79,35 @@ use linux::Alarm;
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::os::fd::AsFd;
+    use std::os::fd::OwnedFd;
 
-    use nix::sys::time::TimeSpec;
-    use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+    };
 
     use super::{Duration, Instant, PollFd, PollFlags, io, until_any_ready};
-    use crate::descriptors::until_above_stdio;
+    use crate::descriptors::above_stdio;
 
-    pub(super) struct Alarm(pub(super) TimerFd);
+    pub(super) struct Alarm(pub(super) OwnedFd);
 
     impl Alarm {
         pub(super) fn new() -> io::Result<Self> {
-            let timer = || Ok(TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC)?);
-            until_above_stdio(timer).map(Self)
+            above_stdio(timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?).map(Self)
         }
 
         pub(super) fn set(&self, until: Option<Instant>) -> io::Result<()> {
-            let Some(until) = until else { return Ok(self.0.unset()?) };
-            // Zero would mean never.
-            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
-            Ok(self.0.set(Expiration::OneShot(TimeSpec::from_duration(left)), TimerSetTimeFlags::empty())?)
+            // Zero means never.
+            let left = until.map_or(Duration::ZERO, |until| {
+                until.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1))
+            });
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: left };
+            timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
+            Ok(())
         }
 
         pub(super) fn wait<'a>(&'a self, mut sockets: Vec<PollFd<'a>>) -> io::Result<()> {
-            sockets.push(PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN));
+            sockets.push(PollFd::new(&self.0, PollFlags::IN));
             until_any_ready(&mut sockets, None)?;
             let rang = sockets.last().is_some_and(|timer| !timer.revents().is_empty());
             if rang { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use peak_alloc::PeakAlloc;
-use support::{Desk, OPENSC, PATIENCE, UID, User, kind};
+use support::{Desk, PATIENCE, UID, User, kind};
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::CardReader;
 use ticketapi::card::events::{CardEvent, CardWatch, Snapshot};
@@ -20,7 +20,7 @@ use ticketapi::card::pkcs11::CardSettings;
 use ticketapi::engine::{Event, Status};
 use ticketapi::session::{EndReason, LockReason};
 use ticketapi::{Engine, Error, ErrorKind, Pin, Result, Stage, TicketApi};
-use ticketapi_testkit::artifacts::helper_program;
+use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::{Command, DEFAULT_PIN, Fault};
 use ticketapi_testkit::{CardSpec, Endpoint, Pcscd, PivCard};
 
@@ -61,8 +61,8 @@ impl Reader {
         let card = |uid: &str| PivCard::new(&desk.ca.issue(&CardSpec::new(uid)).unwrap()).unwrap();
         let (card, other) = (card(UID), card("999000000001"));
         let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
-        let module = OPENSC.into_iter().find(|path| std::path::Path::new(path).exists()).expect("OpenSC is installed");
-        let mut desk = desk.set("pkcs11_module", module).set("helper", helper.to_str().unwrap()).set("card_wait", "30");
+        let mut desk =
+            desk.set("pkcs11_module", opensc_module()).set("helper", helper.to_str().unwrap()).set("card_wait", "30");
         desk.config.software_card = None;
         let (tell, events) = mpsc::channel();
         let engine = Engine::builder(desk.config.clone())

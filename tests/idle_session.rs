@@ -10,14 +10,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use support::{Desk, OPENSC, PATIENCE, UID, User};
+use support::{Desk, PATIENCE, UID, User};
 use ticketapi::{Config, Engine, TicketApi};
-use ticketapi_testkit::artifacts::helper_program;
+use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::DEFAULT_PIN;
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard};
 
@@ -49,9 +48,8 @@ impl Host {
         let mut host = Command::new(std::env::current_exe().unwrap());
         // On its main thread, as libtest would look at the time otherwise.
         host.args(["a_host", "--exact", "--nocapture", "--test-threads=1"]).env(HOST, "1");
-        let module = OPENSC.into_iter().find(|path| Path::new(path).exists()).expect("OpenSC is installed");
         host.env("TICKETAPI_BASE_URL", desk.spine.url()).env("TICKETAPI_CA_FILE", desk.path("ca.pem"));
-        host.env("TICKETAPI_PKCS11_MODULE", module).env("TICKETAPI_AGENT", "never");
+        host.env("TICKETAPI_PKCS11_MODULE", opensc_module()).env("TICKETAPI_AGENT", "never");
         host.env("TICKETAPI_HELPER", pcscd.helper_wrapper(&helper_program()).unwrap());
         host.env("XDG_CONFIG_HOME", desk.folder.path());
         let mut child = host.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

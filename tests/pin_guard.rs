@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::{Desk, OPENSC, PATIENCE};
+use support::{Desk, PATIENCE};
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::CardReader;
 use ticketapi::card::events::{CardWatch, Snapshot};
@@ -26,7 +26,7 @@ use ticketapi::card::pkcs11::CardSettings;
 use ticketapi::prompt::{PinRequest, Prompter};
 use ticketapi::ssb::Role;
 use ticketapi::{Engine, Error, Pin, Result, Stage, TicketApi};
-use ticketapi_testkit::artifacts::helper_program;
+use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::Fault;
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard};
 
@@ -156,9 +156,8 @@ impl Counter {
         });
         let pcscd = Pcscd::start().unwrap();
         let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
-        let module = OPENSC.into_iter().find(|path| std::path::Path::new(path).exists()).expect("OpenSC is installed");
         let mut desk = desk
-            .set("pkcs11_module", module)
+            .set("pkcs11_module", opensc_module())
             .set("helper", helper.to_str().unwrap())
             .set("card_wait", "2")
             .set("card_timeout", "4");

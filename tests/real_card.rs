@@ -8,10 +8,10 @@ use std::process::{Command as Program, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Asked, Desk, OPENSC, PATIENCE, UID, User, kind};
+use support::{Asked, Desk, PATIENCE, UID, User, kind};
 use ticketapi::prompt::PinProblem;
 use ticketapi::{ErrorKind, TicketApi};
-use ticketapi_testkit::artifacts::{helper_program, scripted_module};
+use ticketapi_testkit::artifacts::{helper_program, opensc_module, scripted_module};
 use ticketapi_testkit::piv::{Command, DEFAULT_PIN, Fault};
 use ticketapi_testkit::{CardIdentity, CardSpec, Endpoint, Pcscd, PivCard};
 
@@ -41,8 +41,7 @@ impl Reader {
         let identity = desk.ca.issue(&CardSpec::new(UID)).unwrap();
         let pcscd = Pcscd::start().unwrap();
         let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
-        let module = OPENSC.into_iter().find(|path| std::path::Path::new(path).exists()).expect("OpenSC is installed");
-        let mut desk = desk.set("pkcs11_module", module).set("helper", helper.to_str().unwrap());
+        let mut desk = desk.set("pkcs11_module", opensc_module()).set("helper", helper.to_str().unwrap());
         desk.config.software_card = None;
         Self { card: PivCard::with_signature(&identity, signature).unwrap(), pcscd, desk }
     }

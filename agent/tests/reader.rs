@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::{Desk, InProcess, OPENSC, PATIENCE, UID, kind, program, script, settings, wait_until};
+use support::{Desk, InProcess, PATIENCE, UID, kind, program, script, settings, wait_until};
 use ticketapi::agent::{self, AgentUse};
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::CardReader;
@@ -22,7 +22,7 @@ use ticketapi::card::helper::{DEADLINE, HelperReader, HelperSettings};
 use ticketapi::card::pkcs11::CardSettings;
 use ticketapi::engine::Status;
 use ticketapi::{Engine, ErrorKind, TicketApi};
-use ticketapi_testkit::artifacts::helper_program;
+use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::DEFAULT_PIN;
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard};
 
@@ -47,8 +47,7 @@ impl Reader {
         let card = PivCard::new(&desk.ca.issue(&CardSpec::new(UID)).unwrap()).unwrap();
         let pcscd = Pcscd::start().unwrap();
         let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
-        let module = OPENSC.into_iter().find(|path| std::path::Path::new(path).exists()).expect("OpenSC is installed");
-        let mut desk = desk.set("pkcs11_module", module).set("helper", helper.to_str().unwrap());
+        let mut desk = desk.set("pkcs11_module", opensc_module()).set("helper", helper.to_str().unwrap());
         desk.config.software_card = None;
         let pinentry = desk.path("pinentry");
         let body = format!(

@@ -29,6 +29,24 @@ pub fn scripted_module() -> PathBuf {
     BUILT.get_or_init(|| build(&["--package", "ticketapi-scripted-pkcs11"], &name)).clone()
 }
 
+/// OpenSC's PKCS#11 module.
+///
+/// # Panics
+///
+/// When it is not installed.
+#[expect(clippy::panic, reason = "a test cannot go on without it")]
+pub fn opensc_module() -> &'static str {
+    let places = [
+        "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so",
+        "/usr/lib/aarch64-linux-gnu/opensc-pkcs11.so",
+        "/usr/lib64/opensc-pkcs11.so",
+    ];
+    match places.into_iter().find(|place| Path::new(place).exists()) {
+        Some(place) => place,
+        None => panic!("OpenSC is not installed"),
+    }
+}
+
 /// Builds `selection` with the profile of the running test, and finds `file` where the test is from.
 #[expect(clippy::panic, reason = "a test cannot go on without it")]
 fn build(selection: &[&str], file: &str) -> PathBuf {

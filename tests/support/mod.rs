@@ -19,13 +19,6 @@ use ticketapi::ssb::Role;
 use ticketapi::{Config, Engine, Error, ErrorKind, Pin, Result, Stage};
 use ticketapi_testkit::{CardSpec, Spine, SpineBuilder, TestCa};
 
-/// Where OpenSC's module is.
-pub const OPENSC: [&str; 3] = [
-    "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so",
-    "/usr/lib/aarch64-linux-gnu/opensc-pkcs11.so",
-    "/usr/lib64/opensc-pkcs11.so",
-];
-
 pub const UID: &str = "123456789012";
 pub const PIN: &str = "4821";
 

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use core::{Desk, OPENSC, PATIENCE, PIN, UID, User, kind, script};
+pub use core::{Desk, PATIENCE, PIN, UID, User, kind, script};
 use rustix::process::{Pid, Signal, kill_process};
 use ticketapi::agent::{self, AgentUse};
 use ticketapi::{Config, Engine};

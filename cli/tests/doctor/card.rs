@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ticketapi_testkit::artifacts::{helper_program, scripted_module};
+use ticketapi_testkit::artifacts::{helper_program, opensc_module, scripted_module};
 use ticketapi_testkit::piv::Counts;
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard, SoftHsm};
 
@@ -10,16 +10,6 @@ use crate::Visit;
 use crate::support::{Desk, PIN, UID, script};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
-const OPENSC: [&str; 3] = [
-    "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so",
-    "/usr/lib/aarch64-linux-gnu/opensc-pkcs11.so",
-    "/usr/lib64/opensc-pkcs11.so",
-];
-
-pub fn opensc() -> &'static str {
-    OPENSC.into_iter().find(|path| std::path::Path::new(path).exists()).expect("OpenSC is installed")
-}
-
 /// A desk with a reader, and a card that is not in it yet.
 pub struct ReaderDesk {
     // First, so that the card is out before the service goes.
@@ -33,7 +23,8 @@ impl ReaderDesk {
         let (desk, pcscd) = (Desk::new(), Pcscd::start().unwrap());
         let card = PivCard::new(&desk.identity(spec)).unwrap();
         let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
-        let desk = desk.without("software_card").set("helper", helper.to_str().unwrap()).set("pkcs11_module", opensc());
+        let desk =
+            desk.without("software_card").set("helper", helper.to_str().unwrap()).set("pkcs11_module", opensc_module());
         Self { card, pcscd, desk }
     }
 
@@ -100,7 +91,7 @@ fn a_card_in_a_reader_is_seen_with_all_that_it_tells_without_a_pin() {
     assert_eq!(visit.told("reader").sentence, "Virtual PCD 00 00, Virtual PCD 00 01");
     let card = visit.told("card").sentence;
     assert!(card.starts_with("in Virtual PCD 00 00, with the ATR 3B "), "{card}");
-    assert_eq!(visit.told("module").sentence, format!("{} can be loaded", opensc()));
+    assert_eq!(visit.told("module").sentence, format!("{} can be loaded", opensc_module()));
     assert!(visit.told("token").sentence.contains(" (serial number "), "{:?}", visit.told("token"));
     let certificate = format!("user {UID}, issued by SubCA02, valid until {}", day(730));
     assert_eq!(visit.told("certificate").sentence, certificate);
@@ -124,7 +115,7 @@ fn a_program_that_is_no_helper_is_told() {
     let desk = Desk::new().without("software_card");
     script(&desk.path("helper"), "exit 3\n");
     let helper = desk.text("helper");
-    let visit = Visit::to(&desk.set("helper", &helper).set("pkcs11_module", opensc()));
+    let visit = Visit::to(&desk.set("helper", &helper).set("pkcs11_module", opensc_module()));
     let sentence = format!("the card helper {helper} cannot be used: it ended at once (exit status: 3)");
     assert_eq!((visit.told("service").sentence, visit.code), (sentence, 5));
 }

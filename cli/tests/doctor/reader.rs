@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use ticketapi::card::examination::{Examination, Holds, Reader};
 use ticketapi::card::protocol::{Channel, Hello, Request, VERSION};
-use ticketapi_testkit::artifacts::helper_program;
+use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::{CardSpec, Pcscd};
 
 use crate::Visit;
-use crate::card::{PATIENCE, ReaderDesk, opensc};
+use crate::card::{PATIENCE, ReaderDesk};
 use crate::support::{Desk, UID, script};
 
 const READER: &str = "Virtual PCD 00 00";
@@ -34,7 +34,7 @@ fn that_there_is_no_reader_is_told() {
     let pcscd = Pcscd::without_readers().unwrap();
     let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
     let desk = Desk::new().without("software_card").set("helper", helper.to_str().unwrap());
-    let visit = Visit::to(&desk.set("pkcs11_module", opensc()));
+    let visit = Visit::to(&desk.set("pkcs11_module", opensc_module()));
     visit.assert_only_failure("reader", 3, "there is no card reader");
     assert_eq!(visit.told("service").sentence, "it answers");
     assert_eq!(
@@ -102,7 +102,7 @@ fn a_helper() {
 
 /// A visit where that helper is used.
 fn visit_where_it_sees(what: &str) -> Visit {
-    let desk = Desk::new().without("software_card").set("pkcs11_module", opensc());
+    let desk = Desk::new().without("software_card").set("pkcs11_module", opensc_module());
     let this = std::env::current_exe().unwrap();
     let copy = format!("export {HELPER}={what}\nexec {this:?} reader::a_helper --exact --nocapture >/dev/null\n");
     script(&desk.path("helper"), &copy);

@@ -13,19 +13,13 @@ use ticketapi::card::CardReader;
 use ticketapi::card::events::{CardEvent, CardWatch, ReaderState, Snapshot, changes};
 use ticketapi::card::helper::{DEADLINE, HelperReader, HelperSettings};
 use ticketapi::card::pkcs11::CardSettings;
-use ticketapi_testkit::artifacts::helper_program;
+use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard, TestCa};
 
 pub const READERS: [&str; 2] = ["Virtual PCD 00 00", "Virtual PCD 00 01"];
 
 /// Long enough for anything that is not stuck.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-const OPENSC: [&str; 3] = [
-    "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so",
-    "/usr/lib/aarch64-linux-gnu/opensc-pkcs11.so",
-    "/usr/lib64/opensc-pkcs11.so",
-];
 
 /// How many times as often to repeat what is repeated: 1 in `make check`, more for a soak.
 pub fn rounds() -> usize {
@@ -68,8 +62,7 @@ impl Desk {
         );
         fs::write(&program, recorded).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let module = OPENSC.into_iter().find(|path| Path::new(path).exists()).expect("OpenSC is installed");
-        let card_settings = CardSettings { modules: vec![module.into()], ..CardSettings::default() };
+        let card_settings = CardSettings { modules: vec![opensc_module().into()], ..CardSettings::default() };
         let reader = HelperReader::new(HelperSettings { program, card: card_settings, deadline: DEADLINE });
         Self { cards: [card(), card()], pcscd, reader, folder }
     }
