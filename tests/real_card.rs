@@ -249,6 +249,47 @@ fn the_last_try_is_not_made_without_a_clear_yes() {
 }
 
 #[test]
+fn two_programs_whose_users_are_wrong_at_the_same_moment_leave_the_card_its_last_try() {
+    let mut reader = Reader::new();
+    let (calls, go) = (reader.desk.path("calls"), reader.desk.path("go"));
+    reader.script(&format!("log {}\nhold C_Login {}", calls.display(), go.display()));
+    reader.card.set_tries_left(2);
+    let programs = [(); 2].map(|()| reader.desk.engine(&User::typing(&["555555"])));
+    let tries =
+        || std::fs::read_to_string(&calls).map_or(0, |calls| calls.lines().filter(|&call| call == "C_Login").count());
+    thread::scope(|scope| {
+        for program in &programs {
+            scope.spawn(|| assert!(matches!(kind(program.get_ticket()), ErrorKind::PinIncorrect { .. })));
+        }
+        while tries() == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        // Nothing tells that the second one waits, but that it does not try.
+        let until = Instant::now() + Duration::from_secs(1);
+        while tries() == 1 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+        std::fs::write(&go, "").unwrap();
+    });
+    assert_eq!((tries(), reader.card.counts().verify, reader.card.tries_left()), (1, 1, 1));
+}
+
+#[test]
+fn programs_that_log_in_at_the_same_moment_do_not_reset_the_card_under_each_other() {
+    let reader = Reader::new();
+    let programs = [(); 3].map(|()| reader.desk.engine(&User::typing(&[DEFAULT_PIN; 1000])));
+    let rounds = 4 * rounds();
+    for _ in 0..rounds {
+        thread::scope(|scope| {
+            for program in &programs {
+                scope.spawn(|| program.get_new_ticket().unwrap());
+            }
+        });
+    }
+    assert_eq!(reader.card.counts().verify as usize, 3 * rounds);
+}
+
+#[test]
 fn a_card_that_leaves_while_it_signs_fails_the_login_and_the_next_one_works() {
     let mut reader = Reader::new();
     reader.desk = reader.desk.set("card_wait", "30");

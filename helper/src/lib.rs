@@ -17,6 +17,7 @@ mod pcsc;
 mod pkcs11;
 #[doc(hidden)]
 pub mod program;
+mod turn;
 
 pub use pkcs11::Pkcs11Reader;
 pub use pkcs11::card::Pkcs11Card;

@@ -11,11 +11,16 @@ use ticketapi::card::examination::{Holds, Reader as Examined};
 use ticketapi::card::protocol::Reset;
 use ticketapi::{ErrorKind, Stage};
 
+use crate::turn::Turn;
+
 /// The length of a slot's description in PKCS#11; modules cut the reader's name to it.
 const DESCRIPTION: usize = 64;
 
 /// PC/SC looks about every 0.4 s whether a card is still there.
 const NOTICED: Duration = Duration::from_millis(500);
+
+/// How long to wait for a search that a reset could disturb.
+const SEARCHED: Duration = Duration::from_secs(1);
 
 /// What PC/SC shows of all readers at one moment.
 pub struct Readers(Result<Vec<Reader>, Error>);
@@ -161,6 +166,7 @@ fn text(name: &CStr) -> String {
 /// failed (`wary`), which the card may have left: reset before pcscd 1.9 has noticed that, the reader
 /// would count as empty until the card is taken out once more.
 pub fn reset(description: &str, wary: bool) -> Reset {
+    let _turn = Turn::with_cards(SEARCHED);
     match try_reset(description, wary) {
         Ok(reset) => reset,
         Err(Error::NoSmartcard | Error::RemovedCard) => Reset::NoReader,

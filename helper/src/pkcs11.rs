@@ -18,6 +18,7 @@ pub use self::look::slots;
 use self::module::Module;
 use self::token::Lack;
 use crate::pcsc::Readers;
+use crate::turn::{self, Turn};
 
 /// How often a card is looked for.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -56,6 +57,7 @@ impl Pkcs11Reader {
     }
 
     fn try_look(&self) -> Result<Tried> {
+        let _turn = Readers::now().has_card().then(|| Turn::with_cards(turn::PATIENCE));
         // Before the module sees the card: one that is swapped meanwhile has another counter then.
         let before = Readers::now();
         let modules = module::load(&self.settings.modules, self.exclusive)?;

@@ -18,6 +18,7 @@ use super::error::{call, code, failed};
 use super::module::Module;
 use super::token::{Token, pin_status};
 use crate::pcsc;
+use crate::turn::Turn;
 
 /// A card that was found through PKCS#11. Dropping it ends it as [`Pkcs11Card::end`] does.
 pub struct Pkcs11Card {
@@ -32,6 +33,8 @@ pub struct Pkcs11Card {
     login: Login,
     /// The card may have been taken out.
     failed: bool,
+    /// While no other program is to use the PIN.
+    turn: Option<Turn>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,7 @@ impl Pkcs11Card {
             presence,
             login: Login::NotTried,
             failed: false,
+            turn: None,
         }
     }
 
@@ -83,11 +87,13 @@ impl Pkcs11Card {
         }
         drop(session);
         self.modules.drain(..).for_each(Module::end);
-        match (self.after_login, self.login, reader) {
+        let reset = match (self.after_login, self.login, reader) {
             (AfterLogin::Leave, ..) | (_, Login::NotTried | Login::Hosts, _) => Reset::Left,
             (AfterLogin::Reset, _, None) => Reset::NoReader,
             (AfterLogin::Reset, _, Some(reader)) => pcsc::reset(&reader, self.failed),
-        }
+        };
+        self.turn = None;
+        reset
     }
 
     /// Reads how it stands with the PIN now. Nothing is tried that the user has not agreed to:
@@ -273,10 +279,18 @@ impl SmartCard for Pkcs11Card {
 
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
         cancel.check(Stage::Signing)?;
-        self.check_pin(pin.as_ref())?;
-        let pin = pin.map(|pin| AuthPin::from(pin.expose()));
-        let signed = self.log_in(UserType::User, pin.as_ref());
-        let signed = signed.and_then(|()| self.sign_with_key(pin.as_ref(), digest, message));
+        // What is in no reader is software, which counts no tries, and there is nothing to reset.
+        let turn = self.reader().map(|_| Turn::with_pin(&self.certificate, cancel)).transpose()?;
+        self.turn = turn;
+        let signed = self.check_pin(pin.as_ref()).and_then(|()| {
+            let pin = pin.map(|pin| AuthPin::from(pin.expose()));
+            self.log_in(UserType::User, pin.as_ref())?;
+            self.sign_with_key(pin.as_ref(), digest, message)
+        });
+        if signed.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::PinIncorrect { .. })) {
+            // The user is asked again, and may take long.
+            self.turn = None;
+        }
         self.failed = signed.as_ref().is_err_and(|error| *error.kind() == ErrorKind::CardFailed);
         signed
     }

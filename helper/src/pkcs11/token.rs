@@ -259,12 +259,13 @@ pub fn pin_status(info: &TokenInfo) -> PinStatus {
     } else {
         PinTries::Unknown
     };
-    // Modules that do not know the lengths say zero or `CK_UNAVAILABLE_INFORMATION`.
-    let (min_len, max_len) = match (info.min_pin_length(), info.max_pin_length()) {
-        (min, max) if min <= max && max > 0 => (min, max),
-        _ => (1, 255),
-    };
+    let (min_len, max_len) = pin_lengths(info.min_pin_length(), info.max_pin_length());
     PinStatus { tries, min_len, max_len, pin_pad: info.protected_authentication_path() }
+}
+
+/// Modules that do not know the lengths say zero or `CK_UNAVAILABLE_INFORMATION`, which is all ones.
+fn pin_lengths(min: usize, max: usize) -> (usize, usize) {
+    if min <= max && max > 0 && min < usize::MAX { (min, max) } else { (1, 255) }
 }
 
 /// The certificates on the token, each with its `CKA_ID`.
@@ -317,4 +318,18 @@ fn key_of(session: &Session, key: ObjectHandle, can: AttributeType) -> CallResul
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_that_a_module_does_not_know_keep_no_pin_away() {
+        const UNAVAILABLE: usize = usize::MAX;
+        assert_eq!([(4, 8), (8, 8), (0, 8)].map(|(min, max)| pin_lengths(min, max)), [(4, 8), (8, 8), (0, 8)]);
+        assert_eq!(pin_lengths(4, UNAVAILABLE), (4, UNAVAILABLE));
+        let unknown = [(0, 0), (UNAVAILABLE, UNAVAILABLE), (UNAVAILABLE, 8), (8, 4)];
+        assert_eq!(unknown.map(|(min, max)| pin_lengths(min, max)), [(1, 255); 4]);
+    }
 }
