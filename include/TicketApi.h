@@ -93,7 +93,8 @@
  *     helper               path of ticketapi-card (beside the program or library, then libexec)
  *     card_after_login     reset, or leave for hosts that keep a login of their own on the card
  *                          (reset)
- *     card_timeout         seconds for one operation of the card (20)
+ *     card_timeout         seconds for one operation of the card; a search for it is begun anew
+ *                          after 10 of them (20)
  *     card_wait            seconds to wait for a card; 0 does not wait (60)
  *     token_label          label of the token to use (the only one)
  *     token_serial         serial number of the token to use (the only one)

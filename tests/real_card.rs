@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::{Command as Program, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -114,6 +115,11 @@ impl Reader {
         holder.wait().unwrap();
         result
     }
+}
+
+/// How often a scripted module was called so.
+fn times_called(calls: &Path, function: &str) -> usize {
+    std::fs::read_to_string(calls).map_or(0, |calls| calls.lines().filter(|&call| call == function).count())
 }
 
 fn user() -> User {
@@ -255,8 +261,7 @@ fn two_programs_whose_users_are_wrong_at_the_same_moment_leave_the_card_its_last
     reader.script(&format!("log {}\nhold C_Login {}", calls.display(), go.display()));
     reader.card.set_tries_left(2);
     let programs = [(); 2].map(|()| reader.desk.engine(&User::typing(&["555555"])));
-    let tries =
-        || std::fs::read_to_string(&calls).map_or(0, |calls| calls.lines().filter(|&call| call == "C_Login").count());
+    let tries = || times_called(&calls, "C_Login");
     thread::scope(|scope| {
         for program in &programs {
             scope.spawn(|| assert!(matches!(kind(program.get_ticket()), ErrorKind::PinIncorrect { .. })));
@@ -314,10 +319,9 @@ fn a_card_that_another_program_resets_between_pin_and_signature_does_not_get_the
     reader.script(&format!("log {}\nhold C_SignInit {}", calls.display(), go.display()));
     let user = user();
     let engine = reader.desk.engine(&user);
-    let signs = || std::fs::read_to_string(&calls).is_ok_and(|calls| calls.contains("C_SignInit"));
     thread::scope(|scope| {
         let login = scope.spawn(|| engine.log_in().map(drop));
-        while !signs() {
+        while times_called(&calls, "C_SignInit") == 0 {
             thread::sleep(Duration::from_millis(5));
         }
         // The user has changed the PIN meanwhile: the old one would cost a try.
@@ -346,6 +350,24 @@ fn a_card_that_hangs_is_given_up_at_the_deadline() {
         reader.insert_when_asked(&user);
         login.join().unwrap();
     });
+}
+
+#[test]
+fn a_search_that_hangs_is_begun_anew_before_the_deadline() {
+    let mut reader = Reader::new();
+    let (calls, go) = (reader.desk.path("calls"), reader.desk.path("go"));
+    reader.script(&format!("log {}\nhold C_Initialize {}", calls.display(), go.display()));
+    let searches = || times_called(&calls, "C_Initialize");
+    let engine = reader.desk.engine(&user());
+    thread::scope(|scope| {
+        let login = scope.spawn(|| engine.log_in().map(drop));
+        while searches() < 2 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        std::fs::write(&go, "").unwrap();
+        login.join().unwrap().unwrap();
+    });
+    assert_eq!((searches(), reader.card.counts().verify), (2, 1));
 }
 
 #[test]

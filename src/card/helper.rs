@@ -28,6 +28,10 @@ use crate::secret::Pin;
 /// The time that one operation of a card may take, where nothing else is set.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// After this time a search is begun anew. OpenSC 0.23 waits for itself, for ever, when another program
+/// resets a card that it is finding out about.
+const SEARCH: Duration = Duration::from_secs(10);
+
 /// The time that a user gets to enter a PIN on the reader's own keys, in addition to the deadline.
 pub const PIN_PAD_WAIT: Duration = Duration::from_secs(60);
 
@@ -51,7 +55,7 @@ pub struct HelperSettings {
     /// What the helper does.
     pub card: CardSettings,
     /// The time that each operation may take; waiting for a card and entering a PIN on the reader
-    /// come on top.
+    /// come on top. A search for the card that has not ended after 10 seconds of it is begun anew.
     pub deadline: Duration,
 }
 
@@ -164,15 +168,27 @@ struct Lack {
 }
 
 impl HelperReader {
-    /// Looks once, in a new helper: one that looked before may have an old view of the readers.
+    /// Looks once, or once more where that has hung: no PIN has been asked for yet.
     fn look(&self, cancel: &CancelToken) -> Result<Look> {
-        let HelperSettings { program, card: settings, deadline } = &self.settings;
+        let (began, deadline) = (Instant::now(), self.settings.deadline);
+        match self.look_for(deadline.min(SEARCH), cancel) {
+            Err(error) if *error.kind() == ErrorKind::CardFailed && (SEARCH..deadline).contains(&began.elapsed()) => {
+                tracing::warn!(%error, "the card is looked for once more");
+                self.look_for(deadline.saturating_sub(began.elapsed()), cancel)
+            }
+            looked => looked,
+        }
+    }
+
+    /// In a new helper: one that looked before may have an old view of the readers.
+    fn look_for(&self, time: Duration, cancel: &CancelToken) -> Result<Look> {
+        let HelperSettings { program, card: settings, .. } = &self.settings;
         cancel.check(Stage::Card)?;
-        let until = Some(Instant::now() + *deadline);
+        let until = Some(Instant::now() + time);
         let mut helper = Helper::start(program, None)?;
         let _guard = cancel.on_cancel(interrupt(&helper.channel));
         helper.greet(program, until, cancel)?;
-        let request = Request::Find { settings: settings.clone(), deadline: *deadline };
+        let request = Request::Find { settings: settings.clone(), deadline: self.settings.deadline };
         match helper.channel.send(&request, until).and_then(|()| receive(&helper.channel, until)) {
             Ok(Reply::Card { label, certificate, pin, reader, presence }) => {
                 tracing::debug!(reader, ?presence, tries = ?pin.tries, "card found");
