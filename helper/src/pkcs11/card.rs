@@ -132,19 +132,15 @@ impl Pkcs11Card {
         self.token.as_ref().ok_or_else(gone)
     }
 
-    fn log_in(&mut self, user: UserType, pin: Option<&AuthPin>) -> Result<()> {
-        let result = self.token()?.session.login(user, pin);
-        match result {
-            Ok(()) if matches!(user, UserType::ContextSpecific) => {}
+    fn log_in(&mut self, pin: Option<&AuthPin>) -> Result<()> {
+        match self.token()?.session.login(UserType::User, pin) {
             Ok(()) => self.login = Login::Ours,
             Err(error) if code(&error) == Some(RvError::UserAlreadyLoggedIn) => {
                 let hosts = self.login != Login::Ours && self.modules.iter().any(|module| !module.exclusive);
                 self.login = if hosts { Login::Hosts } else { Login::Ours };
             }
             Err(error) => {
-                if self.login == Login::NotTried {
-                    self.login = Login::Failed;
-                }
+                self.login = Login::Failed;
                 return Err(self.login_error(&error));
             }
         }
@@ -223,7 +219,9 @@ impl Pkcs11Card {
     ) -> std::result::Result<Vec<u8>, SignError> {
         let Some(pin) = login else { return Ok(self.token()?.session.sign(mechanism, key, data)?) };
         self.token()?.session.sign_init(mechanism, key)?;
-        self.log_in(UserType::ContextSpecific, pin)?;
+        if let Err(error) = self.token()?.session.login(UserType::ContextSpecific, pin) {
+            return Err(self.login_error(&error).into());
+        }
         let session = &self.token()?.session;
         session.sign_update(data)?;
         Ok(session.sign_final()?)
@@ -284,7 +282,7 @@ impl SmartCard for Pkcs11Card {
         self.turn = turn;
         let signed = self.check_pin(pin.as_ref()).and_then(|()| {
             let pin = pin.map(|pin| AuthPin::from(pin.expose()));
-            self.log_in(UserType::User, pin.as_ref())?;
+            self.log_in(pin.as_ref())?;
             self.sign_with_key(pin.as_ref(), digest, message)
         });
         if signed.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::PinIncorrect { .. })) {

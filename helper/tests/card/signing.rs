@@ -78,6 +78,14 @@ fn a_login_leaves_nothing_open_in_the_module() {
 }
 
 #[test]
+fn a_module_that_calls_a_new_helper_logged_in_is_logged_out() {
+    let desk = Desk::with_card();
+    // CKR_USER_ALREADY_LOGGED_IN: nobody else can have logged in here.
+    log_in(&desk.scripted("fault C_Login 1 error 0x100")).unwrap_err();
+    assert_eq!((desk.called("C_Login"), desk.called("C_Logout")), (1, 1));
+}
+
+#[test]
 fn a_card_that_is_not_signed_with_is_left_alone() {
     let desk = Desk::with_card();
     drop(card(&desk.scripted("")).unwrap());
