@@ -68,7 +68,7 @@ fn take(_: &str, _: &CancelToken, _: Duration) -> Result<Option<Holds>> {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::io::{ErrorKind as IoErrorKind, Read};
+    use std::io::Read;
     use std::net::Shutdown;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -81,7 +81,7 @@ mod linux {
 
     pub(super) type Holds = UnixListener;
 
-    /// The holder has the name, and does not listen yet.
+    /// How long a holder may have the name before it listens.
     const SOON: Duration = Duration::from_millis(1);
 
     /// Nothing where nobody is to be waited for.
@@ -90,10 +90,8 @@ mod linux {
         let Ok(address) = SocketAddr::from_abstract_name(name) else { return Ok(None) };
         let until = Instant::now() + patience;
         loop {
-            match UnixListener::bind_addr(&address) {
-                Err(error) if error.kind() == IoErrorKind::AddrInUse => {}
-                // Who cannot have a socket at all logs in all the same.
-                turn => return Ok(turn.ok()),
+            if let Ok(turn) = UnixListener::bind_addr(&address) {
+                return Ok(Some(turn));
             }
             cancel.check(Stage::Pin)?;
             let left = until.saturating_duration_since(Instant::now());
@@ -101,6 +99,7 @@ mod linux {
                 let text = "another program is using the PIN of the card, so it was not tried";
                 return Err(Error::new(ErrorKind::CardFailed, Stage::Pin, text));
             }
+            // It has just gone, or does not listen yet.
             let Ok(holder) = UnixStream::connect_addr(&address) else {
                 thread::sleep(SOON);
                 continue;
@@ -128,39 +127,68 @@ mod tests {
 
     use super::*;
 
+    /// One of this test alone.
     fn name(test: &str) -> String {
         format!("ticketapi-test-{test}-{}", std::process::id())
     }
 
+    fn take(name: &str, patience: Duration) -> Result<Turn> {
+        Turn::take(name, &CancelToken::new(), patience)
+    }
+
+    const SHORT: Duration = Duration::from_millis(20);
+
     #[test]
     fn the_next_one_has_its_turn_when_the_first_has_ended() {
-        let (name, cancel) = (name("next"), CancelToken::new());
-        let first = Turn::take(&name, &cancel, PATIENCE).unwrap();
-        assert!(first._holds.is_some());
+        let name = name("next");
+        let first = take(&name, PATIENCE).unwrap();
         thread::scope(|scope| {
-            let second = scope.spawn(|| Turn::take(&name, &cancel, PATIENCE).unwrap());
-            assert!(!second.is_finished());
-            drop(first);
+            let second = scope.spawn(|| take(&name, PATIENCE).unwrap());
+            let listens = first._holds.as_ref().unwrap();
+            let waits = listens.accept().unwrap();
+            // It does not ask again and again.
+            thread::sleep(SHORT);
+            listens.set_nonblocking(true).unwrap();
+            assert!(listens.accept().is_err() && !second.is_finished());
+            drop((waits, first));
             assert!(second.join().unwrap()._holds.is_some());
         });
     }
 
     #[test]
     fn one_that_is_kept_too_long_is_no_reason_to_try_the_pin() {
-        let (name, cancel) = (name("long"), CancelToken::new());
-        let _first = Turn::take(&name, &cancel, PATIENCE).unwrap();
-        let error = Turn::take(&name, &cancel, Duration::from_millis(20)).err().unwrap();
+        let name = name("long");
+        let _first = take(&name, PATIENCE).unwrap();
+        let error = take(&name, SHORT).err().unwrap();
         assert_eq!((error.kind(), error.stage()), (&ErrorKind::CardFailed, Stage::Pin));
     }
 
     #[test]
     fn waiting_for_a_turn_can_be_cancelled() {
         let (name, cancel) = (name("cancelled"), CancelToken::new());
-        let _first = Turn::take(&name, &cancel, PATIENCE).unwrap();
+        let first = take(&name, PATIENCE).unwrap();
         thread::scope(|scope| {
             let second = scope.spawn(|| Turn::take(&name, &cancel, PATIENCE).err().unwrap());
+            let _waits = first._holds.as_ref().unwrap().accept().unwrap();
             cancel.cancel();
             assert_eq!(*second.join().unwrap().kind(), ErrorKind::Cancelled);
         });
+    }
+
+    #[test]
+    fn a_holder_that_does_not_listen_yet_is_waited_for() {
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
+        let name = name("silent");
+        let holder = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        bind(&holder, &SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap()).unwrap();
+        assert_eq!(*take(&name, SHORT).err().unwrap().kind(), ErrorKind::CardFailed);
+    }
+
+    #[test]
+    fn each_certificate_has_a_turn_of_its_own() {
+        assert_eq!(end(b"\x01\xfe"), "01fe");
+        let certificate: Vec<u8> = (0..100).collect();
+        assert_eq!(end(&certificate), end(&certificate[68..]));
+        assert_eq!(end(&certificate).len(), 64);
     }
 }
