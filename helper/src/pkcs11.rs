@@ -57,7 +57,7 @@ impl Pkcs11Reader {
     }
 
     fn try_look(&self) -> Result<Tried> {
-        let _turn = Readers::now().has_card().then(|| Turn::with_cards(turn::PATIENCE));
+        let _turn = turn_to_search();
         // Before the module sees the card: one that is swapped meanwhile has another counter then.
         let before = Readers::now();
         let modules = module::load(&self.settings.modules, self.exclusive)?;
@@ -114,6 +114,11 @@ impl Pkcs11Reader {
             cancel.wait(left.min(INTERVAL));
         }
     }
+}
+
+/// Where there are cards that another program could reset meanwhile.
+fn turn_to_search() -> Option<Turn> {
+    Readers::now().has_card().then(|| Turn::with_cards(turn::PATIENCE))
 }
 
 /// What a look at the readers gave.

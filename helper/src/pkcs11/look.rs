@@ -12,6 +12,7 @@ use ticketapi::{Result, Stage};
 use super::error::{code, failed};
 use super::module;
 use super::token::{Token, pin_status};
+use super::turn_to_search;
 
 /// Every slot of the module. Reads what a login reads before it asks for the PIN.
 ///
@@ -20,6 +21,7 @@ use super::token::{Token, pin_status};
 /// [`NotInstalled`](ticketapi::ErrorKind::NotInstalled) when the module cannot be loaded,
 /// [`CardFailed`](ticketapi::ErrorKind::CardFailed) when it does not tell its slots.
 pub fn slots(module: &Path, issuers: &[String]) -> Result<Vec<Slot>> {
+    let _turn = turn_to_search();
     let modules = module::load(&[module.to_owned()], true)?;
     let mut slots = Vec::new();
     for module in &modules {
