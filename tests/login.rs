@@ -5,7 +5,7 @@ mod support;
 
 use support::{Asked, Desk, PATIENCE, PIN, UID, User, kind, script};
 use ticketapi::prompt::PinProblem;
-use ticketapi::{Engine, Error, ErrorKind, Stage, TicketApi};
+use ticketapi::{Engine, Error, ErrorKind, Pin, Stage, TicketApi};
 use ticketapi_testkit::spine::{Outcome, TlsVersions};
 use ticketapi_testkit::{CardSpec, Endpoint, Misbehaviour};
 
@@ -81,6 +81,26 @@ fn a_user_who_gives_up_after_a_wrong_pin_gets_the_wrong_pin() {
     let error = desk.engine(&User::typing(&["0000"])).log_in().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::PinIncorrect { tries_left: None });
     assert_eq!(desk.spine.open_sessions(), 0);
+}
+
+#[test]
+fn what_ends_a_login_after_a_wrong_pin_is_told_instead_of_it() {
+    let desk = Desk::new();
+    for gone in [true, false] {
+        let mut pins = ["0000"].into_iter();
+        let user = User::new().asked_for_pin(move |cancel| match pins.next() {
+            Some(pin) => Ok(Pin::new(pin.into())),
+            None if gone => Err(Error::new(ErrorKind::NoPrompter, Stage::Pin, "the screen is gone")),
+            None => {
+                // As `cancel_login` does.
+                cancel.cancel();
+                Err(Error::cancelled(Stage::Pin))
+            }
+        });
+        let expected = if gone { ErrorKind::NoPrompter } else { ErrorKind::Cancelled };
+        assert_eq!(kind(desk.engine(&user).log_in()), expected);
+        assert_eq!(user.pins_asked(), 2);
+    }
 }
 
 #[test]
