@@ -123,6 +123,7 @@ mod linux {
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {
+    use std::os::unix::net::UnixStream;
     use std::thread;
 
     use super::*;
@@ -136,6 +137,19 @@ mod tests {
         Turn::take(name, &CancelToken::new(), patience)
     }
 
+    /// The connection of who waits for the holder's end.
+    fn waits_for(turn: &Turn, gave_up: impl Fn() -> bool) -> UnixStream {
+        let listener = turn._holds.as_ref().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        loop {
+            match listener.accept() {
+                Ok((waits, _)) => return waits,
+                Err(error) => assert!(!gave_up(), "{error}"),
+            }
+            thread::yield_now();
+        }
+    }
+
     const SHORT: Duration = Duration::from_millis(20);
 
     #[test]
@@ -144,12 +158,10 @@ mod tests {
         let first = take(&name, PATIENCE).unwrap();
         thread::scope(|scope| {
             let second = scope.spawn(|| take(&name, PATIENCE).unwrap());
-            let listens = first._holds.as_ref().unwrap();
-            let waits = listens.accept().unwrap();
+            let waits = waits_for(&first, || second.is_finished());
             // It does not ask again and again.
             thread::sleep(SHORT);
-            listens.set_nonblocking(true).unwrap();
-            assert!(listens.accept().is_err() && !second.is_finished());
+            assert!(first._holds.as_ref().unwrap().accept().is_err() && !second.is_finished());
             drop((waits, first));
             assert!(second.join().unwrap()._holds.is_some());
         });
@@ -169,7 +181,7 @@ mod tests {
         let first = take(&name, PATIENCE).unwrap();
         thread::scope(|scope| {
             let second = scope.spawn(|| Turn::take(&name, &cancel, PATIENCE).err().unwrap());
-            let _waits = first._holds.as_ref().unwrap().accept().unwrap();
+            let _waits = waits_for(&first, || second.is_finished());
             cancel.cancel();
             assert_eq!(*second.join().unwrap().kind(), ErrorKind::Cancelled);
         });
