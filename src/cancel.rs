@@ -151,6 +151,16 @@ mod tests {
     }
 
     #[test]
+    fn a_guard_takes_back_its_own_hook_alone() {
+        let (token, counts) = (CancelToken::new(), [(); 3].map(|()| Arc::default()));
+        let [first, second, third] = [0, 1, 2].map(|hook: usize| token.on_cancel(counting_hook(&counts[hook])));
+        drop(second);
+        token.cancel();
+        assert_eq!(counts.map(|count| count.load(Ordering::SeqCst)), [1, 0, 1]);
+        drop((first, third));
+    }
+
+    #[test]
     fn a_waiting_thread_wakes_when_another_cancels() {
         let token = CancelToken::new();
         let waiter = std::thread::spawn({
