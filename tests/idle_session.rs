@@ -67,14 +67,16 @@ impl Host {
         let mut threads = BTreeMap::new();
         let mut processes = vec![self.child.id().to_string()];
         while let Some(process) = processes.pop() {
-            for task in fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten() {
-                let read = |name| fs::read_to_string(task.path().join(name)).unwrap();
-                let (time, status) = (read("schedstat"), read("status"));
+            // They may end while they are looked at.
+            for task in fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
+                let read = |name| fs::read_to_string(task.path().join(name)).ok();
+                let files = ["schedstat", "status", "comm", "children"].map(read);
+                let [Some(time), Some(status), Some(comm), Some(children)] = files else { continue };
                 let waits = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
-                let name = format!("{} {}", task.file_name().display(), read("comm").trim());
+                let name = format!("{} {}", task.file_name().display(), comm.trim());
                 let time = time.split(' ').next().unwrap();
                 threads.insert(name, (time.parse().unwrap(), waits.trim().parse().unwrap()));
-                processes.extend(read("children").split_whitespace().map(str::to_owned));
+                processes.extend(children.split_whitespace().map(str::to_owned));
             }
         }
         threads
