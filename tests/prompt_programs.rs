@@ -220,6 +220,13 @@ fn a_line_that_was_not_offered_is_refused() {
 }
 
 #[test]
+fn a_chooser_that_nobody_answers_counts_as_cancelled() {
+    let command = RoleCommand::new(vec!["sleep".into(), "600".into()], Some(Duration::from_millis(300)));
+    let error = command.role(&roles(), &CancelToken::new()).unwrap_err();
+    assert_eq!((error.kind(), error.detail()), (&ErrorKind::Cancelled, "nobody chose a role in time"));
+}
+
+#[test]
 fn an_endless_answer_is_refused() {
     assert_eq!(kind(choose("exec yes")), ErrorKind::NoPrompter);
 }
