@@ -68,13 +68,14 @@ fn take(_: &str, _: &CancelToken, _: Duration) -> Result<Option<Holds>> {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::io::Read;
+    use std::io::{self, Read};
     use std::net::Shutdown;
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
     use std::thread;
     use std::time::Instant;
 
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
     use ticketapi::agent::socket::is_same_user;
 
     use super::{CancelToken, Duration, Error, ErrorKind, Result, Stage};
@@ -99,8 +100,8 @@ mod linux {
                 let text = "another program is using the PIN of the card, so it was not tried";
                 return Err(Error::new(ErrorKind::CardFailed, Stage::Pin, text));
             }
-            // It has just gone, or does not listen yet.
-            let Ok(holder) = UnixStream::connect_addr(&address) else {
+            // It has just gone, does not listen yet, or has no room for one more who waits.
+            let Ok(holder) = connect(name) else {
                 thread::sleep(SOON);
                 continue;
             };
@@ -109,6 +110,16 @@ mod linux {
             }
             wait_for_end(&holder, left, cancel);
         }
+    }
+
+    /// At once or not at all: a holder that lets nobody in would keep who waits for ever.
+    fn connect(name: &str) -> io::Result<UnixStream> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+        let holder = UnixStream::from(socket);
+        holder.set_nonblocking(false)?;
+        Ok(holder)
     }
 
     /// Waits until the holder lets go, which ends the connection that it never takes.
@@ -193,6 +204,18 @@ mod tests {
         let name = name("silent");
         let holder = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
         bind(&holder, &SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap()).unwrap();
+        assert_eq!(*take(&name, SHORT).err().unwrap().kind(), ErrorKind::CardFailed);
+    }
+
+    #[test]
+    fn a_holder_that_lets_nobody_in_keeps_nobody_for_ever() {
+        use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
+        let name = name("full");
+        let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+        let [holder, first] = [(); 2].map(|()| socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap());
+        bind(&holder, &address).unwrap();
+        listen(&holder, 0).unwrap();
+        connect(&first, &address).unwrap();
         assert_eq!(*take(&name, SHORT).err().unwrap().kind(), ErrorKind::CardFailed);
     }
 

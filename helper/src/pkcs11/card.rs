@@ -278,17 +278,18 @@ impl SmartCard for Pkcs11Card {
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
         cancel.check(Stage::Signing)?;
         // What is in no reader is software, which counts no tries, and there is nothing to reset.
-        let turn = self.reader().map(|_| Turn::with_pin(&self.certificate, cancel)).transpose()?;
-        self.turn = turn;
+        let turn = match (self.turn.take(), self.reader()) {
+            (None, Some(_)) => Some(Turn::with_pin(&self.certificate, cancel)?),
+            (kept, _) => kept,
+        };
         let signed = self.check_pin(pin.as_ref()).and_then(|()| {
             let pin = pin.map(|pin| AuthPin::from(pin.expose()));
             self.log_in(pin.as_ref())?;
             self.sign_with_key(pin.as_ref(), digest, message)
         });
-        if signed.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::PinIncorrect { .. })) {
-            // The user is asked again, and may take long.
-            self.turn = None;
-        }
+        // After a wrong PIN the user is asked again, and may take long.
+        let again = signed.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::PinIncorrect { .. }));
+        self.turn = turn.filter(|_| !again);
         self.failed = signed.as_ref().is_err_and(|error| *error.kind() == ErrorKind::CardFailed);
         signed
     }
