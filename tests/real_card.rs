@@ -4,12 +4,11 @@
 
 mod support;
 
-use std::path::Path;
 use std::process::{Command as Program, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Asked, Desk, PATIENCE, UID, User, kind};
+use support::{Asked, Desk, PATIENCE, UID, User, kind, times_called};
 use ticketapi::prompt::PinProblem;
 use ticketapi::{ErrorKind, TicketApi};
 use ticketapi_testkit::artifacts::{helper_program, opensc_module, scripted_module};
@@ -115,11 +114,6 @@ impl Reader {
         holder.wait().unwrap();
         result
     }
-}
-
-/// How often a scripted module was called so.
-fn times_called(calls: &Path, function: &str) -> usize {
-    std::fs::read_to_string(calls).map_or(0, |calls| calls.lines().filter(|&call| call == function).count())
 }
 
 fn user() -> User {

@@ -7,7 +7,7 @@ use ticketapi::{Engine, Error, Stage, TicketApi};
 use ticketapi_testkit::artifacts::{helper_program, scripted_module};
 use ticketapi_testkit::{CardSpec, Endpoint, SoftHsm};
 
-use crate::support::{Desk, PIN, UID, User};
+use crate::support::{Desk, PIN, UID, User, times_called};
 
 pub struct Tokens {
     pub desk: Desk,
@@ -62,7 +62,7 @@ impl Tokens {
 
     /// How often this function of the scripted module was called.
     pub fn called(&self, function: &str) -> usize {
-        fs::read_to_string(self.calls()).unwrap_or_default().lines().filter(|call| *call == function).count()
+        times_called(&self.calls(), function)
     }
 
     pub fn engine(&self, user: &User) -> Engine {
