@@ -22,3 +22,15 @@ pub(crate) fn socket_pair() -> io::Result<(UnixStream, UnixStream)> {
     let (one, other) = UnixStream::pair()?;
     Ok((above_stdio(one)?, above_stdio(other)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_above_those_three_stays_what_it_is() {
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let number = socket.as_raw_fd();
+        assert_eq!(above_stdio(socket).unwrap().as_raw_fd(), number);
+    }
+}

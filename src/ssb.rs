@@ -429,6 +429,13 @@ mod tests {
     }
 
     #[test]
+    fn a_url_has_its_whole_size_at_once() {
+        let value = "=".repeat(1000);
+        let target = with_query("/some/path", &[("token", &value), ("uid", &value)]);
+        assert_eq!(target.capacity(), target.len());
+    }
+
+    #[test]
     fn identifiers_are_made_of_the_letters_that_the_broker_expects() {
         assert_eq!(device_id().len(), 8);
         assert_eq!(device_id(), device_id());

@@ -246,6 +246,18 @@ fn a_service_that_is_back_in_time_with_the_card_changes_nothing() {
 }
 
 #[test]
+fn a_card_that_cannot_be_read_after_a_restart_is_tried_twice_a_second_and_no_more() {
+    let desk = watched();
+    desk.engine.get_ticket().unwrap();
+    desk.readers.stop();
+    let (before, began) = (desk.readers.searches(), Instant::now());
+    desk.readers.start(Some(&desk.card.unreadable()));
+    assert_eq!(desk.end_reason(), EndReason::ReaderLost);
+    let (searches, time) = (desk.readers.searches() - before, began.elapsed());
+    assert!(searches > 1 && Duration::from_millis(500) * (searches - 2) <= time, "{searches} in {time:?}");
+}
+
+#[test]
 fn a_service_that_is_back_with_another_card_ends_the_session() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();

@@ -228,7 +228,11 @@ fn a_chooser_that_nobody_answers_counts_as_cancelled() {
 
 #[test]
 fn an_endless_answer_is_refused() {
-    assert_eq!(kind(choose("exec yes")), ErrorKind::NoPrompter);
+    for body in ["exec yes", "exec head -c 100000 /dev/zero"] {
+        let error = choose(body).unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::NoPrompter);
+        assert!(error.detail().ends_with("printed more than a line that was chosen"), "{error}");
+    }
 }
 
 #[test]

@@ -128,6 +128,14 @@ fn a_login_costs_one_verify_and_one_signature() {
     assert_eq!((reader.card.counts().verify, reader.card.counts().sign), (1, 1));
 }
 
+#[test]
+fn the_module_of_a_card_is_found_without_a_setting() {
+    let mut reader = Reader::new();
+    reader.desk.config.pkcs11_module = None;
+    let session = reader.desk.engine(&user()).log_in().unwrap();
+    assert_eq!(session.user().uid, UID);
+}
+
 /// `TICKETAPI_TEST_ROUNDS` tells how often.
 fn rounds() -> usize {
     std::env::var("TICKETAPI_TEST_ROUNDS").map_or(2, |rounds| rounds.parse().unwrap())

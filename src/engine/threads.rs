@@ -124,3 +124,29 @@ impl Drop for AtEnd {
         self.shared.ended.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_does_not_end_keeps_nobody() {
+        let (threads, cancel) = (Threads::default(), CancelToken::new());
+        let (release, held) = mpsc::channel::<()>();
+        threads
+            .spawn("held", cancel.clone(), move || {
+                let _ = held.recv();
+            })
+            .unwrap();
+        let (tell, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            threads.end(Duration::ZERO);
+            tell.send(()).unwrap();
+        });
+        ended.recv_timeout(2 * ENDING).unwrap();
+        assert!(cancel.is_cancelled());
+        drop(release);
+    }
+}

@@ -117,6 +117,29 @@ mod tests {
         assert_eq!(&**out, b"100% of\r\nit%");
     }
 
+    fn answered(text: &str) -> Result<Outcome, Broken> {
+        let mut text = text.as_bytes();
+        Answers::new().next(|buffer| io::Read::read(&mut text, buffer))
+    }
+
+    #[test]
+    fn an_answer_is_every_line_of_data_up_to_the_ok() {
+        let answer = answered("# x\nS PROGRESS\nD 12\nD 3%254\nD\nOK done\n").unwrap().unwrap();
+        assert_eq!(&**answer, b"123%4");
+        assert_eq!(answered("ERR 83886179 cancelled\n").unwrap().unwrap_err(), 83_886_179);
+    }
+
+    #[test]
+    fn an_answer_longer_than_anybody_types_is_refused_however_many_lines_it_takes() {
+        let line = |length| format!("D {}\n", "x".repeat(length));
+        let most = [line(LIMIT - 100), line(100), "OK\n".into()].concat();
+        assert_eq!(answered(&most).unwrap().unwrap().len(), LIMIT);
+        let more = [line(LIMIT - 100), line(101), "OK\n".into()].concat();
+        assert!(matches!(answered(&more), Err(Broken::LongAnswer)));
+        let line_without_end = "x".repeat(LIMIT + 1);
+        assert!(matches!(answered(&line_without_end), Err(Broken::LongLine)));
+    }
+
     #[test]
     fn a_percent_sign_that_escapes_nothing_stays() {
         let mut out = secret_buffer(64);

@@ -85,3 +85,24 @@ fn can_be_run(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_somebody_may_run_is_a_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("zenity");
+        assert!(!can_be_run(&file));
+        fs::write(&file, "").unwrap();
+        for (mode, can) in [(0o644, false), (0o700, true), (0o645, true)] {
+            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(can_be_run(&file), can, "{mode:o}");
+        }
+        assert!(!can_be_run(folder.path()));
+    }
+}

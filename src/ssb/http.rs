@@ -360,10 +360,20 @@ mod tests {
         assert_eq!(read(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"), ok("hi", true));
         assert_eq!(read(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi!"), ok("hi", false));
         assert_eq!(read(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), ok("", true));
+        assert_eq!(read(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ncontent-length: 2\r\n\r\nhi"), ok("hi", true));
         assert_eq!(
             read(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\nA\r\n0123456789\r\n0\r\na: b\r\n\r\n"),
             ok("hi0123456789", true)
         );
+        // RFC 9112, 6.3: chunks go before a length.
+        for headers in
+            ["Transfer-Encoding: chunked\r\nContent-Length: 9", "Content-Length: 9\r\nTransfer-Encoding: chunked"]
+        {
+            assert_eq!(
+                read(format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n2\r\nhi\r\n0\r\n\r\n").as_bytes()),
+                ok("hi", true)
+            );
+        }
         assert_eq!(read(b"HTTP/1.1 200 OK\r\n\r\nhi"), ok("hi", false));
         assert_eq!(read(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx"), ok("x", true));
     }
@@ -434,6 +444,9 @@ mod tests {
         let get = Request { path: "/b?c".to_owned().into(), message: None };
         assert!(get.to_bytes("h").starts_with(b"GET /b?c HTTP/1.1\r\nHost: h\r\n"));
         assert!(get.to_bytes("h").ends_with(b"Accept: */*\r\n\r\n"));
+        // What another transport is given.
+        assert_eq!((get.path(), get.message()), ("/b?c", None));
+        assert_eq!((post.path(), post.message()), ("/a", Some(&b"<x/>"[..])));
     }
 
     proptest! {

@@ -349,6 +349,14 @@ mod tests {
     }
 
     #[test]
+    fn a_message_has_its_whole_size_at_once() {
+        for value in ["", "AQIC5w", &"<&>".repeat(10_000)] {
+            let message = write(&[("token", value), ("response", value), ("uid", value)]).unwrap();
+            assert!(message.capacity() - message.len() < 3 * 64, "it moved, or its room is wasted");
+        }
+    }
+
+    #[test]
     fn a_challenge_is_decoded_and_kept_as_written() {
         let activated = activation("aGVs\nbG8=").unwrap();
         assert_eq!(activated.challenge, b"hello");

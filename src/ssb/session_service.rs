@@ -211,6 +211,26 @@ mod tests {
     }
 
     #[test]
+    fn a_question_has_its_whole_size_at_once() {
+        for reset in [true, false] {
+            let question = write_question(&ticket(&"<A>".repeat(100)), reset).unwrap();
+            assert_eq!(question.capacity(), question.len());
+        }
+    }
+
+    #[test]
+    fn an_answer_of_any_size_beyond_the_limit_is_refused_unread() {
+        let sized = |size: usize| {
+            let answer = session("state='valid'", "");
+            answer.replacen(' ', &" ".repeat(size - answer.len() + 1), 1)
+        };
+        assert!(read(&sized(MAX_ANSWER)).is_ok());
+        for more in [1, 2, 1000] {
+            assert_eq!(read(&sized(MAX_ANSWER + more)), Err(Malformed::TooLarge.into()));
+        }
+    }
+
+    #[test]
     fn a_live_session_is_read() {
         let properties = property("UserId", "123456789012") + &property("SessionHandle", &format!("shandle:{TICKET}"));
         let attributes = "sid='x' state='valid' maxtime='600' maxidle='30' timeidle='7' timeleft='3599'";

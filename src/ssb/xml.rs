@@ -375,9 +375,20 @@ mod tests {
 
     #[test]
     fn more_tags_attributes_or_namespaces_than_an_answer_has_are_refused() {
-        assert_eq!(text_of(&"<a>".repeat(200_000)), Err(Malformed::TooLarge));
-        let attributes: String = (0..65).map(|n| format!(" a{n}=''")).collect();
-        assert_eq!(text_of(&format!("<a{attributes}/>")), Err(Malformed::TooDeep));
+        let tags = |count: usize| format!("<a>{}</a>", "<b/>".repeat(count - 2));
+        assert!(text_of(&tags(MAX_TAGS)).is_ok());
+        let attributes = |count: usize| format!("<a{}/>", (0..count).map(|n| format!(" a{n}=''")).collect::<String>());
+        assert!(text_of(&attributes(64)).is_ok());
+        assert_eq!(text_of(&attributes(65)), Err(Malformed::TooDeep));
+        let equals = |count: usize| format!("<a>{}</a>", "=".repeat(count));
+        assert!(text_of(&equals(MAX_EQUALS)).is_ok());
+        let ampersands = |count: usize| format!("<a>{}</a>", "&".repeat(count));
+        assert!(text_of(&ampersands(MAX_BARE_AMPERSANDS)).is_ok());
+        for more in [1, 2, 1000] {
+            assert_eq!(text_of(&tags(MAX_TAGS + more)), Err(Malformed::TooLarge));
+            assert_eq!(text_of(&equals(MAX_EQUALS + more)), Err(Malformed::TooLarge));
+            assert_eq!(text_of(&ampersands(MAX_BARE_AMPERSANDS + more)), Err(Malformed::TooLarge));
+        }
         let namespaces = |count: usize| format!("<a>{}</a>", "<b xmlns='x'/>".repeat(count));
         assert!(text_of(&namespaces(64)).is_ok());
         assert_eq!(text_of(&namespaces(65)), Err(Malformed::TooLarge));
@@ -403,7 +414,16 @@ mod tests {
             assert_eq!(text_of(answer), Err(why), "{answer:?}");
         }
         assert_eq!(with_document(b"<a>\xff</a>", |_| Ok(())), Err(Malformed::NotUtf8));
-        assert_eq!(with_document(&vec![b' '; MAX_ANSWER + 1], |_| Ok(())), Err(Malformed::TooLarge));
+        for (size, why) in [(MAX_ANSWER, Malformed::Empty), (MAX_ANSWER + 1, Malformed::TooLarge)] {
+            assert_eq!(with_document(&vec![b' '; size], |_| Ok(())), Err(why));
+        }
+    }
+
+    #[test]
+    fn text_that_is_mended_does_not_move() {
+        let document = format!("<a>{}</a>", "T & ".repeat(10_000));
+        let mended = well_formed(&document, MAX_TAGS).unwrap();
+        assert_eq!((mended.len(), mended.capacity()), (document.len() + 40_000, document.len() + 40_000));
     }
 
     proptest! {

@@ -294,6 +294,17 @@ fn the_waiting_goes_on_when_the_window_is_hidden_or_cannot_be_shown() {
 }
 
 #[test]
+fn a_pinentry_is_told_of_the_terminal_and_the_language() {
+    let desktop = Desktop::with(&[("pinentry", &pinentry("echo 'D 4821'; echo OK"))]);
+    desktop.asked("pin 0");
+    let heard = fs::read_to_string(desktop.folder.path().join("pinentry.heard")).unwrap();
+    assert!(heard.contains("OPTION lc-ctype=en_GB.UTF-8\n"), "{heard}");
+    assert!(heard.contains("OPTION ttyname=/dev/tty\n"), "{heard}");
+    // What has no value is not told.
+    assert!(!heard.contains("OPTION ttytype"), "{heard}");
+}
+
+#[test]
 fn pinentry_asks_in_the_same_words() {
     let desktop = Desktop::with(&[("pinentry", &pinentry("echo 'D 4821'; echo OK"))]);
     assert!(desktop.asked("pin 2").contains("answer: 4821\n"));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::{Absence, PinStatus, PinTries};
-use ticketapi::prompt::{PinProblem, PinRequest, Prompter, SystemPrompter};
+use ticketapi::prompt::{Notice, PinProblem, PinRequest, Prompter, SystemPrompter};
 use ticketapi::ssb::Role;
 use ticketapi::{Config, Error, ErrorKind};
 
@@ -65,7 +65,8 @@ fn runs() {
         "last-try" => said(prompter.use_last_try(&request(1), &cancel)),
         "role" => said(prompter.role(&roles(number.into()), &cancel)),
         "big-role" => said(prompter.role(&roles(300), &cancel)),
-        "card" => wait_for_card(&prompter, &cancel),
+        "card" => wait_for_card(prompter.insert_card(&absence(), &cancel), &cancel),
+        "reader" => wait_for_card(prompter.enter_pin_on_reader(&request(number), &cancel), &cancel),
         _ => panic!("{what} is no question"),
     };
     if Path::new("cancel").exists() {
@@ -84,13 +85,12 @@ fn said<T: std::fmt::Display>(answer: Result<T, Error>) -> Instant {
     now
 }
 
+fn absence() -> Absence {
+    std::fs::read_to_string("absence").map_or(Absence::NoCard, Absence::NotRecognised)
+}
+
 /// Shows the notice until there is a card, or it is cancelled.
-fn wait_for_card(prompter: &SystemPrompter, cancel: &CancelToken) -> Instant {
-    let absence = match std::fs::read_to_string("absence") {
-        Ok(why) => Absence::NotRecognised(why),
-        Err(_) => Absence::NoCard,
-    };
-    let notice = prompter.insert_card(&absence, cancel);
+fn wait_for_card(notice: Notice, cancel: &CancelToken) -> Instant {
     while !Path::new("card").exists() && !cancel.wait(Duration::from_millis(2)) {}
     let seen = Instant::now();
     drop(notice);

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{read, write};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{Action, LocalModes, Winsize, tcflow, tcgetattr, tcsetwinsize};
 use tempfile::TempDir;
 
 use crate::host::host_on_terminal;
@@ -99,6 +99,18 @@ impl Person {
 
     pub fn makes(&self, file: &str) {
         fs::write(self.folder.path().join(file), "").unwrap();
+    }
+
+    /// Has the terminal keep back what is written to it.
+    pub fn holds_output(&self) {
+        tcflow(&self.terminal, Action::OOff).unwrap();
+    }
+
+    /// Closes the window; what the host printed.
+    pub fn closes_window(mut self) -> String {
+        let host = self.host.take().unwrap();
+        drop(self);
+        String::from_utf8(host.wait_with_output().unwrap().stdout).unwrap()
     }
 
     /// What the host printed, when it has ended and left the terminal as it was.

@@ -109,6 +109,25 @@ fn few_roles_are_chosen_by_number() {
 }
 
 #[test]
+fn more_than_five_roles_are_searched() {
+    for (question, shown) in [("role 5", "Number (1 to 5):"), ("role 6", "6 of 6 roles")] {
+        let mut person = Person::asked(question);
+        person.sees_text(shown);
+        person.press("\x1b");
+        assert!(person.outcome().contains("cancelled"));
+    }
+}
+
+#[test]
+fn what_is_typed_beyond_256_bytes_is_no_part_of_a_pin() {
+    let mut person = Person::asked("pin 0");
+    person.sees_text("PIN (not shown):");
+    // The last character has two bytes, and room for one.
+    person.press(&format!("{}éx\r", "4".repeat(255)));
+    assert!(person.outcome().contains(&format!("answer: {}x\n", "4".repeat(255))));
+}
+
+#[test]
 fn many_roles_are_searched_while_typing() {
     let mut person = Person::asked("big-role 300");
     person.sees_text("300 of 300 roles");
@@ -135,6 +154,66 @@ fn many_roles_are_searched_while_typing() {
 }
 
 #[test]
+fn every_key_that_moves_in_the_list_does_so_however_a_terminal_sends_it() {
+    let mut person = Person::asked("big-role 300");
+    person.sees_text("300 of 300 roles");
+    let page = usize::from(ROWS) - 3;
+    for (keys, marked) in [
+        ("\x1b[B", 1),
+        ("\x1bOB", 2),
+        // With a modifier.
+        ("\x1b[1;5B", 3),
+        ("\x1b[6~", 3 + page),
+        ("\x1b[6~", 3 + 2 * page),
+        ("\x1b[5~", 3 + page),
+        ("\x1b[4~", 299),
+        ("\x1b[1~\x1b[B", 1),
+        ("\x1b[8~", 299),
+        ("\x1b[7~\x1b[B", 1),
+        ("\x1b[F", 299),
+        ("\x1b[H\x1b[B", 1),
+        // Delete, F5, Shift-PageUp and Alt-x do nothing.
+        ("\x1b[3~\x1b[15~\x1b[5;2~\x1bx\x1b[B", 2),
+    ] {
+        person.press(keys);
+        person.sees_text(&format!("\n> TRUST {marked} "));
+        assert!(person.screen().contains("300 of 300 roles"), "it is typed: {}", person.screen());
+    }
+    person.press("\r");
+    assert!(person.outcome().contains("answer: 2\n"));
+}
+
+#[test]
+fn a_pin_may_have_characters_of_any_length() {
+    let mut person = Person::asked("pin 0");
+    person.sees_text("PIN (not shown):");
+    person.press("4é€😀\r");
+    assert!(person.outcome().contains("answer: 4é€😀\n"));
+}
+
+#[test]
+fn a_terminal_that_keeps_its_output_back_keeps_nobody_longer_than_the_time_out() {
+    let mut person = Person::asked_with("role 3", &[("TICKETAPI_PROMPT_TIMEOUT", "2")]);
+    person.sees_text("Number (1 to 3):");
+    person.holds_output();
+    person.press("9\r");
+    assert!(person.outcome().contains("cancelled: nobody chose a role in time\n"));
+}
+
+#[test]
+fn closing_the_window_ends_each_question() {
+    for (question, shown) in
+        [("pin 0", "PIN (not shown):"), ("role 3", "Number (1 to 3):"), ("big-role 300", "300 of 300")]
+    {
+        // A host that outlives its window.
+        let mut person = Person::at_terminal(|folder| host_on_terminal(question, folder, "trap '' HUP; exec \"$@\""));
+        person.sees_text(shown);
+        let printed = person.closes_window();
+        assert!(printed.contains("cancelled: the terminal was closed\n"), "{question}: {printed}");
+    }
+}
+
+#[test]
 fn insert_your_card_goes_away_when_the_card_comes() {
     let mut person = Person::asked("card 0");
     person.sees_text("Insert your card (Ctrl-C cancels)");
@@ -146,11 +225,22 @@ fn insert_your_card_goes_away_when_the_card_comes() {
 }
 
 #[test]
-fn ctrl_c_cancels_the_waiting_for_a_card() {
-    let mut person = Person::asked("card 0");
-    person.sees_text("Insert your card");
-    person.press("\x03");
-    assert!(person.outcome().contains("cancelled, gone at once\n"));
+fn enter_your_pin_on_the_reader_is_told_with_the_tries_left_until_it_is_done() {
+    let mut person = Person::asked("reader 2");
+    person.sees_text("Enter your PIN on the card reader (2 tries left)\nNHS card (user 123456789012) (Ctrl-C cancels)");
+    person.makes("card");
+    assert!(person.outcome().contains("a card, gone at once\n"));
+    assert_eq!(person.screen(), "");
+}
+
+#[test]
+fn ctrl_c_cancels_the_waiting_for_a_card_or_a_pin_pad() {
+    for (question, shown) in [("card 0", "Insert your card"), ("reader 0", "Enter your PIN on the card reader")] {
+        let mut person = Person::asked(question);
+        person.sees_text(shown);
+        person.press("\x03");
+        assert!(person.outcome().contains("cancelled, gone at once\n"));
+    }
 }
 
 #[test]

@@ -140,8 +140,21 @@ impl Drop for Server {
     }
 }
 
-trait Stream: Read + Write + Send {}
-impl<T: Read + Write + Send> Stream for T {}
+trait Stream: Read + Write + Send {
+    fn tls(&mut self) -> Option<&mut ServerConnection>;
+}
+
+impl Stream for TcpStream {
+    fn tls(&mut self) -> Option<&mut ServerConnection> {
+        None
+    }
+}
+
+impl Stream for StreamOwned<ServerConnection, TcpStream> {
+    fn tls(&mut self) -> Option<&mut ServerConnection> {
+        Some(&mut self.conn)
+    }
+}
 
 /// The client's end, as a server sees it.
 pub struct Peer {
@@ -196,6 +209,18 @@ impl Peer {
     /// False when the client is gone.
     pub fn send(&mut self, text: &str) -> bool {
         self.stream.write_all(text.as_bytes()).and_then(|()| self.stream.flush()).is_ok()
+    }
+
+    /// Ends TLS, and leaves the connection open.
+    pub fn ends_tls(&mut self) {
+        self.stream.tls().unwrap().send_close_notify();
+        self.stream.flush().unwrap();
+    }
+
+    /// Goes on with other keys, as TLS 1.3 allows at any moment.
+    pub fn changes_keys(&mut self) {
+        self.stream.tls().unwrap().refresh_traffic_keys().unwrap();
+        self.stream.flush().unwrap();
     }
 
     /// Leaves a request unread: closing the connection then resets it.

@@ -100,6 +100,11 @@ impl TestCard {
         let certificate = Certificate::from_der(&identity.certificate().to_der().unwrap()).unwrap();
         Self { file, certificate }
     }
+
+    /// This card, but nothing can be read from it.
+    pub fn unreadable(&self) -> Self {
+        Self { file: self.file.with_extension("gone"), ..self.clone() }
+    }
 }
 
 /// Readers, as the engine sees them. Clones are the same readers.
@@ -121,6 +126,8 @@ struct State {
     signing: bool,
     /// How many watches there are now, and how many have begun.
     watches: (usize, usize),
+    /// How often a card was looked for.
+    searches: u32,
 }
 
 pub const READER: &str = "Reader 00 00";
@@ -137,6 +144,7 @@ impl Readers {
                 holds_signing: false,
                 signing: false,
                 watches: (0, 0),
+                searches: 0,
             }),
             changed: Condvar::new(),
         }));
@@ -227,6 +235,11 @@ impl Readers {
         assert!(!waited.unwrap().1.timed_out());
     }
 
+    /// How often a card was looked for.
+    pub fn searches(&self) -> u32 {
+        self.0.lock().searches
+    }
+
     /// How many watches there are.
     pub fn watches(&self) -> usize {
         self.0.lock().watches.0
@@ -281,7 +294,11 @@ impl CardReader for Readers {
         let has_card = |state: &State| {
             state.slots.iter().any(|(_, card)| card.is_some()) && state.shown.last() != Some(&Snapshot::Down)
         };
-        let there = has_card(&self.0.lock());
+        let there = {
+            let mut state = self.0.lock();
+            state.searches += 1;
+            has_card(&state)
+        };
         if !there {
             absent(Absence::NoCard);
         }

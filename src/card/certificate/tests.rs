@@ -80,6 +80,29 @@ fn the_user_is_the_common_name_of_the_subject() {
 }
 
 #[test]
+fn the_common_name_may_be_a_string_of_any_kind_that_holds_the_users_id() {
+    let value = |tag, text: &[u8]| Any::new(tag, text).unwrap();
+    let wide: Vec<u8> = "5550Ωμ".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for (value, uid) in [
+        (value(Tag::Utf8String, "5550Ωμ".as_bytes()), Some("5550Ωμ")),
+        (value(Tag::PrintableString, b"5550"), Some("5550")),
+        (value(Tag::Ia5String, b"5550"), Some("5550")),
+        (value(Tag::TeletexString, b"5550"), Some("5550")),
+        (value(Tag::BmpString, &wide), Some("5550Ωμ")),
+        (value(Tag::BmpString, b"odd"), None),
+        (value(Tag::OctetString, b"5550"), None),
+        (value(Tag::Utf8String, b"55\x0750"), None),
+        (value(Tag::Utf8String, "55\u{fffe}50".as_bytes()), None),
+    ] {
+        let part = AttributeTypeAndValue { oid: rfc4519::CN, value: value.clone() };
+        let rdn = RelativeDistinguishedName(SetOfVec::try_from(vec![part]).unwrap());
+        let der = certificate(|tbs| tbs.subject = RdnSequence(vec![rdn]));
+        let certificate = Certificate::from_der(&der);
+        assert_eq!(certificate.as_ref().ok().map(Certificate::uid), uid, "{value:?}");
+    }
+}
+
+#[test]
 fn a_subject_without_exactly_one_common_name_names_no_user() {
     let cn = rfc4519::CN;
     for subject in [name(&[]), name(&[(rfc4519::O, "nhs")]), name(&[(cn, "1"), (cn, "2")]), name(&[(cn, "")])] {
