@@ -204,6 +204,30 @@ fn a_server_that_is_out_of_reach_for_a_moment_is_told_when_it_is_back() {
 }
 
 #[test]
+fn one_watch_is_enough_for_login_after_login() {
+    let desk = watched();
+    for _ in 0..3 {
+        desk.engine.get_new_ticket().unwrap();
+    }
+    desk.readers.remove(0);
+    desk.ticket_gone();
+    assert_eq!(desk.readers.watches_begun(), 1);
+}
+
+#[test]
+fn a_server_that_refuses_to_end_a_session_is_not_asked_again() {
+    let desk = watched();
+    desk.engine.get_ticket().unwrap();
+    desk.desk.spine.misbehave(Endpoint::Logout, Misbehaviour::Refuse("no".into()));
+    desk.readers.remove(0);
+    desk.ticket_gone();
+    // Waits for whatever goes on in the background.
+    drop(desk.engine);
+    let asked = desk.desk.spine.log().iter().filter(|entry| entry.endpoint == Some(Endpoint::Logout)).count();
+    assert_eq!(asked, 1);
+}
+
+#[test]
 fn an_engine_that_is_dropped_watches_nothing_and_has_told_the_broker() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();

@@ -190,6 +190,21 @@ fn an_agent_that_says_nothing_or_nonsense_or_hangs_up_is_an_error_in_time() {
 }
 
 #[test]
+fn an_agent_that_takes_nobody_in_is_an_error_in_time() {
+    let desk = Desk::new();
+    let listener = UnixListener::bind(socket(&desk)).unwrap();
+    std::fs::set_permissions(socket(&desk), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    // The whole queue.
+    let _waiting = UnixStream::connect(socket(&desk)).unwrap();
+    let began = Instant::now();
+    let error = program(&desk).get_ticket_no_auth().unwrap_err();
+    assert_eq!(*error.kind(), ticketapi::ErrorKind::AgentNotAvailable, "{error}");
+    assert!(error.detail().contains("does not answer"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn half_a_message_and_silence_disturb_nobody_and_are_let_go() {
     let (desk, _agent, engine) = desk_with_session();
     let mut halves: Vec<_> = [&[][..], &[5], &[10, 0, 0, 0, 0], &[0, 0, 1, 0, 0, 0, 1, 2, 3]]

@@ -393,3 +393,30 @@ impl SessionData {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chosen_role_that_is_none_of_the_roles_is_none() {
+        for (chosen, of, role) in [(Some(1), 2, Some("1")), (Some(2), 2, None), (None, 2, None), (Some(0), 0, None)] {
+            let data = SessionData {
+                number: 1,
+                ticket: Ticket::new("AQIC5w".into()),
+                uid: "555000000001".into(),
+                log_session_id: "id".into(),
+                name: "TEST USER".into(),
+                roles: of,
+                role: chosen,
+                idle: None,
+                total: None,
+                card_watched: true,
+            };
+            let roles = (0..of).map(|number| Role::new(&number.to_string(), "RX1", "")).collect();
+            let session = data.with_roles(roles);
+            assert_eq!(session.role().map(|role| &*role.id), role, "{chosen:?} of {of}");
+            assert_eq!(SessionData::new(1, &session).log_session_id, "id");
+        }
+    }
+}

@@ -134,13 +134,14 @@ fn scalar(value: &DeValue<'_>) -> std::result::Result<String, String> {
     Ok(match value {
         DeValue::String(text) => text.to_string(),
         DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
+        DeValue::Integer(_) => return Err("a number in decimal digits is expected here".into()),
         DeValue::Boolean(truth) => truth.to_string(),
         DeValue::Array(items) => {
             let items: std::result::Result<Vec<_>, _> = items
                 .iter()
                 .map(|item| match item.get_ref() {
                     DeValue::String(text) if !text.contains(';') => Ok(text.to_string()),
-                    other => Err(format!("a list of texts without ';' is expected, not a {}", other.type_str())),
+                    _ => Err("a list of texts without ';' is expected here".to_owned()),
                 })
                 .collect();
             items?.join(";")
@@ -255,6 +256,80 @@ mod tests {
         assert_eq!(error.detail(), "digest: \"md5\" is not one of sha1, sha256");
     }
 
+    /// A value for each key that is not its default, and how it shows in the settings.
+    const VALUES: [(&str, &str, &str); 29] = [
+        ("environment", "dep", "environment: Dep"),
+        ("base_url", "https://gas.example", "gas.example"),
+        ("allow_http", "true", "allow_http: true"),
+        ("ca_file", "/ca", "ca_file: Some(\"/ca\")"),
+        ("connect_timeout", "61", "connect_timeout: 61s"),
+        ("request_timeout", "61", "request_timeout: 61s"),
+        ("pkcs11_module", "/m", "pkcs11_module: Some(\"/m\")"),
+        ("helper", "/h", "helper: Some(\"/h\")"),
+        ("card_after_login", "leave", "card_after_login: Leave"),
+        ("card_timeout", "61", "card_timeout: 61s"),
+        ("card_wait", "61", "card_wait: 61s"),
+        ("token_label", "x", "token_label: Some(\"x\")"),
+        ("token_serial", "x", "token_serial: Some(\"x\")"),
+        ("certificate_issuers", " A ;;B c;", "certificate_issuers: [\"A\", \"B c\"]"),
+        ("software_card", "/s", "software_card: Some(\"/s\")"),
+        ("prompter", "none", "prompter: None"),
+        ("pinentry", "x", "pinentry: Some(\"x\")"),
+        ("prompt_timeout", "61", "prompt_timeout: 61s"),
+        ("role", "x", "role: Some(\"x\")"),
+        ("role_command", "fzf -m 'a b'", "role_command: [\"fzf\", \"-m\", \"a b\"]"),
+        ("require_role", "false", "require_role: false"),
+        ("check_session", "61", "check_session: 3660s"),
+        ("digest", "sha256", "digest: Sha256"),
+        ("agent", "never", "agent: Never"),
+        ("agent_socket", "/a", "agent_socket: Some(\"/a\")"),
+        ("offer_login", "true", "offer_login: true"),
+        ("mode", "mobility", "mode: Mobility"),
+        ("lock_timeout", "61", "lock_timeout: 3660s"),
+        ("reauthentication", "61", "reauthentication: 3660s"),
+    ];
+
+    #[test]
+    fn every_setting_is_kept() {
+        assert_eq!(VALUES.map(|(key, ..)| key), KEYS);
+        for (key, value, shown) in VALUES {
+            let mut config = Config::default();
+            assert!(!format!("{config:?}").contains(shown), "{key}");
+            config.set(key, value).unwrap();
+            assert!(format!("{config:?}").contains(shown), "{key}: {config:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_a_day_at_most_and_none_only_where_that_means_something() {
+        for (key, least, most) in [
+            ("connect_timeout", 1, 86_400),
+            ("request_timeout", 1, 86_400),
+            ("card_timeout", 1, 86_400),
+            ("card_wait", 0, 86_400),
+            ("prompt_timeout", 0, 86_400),
+            ("check_session", 0, 1_440),
+            ("lock_timeout", 1, 1_440),
+            ("reauthentication", 1, 1_440),
+        ] {
+            let set = |number: i32| Config::default().set(key, &number.to_string());
+            assert!(set(least).is_ok() && set(most).is_ok(), "{key}");
+            assert!(set(least - 1).is_err() && set(most + 1).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_path_begins_where_its_file_is_unless_it_says_so_or_a_program_is_looked_up() {
+        let desk = Desk::new();
+        let lines = "helper = 'x'\npinentry = './x'\nca_file = '/x'\nsoftware_card = 'a/b'";
+        let config = Config::from_file(&desk.file("c.toml", lines)).unwrap();
+        let folder = desk.folder.path();
+        assert_eq!(config.helper.unwrap(), folder.join("x"));
+        assert_eq!(config.pinentry.unwrap(), folder.join("./x"));
+        assert_eq!(config.ca_file.unwrap(), Path::new("/x"));
+        assert_eq!(config.software_card.unwrap(), folder.join("a/b"));
+    }
+
     #[test]
     fn an_unknown_key_is_told_with_file_and_line() {
         let desk = Desk::new();
@@ -268,6 +343,9 @@ mod tests {
             ("environment = 'prod'", "environment: \"prod\" is not one of live, int, dep"),
             ("card_wait = -1", "card_wait: \"-1\" is not a number of seconds from 0 to 86400"),
             ("card_wait = 1.5", "card_wait: a float is not expected here"),
+            ("card_wait = 0x10", "card_wait: a number in decimal digits is expected here"),
+            ("certificate_issuers = ['A;B']", "certificate_issuers: a list of texts without ';' is expected here"),
+            ("certificate_issuers = [1]", "certificate_issuers: a list of texts without ';' is expected here"),
             ("pkcs11_module = 'libx.so'", "pkcs11_module: \"libx.so\" is not an absolute path"),
             ("require_role = 'yes'", "require_role: \"yes\" is not one of true, false"),
             ("role_command = 'rofi \"'", "role_command: \"rofi \\\"\" is not a command line"),

@@ -365,6 +365,13 @@ mod tests {
     }
 
     #[test]
+    fn debug_shows_where_an_answer_goes_and_nothing_that_is_signed() {
+        let mut activated = activation("aGVsbG8=").unwrap();
+        activated.reply_url = Some("https://gas.example/login".into());
+        assert_eq!(format!("{activated:?}"), "Activated { reply_url: Some(\"https://gas.example/login\"), .. }");
+    }
+
+    #[test]
     fn a_challenge_that_cannot_be_one_is_refused() {
         let bad = Err(Rejection::Malformed(Malformed::BadValue("challenge")));
         assert_eq!(activation("no base64!"), bad);

@@ -57,11 +57,12 @@ impl Role {
 /// The role as one line, such as `HOSPITAL (RKF): Clinical : Nursing : Nurse`.
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.organisation)?;
-        if !self.organisation_code.is_empty() {
-            write!(f, " ({})", self.organisation_code)?;
+        let (name, code) = (&self.organisation, &self.organisation_code);
+        f.write_str(name)?;
+        if !code.is_empty() {
+            write!(f, "{}({code})", if name.is_empty() { "" } else { " " })?;
         }
-        let mut separator = if self.organisation.is_empty() && self.organisation_code.is_empty() { "" } else { ": " };
+        let mut separator = if name.is_empty() && code.is_empty() { "" } else { ": " };
         for part in [&self.role_type, &self.sub_type, &self.name] {
             if !part.is_empty() {
                 write!(f, "{separator}{part}")?;
@@ -131,6 +132,20 @@ mod tests {
     fn a_text_of_another_form_becomes_the_name() {
         for text in ["", "Nurse", "ORG, \"A\":\"B\"", "ORG \"A\":\"B\":\"C\"", "ORG, \"A\":\"B\":\"C\":\"D\"", "\""] {
             assert_eq!(parts(text), ["", "", "", text], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_role_is_shown_without_what_it_has_not() {
+        let nurse = r#""Clinical":"":"Nurse""#;
+        for (code, organisation, job, shown) in [
+            ("RX1", "HOSPITAL", nurse, "HOSPITAL (RX1): Clinical : Nurse"),
+            ("RX1", "", nurse, "(RX1): Clinical : Nurse"),
+            ("", "HOSPITAL", nurse, "HOSPITAL: Clinical : Nurse"),
+            ("", "", nurse, "Clinical : Nurse"),
+            ("RX1", "HOSPITAL", "", "HOSPITAL (RX1)"),
+        ] {
+            assert_eq!(Role::of_job("1", code, organisation, job).to_string(), shown);
         }
     }
 

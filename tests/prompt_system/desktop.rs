@@ -99,6 +99,24 @@ fn zenity_shows_the_roles_and_gives_the_number_of_one() {
 }
 
 #[test]
+fn a_window_has_a_locale_that_can_show_every_name() {
+    let told = "echo \"LC_ALL is $LC_ALL\" > $0.locale; echo 1";
+    for (name, value, told_to_zenity) in [
+        ("LANG", "en_GB.UTF-8", ""),
+        ("LC_CTYPE", "cy_GB.utf8", ""),
+        ("LC_ALL", "C", "C.UTF-8"),
+        ("LANG", "en_GB", "C.UTF-8"),
+        ("LANG", "", "C.UTF-8"),
+    ] {
+        let desktop = Desktop::with(&[("zenity", told)]);
+        let host = desktop.host("role 3").env(name, value).stdout(Stdio::piped()).spawn().unwrap();
+        assert!(outcome(host).contains("answer: 1\n"));
+        let locale = fs::read_to_string(desktop.folder.path().join("zenity.locale")).unwrap();
+        assert_eq!(locale, format!("LC_ALL is {told_to_zenity}\n"), "{name}={value}");
+    }
+}
+
+#[test]
 fn a_double_click_in_zenity_counts_once() {
     assert!(Desktop::with(&[("zenity", "echo '2|2'")]).asked("role 3").contains("answer: 2\n"));
 }

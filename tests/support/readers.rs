@@ -240,6 +240,11 @@ impl Readers {
         self.0.lock().searches
     }
 
+    /// How many watches have begun.
+    pub fn watches_begun(&self) -> usize {
+        self.0.lock().watches.1
+    }
+
     /// How many watches there are.
     pub fn watches(&self) -> usize {
         self.0.lock().watches.0
