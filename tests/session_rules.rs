@@ -10,8 +10,9 @@ use std::time::Duration;
 use support::readers::{MovedClock, TestCard, Watched};
 use support::{Asked, Desk, PATIENCE, PIN, User, kind};
 use ticketapi::engine::{Event, Status};
-use ticketapi::session::{EndReason, LockReason};
+use ticketapi::session::{EndReason, Limits, LockReason};
 use ticketapi::{Engine, ErrorKind, TicketApi};
+use ticketapi_testkit::{Endpoint, Misbehaviour};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
@@ -56,6 +57,16 @@ fn an_expired_session_is_found_by_any_way_to_ask() {
         desk.clock.advance(10 * MINUTE);
         assert!(is_gone(&desk));
     }
+}
+
+#[test]
+fn a_limit_of_no_minutes_is_none() {
+    let desk = with_limits(60, 10);
+    desk.desk.spine.misbehave(Endpoint::Validate, Misbehaviour::With("sso_max_session_time".into(), "0".into()));
+    let ticket = desk.engine.get_ticket().unwrap();
+    assert_eq!(desk.engine.session().unwrap().limits(), Limits { idle: Some(60 * MINUTE), total: None });
+    desk.clock.advance(59 * MINUTE);
+    assert_eq!(desk.engine.get_ticket_no_auth().unwrap(), ticket);
 }
 
 #[test]

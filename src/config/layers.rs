@@ -347,6 +347,7 @@ mod tests {
             ("certificate_issuers = ['A;B']", "certificate_issuers: a list of texts without ';' is expected here"),
             ("certificate_issuers = [1]", "certificate_issuers: a list of texts without ';' is expected here"),
             ("pkcs11_module = 'libx.so'", "pkcs11_module: \"libx.so\" is not an absolute path"),
+            ("agent_socket = 'agent'", "agent_socket: \"agent\" is not an absolute path"),
             ("require_role = 'yes'", "require_role: \"yes\" is not one of true, false"),
             ("role_command = 'rofi \"'", "role_command: \"rofi \\\"\" is not a command line"),
             ("role = ''", "role: the value is empty"),

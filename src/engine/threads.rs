@@ -132,6 +132,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn ending_cancels_threads_and_waits_until_they_have_ended() {
+        let (threads, cancel) = (Threads::default(), CancelToken::new());
+        let (token, over) = (cancel.clone(), Arc::<Ends>::default());
+        let at_end = Arc::clone(&over);
+        threads
+            .spawn("slow", cancel, move || {
+                assert!(token.wait(ENDING));
+                // Somebody has to be waited for.
+                std::thread::sleep(Duration::from_millis(50));
+                at_end.0.store(true, std::sync::atomic::Ordering::Release);
+            })
+            .unwrap();
+        threads.end(Duration::ZERO);
+        assert!(over.reached());
+    }
+
+    #[test]
     fn a_thread_that_does_not_end_keeps_nobody() {
         let (threads, cancel) = (Threads::default(), CancelToken::new());
         let (release, held) = mpsc::channel::<()>();

@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::PrivateKeyDer;
@@ -99,6 +100,7 @@ impl Server {
                     let (tls, seen, serve) = (tls.clone(), Arc::clone(&seen), Arc::clone(&serve));
                     let (open, tell_closed) = (Arc::clone(&open), tell_closed.clone());
                     threads.push(thread::spawn(move || {
+                        let client = tcp.peer_addr().unwrap();
                         let peer = Peer::new(tcp, tls, seen).map(|mut peer| {
                             serve(&mut peer);
                             peer
@@ -106,6 +108,7 @@ impl Server {
                         // The connection closes with the last of its copies.
                         open.lock().unwrap().remove(&number);
                         drop(peer);
+                        wait_for_client(client, |state, _| state != ESTABLISHED);
                         let _ = tell_closed.send(());
                     }));
                 }
@@ -159,11 +162,13 @@ impl Stream for StreamOwned<ServerConnection, TcpStream> {
 /// The client's end, as a server sees it.
 pub struct Peer {
     stream: Box<dyn Stream>,
+    client: SocketAddr,
     seen: Arc<Seen>,
 }
 
 impl Peer {
     fn new(mut tcp: TcpStream, tls: Option<Arc<ServerConfig>>, seen: Arc<Seen>) -> io::Result<Self> {
+        let client = tcp.peer_addr()?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(tcp),
             Some(config) => {
@@ -173,7 +178,7 @@ impl Peer {
                 Box::new(StreamOwned::new(session, tcp))
             }
         };
-        Ok(Self { stream, seen })
+        Ok(Self { stream, client, seen })
     }
 
     /// The next request, head and body; `None` when the client is gone.
@@ -223,6 +228,11 @@ impl Peer {
         self.stream.flush().unwrap();
     }
 
+    /// Waits until something has come to the client that it has not read.
+    pub fn wait_until_received(&self) {
+        wait_for_client(self.client, |_, unread| unread > 0);
+    }
+
     /// Leaves a request unread: closing the connection then resets it.
     pub fn reset(&mut self) {
         self.stream.read_exact(&mut [0]).unwrap();
@@ -230,5 +240,23 @@ impl Peer {
 
     pub fn wait_until_closed(&mut self) {
         let _ = io::copy(&mut self.stream, &mut io::sink());
+    }
+}
+
+const ESTABLISHED: u32 = 1;
+
+/// Waits until the client's socket is gone or as wanted: its state, and how much it has not read.
+/// What a server has sent may be there a moment later only.
+fn wait_for_client(client: SocketAddr, wanted: impl Fn(u32, u32) -> bool) {
+    let number = |text: &str| u32::from_str_radix(text, 16).unwrap();
+    let is_as_wanted = |sockets: &str| {
+        let mut sockets = sockets.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let socket = sockets.find(|socket| number(socket[1].split_once(':').unwrap().1) == client.port().into());
+        socket.is_none_or(|socket| wanted(number(socket[3]), number(socket[4].split_once(':').unwrap().1)))
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    while !is_as_wanted(&std::fs::read_to_string("/proc/net/tcp").unwrap()) {
+        assert!(Instant::now() < until, "nothing comes to the client");
+        thread::sleep(Duration::from_millis(2));
     }
 }

@@ -131,7 +131,10 @@ fn a_key_that_is_not_rsa_is_not_supported() {
     let (kind, detail) = refused(&[with_key(ec.clone())], &[]);
     assert_eq!(kind, ErrorKind::CardNotSupported);
     assert_eq!(detail, "the certificate of 102048843983 has a key that is not RSA");
-    assert_eq!(chosen(&[with_key(ec), with_key(certificate(|_| ()))]), 1);
+    assert_eq!(chosen(&[with_key(ec.clone()), with_key(certificate(|_| ()))]), 1);
+    // It says more than what cannot be read at all.
+    let broken = with_key(b"\x30\x03abc".to_vec());
+    assert_eq!(refused(&[broken.clone(), with_key(ec), broken], &[]).0, ErrorKind::CardNotSupported);
 }
 
 #[test]
