@@ -367,6 +367,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_too_large_for_a_configuration_is_not_read() {
+        let desk = Desk::new();
+        let sized = |size: u64| Config::from_file(&desk.file("c.toml", &"#".repeat(size as usize)));
+        assert!(sized(FILE_LIMIT).is_ok());
+        for more in [1, 2, 1000] {
+            let error = sized(FILE_LIMIT + more).unwrap_err();
+            assert!(error.detail().contains("c.toml is too large for a configuration"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_named_file_that_is_not_there_is_an_error() {
         let problem = Desk::new().with("TICKETAPI_CONFIG", "/nowhere/c.toml").problem();
         assert!(problem.starts_with("/nowhere/c.toml cannot be read: "), "{problem}");
