@@ -29,7 +29,9 @@ pub struct Person {
     modes: String,
 }
 
-pub const ROWS: u16 = 24;
+/// Not the size that a terminal without one is taken for.
+pub const ROWS: u16 = 20;
+const COLUMNS: u16 = 90;
 
 impl Person {
     /// At a terminal where the host asks `question`.
@@ -54,13 +56,13 @@ impl Person {
         unlockpt(&master).unwrap();
         let name = PathBuf::from(std::ffi::OsString::from_vec(ptsname(&master, []).unwrap().into_bytes()));
         let terminal = open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-        tcsetwinsize(&master, Winsize { ws_row: ROWS, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        tcsetwinsize(&master, Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut host = started(folder.path());
         let modes = modes_of(&terminal);
         let input = Stdio::from(terminal.try_clone().unwrap());
         let host = host.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let screen = vt100::Parser::new(ROWS.try_into().unwrap(), 80.try_into().unwrap(), 0);
+        let screen = vt100::Parser::new(ROWS.try_into().unwrap(), COLUMNS.try_into().unwrap(), 0);
         Self { folder, master, terminal, screen, written: Vec::new(), host: Some(host), modes }
     }
 

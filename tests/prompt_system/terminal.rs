@@ -215,13 +215,15 @@ fn closing_the_window_ends_each_question() {
 
 #[test]
 fn insert_your_card_goes_away_when_the_card_comes() {
-    let mut person = Person::asked("card 0");
-    person.sees_text("Insert your card (Ctrl-C cancels)");
+    let mut person = Person::at_terminal(|folder| {
+        host_on_terminal("card 0", folder, "echo 'what was there before' >/dev/tty; exec \"$@\"")
+    });
+    person.sees_text("what was there before\nInsert your card (Ctrl-C cancels)");
     // Keys that mean nothing here are not left for the shell.
     person.press("x\r");
     person.makes("card");
     assert!(person.outcome().contains("a card, gone at once\n"));
-    assert_eq!(person.screen(), "");
+    assert_eq!(person.screen(), "what was there before");
 }
 
 #[test]
