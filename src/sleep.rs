@@ -161,6 +161,13 @@ mod tests {
     }
 
     #[test]
+    fn a_sleep_lasts_until_its_time() {
+        let until = soon();
+        sleep(until, &CancelToken::new());
+        assert!(Some(Instant::now()) >= until);
+    }
+
+    #[test]
     fn a_sleep_without_an_end_ends_when_it_is_cancelled() {
         let (cancel, began) = (CancelToken::new(), Instant::now());
         std::thread::scope(|scope| {

@@ -174,6 +174,21 @@ fn roles_come_in_as_many_messages_as_they_need() {
 }
 
 #[test]
+fn a_message_is_filled_with_roles_to_its_last_byte_and_no_further() {
+    let mut lengths = Vec::new();
+    for length in MAX_MESSAGE - 100..MAX_MESSAGE {
+        let roles = [Role::new("1", "RKF", ""), Role::new("2", "RKF", &"x".repeat(length))];
+        let message = Reply::roles(&roles, 0).encode();
+        let Ok(Reply::Roles(some)) = Reply::decode(&message[PREFIX..]) else { panic!("it does not fit: {length}") };
+        assert!(!some.is_empty());
+        lengths.push(message.len());
+    }
+    let longest = lengths.iter().max().unwrap();
+    // The number of roles may take three bytes, and takes one.
+    assert_eq!(*longest, PREFIX + MAX_MESSAGE - 2);
+}
+
+#[test]
 fn what_does_not_fit_is_a_failure_that_says_so() {
     let reply = Reply::Ticket(Ticket::new("x".repeat(MAX_MESSAGE))).encode();
     let Ok(Reply::Failed(failure)) = Reply::decode(&reply[PREFIX..]) else { panic!("it was sent") };

@@ -145,6 +145,7 @@ fn a_locked_session_goes_on_with_the_same_card_and_pin() {
     desk.readers.remove(0);
     assert_eq!(desk.lock_reason(), LockReason::CardRemoved);
     desk.assert_no_ticket();
+    assert_eq!(desk.engine.get_ticket_no_auth().unwrap_err().detail(), "the session is locked");
     let Status::Locked { why: LockReason::CardRemoved, ends_in } = desk.engine.status() else { panic!("locked") };
     assert!(ends_in <= 30 * MINUTE && ends_in > 29 * MINUTE, "{ends_in:?}");
     // Without the card nobody unlocks it, and with the card alone neither.
