@@ -106,3 +106,18 @@ fn an_answer_without_a_length_ends_where_a_server_ends_tls_with_or_without_sayin
         activate(&mut over_tls(&server, &ca)).unwrap();
     }
 }
+
+#[test]
+fn a_client_that_goes_says_so() {
+    let ca = Ca::new();
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let server = Server::tls(ca.server(&["127.0.0.1"], 2099, ALL_VERSIONS), move |peer| {
+        while let Some(request) = peer.request() {
+            answer(peer, &request);
+        }
+        tell.lock().unwrap().send(peer.has_taken_leave()).unwrap();
+    });
+    log_in(&mut over_tls(&server, &ca));
+    assert!(told.recv().unwrap(), "the connection was cut");
+}

@@ -228,6 +228,11 @@ impl Peer {
         self.stream.flush().unwrap();
     }
 
+    /// Whether the client, which is gone, has said so: TLS tells that from a connection that was cut.
+    pub fn has_taken_leave(&mut self) -> bool {
+        matches!(self.stream.read(&mut [0]), Ok(0))
+    }
+
     /// Waits until something has come to the client that it has not read.
     pub fn wait_until_received(&self) {
         wait_for_client(self.client, |_, unread| unread > 0);
