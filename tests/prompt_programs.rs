@@ -180,11 +180,15 @@ fn roles() -> Vec<Role> {
 }
 
 fn choose(body: &str) -> Result<usize> {
+    choose_of(&roles(), body)
+}
+
+fn choose_of(roles: &[Role], body: &str) -> Result<usize> {
     let folder = tempfile::tempdir().unwrap();
     let chooser = folder.path().join("chooser");
     script(&chooser, body);
     let command = RoleCommand::new(vec![chooser.to_str().unwrap().into()], Some(Duration::from_secs(30)));
-    command.role(&roles(), &CancelToken::new())
+    command.role(roles, &CancelToken::new())
 }
 
 #[test]
@@ -198,6 +202,9 @@ fn the_chosen_line_tells_the_role() {
 fn a_chooser_need_not_read_to_the_end() {
     assert_eq!(choose("read -r first; echo \"$first\"").unwrap(), 0);
     assert_eq!(choose("exec <&-; echo 'x [555050250101]'").unwrap(), 1);
+    // More than is on the way at a time.
+    let many: Vec<_> = std::iter::repeat_with(roles).take(5000).flatten().collect();
+    assert_eq!(choose_of(&many, "read -r first; exec <&-; echo \"$first\"").unwrap(), 0);
 }
 
 #[test]
