@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use support::{Desk, InProcess, PATIENCE, User, auto_program, kind, program, settings, socket, status_of, wait_until};
 use ticketapi::agent::{self, AgentUse};
 use ticketapi::{Engine, ErrorKind, TicketApi};
@@ -197,6 +197,8 @@ fn an_agent_that_is_stopped_in_its_tracks_keeps_nobody_for_long() {
     engine.get_ticket().unwrap();
     engine.get_ticket_no_auth().unwrap();
     agent.signal(Signal::STOP);
+    // Each of its threads stops for itself.
+    waitid(WaitId::Pid(Pid::from_child(&agent.child)), WaitIdOptions::STOPPED).unwrap();
     let began = Instant::now();
     let error = engine.get_ticket_no_auth().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::AgentNotAvailable);
