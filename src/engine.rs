@@ -1,22 +1,23 @@
 //! The ticket engine: the four operations of the Ticket API, one login at a time.
 
 mod assertion;
-mod attempt;
-mod broker;
 mod builder;
-mod cell;
-mod elsewhere;
-mod keeper;
-mod listener;
+mod events;
+mod login_flight;
+mod monitor;
+mod service_calls;
 mod state;
-pub(crate) mod threads;
 #[cfg(test)]
-mod walks;
+mod tests;
+pub(crate) mod threads;
+mod ticket_cell;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agent::Remote;
+use tracing::warn;
+
+use crate::agent::{Remote, Undone};
 use crate::card::events::CardWatch;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Ticket;
@@ -24,10 +25,10 @@ use crate::session::{EndReason, Session};
 
 use assertion::nobody_is_logged_in;
 pub use builder::EngineBuilder;
-use cell::Found;
-pub use listener::Event;
+pub use events::Event;
 use state::Inner;
 pub use state::Status;
+use ticket_cell::Found;
 
 /// How long to wait for a thread that has nothing left to do.
 const SETTLING: Duration = Duration::from_millis(250);
@@ -264,6 +265,46 @@ impl TicketApi for Engine {
 }
 
 impl Engine {
+    /// The agent, when it is to be asked: what this process has itself comes first.
+    fn remote(&self) -> Option<&Remote> {
+        let remote = self.remote.as_ref()?;
+        let mut state = self.inner.lock();
+        self.inner.catch_up(&mut state);
+        (state.session.is_none() && state.login.is_none()).then_some(remote)
+    }
+
+    /// Has the agent do it; without an agent does it `here`, unless the settings require one.
+    fn remote_or<T>(
+        &self,
+        there: impl FnOnce(&Remote) -> std::result::Result<T, Undone>,
+        here: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let Some(remote) = self.remote() else { return here() };
+        match there(remote) {
+            Ok(done) => Ok(done),
+            Err(Undone::Failed(error)) => Err(error),
+            Err(Undone::Away(away)) if remote.required => Err(away.error),
+            Err(Undone::Away(away)) => {
+                if !away.is_normal {
+                    warn!(error = %away.error, "this process goes on without the agent");
+                }
+                here()
+            }
+        }
+    }
+
+    /// Has the agent end the session; without an agent does it `here`.
+    fn destroy_there_or(&self, here: impl FnOnce() -> Result<()>) -> Result<()> {
+        match self.remote().map(Remote::destroy) {
+            None => here(),
+            Some(Ok(())) => Ok(()),
+            // No agent has no session.
+            Some(Err(Undone::Away(away))) if away.is_normal => Ok(()),
+            // Whether the session is over on the broker, nobody knows.
+            Some(Err(undone)) => Err(undone.into()),
+        }
+    }
+
     fn here(&self, anew: bool) -> Result<Arc<Session>> {
         self.inner.session_or_login(anew, self.inner.parts.config.card_wait)
     }

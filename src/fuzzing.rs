@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use crate::agent::protocol::SessionData;
 use crate::card::certificate::issuer_and_end;
+use crate::http::message::{read_answer, read_date};
 use crate::prompt::assuan::{Answers, Broken, escape};
 use crate::session::Session;
-use crate::ssb::http::{read_answer, read_date};
 use crate::ssb::{BrokerAddress, Role};
 
 /// The body of an HTTP answer and whether its connection can be used again; `None` where there is

@@ -14,7 +14,7 @@ use crate::challenge;
 use crate::config::Config;
 use crate::engine::threads::Threads;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::owner::Owner;
+use crate::os::fork::Owner;
 use crate::prompt::{Notice, PinProblem, PinRequest, Prompter};
 use crate::secret::Pin;
 use crate::session::{Limits, Session, User};

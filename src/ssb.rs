@@ -1,19 +1,15 @@
 //! The Spine Security Broker: activate, validate, select a role, ask about the session, log out.
 //!
-//! Everything that is particular to this broker is in here. [`message`], [`role`], [`assertion`]
+//! Everything that is particular to this broker is in here. [`message`], [`role_line`], [`assertion`]
 //! and [`session_service`] are pure; the network is behind the trait [`Transport`].
 //!
 //! The `Analytics` header of the Identity Agent, which describes the computer and its readers, is
 //! not sent: the broker does not ask for it.
 
-mod address;
 pub mod assertion;
-mod connection;
-pub(crate) mod http;
 pub mod message;
-pub mod role;
+pub mod role_line;
 pub mod session_service;
-pub mod transport;
 mod xml;
 
 use std::fmt;
@@ -30,13 +26,13 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Ticket;
 
-use self::http::GAC_VERSION;
 use self::message::{Activated, Authenticated, Malformed, Rejection};
+use crate::http::message::GAC_VERSION;
 
 pub use self::assertion::{RoleAssertion, RoleProfile};
-pub use self::role::Role;
+pub use self::role_line::Role;
 pub use self::session_service::{SessionInfo, SessionState};
-pub use self::transport::{BrokerAddress, Environment, HttpsSettings, HttpsTransport, Probe, Request, Transport};
+pub use crate::http::{BrokerAddress, Environment, HttpsSettings, HttpsTransport, Probe, Request, Transport};
 
 const ACTIVATE: &str = "/login/authactivate";
 const VALIDATE: &str = "/login/authvalidate";

@@ -10,7 +10,7 @@ pub(crate) use std::{
 };
 
 #[cfg(not(model))]
-pub(crate) use crate::worker::start as start_thread;
+pub(crate) use crate::os::thread::start as start_thread;
 
 #[cfg(model)]
 pub(crate) use shuttle::{

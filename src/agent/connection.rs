@@ -11,8 +11,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::inbox::Inbox;
 use super::protocol::{Hello, Malformed, Reply, Request, VERSION};
 use super::socket::{Folder, Unusable, is_same_user};
-use crate::owner::Owner;
-use crate::wait::until_done;
+use crate::os::fork::Owner;
+use crate::os::ipc::until_done;
 
 /// The time that the agent gets for connecting, and for an answer that it has at hand.
 pub(crate) const PROMPT: Duration = Duration::from_secs(3);

@@ -34,8 +34,8 @@ use super::pkcs11::CardSettings;
 use super::{Absence, PinStatus};
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Stage};
+use crate::os::ipc::until_ready;
 use crate::secret::{SecretBytes, secret_buffer};
-use crate::wait::until_ready;
 
 /// The version of the messages. A helper of another version is not used.
 pub const VERSION: u32 = 3;

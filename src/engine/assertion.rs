@@ -9,7 +9,7 @@ use super::Engine;
 use super::state::{Inner, State};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::owner::Owner;
+use crate::os::fork::Owner;
 use crate::session::{EndReason, Session};
 use crate::ssb::{BrokerSession, RoleAssertion, SessionInfo, SessionState, Ssb};
 use crate::sync::MutexGuard;

@@ -20,7 +20,7 @@ use crate::ssb::{BrokerAddress, HttpsSettings, HttpsTransport, Ssb};
 use crate::sync::Mutex;
 
 use super::Engine;
-use super::listener::{Event, Listener};
+use super::events::{Event, Listener};
 use super::state::Inner;
 
 /// Puts an [`Engine`] together.

@@ -12,8 +12,8 @@ use super::search::Search;
 use super::text::{self, role_line};
 use super::{FEW_ROLES, Notice, shown};
 use crate::cancel::CancelToken;
-use crate::child::Child;
 use crate::error::{Error, Result, Stage};
+use crate::os::child::Child;
 use crate::ssb::Role;
 
 /// Exit codes that zenity is told to use, as its usual one is also that of a screen that it cannot

@@ -9,8 +9,8 @@ use super::assuan::{Answers, Broken, Outcome, escape};
 use super::program::deadline;
 use super::{PinRequest, text};
 use crate::cancel::CancelToken;
-use crate::child::Child;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::os::child::Child;
 use crate::secret::{Pin, SecretBytes, pin_from_bytes};
 
 /// Codes of libgpg-error, which are the low 16 bits of the number after `ERR`.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::text;
 use crate::cancel::CancelToken;
-use crate::child::Child;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::os::child::Child;
 
 /// More than any answer is long.
 const ANSWER_LIMIT: usize = 64 * 1024;

@@ -5,14 +5,14 @@ use std::thread::JoinHandle;
 
 use super::Notice;
 use crate::cancel::CancelToken;
-use crate::owner::Owner;
-use crate::worker;
+use crate::os::fork::Owner;
+use crate::os::thread;
 
 /// Runs `work` on a thread of its own until the notice is dropped; `work` has to return soon after
 /// its token is cancelled.
 pub(super) fn while_kept(work: impl FnOnce(&CancelToken) + Send + 'static) -> Notice {
     let stop = CancelToken::new();
-    let thread = worker::start("ticketapi-notice", {
+    let thread = thread::start("ticketapi-notice", {
         let stop = stop.clone();
         move || work(&stop)
     });

@@ -11,7 +11,7 @@ use roxmltree::Node;
 use tracing::debug;
 
 use super::message::{Rejection, one_line, value};
-use super::role::Role;
+use super::role_line::Role;
 use super::xml::{Malformed, with_document_of};
 
 pub use self::date::Date;

@@ -10,7 +10,7 @@ use roxmltree::{Document, Node};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
-use super::role::Role;
+use super::role_line::Role;
 pub use super::xml::{MAX_ANSWER, Malformed};
 use super::xml::{is_char, with_document};
 use crate::secret::Ticket;

@@ -4,8 +4,8 @@ use std::net::{IpAddr, TcpStream};
 use std::time::{Duration, SystemTime};
 
 use ticketapi::Result;
+use ticketapi::http::{Probe, Secured};
 use ticketapi::ssb::HttpsSettings;
-use ticketapi::ssb::transport::{Probe, Secured};
 use ticketapi::{Config, ErrorKind};
 
 use super::{Chain, Finding, words};

@@ -8,7 +8,7 @@ use ticketapi::agent::AgentStatus;
 use ticketapi::card::Certificate;
 use ticketapi::config::Sources;
 use ticketapi::engine::Status;
-use ticketapi::ssb::transport::ServerCertificate;
+use ticketapi::http::ServerCertificate;
 
 pub const CLOCK_REMEDY: &str = "Set this computer's date and time, or have them set from the network.";
 pub const PROMPT_REMEDY: &str = "Install pinentry, or set pinentry to the full path of a program like it.";

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-use crate::descriptors::above_stdio;
+use crate::os::ipc::above_stdio;
 
 /// What OpenSC reads for programs in place of its own file, and where that is.
 const VARIABLE: &str = "OPENSC_CONF";

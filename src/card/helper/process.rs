@@ -10,9 +10,9 @@ use std::time::Instant;
 use super::{failed, not_installed};
 use crate::cancel::CancelToken;
 use crate::card::protocol::{Channel, ChannelError, Hello, Reply, VERSION};
-use crate::descriptors::socket_pair;
 use crate::error::{Error, Result, Stage};
-use crate::owner::Owner;
+use crate::os::fork::Owner;
+use crate::os::ipc::socket_pair;
 
 /// A running helper; killed and reaped when dropped.
 pub(in crate::card) struct Helper {

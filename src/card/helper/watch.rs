@@ -10,8 +10,8 @@ use crate::cancel::CancelToken;
 use crate::card::events::{CardWatch, Snapshot};
 use crate::card::protocol::{ChannelError, EVENTS_ARGUMENT, Incoming, Reply};
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::owner::Owner;
-use crate::sleep::Sleeper;
+use crate::os::fork::Owner;
+use crate::os::timer::Sleeper;
 
 /// A helper that has run for so long may be replaced once more when it dies.
 const HEALTHY: Duration = Duration::from_secs(600);

@@ -22,8 +22,8 @@ use rustix::termios::{
 };
 
 use crate::cancel::{CancelGuard, CancelToken};
-use crate::descriptors::socket_pair;
-use crate::owner::Owner;
+use crate::os::fork::Owner;
+use crate::os::ipc::socket_pair;
 
 /// How long the rest of what a key sends may take.
 const REST_OF_KEY: Duration = Duration::from_millis(50);

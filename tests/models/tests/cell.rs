@@ -4,7 +4,7 @@
 // The other half of what it is asked for is the engine's.
 #![allow(dead_code)]
 
-#[path = "../../../src/engine/cell.rs"]
+#[path = "../../../src/engine/ticket_cell.rs"]
 mod cell;
 #[path = "../../../src/secret.rs"]
 mod secret;

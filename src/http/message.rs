@@ -8,11 +8,11 @@ use std::io::{self, ErrorKind, Read};
 use httparse::{EMPTY_HEADER, Header, Response, Status};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::message::MAX_ANSWER;
 use crate::secret::{SecretBytes, secret_buffer};
+use crate::ssb::message::MAX_ANSWER;
 
 /// As the Identity Agent of this version names itself, in its odd spacing.
-pub(super) const GAC_VERSION: &str = "10. 0. 0. 1";
+pub(crate) const GAC_VERSION: &str = "10. 0. 0. 1";
 
 /// Head of an answer, or what frames a piece of its body: what has to be there at once.
 const BUFFER: usize = 16 << 10;
@@ -21,9 +21,9 @@ const MAX_HEADERS: usize = 64;
 /// What is asked of the broker.
 pub struct Request {
     /// Path and query. May hold the ticket.
-    pub(super) path: Zeroizing<String>,
+    pub(crate) path: Zeroizing<String>,
     /// The message to POST; without one it is a GET.
-    pub(super) message: Option<Zeroizing<Vec<u8>>>,
+    pub(crate) message: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Request {
@@ -40,7 +40,7 @@ impl Request {
     }
 
     /// The request as it goes over the wire.
-    pub(super) fn to_bytes(&self, host: &str) -> SecretBytes {
+    pub(crate) fn to_bytes(&self, host: &str) -> SecretBytes {
         let method = if self.message.is_some() { "POST " } else { "GET " };
         let mut headers = format!(
             " HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Mozilla/4.0(compatible;IE;GACv{GAC_VERSION})\r\nAccept: */*\r\n"

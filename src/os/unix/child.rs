@@ -12,9 +12,9 @@ use rustix::event::PollFlags;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::cancel::{CancelGuard, CancelToken};
-use crate::descriptors::socket_pair;
-use crate::owner::Owner;
-use crate::wait::until_done;
+use crate::os::fork::Owner;
+use crate::os::ipc::socket_pair;
+use crate::os::ipc::until_done;
 
 /// A running child. It is killed and reaped when this is dropped.
 pub(crate) struct Child {

@@ -1,5 +1,8 @@
 //! How requests get to the broker and answers back: HTTPS, with a limit on everything.
 
+mod address;
+mod connection;
+pub(crate) mod message;
 mod probe;
 
 use std::io::{self, ErrorKind as Io, Write};
@@ -15,12 +18,12 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tracing::debug;
 use zeroize::Zeroizing;
 
-pub use super::address::{BadAddress, BrokerAddress, Environment};
-use super::connection::Connection;
-pub use super::http::Request;
-use super::http::{Answer, Failure, read_answer};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
+pub use address::{BadAddress, BrokerAddress, Environment};
+use connection::Connection;
+pub use message::Request;
+use message::{Answer, Failure, read_answer};
 
 pub use probe::{Probe, Secured, ServerCertificate};
 

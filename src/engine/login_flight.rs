@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::listener::Event;
+use super::events::Event;
 use super::state::{Inner, UnderWay};
 use crate::cancel::CancelToken;
 use crate::card::events::Presence;

@@ -9,13 +9,12 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
-use super::{HttpsSettings, HttpsTransport, client_config, roots};
+use super::connection::{Connection, connect, find};
+use super::message::{self, Request};
+use super::{BrokerAddress, HttpsSettings, HttpsTransport, client_config, roots};
 use crate::cancel::CancelToken;
 use crate::card::certificate::issuer_and_end;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::ssb::BrokerAddress;
-use crate::ssb::connection::{Connection, connect, find};
-use crate::ssb::http::{self, Request};
 
 /// Goes the way that a login goes, with the same limits and the same trust, and begins none: what is
 /// sent at its end is a `GET /`.
@@ -93,7 +92,7 @@ impl Probe {
         let deadline = Instant::now() + self.0.settings.request_deadline;
         let _guard = connection.limit(deadline, cancel).map_err(|error| explain(error.into()))?;
         let request = Request { path: String::from("/").into(), message: None };
-        self.0.write(&mut connection, &request).and_then(|()| http::read_date(&mut connection)).map_err(explain)
+        self.0.write(&mut connection, &request).and_then(|()| message::read_date(&mut connection)).map_err(explain)
     }
 
     fn deadline(&self) -> Instant {

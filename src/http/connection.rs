@@ -11,10 +11,10 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::BrokerAddress;
 use crate::cancel::{CancelGuard, CancelToken};
-use crate::descriptors::above_stdio;
-use crate::owner::Owner;
-use crate::wait::until_done;
-use crate::worker;
+use crate::os::fork::Owner;
+use crate::os::ipc::above_stdio;
+use crate::os::ipc::until_done;
+use crate::os::thread;
 
 /// A TCP stream that does not block, whose calls end at a deadline.
 pub(super) struct Socket {
@@ -215,7 +215,7 @@ fn apart<T: Send + 'static>(
             let _ = sender.send(Err(ErrorKind::Interrupted.into()));
         }
     });
-    let thread = worker::start("ticketapi-connect", move || {
+    let thread = thread::start("ticketapi-connect", move || {
         let _ = sender.send(work());
     })?;
     match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

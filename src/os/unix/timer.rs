@@ -10,8 +10,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::cancel::{CancelGuard, CancelToken};
-use crate::descriptors::socket_pair;
-use crate::wait::until_any_ready;
+use crate::os::ipc::socket_pair;
+use crate::os::ipc::until_any_ready;
 
 /// The longest sleep where no timer counts the time for which the computer is suspended.
 const UNCOUNTED: Duration = Duration::from_secs(60);
@@ -86,7 +86,7 @@ mod linux {
     };
 
     use super::{Duration, Instant, PollFd, PollFlags, io, until_any_ready};
-    use crate::descriptors::above_stdio;
+    use crate::os::ipc::above_stdio;
 
     pub(super) struct Alarm(pub(super) OwnedFd);
 

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
-use super::listener::Event;
+use super::events::Event;
 use super::state::{Inner, State};
 use crate::cancel::CancelToken;
 use crate::card::Certificate;
 use crate::card::events::{CardWatch, Presence, ReaderState, Snapshot, changes};
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::os::timer;
 use crate::session::rules::Happening;
-use crate::sleep;
 use crate::sync::mpsc;
 
 /// How long to wait before a card is looked for again that was not found when its reader was back.
@@ -118,7 +118,7 @@ impl Inner {
                         self.cannot_watch(&error);
                     }
                 },
-                None => sleep::sleep(until, &wake),
+                None => timer::sleep(until, &wake),
             }
         }
     }
@@ -148,7 +148,7 @@ impl Inner {
         let wake = CancelToken::new();
         state.keeper = Some(wake.clone());
         // Whoever asks for the ticket before it wakes looks at the time himself.
-        let until = due.and_then(|due| Instant::now().checked_add(due.saturating_sub(now).min(sleep::LONGEST)));
+        let until = due.and_then(|due| Instant::now().checked_add(due.saturating_sub(now).min(timer::LONGEST)));
         Plan::Sleep { until, wake, watches, identifies: unseen && card && state.login.is_none() }
     }
 

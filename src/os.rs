@@ -1,0 +1,8 @@
+//! What the operating system gives, under the same names on each platform.
+
+pub(crate) mod fork;
+#[cfg(unix)]
+mod unix;
+
+#[cfg(unix)]
+pub(crate) use unix::{child, ipc, thread, timer};
