@@ -83,46 +83,47 @@
  * (TICKETAPI_ and the key in capitals), then from ticketapi_set. They are read when the first handle
  * is made. The keys, and in brackets what holds without them:
  *
- *     environment          the broker: live, int or dep (live)
+ *     environment          the broker's environment: live, int or dep (live)
  *     base_url             the broker's address, instead of an environment
- *     allow_http           lets base_url be plain http, for loopback addresses only (false)
+ *     allow_http           allows plain http in base_url, for loopback addresses only (false)
  *     ca_file              PEM trust anchors for the broker, instead of the system's (the system's)
- *     connect_timeout      seconds for connecting to the broker (5)
- *     request_timeout      seconds for one request, connecting included (15)
+ *     connect_timeout      seconds allowed for connecting to the broker (5)
+ *     request_timeout      seconds allowed for one request, connecting included (15)
  *     pkcs11_module        absolute path of the card's PKCS#11 module (the known places)
  *     helper               path of ticketapi-card (beside the program or library, then libexec)
- *     card_after_login     reset, or leave for hosts that keep a login of their own on the card
- *                          (reset)
- *     card_timeout         seconds for one operation of the card; a search for it is begun anew
+ *     card_after_login     reset the card after the signature, or leave it for a program that keeps
+ *                          its own login on the card (reset)
+ *     card_timeout         seconds allowed for one card operation; a search for the card restarts
  *                          after 10 of them (20)
  *     card_wait            seconds to wait for a card; 0 does not wait (60)
  *     token_label          label of the token to use (the only one)
  *     token_serial         serial number of the token to use (the only one)
- *     certificate_issuers  names of the issuers whose certificates are for logging in: a list, or
- *                          with ; between them (any)
+ *     certificate_issuers  issuers whose certificates may log in: a list, or names separated by ;
+ *                          (any)
  *     software_card        a PKCS#12 file to use as the card (none)
  *     prompter             where the user is asked: auto, desktop, terminal or none (auto)
- *     pinentry             the program that asks for the PIN, also where there is a terminal
- *                          (pinentry on the path)
- *     prompt_timeout       seconds that a prompt waits for the user; 0 for ever (300)
- *     role                 id of the role to take without asking; a user who does not have it is
+ *     pinentry             the program that asks for the PIN, even on a terminal (pinentry on the
+ *                          path)
+ *     prompt_timeout       seconds a prompt waits for the user; 0 waits forever (300)
+ *     role                 role profile id to use without asking; a user without that role is
  *                          refused (ask)
- *     role_command         chooser for roles: one line a role on its standard input, the chosen
- *                          line back on its standard output, the role's id at the line's end in
- *                          square brackets (a window or the terminal)
+ *     role_command         program that chooses a role: it reads one line per role on standard
+ *                          input, with the role's id in square brackets at the end, and writes the
+ *                          chosen line to standard output (a window or the terminal)
  *     require_role         a user without roles may not log in (true)
- *     check_session        minutes after which get_ticket asks the broker again whether the session
- *                          is alive, and logs in anew when it is not; 0 never asks (0)
- *     digest               what the card signs: sha1 or sha256 (sha1)
- *     agent                auto uses the agent where one runs, require does not work without, never
- *                          logs in within the program (auto)
- *     agent_socket         absolute path of the agent's socket; its folder must be closed to others
- *                          (ticketapi/agent.sock in $XDG_RUNTIME_DIR, else in ~/.local/state)
- *     offer_login          the agent asks for the PIN when a card is put in and nobody is logged
- *                          in; see above (false)
- *     mode                 what taking the card out does: normal, session_lock or mobility (normal)
+ *     check_session        minutes after which get_ticket asks the broker whether the session is
+ *                          still alive, and logs in again if it is not; 0 never asks (0)
+ *     digest               digest algorithm of the signed challenge: sha1 or sha256 (sha1)
+ *     agent                auto uses the agent if one runs, require fails without one, never logs
+ *                          in within the program (auto)
+ *     agent_socket         absolute path of the agent's socket; no other user may have access to
+ *                          its folder (ticketapi/agent.sock in $XDG_RUNTIME_DIR, else in
+ *                          ~/.local/state)
+ *     offer_login          the agent asks for the PIN when a card is inserted and nobody is logged
+ *                          in (false)
+ *     mode                 effect of removing the card: normal, session_lock or mobility (normal)
  *     lock_timeout         minutes after which a locked session ends (30)
- *     reauthentication     minutes after which mobility asks for card and PIN again (60)
+ *     reauthentication     minutes after which mobility asks for the card and PIN again (60)
  */
 
 /* An unsigned number of 32 bits. Other headers have a DWORD of their own: PC/SC's is larger. */

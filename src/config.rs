@@ -121,7 +121,7 @@ impl Default for Config {
     }
 }
 
-/// Every key there is, in the order of the README. The variable of a key is `TICKETAPI_` and the
+/// Every key there is, in the order of docs/settings.md. The variable of a key is `TICKETAPI_` and the
 /// key in capitals.
 const KEYS: &[&str] = &[
     "environment",
@@ -294,11 +294,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_names_every_key_and_its_variable() {
-        let readme = include_str!("../README.md");
+    fn the_settings_page_names_every_key_and_its_variable() {
+        let page = include_str!("../docs/settings.md");
         for key in KEYS {
             let row = format!("| `{key}` | `TICKETAPI_{}` |", key.to_uppercase());
-            assert!(readme.contains(&row), "README.md has no row {row}");
+            assert!(page.contains(&row), "docs/settings.md has no row {row}");
         }
     }
 

@@ -69,7 +69,7 @@ impl Config {
         self.apply(key, value, Path::new("")).map_err(|problem| invalid(format!("{key}: {problem}")))
     }
 
-    /// Every key there is, in the order of the README.
+    /// Every key there is, in the order of docs/settings.md.
     pub fn keys() -> impl Iterator<Item = &'static str> {
         KEYS.iter().copied()
     }

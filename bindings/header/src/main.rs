@@ -28,8 +28,8 @@ fn generate(folder: &Path) -> Result<String, String> {
     let mut text = Vec::new();
     bindings.write(&mut text);
     let text = String::from_utf8(text).map_err(|error| error.to_string())?;
-    let readme = std::fs::read_to_string(folder.join("../README.md")).map_err(|error| error.to_string())?;
-    let text = text.replace("@SETTINGS@", &settings(&readme)?);
+    let page = std::fs::read_to_string(folder.join("../docs/settings.md")).map_err(|error| error.to_string())?;
+    let text = text.replace("@SETTINGS@", &settings(&page)?);
     // Two slashes are no comment in C90.
     let text = text.replace(" // __cplusplus", "").replace(" // extern \"C\"", "");
     let text: Vec<_> = text.lines().map(str::trim_end).collect();
@@ -37,16 +37,17 @@ fn generate(folder: &Path) -> Result<String, String> {
     with_old_names(&text.join("\n"))
 }
 
-/// The settings, as the README's table has them, which is tested: lines of a comment.
-fn settings(readme: &str) -> Result<String, String> {
+/// The settings as lines of a C comment. A test keeps their table complete.
+fn settings(page: &str) -> Result<String, String> {
     let mut lines = String::new();
-    for row in readme.lines().filter(|row| row.starts_with("| `") && row.contains("` | `TICKETAPI_")) {
+    for row in page.lines().filter(|row| row.starts_with("| `") && row.contains("` | `TICKETAPI_")) {
         let row = row.replace('`', "");
         let [_, key, _, meaning, default, _] = row.split('|').map(str::trim).collect::<Vec<_>>()[..] else {
-            return Err(format!("the README has a setting with other columns: {row}"));
+            return Err(format!("docs/settings.md has a row with other columns: {row}"));
         };
         let default = if default.is_empty() { String::new() } else { format!(" ({default})") };
-        let text = format!("{}{default}", meaning.trim_end_matches("; see below"));
+        let meaning = meaning.split_once("; see [").map_or(meaning, |(meaning, _)| meaning);
+        let text = format!("{meaning}{default}");
         let mut line = format!(" *     {key:<20}");
         for word in text.split_whitespace() {
             if line.len() + 1 + word.len() > WIDTH {
@@ -59,7 +60,7 @@ fn settings(readme: &str) -> Result<String, String> {
         lines.push_str(&line);
         lines.push('\n');
     }
-    if lines.is_empty() { Err("the README has no table of settings".into()) } else { Ok(lines) }
+    if lines.is_empty() { Err("docs/settings.md has no table of settings".into()) } else { Ok(lines) }
 }
 
 /// cbindgen writes codes as decimal numbers, which nobody can read.
