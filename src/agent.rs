@@ -11,7 +11,7 @@ mod remote;
 pub mod socket;
 
 pub use protocol::StatusData as AgentStatus;
-pub(crate) use remote::{Remote, Undone};
+pub(crate) use remote::{Remote, RemoteError};
 
 use crate::config::Config;
 use crate::error::Result;

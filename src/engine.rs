@@ -1,6 +1,5 @@
 //! The ticket engine: the four operations of the Ticket API, one login at a time.
 
-mod assertion;
 mod builder;
 mod events;
 mod login_flight;
@@ -9,7 +8,6 @@ mod service_calls;
 mod state;
 #[cfg(test)]
 mod tests;
-pub(crate) mod threads;
 mod ticket_cell;
 
 use std::sync::Arc;
@@ -17,15 +15,15 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use crate::agent::{Remote, Undone};
+use crate::agent::{Remote, RemoteError};
 use crate::card::events::CardWatch;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Ticket;
 use crate::session::{EndReason, Session};
 
-use assertion::nobody_is_logged_in;
 pub use builder::EngineBuilder;
 pub use events::Event;
+use service_calls::nobody_is_logged_in;
 use state::Inner;
 pub use state::Status;
 use ticket_cell::Found;
@@ -276,15 +274,15 @@ impl Engine {
     /// Has the agent do it; without an agent does it `here`, unless the settings require one.
     fn remote_or<T>(
         &self,
-        there: impl FnOnce(&Remote) -> std::result::Result<T, Undone>,
+        there: impl FnOnce(&Remote) -> std::result::Result<T, RemoteError>,
         here: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let Some(remote) = self.remote() else { return here() };
         match there(remote) {
             Ok(done) => Ok(done),
-            Err(Undone::Failed(error)) => Err(error),
-            Err(Undone::Away(away)) if remote.required => Err(away.error),
-            Err(Undone::Away(away)) => {
+            Err(RemoteError::Failed(error)) => Err(error),
+            Err(RemoteError::Unavailable(away)) if remote.required => Err(away.error),
+            Err(RemoteError::Unavailable(away)) => {
                 if !away.is_normal {
                     warn!(error = %away.error, "this process goes on without the agent");
                 }
@@ -299,7 +297,7 @@ impl Engine {
             None => here(),
             Some(Ok(())) => Ok(()),
             // No agent has no session.
-            Some(Err(Undone::Away(away))) if away.is_normal => Ok(()),
+            Some(Err(RemoteError::Unavailable(away))) if away.is_normal => Ok(()),
             // Whether the session is over on the broker, nobody knows.
             Some(Err(undone)) => Err(undone.into()),
         }

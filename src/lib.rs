@@ -75,7 +75,6 @@
 pub mod agent;
 pub mod cancel;
 pub mod card;
-pub mod challenge;
 pub mod clock;
 pub mod config;
 pub mod engine;
@@ -84,15 +83,15 @@ pub mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
-mod login;
 mod os;
 pub mod prompt;
 pub mod secret;
+mod service;
 pub mod session;
-pub mod ssb;
 mod sync;
 
 pub use config::Config;
 pub use engine::{Engine, TicketApi};
 pub use error::{Error, ErrorKind, Group, Result, Stage};
 pub use secret::{Pin, Ticket};
+pub use service::ssb::{self, challenge};

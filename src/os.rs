@@ -1,6 +1,7 @@
 //! What the operating system gives, under the same names on each platform.
 
 pub(crate) mod fork;
+pub(crate) mod threads;
 #[cfg(unix)]
 mod unix;
 

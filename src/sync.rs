@@ -1,4 +1,4 @@
-//! What threads share and wait with, and how they are started.
+//! What threads share and wait with.
 //!
 //! In the build of tests/models it is a model checker's, which decides in which order threads run.
 
@@ -9,17 +9,9 @@ pub(crate) use std::{
     thread::{JoinHandle, ThreadId, current as current_thread},
 };
 
-#[cfg(not(model))]
-pub(crate) use crate::os::thread::start as start_thread;
-
 #[cfg(model)]
 pub(crate) use shuttle::{
     hint::spin_loop,
     sync::{Condvar, Mutex, MutexGuard, atomic, mpsc},
     thread::{JoinHandle, ThreadId, current as current_thread},
 };
-
-#[cfg(model)]
-pub(crate) fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    shuttle::thread::Builder::new().name(name.to_owned()).spawn(work)
-}

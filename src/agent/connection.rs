@@ -11,7 +11,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::inbox::Inbox;
 use super::protocol::{Hello, Malformed, Reply, Request, VERSION};
 use super::socket::{Folder, Unusable, is_same_user};
-use crate::os::fork::Owner;
+use crate::os::fork::ForkGuard;
 use crate::os::ipc::until_done;
 
 /// The time that the agent gets for connecting, and for an answer that it has at hand.
@@ -50,7 +50,7 @@ pub(crate) enum NoAnswer {
 pub(crate) struct Connection {
     socket: Arc<UnixStream>,
     inbox: Inbox,
-    owner: Owner,
+    owner: ForkGuard,
     /// The broker that the agent must log in at, until it has said so.
     unchecked: Option<String>,
 }
@@ -73,7 +73,7 @@ impl Connection {
         if !is_same_user(&socket).unwrap_or(false) {
             return Err(NoAnswer::Stranger);
         }
-        let (inbox, owner) = (Inbox::default(), Owner::this_process());
+        let (inbox, owner) = (Inbox::default(), ForkGuard::this_process());
         Ok(Self { socket: Arc::new(socket), inbox, owner, unchecked: Some(broker.to_owned()) })
     }
 

@@ -22,15 +22,15 @@ const SILENCE: Duration = WAITING.saturating_mul(3);
 const WARM: usize = 4;
 
 /// Why the agent did not do what it was asked.
-pub(crate) enum Undone {
+pub(crate) enum RemoteError {
     /// It tried, and this came of it.
     Failed(Error),
     /// There is no agent that could.
-    Away(Away),
+    Unavailable(Unavailable),
 }
 
 /// Why there is no agent to ask.
-pub(crate) struct Away {
+pub(crate) struct Unavailable {
     /// For who needs one.
     pub(crate) error: Error,
     /// Nothing was expected to be there.
@@ -71,7 +71,7 @@ impl Remote {
 
     /// The ticket of the agent's session; with none, or when it is wanted `anew`, the agent logs the
     /// user in.
-    pub(crate) fn ticket(&self, anew: bool) -> Result<Ticket, Undone> {
+    pub(crate) fn ticket(&self, anew: bool) -> Result<Ticket, RemoteError> {
         let cancel = lock(&self.logins).clone();
         let request = if anew { Request::NewTicket } else { Request::Ticket };
         match self.ask_apart(&request, &cancel)? {
@@ -81,7 +81,7 @@ impl Remote {
     }
 
     /// The ticket of the agent's session. Nobody is asked.
-    pub(crate) fn ticket_no_auth(&self) -> Result<Ticket, Undone> {
+    pub(crate) fn ticket_no_auth(&self) -> Result<Ticket, RemoteError> {
         match self.ask(&Request::TicketNoAuth)? {
             Reply::Ticket(ticket) => Ok(ticket),
             other => Err(unexpected(other)),
@@ -89,7 +89,7 @@ impl Remote {
     }
 
     /// The agent's session. The same as last time, where it is.
-    pub(crate) fn session(&self) -> Result<Arc<Session>, Undone> {
+    pub(crate) fn session(&self) -> Result<Arc<Session>, RemoteError> {
         let known = lock(&self.session).clone();
         let answer = self.ask(&Request::Session { known: known.as_ref().map_or(0, |(number, _)| *number) });
         let session = match (answer, known) {
@@ -108,7 +108,7 @@ impl Remote {
     }
 
     /// Asks for the roles, which come in parts.
-    fn with_roles(&self, session: SessionData) -> Result<Session, Undone> {
+    fn with_roles(&self, session: SessionData) -> Result<Session, RemoteError> {
         let mut roles = Vec::new();
         while roles.len() < session.roles as usize {
             match self.ask(&Request::Roles { session: session.number, from: roles.len() as u32 })? {
@@ -120,7 +120,7 @@ impl Remote {
     }
 
     /// How it stands with the agent's session.
-    pub(crate) fn status(&self) -> Result<Status, Undone> {
+    pub(crate) fn status(&self) -> Result<Status, RemoteError> {
         match self.ask(&Request::Status)? {
             Reply::Status(status) => Ok(status.stands),
             other => Err(unexpected(other)),
@@ -128,7 +128,7 @@ impl Remote {
     }
 
     /// Ends the session, and a login that is under way, for every program.
-    pub(crate) fn destroy(&self) -> Result<(), Undone> {
+    pub(crate) fn destroy(&self) -> Result<(), RemoteError> {
         *lock(&self.session) = None;
         match self.ask_apart(&Request::Destroy, &CancelToken::new())? {
             Reply::Done => Ok(()),
@@ -150,7 +150,7 @@ impl Remote {
     }
 
     /// Asks what can be asked twice: over a warm connection, and where that has gone over a new one.
-    fn ask(&self, request: &Request) -> Result<Reply, Undone> {
+    fn ask(&self, request: &Request) -> Result<Reply, RemoteError> {
         let warm = lock(&self.warm).pop().filter(Connection::is_of_this_process);
         if let Some(mut connection) = warm {
             match connection.ask(request, PROMPT) {
@@ -164,7 +164,7 @@ impl Remote {
     }
 
     /// Asks what takes time, over a connection of its own, that cancelling closes.
-    fn ask_apart(&self, request: &Request, cancel: &CancelToken) -> Result<Reply, Undone> {
+    fn ask_apart(&self, request: &Request, cancel: &CancelToken) -> Result<Reply, RemoteError> {
         let mut connection = self.open()?;
         let socket = Arc::clone(connection.socket());
         let _guard = cancel.on_cancel(move || {
@@ -173,7 +173,7 @@ impl Remote {
         });
         let answer = connection.ask(request, SILENCE);
         if answer.is_err() && cancel.is_cancelled() {
-            return Err(Undone::Failed(Error::cancelled(Stage::Session)));
+            return Err(RemoteError::Failed(Error::cancelled(Stage::Session)));
         }
         answer.map_err(Into::into)
     }
@@ -183,11 +183,11 @@ impl Remote {
         lock(&self.warm).clear();
     }
 
-    fn open(&self) -> Result<Connection, Undone> {
+    fn open(&self) -> Result<Connection, RemoteError> {
         Ok(Connection::open(&self.place, &self.broker)?)
     }
 
-    fn keep(&self, connection: Connection, answer: Result<Reply, NoAnswer>) -> Result<Reply, Undone> {
+    fn keep(&self, connection: Connection, answer: Result<Reply, NoAnswer>) -> Result<Reply, RemoteError> {
         let reply = answer?;
         let mut warm = lock(&self.warm);
         if warm.len() < WARM {
@@ -205,7 +205,7 @@ impl Remote {
 /// [`Configuration`](ErrorKind::Configuration).
 pub(super) fn status(place: &Path) -> crate::Result<super::AgentStatus> {
     let answer = Connection::open(place, "").and_then(|mut agent| agent.ask(&Request::Status, PROMPT));
-    match answer.map_err(Undone::from).map(|reply| match reply {
+    match answer.map_err(RemoteError::from).map(|reply| match reply {
         Reply::Status(status) => Ok(status),
         other => Err(unexpected(other)),
     }) {
@@ -219,28 +219,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn unexpected(reply: Reply) -> Undone {
-    Undone::Failed(match reply {
+fn unexpected(reply: Reply) -> RemoteError {
+    RemoteError::Failed(match reply {
         Reply::Failed(failure) => failure.into(),
         _ => Error::new(ErrorKind::Internal, Stage::Session, "the ticketapi agent answered something else"),
     })
 }
 
-impl From<NoAnswer> for Undone {
+impl From<NoAnswer> for RemoteError {
     fn from(why: NoAnswer) -> Self {
         let kind = match why {
             NoAnswer::Version(_) => ErrorKind::AgentVersion,
             _ => ErrorKind::AgentNotAvailable,
         };
         let is_normal = matches!(why, NoAnswer::Absent(_));
-        Self::Away(Away { error: Error::new(kind, Stage::Session, why.to_string()), is_normal })
+        Self::Unavailable(Unavailable { error: Error::new(kind, Stage::Session, why.to_string()), is_normal })
     }
 }
 
-impl From<Undone> for Error {
-    fn from(undone: Undone) -> Self {
+impl From<RemoteError> for Error {
+    fn from(undone: RemoteError) -> Self {
         match undone {
-            Undone::Failed(error) | Undone::Away(Away { error, .. }) => error,
+            RemoteError::Failed(error) | RemoteError::Unavailable(Unavailable { error, .. }) => error,
         }
     }
 }

@@ -11,13 +11,13 @@ use super::state::{Inner, UnderWay};
 use crate::cancel::CancelToken;
 use crate::card::events::Presence;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::login::{Login, Unlocking};
+use crate::service::ssb::{Login, Unlocking};
 use crate::session::rules::Happening;
 use crate::session::{EndReason, Session};
 use crate::sync::{Condvar, Mutex, ThreadId, current_thread};
 
 /// A login that is under way, and what came of it.
-pub(super) struct Attempt {
+pub(super) struct LoginFlight {
     pub(super) thread: ThreadId,
     pub(super) cancel: CancelToken,
     card_wait: Duration,
@@ -31,7 +31,7 @@ enum Success {
     Unlocked(Arc<Session>),
 }
 
-impl Attempt {
+impl LoginFlight {
     /// A login on this thread, which waits so long for a card.
     fn begin(card_wait: Duration) -> Self {
         Self {
@@ -61,14 +61,14 @@ impl Inner {
         loop {
             let mut state = self.lock();
             if let Some(login) = &state.login {
-                let attempt = Arc::clone(&login.attempt);
-                let cancelled = attempt.cancel.is_cancelled();
+                let flight = Arc::clone(&login.flight);
+                let cancelled = flight.cancel.is_cancelled();
                 drop(state);
-                if attempt.thread == current_thread().id() {
+                if flight.thread == current_thread().id() {
                     let detail = "a prompt of the login that is under way asked for a ticket";
                     return Err(Error::new(ErrorKind::LoginUnderWay, Stage::Session, detail));
                 }
-                let outcome = attempt.outcome();
+                let outcome = flight.outcome();
                 if cancelled {
                     // It was over before this caller asked.
                     continue;
@@ -84,11 +84,11 @@ impl Inner {
             }
             // One that is there all the same is locked.
             let locked = state.session.as_ref().filter(|_| !anew).map(|kept| Arc::clone(&kept.session));
-            let attempt = Arc::new(Attempt::begin(card_wait));
-            state.login = Some(UnderWay { attempt: Arc::clone(&attempt), presence: None, without_card: None });
+            let flight = Arc::new(LoginFlight::begin(card_wait));
+            state.login = Some(UnderWay { flight: Arc::clone(&flight), presence: None, without_card: None });
             self.tell(&mut state, Event::LoginBegun);
             drop(state);
-            return self.log_in(attempt, locked);
+            return self.log_in(flight, locked);
         }
     }
 
@@ -101,10 +101,10 @@ impl Inner {
     }
 
     /// Logs in on this thread, or unlocks the session, and tells everybody who waits.
-    fn log_in(self: &Arc<Self>, attempt: Arc<Attempt>, locked: Option<Arc<Session>>) -> Result<Arc<Session>> {
-        let finish = Finish { inner: self, attempt };
+    fn log_in(self: &Arc<Self>, flight: Arc<LoginFlight>, locked: Option<Arc<Session>>) -> Result<Arc<Session>> {
+        let finish = Finish { inner: self, flight };
         info!(unlocks = locked.is_some(), "login begins");
-        let result = self.attempt(&finish.attempt, locked);
+        let result = self.log_in_or_unlock(&finish.flight, locked);
         if let Err(error) = &result {
             warn!(%error, "login failed");
         }
@@ -112,15 +112,15 @@ impl Inner {
         self.session_that_began()
     }
 
-    fn attempt(self: &Arc<Self>, attempt: &Arc<Attempt>, locked: Option<Arc<Session>>) -> Result<Success> {
+    fn log_in_or_unlock(self: &Arc<Self>, flight: &Arc<LoginFlight>, locked: Option<Arc<Session>>) -> Result<Success> {
         let parts = &self.parts;
         let login = Login {
             config: &parts.config,
-            card_wait: attempt.card_wait,
+            card_wait: flight.card_wait,
             reader: parts.reader.as_ref(),
             prompter: parts.prompter.as_ref(),
-            cancel: &attempt.cancel,
-            found: &|presence| self.card_found(attempt, presence),
+            cancel: &flight.cancel,
+            found: &|presence| self.card_found(flight, presence),
             threads: &self.threads,
         };
         let began = |session| Success::Session(Arc::new(session));
@@ -153,10 +153,10 @@ impl Inner {
     }
 
     /// From now on the login fails when the card leaves.
-    fn card_found(self: &Arc<Self>, attempt: &Arc<Attempt>, presence: &Presence) -> Result<()> {
+    fn card_found(self: &Arc<Self>, flight: &Arc<LoginFlight>, presence: &Presence) -> Result<()> {
         let mut state = self.lock();
         match &mut state.login {
-            Some(login) if Arc::ptr_eq(&login.attempt, attempt) => login.presence = Some(presence.clone()),
+            Some(login) if Arc::ptr_eq(&login.flight, flight) => login.presence = Some(presence.clone()),
             _ => return Err(Error::cancelled(Stage::Card)),
         }
         state.found = true;
@@ -170,7 +170,7 @@ impl Inner {
 /// Ends a login for everybody who waits for it, also when the login panics.
 struct Finish<'a> {
     inner: &'a Arc<Inner>,
-    attempt: Arc<Attempt>,
+    flight: Arc<LoginFlight>,
 }
 
 impl Finish<'_> {
@@ -189,9 +189,9 @@ impl Finish<'_> {
         let inner = self.inner;
         let mut state = inner.lock();
         // In a child of `fork()` it is not there: the login is the parent's.
-        let mine = |login: &mut UnderWay| Arc::ptr_eq(&login.attempt, &self.attempt);
+        let mine = |login: &mut UnderWay| Arc::ptr_eq(&login.flight, &self.flight);
         let login = state.login.take_if(mine);
-        let lives_on = login.is_some() && !self.attempt.cancel.is_cancelled();
+        let lives_on = login.is_some() && !self.flight.cancel.is_cancelled();
         let (presence, without_card) = login.map_or((None, None), |login| (login.presence, login.without_card));
         let failed = |error: Error| match (&without_card, error.kind()) {
             // Cancelling it was what taking the card out did.
@@ -225,8 +225,8 @@ impl Finish<'_> {
         inner.tell(&mut state, Event::LoginEnded(result.as_ref().err().cloned()));
         inner.tend(&mut state);
         drop(state);
-        *self.attempt.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
-        self.attempt.ended.notify_all();
+        *self.flight.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
+        self.flight.ended.notify_all();
         (result, over)
     }
 }

@@ -40,7 +40,7 @@ impl Watching {
     }
 }
 
-/// What the keeper does next.
+/// What the monitor does next.
 enum Plan {
     /// Nothing is left to keep.
     End,
@@ -67,12 +67,12 @@ impl Drop for Looking {
 }
 
 impl Inner {
-    /// Has the keeper look at what has changed; starts it where there is something to keep. False
+    /// Has the monitor look at what has changed; starts it where there is something to keep. False
     /// when it could not be started.
     pub(super) fn tend(self: &Arc<Self>, state: &mut State) -> bool {
         let needed =
             state.presences().next().is_some() || state.session.as_ref().is_some_and(|kept| kept.life.due().is_some());
-        if let Some(wake) = &state.keeper {
+        if let Some(wake) = &state.monitor {
             wake.cancel();
         } else if needed && !state.resting {
             let inner = Arc::clone(self);
@@ -80,7 +80,7 @@ impl Inner {
                 warn!(%error, "the session cannot be watched");
                 return false;
             }
-            state.keeper = Some(CancelToken::new());
+            state.monitor = Some(CancelToken::new());
         }
         true
     }
@@ -129,7 +129,7 @@ impl Inner {
         let watches = state.presences().next().is_some();
         let due = state.session.as_ref().and_then(|kept| kept.life.due());
         if state.resting || (!watches && due.is_none()) {
-            state.keeper = None;
+            state.monitor = None;
             state.parked = watching.take_if(|_| state.resting && watches);
             drop(state);
             // Ends a child, which may take a moment.
@@ -146,7 +146,7 @@ impl Inner {
         let readers = watching.as_ref().and_then(Watching::readers);
         let card = readers.is_some_and(|readers| readers.iter().any(|reader| reader.card));
         let wake = CancelToken::new();
-        state.keeper = Some(wake.clone());
+        state.monitor = Some(wake.clone());
         // Whoever asks for the ticket before it wakes looks at the time himself.
         let until = due.and_then(|due| Instant::now().checked_add(due.saturating_sub(now).min(timer::LONGEST)));
         Plan::Sleep { until, wake, watches, identifies: unseen && card && state.login.is_none() }
@@ -261,7 +261,7 @@ impl Inner {
         }
     }
 
-    /// Ends the keeper and every other thread, and leaves the session as it is. What happens to the
+    /// Ends the monitor and every other thread, and leaves the session as it is. What happens to the
     /// card meanwhile is kept for [`Inner::wake`].
     pub(super) fn rest(self: &Arc<Self>, grace: Duration) {
         let mut state = self.lock();

@@ -6,16 +6,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use super::assertion::Questions;
 use super::builder::Parts;
 use super::events::{Event, Untold};
-use super::login_flight::Attempt;
+use super::login_flight::LoginFlight;
 use super::monitor::Watching;
-use super::threads::Threads;
+use super::service_calls::Questions;
 use super::ticket_cell::TicketCell;
 use crate::cancel::CancelToken;
 use crate::card::events::Presence;
-use crate::os::fork::Owner;
+use crate::os::fork::ForkGuard;
+use crate::os::threads::Threads;
 use crate::session::rules::{Change, Happening, Life, Policy};
 use crate::session::{EndReason, LockReason, Session};
 use crate::sync::{Mutex, MutexGuard};
@@ -57,15 +57,15 @@ pub(super) struct Inner {
 }
 
 pub(super) struct State {
-    owner: Owner,
-    pub(super) session: Option<Kept>,
+    owner: ForkGuard,
+    pub(super) session: Option<LiveSession>,
     pub(super) login: Option<UnderWay>,
     pub(super) questions: Questions,
-    /// Wakes the keeper, where it runs.
-    pub(super) keeper: Option<CancelToken>,
-    /// What the keeper left behind for the next one.
+    /// Wakes the monitor, where it runs.
+    pub(super) monitor: Option<CancelToken>,
+    /// What the monitor left behind for the next one.
     pub(super) parked: Option<Watching>,
-    /// A card was found after the keeper last looked at the readers.
+    /// A card was found after the monitor last looked at the readers.
     pub(super) found: bool,
     /// Nothing is kept for now.
     pub(super) resting: bool,
@@ -73,7 +73,7 @@ pub(super) struct State {
 }
 
 /// The session that there is.
-pub(super) struct Kept {
+pub(super) struct LiveSession {
     pub(super) session: Arc<Session>,
     pub(super) life: Life,
     /// Where its card was last known to be.
@@ -82,7 +82,7 @@ pub(super) struct Kept {
 
 /// The login that there is.
 pub(super) struct UnderWay {
-    pub(super) attempt: Arc<Attempt>,
+    pub(super) flight: Arc<LoginFlight>,
     pub(super) presence: Option<Presence>,
     /// Why the card cannot be used any more.
     pub(super) without_card: Option<String>,
@@ -91,11 +91,11 @@ pub(super) struct UnderWay {
 impl State {
     fn new() -> Self {
         Self {
-            owner: Owner::this_process(),
+            owner: ForkGuard::this_process(),
             session: None,
             login: None,
             questions: Questions::default(),
-            keeper: None,
+            monitor: None,
             parked: None,
             found: false,
             resting: false,
@@ -107,7 +107,7 @@ impl State {
     pub(super) fn cancel_login(&mut self) {
         self.questions.cancel();
         if let Some(login) = &self.login {
-            login.attempt.cancel.cancel();
+            login.flight.cancel.cancel();
         }
     }
 
@@ -116,7 +116,7 @@ impl State {
         let Some(login) = &mut self.login else { return };
         if let (Some(presence), None) = (&login.presence, &login.without_card) {
             login.without_card = Some(detail(presence));
-            login.attempt.cancel.cancel();
+            login.flight.cancel.cancel();
         }
     }
 
@@ -232,7 +232,7 @@ impl Inner {
         state.questions.answered(now);
         let life = Life::new(Policy::of(&self.parts.config), session.limits(), now);
         self.ticket.set(Some(session.ticket()));
-        state.session = Some(Kept { session: Arc::clone(session), life, presence });
+        state.session = Some(LiveSession { session: Arc::clone(session), life, presence });
         self.tell(state, Event::SessionBegun);
         self.tend(state);
         over
@@ -242,7 +242,7 @@ impl Inner {
         let mut state = self.lock();
         let now = self.catch_up(&mut state);
         match (&state.session, &state.login) {
-            (Some(Kept { life, presence, .. }), _) => match life.locked() {
+            (Some(LiveSession { life, presence, .. }), _) => match life.locked() {
                 Some(why) => {
                     let ends_in = life.due().map_or(Duration::MAX, |end| end.saturating_sub(now));
                     Status::Locked { why, ends_in }

@@ -166,7 +166,7 @@ fn no_ticket_is_given_out_after_its_limit_whatever_the_clocks_do() {
         config.reauthentication = Duration::from_nanos(REAUTHENTICATION);
         let computer = Computer::default();
         let engine = Engine::builder(config).prompter(NoPrompter).clock(computer.clone()).build().unwrap();
-        // The walks see what is found by who asks; the keeper only finds it earlier.
+        // The walks see what is found by who asks; the monitor only finds it earlier.
         engine.rest();
         let mut random = StdRng::seed_from_u64(seed as u64);
         for _ in 0..walks / 3 {

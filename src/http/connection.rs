@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::BrokerAddress;
 use crate::cancel::{CancelGuard, CancelToken};
-use crate::os::fork::Owner;
+use crate::os::fork::ForkGuard;
 use crate::os::ipc::above_stdio;
 use crate::os::ipc::until_done;
 use crate::os::thread;
@@ -46,7 +46,7 @@ impl Write for Socket {
 pub(super) struct Connection {
     stream: Stream,
     local: IpAddr,
-    owner: Owner,
+    owner: ForkGuard,
 }
 
 enum Stream {
@@ -89,7 +89,7 @@ impl Connection {
                 Stream::Tls(Box::new(StreamOwned::new(session, socket)))
             }
         };
-        Ok(Self { stream, local, owner: Owner::this_process() })
+        Ok(Self { stream, local, owner: ForkGuard::this_process() })
     }
 
     /// The address at this end.

@@ -6,9 +6,9 @@ use std::process;
 ///
 /// A child of `fork()` has copies of its parent's connections and knows its helpers' numbers. It
 /// must leave them alone: ending them would end them for the parent.
-pub(crate) struct Owner(u32);
+pub(crate) struct ForkGuard(u32);
 
-impl Owner {
+impl ForkGuard {
     pub(crate) fn this_process() -> Self {
         Self(process::id())
     }

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use super::Notice;
 use crate::cancel::CancelToken;
-use crate::os::fork::Owner;
+use crate::os::fork::ForkGuard;
 use crate::os::thread;
 
 /// Runs `work` on a thread of its own until the notice is dropped; `work` has to return soon after
@@ -17,7 +17,7 @@ pub(super) fn while_kept(work: impl FnOnce(&CancelToken) + Send + 'static) -> No
         move || work(&stop)
     });
     match thread {
-        Ok(thread) => Notice::new(Shown { stop, thread: Some(thread), owner: Owner::this_process() }),
+        Ok(thread) => Notice::new(Shown { stop, thread: Some(thread), owner: ForkGuard::this_process() }),
         Err(error) => {
             tracing::warn!(%error, "a message to the user cannot be shown");
             Notice::default()
@@ -28,7 +28,7 @@ pub(super) fn while_kept(work: impl FnOnce(&CancelToken) + Send + 'static) -> No
 struct Shown {
     stop: CancelToken,
     thread: Option<JoinHandle<()>>,
-    owner: Owner,
+    owner: ForkGuard,
 }
 
 impl Drop for Shown {

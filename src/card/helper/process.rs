@@ -11,14 +11,14 @@ use super::{failed, not_installed};
 use crate::cancel::CancelToken;
 use crate::card::protocol::{Channel, ChannelError, Hello, Reply, VERSION};
 use crate::error::{Error, Result, Stage};
-use crate::os::fork::Owner;
+use crate::os::fork::ForkGuard;
 use crate::os::ipc::socket_pair;
 
 /// A running helper; killed and reaped when dropped.
 pub(in crate::card) struct Helper {
     child: Child,
     pub(in crate::card) channel: Channel,
-    pub(super) owner: Owner,
+    pub(super) owner: ForkGuard,
 }
 
 impl Helper {
@@ -36,7 +36,7 @@ impl Helper {
             super::opensc::keep_no_pin(&mut helper);
         }
         let child = helper.spawn().map_err(cannot_start)?;
-        Ok(Self { child, channel: Channel::new(ours), owner: Owner::this_process() })
+        Ok(Self { child, channel: Channel::new(ours), owner: ForkGuard::this_process() })
     }
 
     /// Exchanges versions: until then nothing of a module runs in the helper.

@@ -10,7 +10,7 @@ use crate::cancel::CancelToken;
 use crate::card::events::{CardWatch, Snapshot};
 use crate::card::protocol::{ChannelError, EVENTS_ARGUMENT, Incoming, Reply};
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::os::fork::Owner;
+use crate::os::fork::ForkGuard;
 use crate::os::timer::Sleeper;
 
 /// A helper that has run for so long may be replaced once more when it dies.
@@ -25,7 +25,7 @@ pub(super) struct HelperWatch {
     replaced: Option<Instant>,
     last: Option<Snapshot>,
     sleeper: Sleeper,
-    owner: Owner,
+    owner: ForkGuard,
 }
 
 enum Watcher {
@@ -52,7 +52,7 @@ impl HelperWatch {
             replaced: None,
             last: None,
             sleeper,
-            owner: Owner::this_process(),
+            owner: ForkGuard::this_process(),
         };
         watch.run_helper(cancel)?;
         Ok(watch)

@@ -12,7 +12,7 @@ use rustix::event::PollFlags;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::cancel::{CancelGuard, CancelToken};
-use crate::os::fork::Owner;
+use crate::os::fork::ForkGuard;
 use crate::os::ipc::socket_pair;
 use crate::os::ipc::until_done;
 
@@ -22,7 +22,7 @@ pub(crate) struct Child {
     input: UnixStream,
     output: UnixStream,
     deadline: Option<Instant>,
-    owner: Owner,
+    owner: ForkGuard,
     _hook: CancelGuard,
 }
 
@@ -47,7 +47,7 @@ impl Child {
                 let _ = stream.shutdown(Shutdown::Both);
             }
         });
-        Ok(Self { process, input, output, deadline, owner: Owner::this_process(), _hook })
+        Ok(Self { process, input, output, deadline, owner: ForkGuard::this_process(), _hook })
     }
 
     /// Sends all of `bytes`.

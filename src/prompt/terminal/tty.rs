@@ -22,7 +22,7 @@ use rustix::termios::{
 };
 
 use crate::cancel::{CancelGuard, CancelToken};
-use crate::os::fork::Owner;
+use crate::os::fork::ForkGuard;
 use crate::os::ipc::socket_pair;
 
 /// How long the rest of what a key sends may take.
@@ -73,7 +73,7 @@ pub(super) struct Tty {
     cancelled: UnixStream,
     /// Lines that [`Tty::show`] has on the screen.
     shown: usize,
-    owner: Owner,
+    owner: ForkGuard,
     _hook: CancelGuard,
     _turn: Turn,
 }
@@ -96,7 +96,7 @@ impl Tty {
         keys.input_modes -= InputModes::IXON | InputModes::ISTRIP;
         keys.special_codes[SpecialCodeIndex::VMIN] = 1;
         keys.special_codes[SpecialCodeIndex::VTIME] = 0;
-        let owner = Owner::this_process();
+        let owner = ForkGuard::this_process();
         let tty = Self { device, before, deadline, cancelled, shown: 0, owner, _hook: hook, _turn: turn };
         // At once: waiting for output would last as long as somebody holds it with Ctrl-S.
         tcsetattr(&tty.device, OptionalActions::Now, &keys)?;

@@ -1,4 +1,15 @@
-//! One login, in reading order: card, challenge, PIN, signature, ticket, role.
+//! The Spine Security Broker. One login, in reading order: card, challenge, PIN, signature, ticket, role.
+//!
+//! Everything that is particular to this broker is in here. [`message`], [`role_line`], [`assertion`],
+//! [`session_service`] and [`challenge`] are pure; the network is behind the trait [`Transport`].
+
+pub mod assertion;
+pub mod challenge;
+mod client;
+pub mod message;
+pub mod role_line;
+pub mod session_service;
+mod xml;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -10,16 +21,20 @@ use tracing::{info, warn};
 use crate::cancel::CancelToken;
 use crate::card::events::Presence;
 use crate::card::{CardReader, Certificate, PinStatus, PinTries, SmartCard};
-use crate::challenge;
 use crate::config::Config;
-use crate::engine::threads::Threads;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::os::fork::Owner;
+use crate::os::fork::ForkGuard;
+use crate::os::threads::Threads;
 use crate::prompt::{Notice, PinProblem, PinRequest, Prompter};
 use crate::secret::Pin;
 use crate::session::{Limits, Session, User};
-use crate::ssb::{Activation, Authentication, BrokerSession, Role, Ssb};
 use crate::sync::mpsc;
+
+pub use self::assertion::{RoleAssertion, RoleProfile};
+pub use self::client::{Activation, Authentication, BrokerSession, Ssb};
+pub use self::role_line::Role;
+pub use self::session_service::{SessionInfo, SessionState};
+pub use crate::http::{BrokerAddress, Environment, HttpsSettings, HttpsTransport, Probe, Request, Transport};
 
 /// A prompter that ignores what it is told could go on for ever, and lock the card.
 const MAX_PINS: u32 = 3;
@@ -110,7 +125,7 @@ impl Login<'_> {
     ) -> Result<(Begun, Authentication)> {
         let (tell, told) = mpsc::channel();
         let (uid, cancel, over) = (uid.to_owned(), CancelToken::new(), tell.clone());
-        let owner = Owner::this_process();
+        let owner = ForkGuard::this_process();
         let exchange = {
             let cancel = cancel.clone();
             move || {
@@ -245,7 +260,7 @@ struct Begun {
     ssb: Ssb,
     session: BrokerSession,
     kept: bool,
-    owner: Owner,
+    owner: ForkGuard,
 }
 
 impl Drop for Begun {

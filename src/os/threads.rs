@@ -6,11 +6,18 @@ use std::time::Duration;
 
 use tracing::warn;
 
+#[cfg(not(model))]
+use super::thread::start as start_thread;
 use crate::cancel::CancelToken;
-use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, current_thread, start_thread};
+use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, current_thread};
 
 /// The time that a thread gets to end once it is cancelled. Only a host's listener can take longer.
 const ENDING: Duration = Duration::from_secs(2);
+
+#[cfg(model)]
+fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    shuttle::thread::Builder::new().name(name.to_owned()).spawn(work)
+}
 
 /// Running threads, each with the token that ends it.
 #[derive(Clone, Default)]
@@ -54,7 +61,7 @@ impl Threads {
     }
 
     /// Waits for threads that are about to end, as long as `time`.
-    pub(super) fn settle(&self, time: Duration) {
+    pub(crate) fn settle(&self, time: Duration) {
         self.wait(time);
         let over: Vec<_> = self.0.lock().extract_if(.., |running| running.ends.reached()).collect();
         over.into_iter().for_each(join);
@@ -88,7 +95,7 @@ impl Threads {
     }
 
     /// In a child of `fork()`, where no thread but the forking one is there.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.0.lock().clear();
     }
 }

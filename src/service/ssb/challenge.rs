@@ -271,7 +271,7 @@ mod tests {
 
     use super::*;
 
-    const CAPTURE: &[u8] = include_bytes!("../tests/data/identity-agent-response.p7.der");
+    const CAPTURE: &[u8] = include_bytes!("../../../tests/data/identity-agent-response.p7.der");
 
     fn detail(result: Result<SignedChallenge>) -> String {
         let error = result.unwrap_err();

@@ -1,16 +1,7 @@
-//! The Spine Security Broker: activate, validate, select a role, ask about the session, log out.
-//!
-//! Everything that is particular to this broker is in here. [`message`], [`role_line`], [`assertion`]
-//! and [`session_service`] are pure; the network is behind the trait [`Transport`].
+//! The broker's operations: activate, validate, select a role, ask about the session, log out.
 //!
 //! The `Analytics` header of the Identity Agent, which describes the computer and its readers, is
 //! not sent: the broker does not ask for it.
-
-pub mod assertion;
-pub mod message;
-pub mod role_line;
-pub mod session_service;
-mod xml;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -22,17 +13,15 @@ use rand::rngs::OsRng;
 use tracing::warn;
 use zeroize::Zeroizing;
 
+use super::assertion::{self, RoleAssertion};
+use super::message::{self, Activated, Authenticated, Malformed, Rejection};
+use super::role_line::Role;
+use super::session_service::{self, SessionInfo};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::secret::Ticket;
-
-use self::message::{Activated, Authenticated, Malformed, Rejection};
 use crate::http::message::GAC_VERSION;
-
-pub use self::assertion::{RoleAssertion, RoleProfile};
-pub use self::role_line::Role;
-pub use self::session_service::{SessionInfo, SessionState};
-pub use crate::http::{BrokerAddress, Environment, HttpsSettings, HttpsTransport, Probe, Request, Transport};
+use crate::http::{Request, Transport};
+use crate::secret::Ticket;
 
 const ACTIVATE: &str = "/login/authactivate";
 const VALIDATE: &str = "/login/authvalidate";

@@ -1,0 +1,3 @@
+//! Identity services: who logs the user in.
+
+pub mod ssb;
