@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::cancel::CancelToken;
 use crate::challenge::Digest;
 use crate::error::Result;
+use crate::printable;
 use crate::secret::Pin;
 
 pub use certificate::Certificate;
@@ -56,7 +57,7 @@ pub enum Absence {
     /// No card is in a reader.
     NoCard,
     /// There is one, but not one to log in with; in words for the user.
-    NotRecognised(String),
+    NotRecognised(#[serde(deserialize_with = "printable::read_sentence")] String),
     /// There is no reader to put one into.
     NoReader,
     /// The PC/SC service does not answer: nobody knows what is in the readers.

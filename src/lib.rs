@@ -84,6 +84,8 @@ pub mod error;
 pub mod fuzzing;
 pub mod http;
 mod os;
+#[doc(hidden)]
+pub mod printable;
 pub mod prompt;
 pub mod secret;
 mod service;

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
+use ticketapi::printable::is_unfit;
 use ticketapi::session::Session;
 use ticketapi::ssb::{Role, RoleAssertion, RoleProfile};
 use ticketapi::{Error, ErrorKind, Result, Stage};
@@ -15,7 +16,7 @@ pub const FAINT: Style = Style::new().dimmed();
 
 /// `text` without what could steer a terminal: cards and servers write what they like.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_unfit(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Writes on standard output; colours stay on terminals. That nobody reads any more is the reader's
@@ -30,7 +31,21 @@ pub fn out(text: &str) -> Result<()> {
 
 /// Writes JSON on standard output.
 pub fn json(value: &Value) -> Result<()> {
-    out(&format!("{value:#}\n"))
+    out(&format!("{}\n", escaped(&format!("{value:#}"))))
+}
+
+/// JSON in which a terminal finds nothing to obey: what serde_json leaves as it is is escaped.
+fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_unfit(c) && c != '\n' {
+            let units = c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+            escaped.push_str(&units);
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// The error of a standard output that does not take what is written.

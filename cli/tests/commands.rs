@@ -252,6 +252,8 @@ fn what_a_broker_writes_cannot_steer_the_terminal() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert!(!run.stdout.chars().any(|c| c.is_control() && c != '\n'), "{:?}", run.stdout);
     assert_eq!(run.stdout.lines().count(), 3, "{:?}", run.stdout);
+    let run = desk.run(&["login", "--json"]);
+    assert!(!run.stdout.chars().any(|c| c.is_control() && c != '\n'), "{:?}", run.stdout);
 }
 
 #[test]

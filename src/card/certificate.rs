@@ -17,6 +17,7 @@ use x509_cert::time::Validity;
 
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::printable;
 
 /// Microsoft's extended key usage for logging in with a smartcard.
 const SMARTCARD_LOGON: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.2");
@@ -168,7 +169,7 @@ impl Certificate {
 pub(crate) fn issuer_and_end(der: &[u8]) -> Option<(String, SystemTime)> {
     let tbs = RawCertificate::from_der(der).ok()?.tbs;
     let issuer: Name = tbs.issuer.decode_as().ok()?;
-    Some((issuer.to_string(), tbs.validity.not_after.to_date_time().to_system_time()))
+    Some((printable::name(&issuer.to_string()), tbs.validity.not_after.to_date_time().to_system_time()))
 }
 
 /// One certificate object of a token.
@@ -276,8 +277,9 @@ fn common_name(name: &Name) -> Option<String> {
         _ => return None,
     };
     // The last two have no form in the broker's messages.
-    let is_unfit = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
-    (!text.is_empty() && !text.contains(is_unfit)).then_some(text)
+    let is_unfit = |c: char| printable::is_unfit(c) || matches!(c, '\u{fffe}' | '\u{ffff}');
+    let length = text.chars().count();
+    ((1..=printable::LONGEST_NAME).contains(&length) && !text.contains(is_unfit)).then_some(text)
 }
 
 fn date(time: DateTime) -> String {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cancel::CancelToken;
 use crate::error::Result;
+use crate::printable;
 
 /// What PC/SC shows of all readers at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,7 @@ pub enum Snapshot {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReaderState {
     /// The reader's name.
+    #[serde(deserialize_with = "printable::read_name")]
     pub name: String,
     /// Whether a card is in it.
     pub card: bool,
@@ -32,6 +34,7 @@ pub struct ReaderState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
     /// The name of the reader.
+    #[serde(deserialize_with = "printable::read_name")]
     pub reader: String,
     /// [`ReaderState::counter`], read before the card was.
     pub counter: u16,

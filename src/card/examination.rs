@@ -11,6 +11,7 @@ use super::helper::{Helper, interrupt};
 use super::protocol::{EXAMINE_ARGUMENT, Failure, Request};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage};
+use crate::printable;
 
 /// What the helper sees.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +28,7 @@ pub enum Examination {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reader {
     /// Its name.
+    #[serde(deserialize_with = "printable::read_name")]
     pub name: String,
     /// What is in it.
     pub holds: Holds,
@@ -51,6 +53,7 @@ pub enum Holds {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Slot {
     /// Its description, which is the reader's name where it stands for one.
+    #[serde(deserialize_with = "printable::read_name")]
     pub description: String,
     /// It may stand for a reader; otherwise its token is in software.
     pub may_be_reader: bool,
@@ -77,8 +80,10 @@ pub enum SlotHolds {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Token {
     /// Its label.
+    #[serde(deserialize_with = "printable::read_name")]
     pub label: String,
     /// Its serial number.
+    #[serde(deserialize_with = "printable::read_name")]
     pub serial: String,
     /// How it stands with the PIN.
     pub pin: PinStatus,

@@ -35,6 +35,7 @@ use super::{Absence, PinStatus};
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::os::ipc::until_ready;
+use crate::printable;
 use crate::secret::{SecretBytes, secret_buffer};
 
 /// The version of the messages. A helper of another version is not used.
@@ -115,6 +116,7 @@ pub enum Reply {
     /// This is the card.
     Card {
         /// The token's label.
+        #[serde(deserialize_with = "printable::read_name")]
         label: String,
         /// The certificate to log in with, as DER.
         certificate: Vec<u8>,
@@ -154,7 +156,7 @@ pub enum Reset {
     /// PC/SC knows no such reader or no card in it, as with a card in software.
     NoReader,
     /// It failed, for this reason.
-    Failed(String),
+    Failed(#[serde(deserialize_with = "printable::read_sentence")] String),
 }
 
 /// An [`Error`] on its way from the helper to the program.
@@ -162,6 +164,7 @@ pub enum Reset {
 pub struct Failure {
     kind: ErrorKind,
     stage: Stage,
+    #[serde(deserialize_with = "printable::read_sentence")]
     detail: String,
 }
 

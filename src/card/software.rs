@@ -17,6 +17,7 @@ use super::{Absence, CardReader, Certificate, PinStatus, PinTries, SmartCard};
 use crate::cancel::CancelToken;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::printable;
 use crate::secret::Pin;
 
 /// The longest file that is read, in bytes.
@@ -51,7 +52,7 @@ impl CardReader for SoftwareCardReader {
         cancel.check(Stage::Card)?;
         let file = read(&self.path).map_err(|error| unusable(&self.path, &format!("cannot be read: {error}")))?;
         pkcs12::check(&file).map_err(|error| not_opened(&self.path, error))?;
-        let label = self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned();
+        let label = printable::name(&self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy());
         Ok(Box::new(SoftwareCard { path: self.path.clone(), label, file, certificate: None }))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{PinProblem, PinRequest};
 use crate::card::{Absence, PinTries};
+use crate::printable::clean;
 use crate::ssb::Role;
 
 /// The title of every window.
@@ -21,11 +22,14 @@ pub const NO_PIN_IN_TIME: &str = "nobody entered the PIN in time";
 /// The error of a question for the role that waited too long.
 pub const NO_ROLE_IN_TIME: &str = "nobody chose a role in time";
 
+/// The longest text about a card, in characters: programs may bring cards of their own.
+const LONGEST_TEXT: usize = 600;
+
 /// That a card is waited for, and why.
 pub fn insert_card(absence: &Absence) -> String {
     match absence {
         Absence::NoCard => "Insert your card".into(),
-        Absence::NotRecognised(why) => format!("Card not recognised: {}", one_line(why)),
+        Absence::NotRecognised(why) => format!("Card not recognised: {}", clean(why, LONGEST_TEXT)),
         Absence::NoReader => "Connect a card reader, then insert your card".into(),
         Absence::NoService => "The card reader service of this computer does not answer".into(),
     }
@@ -59,7 +63,7 @@ pub fn problem(request: &PinRequest<'_>) -> Option<String> {
 
 /// One line to choose a role by: organisation, code, role, and the id in brackets at its end.
 pub fn role_line(role: &Role) -> String {
-    one_line(&format!("{role} [{}]", role.id))
+    clean(&format!("{role} [{}]", role.id), usize::MAX)
 }
 
 fn asking(what: &str, request: &PinRequest<'_>) -> String {
@@ -74,12 +78,7 @@ fn asking(what: &str, request: &PinRequest<'_>) -> String {
 }
 
 fn card(request: &PinRequest<'_>) -> String {
-    one_line(&request.card_name())
-}
-
-/// Card and broker may have put anything into it: a terminal would obey some characters.
-fn one_line(text: &str) -> String {
-    text.replace(|character: char| character.is_control(), " ")
+    clean(&request.card_name(), LONGEST_TEXT)
 }
 
 #[cfg(test)]

@@ -75,6 +75,24 @@ fn two_tokens_are_listed_until_the_settings_name_one() {
 }
 
 #[test]
+fn a_cards_label_writes_no_lines_of_its_own_into_prompts_and_errors() {
+    let label = "NHS\u{9b}2J\nWrong.\u{2028}PIN:\u{202e}\x1b[A";
+    let shown = "NHS 2J Wrong. PIN: [A";
+    let tokens = Tokens::none();
+    tokens.add(label, &CardSpec::new(UID));
+    tokens.add(label, &CardSpec::new(UID));
+    let error = tokens.error(&User::new());
+    assert!(error.detail().contains(&format!("\"{shown}\"")), "{error}");
+    assert!(!error.to_string().contains(char::is_control), "{error}");
+    let tokens = Tokens::none();
+    tokens.add(label, &CardSpec::new(UID));
+    let user = User::new();
+    tokens.engine(&user).log_in().unwrap();
+    let prompt = &user.told()[0];
+    assert!(prompt.contains(shown) && prompt.lines().count() == 2, "{prompt:?}");
+}
+
+#[test]
 fn a_token_other_than_the_one_named_is_not_used() {
     let tokens = Tokens::with_card();
     let error = Tokens { desk: tokens.desk.set("token_label", "mine"), ..tokens }.error(&User::new());

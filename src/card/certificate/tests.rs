@@ -93,6 +93,10 @@ fn the_common_name_may_be_a_string_of_any_kind_that_holds_the_users_id() {
         (value(Tag::OctetString, b"5550"), None),
         (value(Tag::Utf8String, b"55\x0750"), None),
         (value(Tag::Utf8String, "55\u{fffe}50".as_bytes()), None),
+        (value(Tag::Utf8String, "55\u{9b}50".as_bytes()), None),
+        (value(Tag::Utf8String, "55\u{2028}50".as_bytes()), None),
+        (value(Tag::Utf8String, "\u{202e}0555".as_bytes()), None),
+        (value(Tag::Utf8String, "5".repeat(257).as_bytes()), None),
     ] {
         let part = AttributeTypeAndValue { oid: rfc4519::CN, value: value.clone() };
         let rdn = RelativeDistinguishedName(SetOfVec::try_from(vec![part]).unwrap());

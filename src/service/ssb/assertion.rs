@@ -8,11 +8,12 @@ mod date;
 mod tests;
 
 use roxmltree::Node;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::message::{Rejection, one_line, value};
 use super::role_line::Role;
 use super::xml::{Malformed, with_document_of};
+use crate::printable::{LONGEST_NAME, clean, is_unfit};
 
 pub use self::date::Date;
 
@@ -221,6 +222,10 @@ impl<'a> Attributes<'a> {
 
     fn end_role(&mut self) -> Result<(), Malformed> {
         if let Some(block) = self.block.take() {
+            if block.id.is_some_and(|id| id.contains(is_unfit)) {
+                warn!("a role's id in the assertion has control characters; the role is left out");
+                return Ok(());
+            }
             if self.roles.len() == MAX_ROLES {
                 return Err(Malformed::TooLarge);
             }
@@ -234,13 +239,13 @@ impl<'a> Attributes<'a> {
         let mode = |mode: &str| match mode.trim() {
             "0" => Mode::Live,
             "1" => Mode::Training,
-            other => Mode::Other(other.to_owned()),
+            other => Mode::Other(shown(other)),
         };
         Ok(RoleAssertion {
-            uid: some(self.uid).ok_or(Malformed::Missing("uid"))?,
+            uid: id("uid", self.uid)?.ok_or(Malformed::Missing("uid"))?,
             user_name: one_line(self.cn.unwrap_or_default()),
             prescriber_code: some(self.prescriber_code),
-            session_role: some(self.session_role),
+            session_role: id("ssbSessionRoleUid", self.session_role)?,
             mode: self.mode.map(mode),
             version: some(self.version),
             issued: some(issued),
@@ -301,7 +306,19 @@ impl<'a> Block<'a> {
 
 /// An empty value counts as none.
 fn some(value: Option<&str>) -> Option<String> {
-    value.filter(|value| !value.is_empty()).map(str::to_owned)
+    value.map(shown).filter(|value| !value.is_empty())
+}
+
+/// An id, which has to stay exactly as it is.
+fn id(name: &'static str, value: Option<&str>) -> Result<Option<String>, Malformed> {
+    match value.filter(|value| !value.is_empty()) {
+        Some(value) if value.contains(is_unfit) => Err(Malformed::BadValue(name)),
+        value => Ok(value.map(str::to_owned)),
+    }
+}
+
+fn shown(text: &str) -> String {
+    clean(text, LONGEST_NAME)
 }
 
 /// The values of an attribute. One in pieces is refused: a comment in it would cut it short for one
@@ -329,7 +346,7 @@ fn set<'a>(slot: &mut Option<&'a str>, name: &'static str, attribute: Node<'a, '
 
 fn append(list: &mut Vec<String>, name: &'static str, attribute: Node<'_, '_>) -> Result<(), Malformed> {
     for value in values(name, attribute) {
-        list.push(value?.to_owned());
+        list.push(shown(value?));
     }
     Ok(())
 }

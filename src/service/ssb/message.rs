@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::role_line::Role;
 pub use super::xml::{MAX_ANSWER, Malformed};
 use super::xml::{is_char, with_document};
+use crate::printable::{clean, is_unfit};
 use crate::secret::Ticket;
 
 const MAX_CHALLENGE: usize = 64 << 10;
@@ -170,7 +171,8 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 
 /// Reads the answer to a signed challenge.
 ///
-/// Roles without an id cannot be chosen and are left out, with a warning in the log.
+/// Roles without an id, or with control characters in it, cannot be chosen and are left out, with a
+/// warning in the log.
 ///
 /// # Errors
 ///
@@ -293,9 +295,13 @@ impl<'a, 'text> Parameters<'a, 'text> {
                 continue;
             };
             let text = value(*node).ok_or(Malformed::BadValue("nhsjobrole"))?;
-            match node.attribute("id").filter(|id| !id.is_empty()) {
-                Some(id) => roles.push((number, Role::new(id, node.attribute("orgcode").unwrap_or_default(), text))),
-                None => warn!(number, "the broker names a role without an id; it cannot be chosen"),
+            match node.attribute("id").unwrap_or_default() {
+                "" => warn!(number, "the broker names a role without an id; it cannot be chosen"),
+                // It would have to be shown, and to be sent back as it is.
+                id if id.contains(is_unfit) => {
+                    warn!(number, "a role's id has control characters; the role cannot be chosen");
+                }
+                id => roles.push((number, Role::new(id, node.attribute("orgcode").unwrap_or_default(), text))),
             }
         }
         roles.sort_by_key(|(number, _)| *number);
@@ -316,17 +322,9 @@ pub(super) fn value<'a>(node: Node<'a, '_>) -> Option<&'a str> {
 
 /// Text of the broker's, fit to be shown: no control characters, not longer than [`MAX_REASON`].
 pub(super) fn one_line(text: &str) -> String {
-    let mut words = String::new();
-    for word in text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()) {
-        if !words.is_empty() {
-            words.push(' ');
-        }
-        words.push_str(word);
-    }
-    match words.char_indices().nth(MAX_REASON) {
-        Some((end, _)) => words[..end].chars().chain(['…']).collect(),
-        None => words,
-    }
+    let words: Vec<_> =
+        text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()).collect();
+    clean(&words.join(" "), MAX_REASON)
 }
 
 #[cfg(test)]

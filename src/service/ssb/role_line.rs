@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::printable::{LONGEST_NAME, clean};
+
 /// A role profile of the user (`nhsjobrole<N>` in the broker's answer).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Role {
@@ -43,13 +45,14 @@ impl Role {
 
     fn of_parts(id: &str, organisation_code: &str, organisation: &str, job: [&str; 3]) -> Self {
         let [role_type, sub_type, name] = job;
+        let shown = |text| clean(text, LONGEST_NAME);
         Self {
             id: id.to_owned(),
-            organisation_code: organisation_code.to_owned(),
-            organisation: organisation.to_owned(),
-            role_type: role_type.to_owned(),
-            sub_type: sub_type.to_owned(),
-            name: name.to_owned(),
+            organisation_code: shown(organisation_code),
+            organisation: shown(organisation),
+            role_type: shown(role_type),
+            sub_type: shown(sub_type),
+            name: shown(name),
         }
     }
 }

@@ -113,10 +113,21 @@ fn roles_come_in_the_order_of_their_numbers_and_none_is_lost() {
         <gpPARAM name="nhsjobrole9" id="9" orgcode="X">of another form</gpPARAM>
         <gpPARAM name="nhsjobrole9" id="9b"></gpPARAM>
         <gpPARAM name="nhsjobrole2">no id</gpPARAM>
+        <gpPARAM name="nhsjobrole3" id="3&#x9b;2J">an id that cannot be shown</gpPARAM>
         <gpPARAM name="nhsjobroles" id="1">no role</gpPARAM>"#;
     let roles = read_authentication(&answer(roles)).unwrap().roles;
     let ids: Vec<_> = roles.iter().map(|role| (&*role.id, &*role.name)).collect();
     assert_eq!(ids, [("9", "of another form"), ("9b", ""), ("10", "C")]);
+}
+
+#[test]
+fn what_is_shown_of_a_role_holds_nothing_that_a_terminal_would_obey() {
+    let role = "<gpPARAM name=\"sso_ticket\">AQIC5w</gpPARAM><gpPARAM name=\"nhsjobrole1\" id=\"1\" \
+        orgcode=\"R&#x9b;X\">O&#x202e;RG&#10;1, \"A&#x85;\":\"B\":\"C&#x2028;D\"</gpPARAM>";
+    let role = read_authentication(&answer(role)).unwrap().roles.remove(0);
+    assert_eq!(role.to_string(), "ORG 1 (R X): A  : B : C D");
+    let long = Role::new("1", "A", &format!("{}, \"A\":\"B\":\"C\"", "x".repeat(1000)));
+    assert_eq!(long.organisation, "x".repeat(256) + "…");
 }
 
 #[test]
