@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::os::fs::read_trusted;
 pub use address::{BadAddress, BrokerAddress, Environment};
 use connection::Connection;
 pub use message::Request;
@@ -240,11 +241,14 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore> {
     ca_file.map_or_else(system_roots, roots_from)
 }
 
+/// More than ten times what systems trust.
+const CA_FILE_LIMIT: u64 = 16 << 20;
+
 fn roots_from(file: &Path) -> Result<RootCertStore> {
     let wrong = |what: &str| {
         Error::new(ErrorKind::Configuration, Stage::Configuration, format!("ca_file {}: {what}", file.display()))
     };
-    let pem = std::fs::read(file).map_err(|error| wrong("it cannot be read").because(error))?;
+    let pem = read_trusted(file, CA_FILE_LIMIT).map_err(|error| wrong(&format!("it cannot be read: {error}")))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|_| wrong("it is not in PEM form"))?;

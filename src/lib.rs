@@ -83,7 +83,8 @@ pub mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
-mod os;
+#[doc(hidden)]
+pub mod os;
 #[doc(hidden)]
 pub mod printable;
 pub mod prompt;

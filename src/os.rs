@@ -6,4 +6,6 @@ pub(crate) mod threads;
 mod unix;
 
 #[cfg(unix)]
+pub use unix::fs;
+#[cfg(unix)]
 pub(crate) use unix::{child, ipc, thread, timer};

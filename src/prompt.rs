@@ -19,6 +19,8 @@ use crate::ssb::Role;
 
 pub use command::RoleCommand;
 pub use pinentry::Pinentry;
+#[doc(hidden)]
+pub use program::locate;
 pub use system::{PrompterKind, SystemPrompter};
 pub use terminal::Terminal;
 

@@ -261,3 +261,18 @@ fn without_programs_nobody_can_be_asked() {
     assert_eq!(kind(NoPrompter.use_last_try(&first_time(), &cancel)), ErrorKind::NoPrompter);
     assert_eq!(kind(NoPrompter.role(&roles(), &cancel)), ErrorKind::NoPrompter);
 }
+
+#[test]
+fn a_program_that_others_can_change_is_not_started() {
+    use std::os::unix::fs::PermissionsExt;
+    let pinentry = ScriptedPinentry::new("echo D 1234; echo OK");
+    let folder = pinentry.folder.path();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let error = pinentry.prompter().pin(&first_time(), &CancelToken::new()).unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NoPrompter);
+    assert!(error.detail().contains(&format!("{} can be changed by other users", folder.display())), "{error}");
+    let words = vec![folder.join("pinentry").display().to_string()];
+    let error = RoleCommand::new(words, None).role(&[], &CancelToken::new()).unwrap_err();
+    assert!(error.detail().contains("can be changed by other users"), "{error}");
+    assert!(!folder.join("heard").exists());
+}

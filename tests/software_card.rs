@@ -163,10 +163,11 @@ fn a_login_that_is_cancelled_does_not_sign() {
 fn a_path_without_a_readable_file_is_a_wrong_setting() {
     let folder = tempfile::tempdir().unwrap();
     assert_unusable(&folder.path().join("missing.p12"), "No such file");
-    assert_unusable(folder.path(), "not a file");
+    assert_unusable(folder.path(), "not a regular file");
     let large = folder.path().join("large.p12");
     fs::File::create(&large).unwrap().set_len((1 << 20) + 1).unwrap();
-    assert_unusable(&large, "longer than 1 MiB");
+    assert_unusable(Path::new("/dev/zero"), "/dev/zero");
+    assert_unusable(&large, "too large");
 }
 
 #[test]

@@ -200,8 +200,7 @@ impl Process {
         let prompter = HostPrompter::new(&config, &self.asker);
         let mut builder = Engine::builder(config).prompter(prompter);
         if let Some(folder) = library_folder() {
-            // In lib, or in lib/<machine> as Debian has it.
-            builder = builder.helper_folder(folder.join("..")).helper_folder(folder);
+            builder = builder.helper_folder(folder);
         }
         Ok(builder.build()?)
     }

@@ -23,6 +23,7 @@ use super::{Absence, CardReader, Certificate, PinStatus, SmartCard};
 use crate::cancel::CancelToken;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::os::fs::trusted;
 use crate::secret::Pin;
 
 /// The time that one operation of a card may take, where nothing else is set.
@@ -59,26 +60,46 @@ pub struct HelperSettings {
     pub deadline: Duration,
 }
 
-/// The helper program: `configured`, or the first that is in one of `directories`, in
-/// `../libexec/ticketapi` seen from there, or in the system's libexec.
+/// The helper program: `configured`, or the first trusted one that is in one of `folders`, in
+/// `libexec/ticketapi` of the prefix that it is the `bin` or `lib` of, or in the system's libexec.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::NotInstalled`] with every place that was looked at.
-pub fn find_helper(configured: Option<&Path>, directories: &[PathBuf]) -> Result<PathBuf> {
+pub fn find_helper(configured: Option<&Path>, folders: &[PathBuf]) -> Result<PathBuf> {
     let places: Vec<PathBuf> = match configured {
         Some(path) => vec![path.to_owned()],
-        None => directories
+        None => folders
             .iter()
-            .flat_map(|directory| [directory.clone(), directory.join("../libexec/ticketapi")])
+            .flat_map(|folder| [Some(folder.clone()), prefix(folder).map(|prefix| prefix.join("libexec/ticketapi"))])
+            .flatten()
             .chain(["/usr/local/libexec/ticketapi".into(), "/usr/libexec/ticketapi".into()])
-            .map(|directory| directory.join(PROGRAM))
+            .map(|folder| folder.join(PROGRAM))
             .collect(),
     };
-    places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
-        let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
-        not_installed(format!("the card helper {PROGRAM} is not there (looked for {})", places.join(", ")))
-    })
+    let mut not_trusted = String::new();
+    for path in places.iter().filter(|path| path.is_file()) {
+        match trusted(path) {
+            Ok(found) => return Ok(found),
+            Err(error) => not_trusted += &format!("; {} is not trusted: {error}", path.display()),
+        }
+    }
+    let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
+    let places = places.join(", ");
+    Err(not_installed(format!("the card helper {PROGRAM} is not there (looked for {places}){not_trusted}")))
+}
+
+/// The prefix that `folder` belongs to: it is `bin`, `lib` or `lib64` there, or `lib/<machine>` as Debian has it.
+/// Nothing above another folder is looked at, as that may be anybody's.
+fn prefix(folder: &Path) -> Option<&Path> {
+    let is =
+        |folder: &Path, names: &[&str]| names.iter().any(|name| folder.file_name().is_some_and(|own| own == *name));
+    let above = folder.parent()?;
+    match folder {
+        _ if is(folder, &["bin", "lib", "lib64"]) => Some(above),
+        _ if is(above, &["lib"]) => above.parent(),
+        _ => None,
+    }
 }
 
 /// Finds cards through the helper process, a new one for each login.
@@ -398,17 +419,51 @@ mod tests {
         assert!(error.detail().contains(elsewhere.to_str().unwrap()), "{error}");
     }
 
+    /// Puts a helper there.
+    fn put(folder: &Path) -> PathBuf {
+        std::fs::create_dir_all(folder).unwrap();
+        let helper = folder.join(PROGRAM);
+        std::fs::write(&helper, "").unwrap();
+        helper
+    }
+
     #[test]
-    fn a_helper_is_found_beside_the_library_and_in_libexec() {
+    fn a_helper_is_found_beside_the_library_and_in_its_own_prefix() {
         let prefix = tempfile::tempdir().unwrap();
-        let (lib, libexec) = (prefix.path().join("lib"), prefix.path().join("libexec/ticketapi"));
-        std::fs::create_dir_all(&lib).unwrap();
-        std::fs::create_dir_all(&libexec).unwrap();
-        let directories = [lib.clone()];
-        std::fs::write(libexec.join(PROGRAM), "").unwrap();
-        assert!(find_helper(None, &directories).unwrap().ends_with("lib/../libexec/ticketapi/ticketapi-card"));
-        std::fs::write(lib.join(PROGRAM), "").unwrap();
-        assert_eq!(find_helper(None, &directories).unwrap(), lib.join(PROGRAM));
+        let helper = put(&prefix.path().join("libexec/ticketapi"));
+        for folder in ["lib", "lib64", "bin", "lib/x86_64-linux-gnu"] {
+            let folder = prefix.path().join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            assert_eq!(find_helper(None, std::slice::from_ref(&folder)).unwrap(), helper);
+            let beside = put(&folder);
+            assert_eq!(find_helper(None, &[folder]).unwrap(), beside);
+        }
+    }
+
+    #[test]
+    fn a_helper_beside_the_prefix_is_anybodys() {
+        let shared = tempfile::tempdir().unwrap();
+        put(&shared.path().join("libexec/ticketapi"));
+        for folder in ["x", "x/lib", "x/lib/x86_64-linux-gnu", "x/unpacked/1234"] {
+            let folder = shared.path().join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            assert!(find_helper(None, std::slice::from_ref(&folder)).is_err(), "{}", folder.display());
+        }
+    }
+
+    #[test]
+    fn a_helper_that_others_can_change_is_not_used_and_the_next_one_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let prefix = tempfile::tempdir().unwrap();
+        let lib = prefix.path().join("lib");
+        let beside = put(&lib);
+        std::fs::set_permissions(&lib, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = find_helper(None, std::slice::from_ref(&lib)).unwrap_err();
+        let reason = format!("{} is not trusted: {} can be changed by other users", beside.display(), lib.display());
+        assert!(error.detail().contains(&reason), "{error}");
+        assert!(find_helper(Some(&beside), &[]).unwrap_err().detail().contains(&reason));
+        let next = put(&prefix.path().join("libexec/ticketapi"));
+        assert_eq!(find_helper(None, &[lib]).unwrap(), next);
     }
 
     #[test]

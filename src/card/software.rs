@@ -17,6 +17,7 @@ use super::{Absence, CardReader, Certificate, PinStatus, PinTries, SmartCard};
 use crate::cancel::CancelToken;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::os::fs::read_trusted;
 use crate::printable;
 use crate::secret::Pin;
 
@@ -50,23 +51,12 @@ impl CardReader for SoftwareCardReader {
         cancel: &CancelToken,
     ) -> Result<Box<dyn SmartCard>> {
         cancel.check(Stage::Card)?;
-        let file = read(&self.path).map_err(|error| unusable(&self.path, &format!("cannot be read: {error}")))?;
+        let file = read_trusted(&self.path, MAX_FILE)
+            .map_err(|error| unusable(&self.path, &format!("cannot be read: {error}")))?;
         pkcs12::check(&file).map_err(|error| not_opened(&self.path, error))?;
         let label = printable::name(&self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy());
         Ok(Box::new(SoftwareCard { path: self.path.clone(), label, file, certificate: None }))
     }
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let metadata = std::fs::metadata(path)?;
-    // Opening a pipe or a device could block.
-    if !metadata.is_file() {
-        return Err(std::io::Error::other("it is not a file"));
-    }
-    if metadata.len() > MAX_FILE {
-        return Err(std::io::Error::other("it is longer than 1 MiB"));
-    }
-    std::fs::read(path)
 }
 
 struct SoftwareCard {

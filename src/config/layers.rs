@@ -1,13 +1,13 @@
 //! Where settings come from, in order: the file, the environment, the program.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
 use super::{Config, KEYS};
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::os::fs::read_trusted;
 
 /// Where the settings came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,11 +94,8 @@ impl Config {
     fn read_file(&mut self, file: &Path) -> Result<Vec<String>> {
         let shown = file.display();
         let unreadable = |error: std::io::Error| invalid(format!("{shown} cannot be read: {error}")).because(error);
-        let size = fs::metadata(file).map_err(unreadable)?.len();
-        if size > FILE_LIMIT {
-            return Err(invalid(format!("{shown} is too large for a configuration ({size} bytes)")));
-        }
-        let source = fs::read_to_string(file).map_err(unreadable)?;
+        let bytes = read_trusted(file, FILE_LIMIT).map_err(unreadable)?;
+        let source = String::from_utf8(bytes).map_err(|_| invalid(format!("{shown} is not UTF-8")))?;
         let at = |offset: usize| format!("{shown}, line {}", line_of(&source, offset));
         let table = DeTable::parse(&source).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
@@ -161,6 +158,7 @@ fn invalid(detail: String) -> Error {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::fs;
     use std::time::Duration;
 
     use super::*;
@@ -373,8 +371,27 @@ mod tests {
         assert!(sized(FILE_LIMIT).is_ok());
         for more in [1, 2, 1000] {
             let error = sized(FILE_LIMIT + more).unwrap_err();
-            assert!(error.detail().contains("c.toml is too large for a configuration"), "{error}");
+            assert!(error.detail().contains("c.toml cannot be read: it is too large"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_is_not_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let desk = Desk::new();
+        let file = desk.file("c.toml", "helper = '/evil'");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o646)).unwrap();
+        let error = Config::from_file(&file).unwrap_err();
+        assert!(error.detail().contains("can be changed by other users"), "{error}");
+    }
+
+    #[test]
+    fn a_pipe_is_no_configuration() {
+        let desk = Desk::new();
+        let pipe = desk.folder.path().join("c.toml");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let problem = desk.with("TICKETAPI_CONFIG", pipe).problem();
+        assert_eq!(problem, "/c.toml cannot be read: it is not a regular file");
     }
 
     #[test]

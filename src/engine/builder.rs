@@ -64,8 +64,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Looks for the program `ticketapi-card` in `folder` too, before the folders where it is
-    /// installed: for a library that knows where it was loaded from.
+    /// Looks for the program `ticketapi-card` in `folder` too, and in its prefix, before the folders where
+    /// it is installed: for a library that knows where it was loaded from.
     pub fn helper_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folders.push(folder.into());
         self

@@ -1,6 +1,7 @@
 //! Unix.
 
 pub(crate) mod child;
+pub mod fs;
 pub(crate) mod ipc;
 pub(crate) mod thread;
 pub(crate) mod timer;

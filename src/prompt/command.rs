@@ -1,9 +1,9 @@
 //! A chooser for roles that reads lines and prints one: rofi, fzf, dmenu, or a script.
 
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
-use super::program::{Asking, deadline};
+use super::program::{Asking, command, deadline};
 use super::text::role_line;
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage};
@@ -36,7 +36,9 @@ impl RoleCommand {
         let (program, arguments) =
             self.words.split_first().ok_or_else(|| asking.broken("is not set to anything that could be run"))?;
         let lines: String = roles.iter().map(|role| role_line(role) + "\n").collect();
-        let chosen = asking.ask(Command::new(program).args(arguments), &lines)?;
+        let mut command =
+            command(Path::new(program)).map_err(|error| asking.broken(&format!("cannot be used: {error}")))?;
+        let chosen = asking.ask(command.args(arguments), &lines)?;
         let Some(line) = chosen.lines().map(str::trim_end).rfind(|line| !line.is_empty()) else {
             return Err(Error::cancelled(Stage::RoleSelection));
         };

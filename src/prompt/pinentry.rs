@@ -2,11 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::assuan::{Answers, Broken, Outcome, escape};
-use super::program::deadline;
+use super::program::{command, deadline};
 use super::{PinRequest, text};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -69,10 +69,11 @@ impl Pinentry {
         deadline: Option<Instant>,
         cancel: &'a CancelToken,
     ) -> Result<Dialogue<'a>> {
-        let child = Child::spawn(Command::new(&self.program).stderr(Stdio::null()), deadline, cancel);
+        let child = command(&self.program)
+            .and_then(|mut command| Child::spawn(command.stderr(Stdio::null()), deadline, cancel));
         let child = child.map_err(|error| {
-            Error::new(ErrorKind::NoPrompter, Stage::Pin, format!("{} cannot be started", self.program.display()))
-                .because(error)
+            let text = format!("{} cannot be started: {error}", self.program.display());
+            Error::new(ErrorKind::NoPrompter, Stage::Pin, text)
         })?;
         let mut dialogue = Dialogue { child, program: &self.program, cancel, answers: Answers::new() };
         if dialogue.answer()?.is_err() {

@@ -2,6 +2,7 @@
 //! there is one.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use super::text;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::child::Child;
+use crate::os::fs::trusted;
 
 /// More than any answer is long.
 const ANSWER_LIMIT: usize = 64 * 1024;
@@ -75,10 +77,40 @@ pub(super) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
-/// Where the `PATH` has a program of this name.
+/// Where the `PATH` has a trusted program of this name.
 pub(super) fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| can_be_run(file))
+    locate(Path::new(name)).ok()
+}
+
+/// Where the program `name` is, a path or a name on the `PATH`, as [`trusted`] resolves it.
+///
+/// # Errors
+///
+/// Where it is not there, or not trusted.
+pub fn locate(name: &Path) -> io::Result<PathBuf> {
+    if name.components().count() > 1 {
+        return trusted(name);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut problem = io::ErrorKind::NotFound.into();
+    // A relative folder is wherever the program happens to run.
+    for folder in std::env::split_paths(&path).filter(|folder| folder.is_absolute()) {
+        let file = folder.join(name);
+        if can_be_run(&file) {
+            match trusted(&file) {
+                Ok(found) => return Ok(found),
+                Err(error) => problem = error,
+            }
+        }
+    }
+    Err(problem)
+}
+
+/// A command that runs the program `name`, which may go by its name in what it does.
+pub(super) fn command(name: &Path) -> io::Result<Command> {
+    let mut command = Command::new(locate(name)?);
+    command.arg0(name);
+    Ok(command)
 }
 
 fn can_be_run(file: &Path) -> bool {

@@ -223,7 +223,14 @@ fn trust_anchors_that_cannot_be_read_are_a_wrong_setting() {
     no_pem.write_all(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
     no_certificate.write_all(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     let empty = tempfile::NamedTempFile::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("ca.pem");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let writable = tempfile::NamedTempFile::new().unwrap();
+    writable.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     for (file, why) in [
+        (pipe.as_path(), "not a regular file"),
+        (writable.path(), "can be changed by other users"),
         ("/nowhere/ca.pem".as_ref(), "cannot be read"),
         (no_pem.path(), "not in PEM form"),
         (no_certificate.path(), "holds what is no certificate"),

@@ -1,8 +1,9 @@
 //! The settings, and the programs that ask the user.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ticketapi::agent::{self, AgentUse};
+use ticketapi::prompt::locate;
 use ticketapi::{ErrorKind, Result};
 
 use super::{Chain, Finding, words};
@@ -20,11 +21,17 @@ pub fn configuration(chain: &mut Chain<'_>) -> Finding {
 
 pub fn prompt(chain: &mut Chain<'_>) -> Finding {
     let pinentry = chain.config.pinentry.as_deref().unwrap_or(Path::new("pinentry"));
-    let Some(found) = on_path(pinentry) else {
-        return Finding::failed(ErrorKind::NoPrompter, words::no_prompt(pinentry)).with_remedy(words::PROMPT_REMEDY);
+    let found = match locate(pinentry) {
+        Ok(found) => found,
+        Err(error) => {
+            let sentence = words::no_prompt(pinentry, &error);
+            return Finding::failed(ErrorKind::NoPrompter, sentence).with_remedy(words::PROMPT_REMEDY);
+        }
     };
-    if let Some(chooser) = chain.config.role_command.first().filter(|program| on_path(Path::new(program)).is_none()) {
-        return Finding::failed(ErrorKind::NoPrompter, words::no_chooser(chooser)).with_remedy(words::CHOOSER_REMEDY);
+    let chooser = chain.config.role_command.first().map(|chooser| (chooser, locate(Path::new(chooser))));
+    if let Some((chooser, Err(error))) = chooser {
+        let sentence = words::no_chooser(chooser, &error);
+        return Finding::failed(ErrorKind::NoPrompter, sentence).with_remedy(words::CHOOSER_REMEDY);
     }
     Finding::ok(words::prompt(&found))
 }
@@ -39,13 +46,4 @@ pub fn agent(chain: &mut Chain<'_>) -> Finding {
         // Programs log in by themselves then, each for itself.
         Err(error) => Finding::warning(error.detail().to_owned(), error.remedy()),
     }
-}
-
-/// Where a program is that is started by this name.
-fn on_path(program: &Path) -> Option<PathBuf> {
-    if program.components().count() > 1 {
-        return Some(program.to_owned()).filter(|program| program.is_file());
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }

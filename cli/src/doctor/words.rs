@@ -1,5 +1,6 @@
 //! What the doctor says, where it does not pass on the words of an error.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -49,12 +50,19 @@ pub fn prompt(program: &Path) -> String {
     format!("{} asks for the PIN", program.display())
 }
 
-pub fn no_prompt(program: &Path) -> String {
-    format!("the program {}, which is to ask for the PIN, is not there", program.display())
+pub fn no_prompt(program: &Path, error: &io::Error) -> String {
+    format!("the program {}, which is to ask for the PIN, {}", program.display(), not_usable(error))
 }
 
-pub fn no_chooser(program: &str) -> String {
-    format!("the program {program}, which is to ask for the role, is not there")
+pub fn no_chooser(program: &str, error: &io::Error) -> String {
+    format!("the program {program}, which is to ask for the role, {}", not_usable(error))
+}
+
+fn not_usable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "is not there".to_owned(),
+        _ => format!("is not used: {error}"),
+    }
 }
 
 pub fn path(path: &Path) -> String {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as CallError, RvError};
+use ticketapi::os::fs::trusted;
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use super::error::{call, code};
@@ -56,7 +57,8 @@ fn open(path: &Path) -> std::result::Result<Pkcs11, String> {
     if !path.is_file() {
         return Err(format!("{name} is not there"));
     }
-    Pkcs11::new(path).map_err(|error| match error {
+    let real = trusted(path).map_err(|error| format!("{name} is not trusted: {error}"))?;
+    Pkcs11::new(real).map_err(|error| match error {
         CallError::MissingSymbol(symbol) => format!("{name} is no PKCS#11 module ({symbol} is missing)"),
         CallError::LibraryLoading(error) => format!("{name} cannot be loaded ({error})"),
         error => format!("{name} cannot be loaded ({})", call(&error)),

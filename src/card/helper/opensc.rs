@@ -10,10 +10,13 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
+use crate::os::fs::read_trusted;
 use crate::os::ipc::above_stdio;
 
 /// What OpenSC reads for programs in place of its own file, and where that is.
 const VARIABLE: &str = "OPENSC_CONF";
+/// More than any configuration needs.
+const LIMIT: u64 = 1 << 20;
 const PLACES: [&str; 2] = ["/etc/opensc/opensc.conf", "/etc/opensc.conf"];
 
 /// The settings of the module, which come before those of all of OpenSC.
@@ -41,7 +44,14 @@ fn write(settings: &[u8]) -> io::Result<OwnedFd> {
 
 /// The settings of this computer, with ours among them.
 fn settings(configured: Option<OsString>) -> Vec<u8> {
-    let read = |place: &Path| std::fs::read(place).ok();
+    // A file that OpenSC would not find either is no reason to say something.
+    let read = |place: &Path| match read_trusted(place, LIMIT) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(file = %place.display(), %error, "OpenSC's configuration is not used");
+            None
+        }
+        read => read.ok(),
+    };
     let own = match configured {
         Some(place) => read(Path::new(&place)),
         None => PLACES.iter().find_map(|place| read(Path::new(place))),

@@ -1,0 +1,248 @@
+//! Which files are trusted: those that only root and the user can change.
+//!
+//! A program that others can replace gets the PIN, and a configuration that others can write says which
+//! program that is.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{getegid, geteuid};
+
+/// The number that the kernel shows for users that a user namespace does not know.
+const OVERFLOW: u32 = 65534;
+
+const WRITE_GROUP: u32 = 0o020;
+const WRITE_OTHERS: u32 = 0o002;
+const STICKY: u32 = 0o1000;
+
+/// Resolves `path` and checks that nobody but root and this user can change what is there: it and each
+/// folder above it. Use the path that is returned, not `path`: links may change.
+///
+/// # Errors
+///
+/// Where it is not there; [`PermissionDenied`](io::ErrorKind::PermissionDenied) where it is not trusted.
+pub fn trusted(path: &Path) -> io::Result<PathBuf> {
+    let real = fs::canonicalize(path)?;
+    let me = User::of_this_process();
+    for part in real.ancestors() {
+        let metadata = fs::symlink_metadata(part)?;
+        // In a sticky folder others cannot replace what is not theirs, and what is below was checked.
+        let sticky = part != real && metadata.mode() & STICKY != 0;
+        if let Some(fault) = me.fault(part, &metadata, sticky) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, fault));
+        }
+    }
+    Ok(real)
+}
+
+/// Reads the trusted file at `path`, of at most `limit` bytes. Does not block on a pipe or a device.
+///
+/// # Errors
+///
+/// As [`trusted`], and where it is no regular file or too large.
+pub fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let real = trusted(path)?;
+    let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+    // Opening a device may do something already.
+    if !fs::metadata(&real)?.is_file() {
+        return Err(no_file());
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(open(&real, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(no_file());
+    }
+    // Files of /proc have no size, and any file may grow meanwhile.
+    let mut bytes = Vec::new();
+    if metadata.len() <= limit {
+        file.take(limit + 1).read_to_end(&mut bytes)?;
+    }
+    if metadata.len().max(bytes.len() as u64) > limit {
+        let text = format!("it is too large (more than {limit} bytes)");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(bytes)
+}
+
+/// For whom files are to be safe.
+struct User {
+    uid: u32,
+    gid: u32,
+    /// Root has no number in this user namespace, so that its files show as nobody's.
+    root_is_nobody: bool,
+}
+
+impl User {
+    fn of_this_process() -> Self {
+        let root_is_nobody = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !maps_root(&map));
+        Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), root_is_nobody }
+    }
+
+    fn fault(&self, path: &Path, metadata: &fs::Metadata, sticky: bool) -> Option<String> {
+        let (owner, mode) = (metadata.uid(), metadata.mode());
+        // Of other users' files nobody can tell either, but they had to be named by this user.
+        let nobodys = self.root_is_nobody && owner == OVERFLOW;
+        if owner != 0 && owner != self.uid && !nobodys {
+            return Some(format!("{} belongs to another user; it must belong to you or to root", path.display()));
+        }
+        // A private group has the number of its only user, by convention. An access list shows in the group's bits.
+        let private = metadata.gid() == 0 || metadata.gid() == self.uid && metadata.gid() == self.gid;
+        let by_group = mode & WRITE_GROUP != 0 && (!private || has_access_list(path));
+        if !sticky && (by_group || mode & WRITE_OTHERS != 0) {
+            let path = path.display();
+            return Some(format!(
+                "{path} can be changed by other users; take their right to write (chmod go-w {path})"
+            ));
+        }
+        None
+    }
+}
+
+fn has_access_list(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    return rustix::fs::getxattr(path, "system.posix_acl_access", &mut [0_u8; 0]).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    return false;
+}
+
+/// Whether the root of the namespace above has a number here (`user_namespaces(7)`: number here, number
+/// above, count).
+fn maps_root(map: &str) -> bool {
+    map.lines().any(|line| line.split_whitespace().nth(1) == Some("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "text").unwrap();
+        folder
+    }
+
+    fn set(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn problem(path: &Path) -> String {
+        let error = trusted(path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_file_of_the_users_below_a_sticky_folder_is_trusted() {
+        let folder = folder();
+        let file = folder.path().join("file");
+        assert_eq!(trusted(&file).unwrap(), file.canonicalize().unwrap());
+        assert_eq!(read_trusted(&file, 4).unwrap(), b"text");
+        set(folder.path(), 0o1777);
+        trusted(&file).unwrap();
+    }
+
+    #[test]
+    fn what_others_can_write_is_not_trusted_nor_what_is_below_it() {
+        let folder = folder();
+        let file = folder.path().join("file");
+        for (path, mode) in [(file.as_path(), 0o602), (&file, 0o1602), (folder.path(), 0o702)] {
+            let before = path.metadata().unwrap().mode();
+            set(path, mode);
+            assert!(problem(&file).starts_with(&format!("{} can be changed by other users", path.display())));
+            set(path, before);
+        }
+        trusted(&file).unwrap();
+    }
+
+    #[test]
+    fn a_group_may_write_where_it_is_roots_or_the_users_own() {
+        let folder = folder();
+        let file = folder.path().join("file");
+        set(&file, 0o660);
+        let metadata = file.metadata().unwrap();
+        let user = |uid, gid| User { uid, gid, root_is_nobody: false };
+        let own = metadata.gid() == 0 || metadata.gid() == metadata.uid();
+        assert_eq!(user(metadata.uid(), metadata.gid()).fault(&file, &metadata, false).is_none(), own);
+        if geteuid().is_root() {
+            chown(&file, Some(5000), Some(5000)).unwrap();
+            let metadata = file.metadata().unwrap();
+            assert_eq!(user(5000, 5000).fault(&file, &metadata, false), None);
+            assert!(user(5000, 100).fault(&file, &metadata, false).is_some());
+            chown(&file, Some(0), Some(100)).unwrap();
+            assert!(problem(&file).contains("chmod go-w"));
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_is_not_trusted_nor_what_is_below_it() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let folder = folder();
+        let file = folder.path().join("file");
+        for path in [file.as_path(), folder.path()] {
+            chown(path, Some(OVERFLOW), None).unwrap();
+            assert!(problem(&file).starts_with(&format!("{} belongs to another user", path.display())));
+            chown(path, Some(0), None).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_path_that_is_checked_is_the_one_that_is_returned() {
+        let (here, there) = (folder(), folder());
+        let link = here.path().join("link");
+        symlink(there.path().join("file"), &link).unwrap();
+        assert_eq!(trusted(&link).unwrap(), there.path().canonicalize().unwrap().join("file"));
+        set(there.path(), 0o777);
+        problem(&link);
+    }
+
+    #[test]
+    fn nobodys_files_are_trusted_only_where_root_has_no_number() {
+        let folder = folder();
+        let file = folder.path().join("file");
+        let metadata = file.metadata().unwrap();
+        let me = User { uid: 1, gid: 1, root_is_nobody: true };
+        if geteuid().is_root() {
+            chown(&file, Some(OVERFLOW), None).unwrap();
+            let metadata = file.metadata().unwrap();
+            assert_eq!(me.fault(&file, &metadata, false), None);
+            assert!(User { root_is_nobody: false, ..me }.fault(&file, &metadata, false).is_some());
+        }
+        let known = metadata.uid() == 0;
+        assert_eq!(me.fault(&file, &metadata, false).is_none(), known);
+        assert!(maps_root("         0          0 4294967295\n"));
+        assert!(!maps_root("         0       1000          1\n"));
+        assert!(!maps_root("      1000       1000          1\n"));
+    }
+
+    #[test]
+    fn only_a_regular_file_of_a_moderate_size_is_read() {
+        let folder = folder();
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (done, result) = std::sync::mpsc::channel();
+        let paths = [pipe, "/dev/zero".into(), folder.path().to_owned()];
+        std::thread::spawn(move || {
+            for path in paths {
+                done.send(read_trusted(&path, 10).unwrap_err().to_string()).unwrap();
+            }
+        });
+        for _ in 0..3 {
+            let text = result.recv_timeout(Duration::from_secs(10)).unwrap();
+            assert!(text.contains("not a regular file") || text.contains("/dev/zero"), "{text}");
+        }
+        let text = read_trusted(&folder.path().join("file"), 3).unwrap_err().to_string();
+        assert!(text.contains("too large"), "{text}");
+        // It has no size.
+        assert!(read_trusted(Path::new("/proc/self/maps"), 3).is_err());
+    }
+}
