@@ -5,6 +5,7 @@ mod events;
 mod login_flight;
 mod monitor;
 mod service_calls;
+mod ssb;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -21,11 +22,11 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Ticket;
 use crate::session::{EndReason, Session};
 
+pub use crate::session::Status;
 pub use builder::EngineBuilder;
 pub use events::Event;
 use service_calls::nobody_is_logged_in;
 use state::Inner;
-pub use state::Status;
 use ticket_cell::Found;
 
 /// How long to wait for a thread that has nothing left to do.
@@ -304,7 +305,7 @@ impl Engine {
     }
 
     fn here(&self, anew: bool) -> Result<Arc<Session>> {
-        self.inner.session_or_login(anew, self.inner.parts.config.card_wait)
+        self.inner.session_or_login(anew, self.inner.parts.settings.card_wait)
     }
 
     fn destroy_here(&self) -> Result<()> {

@@ -7,6 +7,7 @@ use crate::agent::protocol::SessionData;
 use crate::card::certificate::issuer_and_end;
 use crate::http::message::{read_answer, read_date};
 use crate::prompt::assuan::{Answers, Broken, escape};
+use crate::service::ssb::SsbService;
 use crate::session::Session;
 use crate::ssb::{BrokerAddress, Role};
 
@@ -24,7 +25,7 @@ pub fn http_date(stream: &mut impl Read) -> Option<String> {
 
 /// A session as the agent tells it.
 pub fn agent_session(data: SessionData, roles: Vec<Role>) -> Session {
-    data.with_roles(roles)
+    data.into_session(roles, &SsbService::for_tests())
 }
 
 /// Who made a certificate, and when it ends.

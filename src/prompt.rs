@@ -15,7 +15,7 @@ use crate::cancel::CancelToken;
 use crate::card::{Absence, PinStatus};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Pin;
-use crate::ssb::Role;
+use crate::session::Role;
 
 pub use command::RoleCommand;
 pub use pinentry::Pinentry;

@@ -1,3 +1,59 @@
-//! Identity services: who logs the user in.
+//! Identity services: who logs users in.
+//!
+//! The engine knows these traits and no service. A service knows neither the engine nor the
+//! configuration: it has settings of its own, which `engine/builder.rs` fills in.
 
+pub(crate) mod roles;
 pub mod ssb;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cancel::CancelToken;
+use crate::card::CardReader;
+use crate::card::events::Presence;
+use crate::error::Result;
+use crate::os::threads::Threads;
+use crate::prompt::Prompter;
+use crate::secret::Ticket;
+use crate::session::{Session, User};
+
+pub(crate) use crate::session::grant::{Call, Grant, ServiceSession};
+
+/// A service that users log in at. Its methods may be called from any thread.
+pub(crate) trait IdentityService: Send + Sync {
+    /// Which service this is, and where. Programs share the logins of an agent with the same id.
+    fn id(&self) -> String;
+
+    /// Logs the user in. On an error no session is left at the service, as far as it can be reached.
+    fn log_in(&self, desk: &Desk<'_>) -> Result<Grant>;
+
+    /// Has the user of a locked session prove that nobody else is there.
+    fn unlock<'a>(&'a self, locked: &Session, desk: &Desk<'_>) -> Result<Unlocking<'a>>;
+
+    /// The session of `user` with this ticket, which another process began and ends.
+    fn session(&self, user: &User, ticket: &Ticket) -> Arc<dyn ServiceSession>;
+}
+
+/// What a login may use.
+pub(crate) struct Desk<'a> {
+    pub(crate) prompter: &'a dyn Prompter,
+    pub(crate) cards: &'a dyn CardReader,
+    /// How long to wait for a card.
+    pub(crate) card_wait: Duration,
+    /// Takes the place of the card in use, before anything is done with it.
+    pub(crate) card_found: &'a dyn Fn(&Presence) -> Result<()>,
+    pub(crate) cancel: &'a CancelToken,
+    pub(crate) threads: &'a Threads,
+}
+
+/// The outcome of unlocking.
+pub(crate) enum Unlocking<'a> {
+    /// It is the same user: the session goes on.
+    SameUser,
+    /// It is another one, who can log in once the locked session has ended.
+    OtherUser(LogIn<'a>),
+}
+
+/// A login that goes on with what the user has shown already.
+pub(crate) type LogIn<'a> = Box<dyn FnOnce(&Desk<'_>) -> Result<Grant> + 'a>;

@@ -1,26 +1,20 @@
 //! A live session: whose it is, and what the broker said about it.
 
+pub(crate) mod grant;
 pub(crate) mod rules;
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::card::Certificate;
+use self::grant::Grant;
 use crate::secret::Ticket;
-use crate::ssb::{BrokerSession, Role};
 
-/// A session that the broker has begun.
+/// A session that an identity service has begun.
 #[derive(Debug)]
 pub struct Session {
-    pub(crate) user: User,
-    pub(crate) roles: Vec<Role>,
-    pub(crate) role: Option<usize>,
-    pub(crate) limits: Limits,
-    pub(crate) broker: BrokerSession,
-    /// The card's, which unlocks it; not there for a session of the agent.
-    pub(crate) certificate: Option<Certificate>,
-    pub(crate) card_watched: bool,
+    pub(crate) grant: Grant,
 }
 
 /// What card and time do to a session: the setting `mode`.
@@ -83,35 +77,102 @@ pub struct Limits {
     pub total: Option<Duration>,
 }
 
+/// A role profile of the user (`nhsjobrole<N>` in the broker's answer).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Role {
+    /// Id of the role profile.
+    pub id: String,
+    /// Code of the organisation; empty where the broker gives none.
+    pub organisation_code: String,
+    /// Name of the organisation.
+    pub organisation: String,
+    /// Job role type, such as `Admin & Clerical`.
+    pub role_type: String,
+    /// Job role sub-type, such as `Admin`.
+    pub sub_type: String,
+    /// Name of the job role, such as `Registration Authority Agent`. The broker's whole text where
+    /// it does not have the usual form, so that the user can still choose the role.
+    pub name: String,
+}
+
+/// The role as one line, such as `HOSPITAL (RKF): Clinical : Nursing : Nurse`.
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, code) = (&self.organisation, &self.organisation_code);
+        f.write_str(name)?;
+        if !code.is_empty() {
+            write!(f, "{}({code})", if name.is_empty() { "" } else { " " })?;
+        }
+        let mut separator = if name.is_empty() && code.is_empty() { "" } else { ": " };
+        for part in [&self.role_type, &self.sub_type, &self.name] {
+            if !part.is_empty() {
+                write!(f, "{separator}{part}")?;
+                separator = " : ";
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How an engine stands; see [`Engine::status`](crate::Engine::status).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Status {
+    /// There is no session.
+    #[default]
+    LoggedOut,
+    /// There is no session yet, and a login is under way.
+    LoggingIn,
+    /// There is a session.
+    Live {
+        /// Whether taking the card out will end or lock it. It will not with cards that no PC/SC
+        /// reader shows, and in the mode `mobility`.
+        card_watched: bool,
+    },
+    /// There is a session that gives no ticket out until the same card and its PIN are back.
+    Locked {
+        /// Why.
+        why: LockReason,
+        /// It ends in this time, if nobody unlocks it.
+        ends_in: Duration,
+    },
+}
+
+impl From<Grant> for Session {
+    fn from(grant: Grant) -> Self {
+        Self { grant }
+    }
+}
+
 impl Session {
     /// The SSO ticket.
     pub fn ticket(&self) -> &Ticket {
-        self.broker.ticket()
+        &self.grant.ticket
     }
 
     /// Who is logged in.
     pub fn user(&self) -> &User {
-        &self.user
+        &self.grant.user
     }
 
     /// Every role that the user has, in the broker's order.
     pub fn roles(&self) -> &[Role] {
-        &self.roles
+        &self.grant.roles
     }
 
     /// The role that was chosen; `None` for a user without roles.
     pub fn role(&self) -> Option<&Role> {
-        self.role.map(|index| &self.roles[index])
+        self.grant.role.map(|index| &self.grant.roles[index])
     }
 
     /// How long the session may last.
     pub fn limits(&self) -> Limits {
-        self.limits
+        self.grant.limits
     }
 
     /// Whether the reader of its card can be watched: only then is a removal seen. Cards in software
     /// and tokens that are in no PC/SC reader cannot.
     pub fn card_watched(&self) -> bool {
-        self.card_watched
+        self.grant.card_watched
     }
 }

@@ -52,7 +52,6 @@ fn replies() -> Vec<(&'static str, Reply)> {
         number: 301,
         ticket: ticket(),
         uid: "123456789012".into(),
-        log_session_id: "aBcDeFgH01".into(),
         name: "Zoë Example".into(),
         roles: 1000,
         role: Some(999),

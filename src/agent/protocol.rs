@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Status;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::secret::{SecretBytes, Ticket, secret_buffer};
-use crate::session::{Limits, Session, User};
-use crate::ssb::{BrokerSession, Role};
+use crate::service::{Grant, IdentityService};
+use crate::session::{Limits, Role, Session, Status, User};
 
 /// The version of the messages. Sides of different versions do not work together.
 pub const VERSION: u32 = 1;
@@ -115,8 +114,6 @@ pub struct SessionData {
     pub ticket: Ticket,
     /// The user's id.
     pub uid: String,
-    /// What the broker knows the login by, for who asks it about the session.
-    pub log_session_id: String,
     /// The user's name.
     pub name: String,
     /// How many roles the user has.
@@ -371,7 +368,6 @@ impl SessionData {
             number,
             ticket: session.ticket().clone(),
             uid: session.user().uid.clone(),
-            log_session_id: session.broker.log_session_id().to_owned(),
             name: session.user().name.clone(),
             roles: session.roles().len() as u32,
             role: role.map(|index| index as u32),
@@ -381,16 +377,19 @@ impl SessionData {
         }
     }
 
-    pub(crate) fn with_roles(self, roles: Vec<Role>) -> Session {
-        Session {
+    /// The session with its roles, at `service`.
+    pub(crate) fn into_session(self, roles: Vec<Role>, service: &dyn IdentityService) -> Session {
+        let user = User { uid: self.uid, name: self.name };
+        Session::from(Grant {
+            service: service.session(&user, &self.ticket),
+            user,
             role: self.role.map(|index| index as usize).filter(|&index| index < roles.len()),
             roles,
+            ticket: self.ticket,
             limits: Limits { idle: self.idle, total: self.total },
-            broker: BrokerSession::elsewhere(self.ticket, &self.uid, self.log_session_id),
-            user: User { uid: self.uid, name: self.name },
-            certificate: None,
+            card: None,
             card_watched: self.card_watched,
-        }
+        })
     }
 }
 
@@ -405,7 +404,6 @@ mod tests {
                 number: 1,
                 ticket: Ticket::new("AQIC5w".into()),
                 uid: "555000000001".into(),
-                log_session_id: "id".into(),
                 name: "TEST USER".into(),
                 roles: of,
                 role: chosen,
@@ -414,9 +412,8 @@ mod tests {
                 card_watched: true,
             };
             let roles = (0..of).map(|number| Role::new(&number.to_string(), "RX1", "")).collect();
-            let session = data.with_roles(roles);
+            let session = data.into_session(roles, &crate::service::ssb::SsbService::for_tests());
             assert_eq!(session.role().map(|role| &*role.id), role, "{chosen:?} of {of}");
-            assert_eq!(SessionData::new(1, &session).log_session_id, "id");
         }
     }
 }

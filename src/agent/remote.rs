@@ -10,10 +10,10 @@ use super::connection::{Connection, NoAnswer, PROMPT};
 use super::protocol::{Reply, Request, SessionData, WAITING};
 use crate::cancel::CancelToken;
 use crate::config::Config;
-use crate::engine::Status;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::secret::Ticket;
-use crate::session::Session;
+use crate::service::IdentityService;
+use crate::session::{Session, Status};
 
 /// The time after which an agent that has a login under way, and says nothing, is given up.
 const SILENCE: Duration = WAITING.saturating_mul(3);
@@ -40,7 +40,7 @@ pub(crate) struct Unavailable {
 /// The agent, which may come and go.
 pub(crate) struct Remote {
     place: PathBuf,
-    broker: String,
+    service: Arc<dyn IdentityService>,
     pub(crate) required: bool,
     /// Connections that nobody uses just now.
     warm: Mutex<Vec<Connection>>,
@@ -52,7 +52,7 @@ pub(crate) struct Remote {
 
 impl Remote {
     /// The agent that the settings name; `None` where they want none.
-    pub(crate) fn new(config: &Config) -> crate::Result<Option<Self>> {
+    pub(crate) fn new(config: &Config, service: Arc<dyn IdentityService>) -> crate::Result<Option<Self>> {
         let place = match config.agent {
             AgentUse::Never => return Ok(None),
             AgentUse::Auto => super::socket::place(config).ok(),
@@ -61,7 +61,7 @@ impl Remote {
         let Some(place) = place else { return Ok(None) };
         Ok(Some(Self {
             place,
-            broker: config.broker()?.to_string(),
+            service,
             required: config.agent == AgentUse::Require,
             warm: Mutex::default(),
             session: Mutex::default(),
@@ -116,7 +116,7 @@ impl Remote {
                 other => return Err(unexpected(other)),
             }
         }
-        Ok(session.with_roles(roles))
+        Ok(session.into_session(roles, &*self.service))
     }
 
     /// How it stands with the agent's session.
@@ -184,7 +184,7 @@ impl Remote {
     }
 
     fn open(&self) -> Result<Connection, RemoteError> {
-        Ok(Connection::open(&self.place, &self.broker)?)
+        Ok(Connection::open(&self.place, &self.service.id())?)
     }
 
     fn keep(&self, connection: Connection, answer: Result<Reply, NoAnswer>) -> Result<Reply, RemoteError> {

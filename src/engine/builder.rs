@@ -15,8 +15,12 @@ use crate::card::{Absence, CardReader, SmartCard};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error::Result;
+use crate::http::HttpsSettings;
 use crate::prompt::{Prompter, SystemPrompter};
-use crate::ssb::{BrokerAddress, HttpsSettings, HttpsTransport, Ssb};
+use crate::service::roles::RoleSettings;
+use crate::service::ssb::{SsbService, SsbSettings};
+use crate::service::{Call, IdentityService};
+use crate::session::rules::Policy;
 use crate::sync::Mutex;
 
 use super::Engine;
@@ -36,13 +40,24 @@ pub struct EngineBuilder {
 
 /// What an engine uses for each login.
 pub(super) struct Parts {
-    pub(super) config: Config,
+    pub(super) settings: Settings,
+    pub(super) service: Arc<dyn IdentityService>,
     pub(super) reader: Box<dyn CardReader>,
     pub(super) prompter: Box<dyn Prompter>,
     /// That of a test.
     clock: Option<Box<dyn Clock>>,
     pub(super) listener: Option<Listener>,
-    address: BrokerAddress,
+}
+
+/// The settings that are the engine's own.
+pub(super) struct Settings {
+    /// How long a login waits for a card.
+    pub(super) card_wait: Duration,
+    /// How old the service's last word on the session may be; zero for any age.
+    pub(super) check_session: Duration,
+    /// How long one call to the service may take.
+    pub(super) call_timeout: Duration,
+    pub(super) policy: Policy,
 }
 
 impl EngineBuilder {
@@ -92,15 +107,25 @@ impl EngineBuilder {
     /// [`Configuration`](crate::ErrorKind::Configuration).
     pub fn build(self) -> Result<Engine> {
         let Self { config, reader, prompter, folders, clock, listener } = self;
-        let address = config.broker()?;
+        let service: Arc<dyn IdentityService> = Arc::new(ssb(&config)?);
         // A program with cards of its own means these.
-        let remote = if reader.is_none() { Remote::new(&config)? } else { None };
+        let remote = if reader.is_none() { Remote::new(&config, Arc::clone(&service))? } else { None };
         let reader: Box<dyn CardReader> = reader.unwrap_or_else(|| match &config.software_card {
             Some(file) => Box::new(SoftwareCardReader::new(file.clone())),
             None => Box::new(InstalledHelper { config: config.clone(), folders, found: Mutex::default() }),
         });
         let prompter = prompter.unwrap_or_else(|| Box::new(SystemPrompter::new(&config)));
-        let parts = Parts { config, reader, prompter, clock, listener, address };
+        let settings = Settings {
+            card_wait: config.card_wait,
+            check_session: config.check_session,
+            call_timeout: config.request_timeout,
+            policy: Policy {
+                mode: config.mode,
+                lock_timeout: config.lock_timeout,
+                reauthentication: config.reauthentication,
+            },
+        };
+        let parts = Parts { settings, service, reader, prompter, clock, listener };
         Ok(Engine { inner: Arc::new(Inner::new(parts)), remote })
     }
 }
@@ -172,18 +197,21 @@ impl Parts {
         }
     }
 
-    /// The broker, over a connection that is opened when it is needed.
-    pub(super) fn broker(&self) -> Ssb {
-        self.broker_within(self.config.request_timeout)
+    /// One call to the service.
+    pub(super) fn call<'a>(&self, cancel: &'a CancelToken) -> Call<'a> {
+        Call::within(self.settings.call_timeout, cancel)
     }
+}
 
-    /// As [`Parts::broker`], with `deadline` for each request.
-    pub(super) fn broker_within(&self, deadline: Duration) -> Ssb {
-        let settings = HttpsSettings {
-            ca_file: self.config.ca_file.clone(),
-            connect_deadline: self.config.connect_timeout,
-            request_deadline: deadline,
-        };
-        Ssb::new(Box::new(HttpsTransport::new(self.address.clone(), settings)))
-    }
+fn ssb(config: &Config) -> Result<SsbService> {
+    Ok(SsbService::new(SsbSettings {
+        address: config.broker()?,
+        https: HttpsSettings {
+            ca_file: config.ca_file.clone(),
+            connect_deadline: config.connect_timeout,
+            request_deadline: config.request_timeout,
+        },
+        digest: config.digest,
+        roles: RoleSettings { role: config.role.clone(), require: config.require_role },
+    }))
 }

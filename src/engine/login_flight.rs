@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::builder::Parts;
 use super::events::Event;
 use super::state::{Inner, UnderWay};
 use crate::cancel::CancelToken;
 use crate::card::events::Presence;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::service::ssb::{Login, Unlocking};
+use crate::service::{Desk, Grant, Unlocking};
 use crate::session::rules::Happening;
 use crate::session::{EndReason, Session};
 use crate::sync::{Condvar, Mutex, ThreadId, current_thread};
@@ -113,32 +114,24 @@ impl Inner {
     }
 
     fn log_in_or_unlock(self: &Arc<Self>, flight: &Arc<LoginFlight>, locked: Option<Arc<Session>>) -> Result<Success> {
-        let parts = &self.parts;
-        let login = Login {
-            config: &parts.config,
+        let Parts { service, reader, prompter, .. } = &self.parts;
+        let desk = Desk {
+            prompter: prompter.as_ref(),
+            cards: reader.as_ref(),
             card_wait: flight.card_wait,
-            reader: parts.reader.as_ref(),
-            prompter: parts.prompter.as_ref(),
+            card_found: &|presence| self.card_found(flight, presence),
             cancel: &flight.cancel,
-            found: &|presence| self.card_found(flight, presence),
             threads: &self.threads,
         };
-        let began = |session| Success::Session(Arc::new(session));
-        let Some((locked, certificate)) =
-            locked.as_ref().and_then(|locked| Some((locked, locked.certificate.as_ref()?)))
-        else {
-            return login.run(parts.broker()).map(began);
-        };
-        let card = match login.unlock(certificate)? {
-            Unlocking::Proved => return Ok(Success::Unlocked(Arc::clone(locked))),
-            Unlocking::OtherUser(card) => card,
-        };
-        self.end_if_there(locked, EndReason::Replaced);
-        match card {
-            Some(card) => login.run_with(card, parts.broker()),
-            None => login.run(parts.broker()),
+        let began = |grant: Grant| Success::Session(Arc::new(grant.into()));
+        let Some(locked) = locked else { return service.log_in(&desk).map(began) };
+        match service.unlock(&locked, &desk)? {
+            Unlocking::SameUser => Ok(Success::Unlocked(locked)),
+            Unlocking::OtherUser(log_in) => {
+                self.end_if_there(&locked, EndReason::Replaced);
+                log_in(&desk).map(began)
+            }
         }
-        .map(began)
     }
 
     /// Ends `session`, unless it is over already, without waiting for the broker.

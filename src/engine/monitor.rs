@@ -251,7 +251,7 @@ impl Inner {
     fn card_identified(self: &Arc<Self>, found: Result<(Certificate, Presence)>) {
         let mut state = self.lock();
         match (found, &mut state.session) {
-            (Ok((certificate, presence)), Some(kept)) if kept.session.certificate.as_ref() == Some(&certificate) => {
+            (Ok((certificate, presence)), Some(kept)) if kept.session.grant.card.as_ref() == Some(&certificate) => {
                 // The last snapshot is from before. Should the card have left since, one more will come.
                 kept.presence = Some(presence);
                 self.happens(&mut state, Happening::CardSeen);

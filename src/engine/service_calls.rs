@@ -1,7 +1,8 @@
 //! What an engine asks the broker about its session: whose it is, whether it is still alive, and to end it.
 
+use std::any::Any;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -10,8 +11,8 @@ use super::state::{Inner, State};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fork::ForkGuard;
+use crate::service::{Call, ServiceSession};
 use crate::session::{EndReason, Session};
-use crate::ssb::{BrokerSession, RoleAssertion, SessionInfo, SessionState, Ssb};
 use crate::sync::MutexGuard;
 
 /// How long to leave a broker alone that could not be reached.
@@ -45,47 +46,14 @@ impl Questions {
 }
 
 impl Engine {
-    /// Asks the broker whose the live session is, and for every role of that user.
-    ///
-    /// Blocks until the answer is there, at the longest for the setting `request_timeout`;
-    /// [`Engine::cancel_login`] and [`destroy_ticket`](crate::TicketApi::destroy_ticket) end it
-    /// earlier. Any number of threads may ask at once. Never prompts. Source: the broker's
-    /// `/saml/RoleAssertion`.
-    ///
-    /// # Errors
-    ///
-    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) when there is no session, or the broker
-    /// says that it is over; then it is over here too. With every other error it goes on:
-    /// [`ServerNotAvailable`](ErrorKind::ServerNotAvailable), [`Tls`](ErrorKind::Tls),
-    /// [`BadAnswer`](ErrorKind::BadAnswer), [`Cancelled`](ErrorKind::Cancelled).
-    pub fn role_assertion(&self) -> Result<RoleAssertion> {
-        self.ask(Ssb::role_assertion)
-    }
-
-    /// Asks the broker how the live session is: whether it is alive, and for how long. With `reset`,
-    /// its time without use begins anew, there and not here.
-    ///
-    /// Blocks and ends as [`Engine::role_assertion`] does. Source: the broker's
-    /// `/amserver/sessionservice`, for which no answer of a real broker was ever seen.
-    ///
-    /// # Errors
-    ///
-    /// As [`Engine::role_assertion`]; every state but valid means that the session is over.
-    pub fn session_state(&self, reset: bool) -> Result<SessionInfo> {
-        self.ask(|ssb, session, cancel| {
-            let info = ssb.session_state(session, reset, cancel)?;
-            match info.state {
-                SessionState::Valid => Ok(info),
-                other => Err(Error::new(
-                    ErrorKind::Refused,
-                    Stage::Session,
-                    format!("the broker says that the session is {}", other.as_str()),
-                )),
-            }
-        })
-    }
-
-    fn ask<T>(&self, question: impl FnOnce(&mut Ssb, &BrokerSession, &CancelToken) -> Result<T>) -> Result<T> {
+    /// Asks the service `S` about the live session, which may be the agent's. Ends it where the service
+    /// says that it is over.
+    pub(super) fn ask<S: ServiceSession, T>(&self, question: impl FnOnce(&S, &Call<'_>) -> Result<T>) -> Result<T> {
+        let question = |session: &dyn ServiceSession, call: &Call<'_>| {
+            let session: &dyn Any = session;
+            let other = || Error::new(ErrorKind::Internal, Stage::Session, "the session is at another service");
+            question(session.downcast_ref().ok_or_else(other)?, call)
+        };
         let cancel = self.inner.lock().questions.cancel.clone();
         let own = self.own_session();
         let is_own = own.is_some();
@@ -106,9 +74,9 @@ impl Inner {
         self: &Arc<Self>,
         session: &Arc<Session>,
         cancel: &CancelToken,
-        question: impl FnOnce(&mut Ssb, &BrokerSession, &CancelToken) -> Result<T>,
+        question: impl FnOnce(&dyn ServiceSession, &Call<'_>) -> Result<T>,
     ) -> Result<T> {
-        let answer = question(&mut self.parts.broker(), &session.broker, cancel);
+        let answer = question(&*session.grant.service, &self.parts.call(cancel));
         let is_over = |error: &Error| matches!(error.kind(), ErrorKind::Refused | ErrorKind::UserNotValid);
         match &answer {
             Ok(_) => self.lock().questions.answered(self.parts.now()),
@@ -129,15 +97,14 @@ impl Inner {
     /// Whether `session`, which is live in `state`, may be given out. Asks the broker when the setting
     /// `check_session` says so; other threads go on with the session meanwhile.
     pub(super) fn is_alive(self: &Arc<Self>, session: &Arc<Session>, mut state: MutexGuard<'_, State>) -> Result<bool> {
-        if !state.questions.are_due(self.parts.config.check_session, self.parts.now()) {
+        if !state.questions.are_due(self.parts.settings.check_session, self.parts.now()) {
             return Ok(true);
         }
         state.questions.checking = Some(ForkGuard::this_process());
         let cancel = state.questions.cancel.clone();
         drop(state);
         let checking = Checking(self);
-        // The role assertion and not the session service, as its answers are known.
-        let answer = self.ask_about(session, &cancel, Ssb::role_assertion);
+        let answer = self.ask_about(session, &cancel, |session, call| session.check(call));
         drop(checking);
         if cancel.is_cancelled() {
             return Err(cancelled());
@@ -155,13 +122,13 @@ impl Inner {
 
     /// Ends `session` on the broker, over a connection of its own.
     pub(super) fn end_on_broker(&self, session: &Session) -> Result<()> {
-        self.parts.broker().log_out(&session.broker, &CancelToken::new())
+        session.grant.service.log_out(&self.parts.call(&CancelToken::new()))
     }
 
     /// Ends `session` on the broker without anybody waiting for it.
     pub(super) fn end_on_broker_meanwhile(self: &Arc<Self>, session: &Arc<Session>) {
         let cancel = CancelToken::new();
-        let (inner, session, token) = (Arc::clone(self), session.broker.clone(), cancel.clone());
+        let (inner, session, token) = (Arc::clone(self), Arc::clone(session), cancel.clone());
         if let Err(error) =
             self.threads.spawn("ticketapi-end", cancel, move || inner.end_within_deadline(&session, &token))
         {
@@ -170,11 +137,11 @@ impl Inner {
     }
 
     /// Tries until the time for one request is over: the network may be back before.
-    fn end_within_deadline(&self, session: &BrokerSession, cancel: &CancelToken) {
-        let until = Instant::now() + self.parts.config.request_timeout;
+    fn end_within_deadline(&self, session: &Session, cancel: &CancelToken) {
+        let call = self.parts.call(cancel);
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.parts.broker_within(left).log_out(session, cancel) {
+            let left = call.left();
+            match session.grant.service.log_out(&call) {
                 Ok(()) => return info!("session ended on the broker"),
                 Err(error) if *error.kind() != ErrorKind::ServerNotAvailable || left <= PAUSE => {
                     return warn!(%error, "the session could not be ended on the broker");

@@ -3,7 +3,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::builder::Parts;
@@ -16,37 +15,13 @@ use crate::cancel::CancelToken;
 use crate::card::events::Presence;
 use crate::os::fork::ForkGuard;
 use crate::os::threads::Threads;
-use crate::session::rules::{Change, Happening, Life, Policy};
-use crate::session::{EndReason, LockReason, Session};
+use crate::session::rules::{Change, Happening, Life};
+use crate::session::{EndReason, Session, Status};
 use crate::sync::{Mutex, MutexGuard};
 
 /// A ticket is lent for a tick only while the session has this long to go: longer than any tick, and
 /// than the second that comes twice when a leap second is inserted.
 const LONGEST_TICK: Duration = Duration::from_secs(2);
-
-/// How an engine stands; see [`Engine::status`](super::Engine::status).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Status {
-    /// There is no session.
-    #[default]
-    LoggedOut,
-    /// There is no session yet, and a login is under way.
-    LoggingIn,
-    /// There is a session.
-    Live {
-        /// Whether taking the card out will end or lock it. It will not with cards that no PC/SC
-        /// reader shows, and in the mode `mobility`.
-        card_watched: bool,
-    },
-    /// There is a session that gives no ticket out until the same card and its PIN are back.
-    Locked {
-        /// Why.
-        why: LockReason,
-        /// It ends in this time, if nobody unlocks it.
-        ends_in: Duration,
-    },
-}
 
 pub(super) struct Inner {
     pub(super) parts: Parts,
@@ -230,7 +205,7 @@ impl Inner {
         let over = self.retire_session(state, EndReason::Replaced);
         let now = self.parts.now();
         state.questions.answered(now);
-        let life = Life::new(Policy::of(&self.parts.config), session.limits(), now);
+        let life = Life::new(self.parts.settings.policy, session.limits(), now);
         self.ticket.set(Some(session.ticket()));
         state.session = Some(LiveSession { session: Arc::clone(session), life, presence });
         self.tell(state, Event::SessionBegun);

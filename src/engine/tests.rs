@@ -13,9 +13,9 @@ use crate::card::Certificate;
 use crate::config::Config;
 use crate::prompt::NoPrompter;
 use crate::secret::Ticket;
+use crate::service::Grant;
 use crate::session::rules::Happening;
 use crate::session::{Limits, Mode, Session, User};
-use crate::ssb::BrokerSession;
 
 const NANOS: u64 = 1_000_000_000;
 const MINUTE: u64 = 60 * NANOS;
@@ -75,16 +75,20 @@ impl Expected {
 const REAUTHENTICATION: u64 = 20 * MINUTE;
 const LOCK: u64 = 10 * MINUTE;
 
-fn session(certificate: &Certificate, limits: Limits) -> Arc<Session> {
-    Arc::new(Session {
-        user: User { uid: certificate.uid().to_owned(), name: String::new() },
+fn session(engine: &Engine, certificate: &Certificate, limits: Limits) -> Arc<Session> {
+    let user = User { uid: certificate.uid().to_owned(), name: String::new() };
+    let ticket = Ticket::new("AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF".into());
+    let grant = Grant {
+        service: engine.inner.parts.service.session(&user, &ticket),
+        user,
         roles: Vec::new(),
         role: None,
+        ticket,
         limits,
-        broker: BrokerSession::for_tests(Ticket::new("AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF".into())),
-        certificate: Some(certificate.clone()),
+        card: Some(certificate.clone()),
         card_watched: false,
-    })
+    };
+    Arc::new(grant.into())
 }
 
 /// How often a ticket was given out, and how often not.
@@ -93,12 +97,12 @@ fn walk(engine: &Engine, computer: &Computer, certificate: &Certificate, random:
     let (idle, total) = (random.gen_range(1..10) * MINUTE, random.gen_range(1..30) * MINUTE);
     let limits = Limits { idle: Some(Duration::from_nanos(idle)), total: Some(Duration::from_nanos(total)) };
     let begun = computer.now();
-    let mode = inner.parts.config.mode;
+    let mode = inner.parts.settings.policy.mode;
     let mut expected =
         Expected { ends: begun + total, idle, used: begun, proved: begun, mode, locked: None, over: false };
     {
         let mut state = inner.lock();
-        let _ = inner.keep_session(&mut state, &session(certificate, limits), None);
+        let _ = inner.keep_session(&mut state, &session(engine, certificate, limits), None);
     }
     let mut asked = (0, 0);
     for _ in 0..random.gen_range(5..60) {

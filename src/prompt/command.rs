@@ -7,7 +7,7 @@ use super::program::{Asking, command, deadline};
 use super::text::role_line;
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage};
-use crate::ssb::Role;
+use crate::session::Role;
 
 /// Asks for the role with a program: one line a role on its standard input, the chosen line back
 /// on its standard output. Each line ends with the role's id in square brackets.

@@ -14,7 +14,7 @@ use super::{FEW_ROLES, Notice, shown};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage};
 use crate::os::child::Child;
-use crate::ssb::Role;
+use crate::session::Role;
 
 /// Exit codes that zenity is told to use, as its usual one is also that of a screen that it cannot
 /// use.

@@ -11,7 +11,7 @@ use crate::card::Absence;
 use crate::config::Config;
 use crate::error::{Result, Stage};
 use crate::secret::Pin;
-use crate::ssb::Role;
+use crate::session::Role;
 
 /// Where users are asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use super::{FEW_ROLES, Notice, PinRequest, shown};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::{Pin, SecretBytes, pin_from_bytes, secret_buffer};
-use crate::ssb::Role;
+use crate::session::Role;
 
 /// In bytes: more than any card takes.
 const PIN_LIMIT: usize = 256;

@@ -3,7 +3,7 @@
 use super::{PinProblem, PinRequest};
 use crate::card::{Absence, PinTries};
 use crate::printable::clean;
-use crate::ssb::Role;
+use crate::session::Role;
 
 /// The title of every window.
 pub const TITLE: &str = "Smartcard login";

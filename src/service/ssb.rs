@@ -8,27 +8,31 @@ pub mod challenge;
 mod client;
 pub mod message;
 pub mod role_line;
+mod session;
 pub mod session_service;
 mod xml;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngCore;
 use rand::rngs::OsRng;
 use tracing::{info, warn};
 
+use super::roles::RoleSettings;
+use super::{Desk, Grant, IdentityService, ServiceSession, Unlocking};
 use crate::cancel::CancelToken;
-use crate::card::events::Presence;
-use crate::card::{CardReader, Certificate, PinStatus, PinTries, SmartCard};
-use crate::config::Config;
+use crate::card::{Certificate, PinStatus, PinTries, SmartCard};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fork::ForkGuard;
-use crate::os::threads::Threads;
-use crate::prompt::{Notice, PinProblem, PinRequest, Prompter};
-use crate::secret::Pin;
+use crate::prompt::{Notice, PinProblem, PinRequest};
+use crate::secret::{Pin, Ticket};
 use crate::session::{Limits, Session, User};
 use crate::sync::mpsc;
+
+use self::challenge::Digest;
+pub(crate) use self::session::SsbSession;
 
 pub use self::assertion::{RoleAssertion, RoleProfile};
 pub use self::client::{Activation, Authentication, BrokerSession, Ssb};
@@ -39,79 +43,132 @@ pub use crate::http::{BrokerAddress, Environment, HttpsSettings, HttpsTransport,
 /// A prompter that ignores what it is told could go on for ever, and lock the card.
 const MAX_PINS: u32 = 3;
 
-/// What a login needs.
-pub(crate) struct Login<'a> {
-    pub(crate) config: &'a Config,
-    pub(crate) card_wait: Duration,
-    pub(crate) reader: &'a dyn CardReader,
-    pub(crate) prompter: &'a dyn Prompter,
-    pub(crate) cancel: &'a CancelToken,
-    /// Told where the card is, before anything is done with it.
-    pub(crate) found: &'a dyn Fn(&Presence) -> Result<()>,
-    pub(crate) threads: &'a Threads,
+/// The settings of a login at the broker.
+#[derive(Clone, Debug)]
+pub(crate) struct SsbSettings {
+    pub(crate) address: BrokerAddress,
+    pub(crate) https: HttpsSettings,
+    /// The digest that the card signs.
+    pub(crate) digest: Digest,
+    pub(crate) roles: RoleSettings,
 }
 
-/// What came of unlocking.
-pub(crate) enum Unlocking {
-    /// The same card is there, and its PIN was right.
-    Proved,
-    /// It is another one; `None` where it could not be told before it had signed.
-    OtherUser(Option<Box<dyn SmartCard>>),
+impl SsbSettings {
+    /// The broker, over a connection that is opened when it is needed.
+    fn broker(&self) -> Ssb {
+        self.broker_within(self.https.request_deadline)
+    }
+
+    /// As [`SsbSettings::broker`], with `deadline` for each request.
+    fn broker_within(&self, deadline: Duration) -> Ssb {
+        let https = HttpsSettings { request_deadline: deadline, ..self.https.clone() };
+        Ssb::new(Box::new(HttpsTransport::new(self.address.clone(), https)))
+    }
+}
+
+/// The Spine Security Broker as an identity service.
+pub(crate) struct SsbService(Arc<SsbSettings>);
+
+impl SsbService {
+    pub(crate) fn new(settings: SsbSettings) -> Self {
+        Self(Arc::new(settings))
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl SsbService {
+    pub(crate) fn for_tests() -> Self {
+        let none = Duration::ZERO;
+        Self::new(SsbSettings {
+            address: Environment::Live.broker(),
+            https: HttpsSettings { ca_file: None, connect_deadline: none, request_deadline: none },
+            digest: Digest::Sha1,
+            roles: RoleSettings { role: None, require: true },
+        })
+    }
+}
+
+impl IdentityService for SsbService {
+    fn id(&self) -> String {
+        self.0.address.to_string()
+    }
+
+    fn log_in(&self, desk: &Desk<'_>) -> Result<Grant> {
+        let login = Login { settings: &self.0, desk };
+        login.run(login.wait_for_card()?)
+    }
+
+    /// With the same card and its PIN. The broker takes no part in it.
+    fn unlock<'a>(&'a self, locked: &Session, desk: &Desk<'_>) -> Result<Unlocking<'a>> {
+        let settings = &self.0;
+        let other_card = |card: Box<dyn SmartCard>| -> Unlocking<'a> {
+            Unlocking::OtherUser(Box::new(move |desk| Login { settings, desk }.run(card)))
+        };
+        let login = Login { settings, desk };
+        let expected = locked.grant.card.as_ref();
+        let mut card = login.wait_for_card()?;
+        if card.certificate().is_some_and(|certificate| Some(certificate) != expected) {
+            return Ok(other_card(card));
+        }
+        let mut challenge = [0; 32];
+        OsRng.fill_bytes(&mut challenge);
+        let signature = login.sign(card.as_mut(), &challenge)?;
+        let certificate = certificate(card.as_ref())?;
+        if Some(certificate) != expected {
+            // A card that has signed is of no more use.
+            return Ok(Unlocking::OtherUser(Box::new(|desk| self.log_in(desk))));
+        }
+        certificate.verify(settings.digest, &challenge, &signature)?;
+        Ok(Unlocking::SameUser)
+    }
+
+    fn session(&self, user: &User, ticket: &Ticket) -> Arc<dyn ServiceSession> {
+        let session = BrokerSession::of(user, ticket);
+        Arc::new(SsbSession { settings: Arc::clone(&self.0), session })
+    }
+}
+
+/// One login.
+struct Login<'a> {
+    settings: &'a Arc<SsbSettings>,
+    desk: &'a Desk<'a>,
 }
 
 impl Login<'_> {
-    /// Logs the user in. On an error no session is left on the broker, as far as it can be reached.
-    pub(crate) fn run(&self, ssb: Ssb) -> Result<Session> {
-        self.run_with(self.wait_for_card()?, ssb)
-    }
-
-    /// As [`Login::run`], with a card that was found already.
-    pub(crate) fn run_with(&self, mut card: Box<dyn SmartCard>, mut ssb: Ssb) -> Result<Session> {
-        let activation = ssb.activate(self.cancel)?;
+    fn run(&self, mut card: Box<dyn SmartCard>) -> Result<Grant> {
+        let Self { settings, desk } = self;
+        let mut ssb = settings.broker();
+        let activation = ssb.activate(desk.cancel)?;
         info!("challenge received");
 
         let signature = self.sign(card.as_mut(), activation.challenge())?;
         info!("challenge signed");
         let certificate = certificate(card.as_ref())?.clone();
         // A signature that does not fit would count as a failed login at the broker.
-        certificate.verify(self.config.digest, activation.challenge(), &signature)?;
+        certificate.verify(settings.digest, activation.challenge(), &signature)?;
 
-        let response = challenge::response(activation.challenge(), &certificate, self.config.digest, &signature)?;
+        let response = challenge::response(activation.challenge(), &certificate, settings.digest, &signature)?;
         let (mut begun, authentication) = self.validate(ssb, activation, certificate.uid(), response)?;
         info!(roles = authentication.roles.len(), "ticket received");
+
+        let role = self.take_role(&mut begun, &authentication.roles)?;
+        begun.kept = true;
 
         // No broker can mean a session that is over when it begins.
         let minutes = |minutes: Option<u32>| {
             minutes.filter(|number| *number > 0).map(|number| Duration::from_secs(u64::from(number) * 60))
         };
-        let mut session = Session {
-            broker: authentication.session,
-            user: User { uid: certificate.uid().to_owned(), name: authentication.user_name },
-            roles: authentication.roles,
-            role: None,
+        let Authentication { session, user_name, roles, .. } = authentication;
+        Ok(Grant {
+            user: User { uid: certificate.uid().to_owned(), name: user_name },
+            roles,
+            role,
+            ticket: session.ticket().clone(),
             limits: Limits { idle: minutes(authentication.idle_minutes), total: minutes(authentication.max_minutes) },
-            certificate: Some(certificate),
+            card: Some(certificate),
             card_watched: card.presence().is_some(),
-        };
-        self.take_role(&mut begun.ssb, &mut session)?;
-        begun.kept = true;
-        Ok(session)
-    }
-
-    /// Has the user prove that the card of `expected` is there, without the broker.
-    pub(crate) fn unlock(&self, expected: &Certificate) -> Result<Unlocking> {
-        let mut card = self.wait_for_card()?;
-        if card.certificate().is_some_and(|certificate| certificate != expected) {
-            return Ok(Unlocking::OtherUser(Some(card)));
-        }
-        let mut challenge = [0; 32];
-        OsRng.fill_bytes(&mut challenge);
-        let signature = self.sign(card.as_mut(), &challenge)?;
-        if certificate(card.as_ref())? != expected {
-            return Ok(Unlocking::OtherUser(None));
-        }
-        expected.verify(self.config.digest, &challenge, &signature)?;
-        Ok(Unlocking::Proved)
+            service: Arc::new(SsbSession { settings: Arc::clone(settings), session }),
+        })
     }
 
     /// Sends the signed challenge, on a thread of its own: the answer to a login that was cancelled
@@ -137,11 +194,12 @@ impl Login<'_> {
                 drop(tell.send(Some(validated.unwrap_or_else(|_| Err(defect("the answer could not be read"))))));
             }
         };
-        self.cancel.check(Stage::Authentication)?;
-        self.threads
+        self.desk.cancel.check(Stage::Authentication)?;
+        self.desk
+            .threads
             .spawn("ticketapi-login", cancel, exchange)
             .map_err(|error| defect("no thread could be started").because(error))?;
-        let _guard = self.cancel.on_cancel(move || drop(over.send(None)));
+        let _guard = self.desk.cancel.on_cancel(move || drop(over.send(None)));
         match told.recv() {
             Ok(Some(validated)) => validated,
             Ok(None) | Err(_) => Err(Error::cancelled(Stage::Authentication)),
@@ -153,11 +211,11 @@ impl Login<'_> {
         let mut absent = |absence| {
             // One goes before the next comes.
             drop(std::mem::take(&mut notice));
-            notice = self.prompter.insert_card(&absence, self.cancel);
+            notice = self.desk.prompter.insert_card(&absence, self.desk.cancel);
         };
-        let card = self.reader.wait_for_card(self.card_wait, &mut absent, self.cancel)?;
+        let card = self.desk.cards.wait_for_card(self.desk.card_wait, &mut absent, self.desk.cancel)?;
         info!("card found");
-        card.presence().map_or(Ok(()), self.found)?;
+        card.presence().map_or(Ok(()), self.desk.card_found)?;
         Ok(card)
     }
 
@@ -176,13 +234,13 @@ impl Login<'_> {
                 }
                 Ok(asked) => asked,
                 // Who cancels after a wrong PIN gives up because of it.
-                Err(error) if *error.kind() == ErrorKind::Cancelled && !self.cancel.is_cancelled() => {
+                Err(error) if *error.kind() == ErrorKind::Cancelled && !self.desk.cancel.is_cancelled() => {
                     return Err(wrong_pin.unwrap_or(error));
                 }
                 Err(error) => return Err(error),
             };
-            self.cancel.check(Stage::Pin)?;
-            match card.sign(pin, self.config.digest, challenge, self.cancel) {
+            self.desk.cancel.check(Stage::Pin)?;
+            match card.sign(pin, self.settings.digest, challenge, self.desk.cancel) {
                 Ok(signature) => return Ok(signature),
                 Err(error) => match *error.kind() {
                     // A reader with a PIN pad has no way to ask the user whether to go on.
@@ -203,54 +261,34 @@ impl Login<'_> {
     /// Asks for the PIN once; `None` where the reader takes it on its own keys, which the user is
     /// told for as long as the notice is kept.
     fn ask_pin(&self, request: &PinRequest<'_>) -> Result<(Option<Pin>, Notice)> {
-        self.cancel.check(Stage::Pin)?;
+        self.desk.cancel.check(Stage::Pin)?;
         match request.status.tries {
             PinTries::Locked => {
                 let detail = format!("the PIN of {} is locked", request.label);
                 return Err(Error::new(ErrorKind::PinLocked, Stage::Pin, detail));
             }
-            PinTries::Last if !self.prompter.use_last_try(request, self.cancel)? => {
+            PinTries::Last if !self.desk.prompter.use_last_try(request, self.desk.cancel)? => {
                 return Err(Error::cancelled(Stage::Pin));
             }
             PinTries::Last | PinTries::Unknown | PinTries::Low => {}
         }
         if request.status.pin_pad {
-            return Ok((None, self.prompter.enter_pin_on_reader(request, self.cancel)));
+            return Ok((None, self.desk.prompter.enter_pin_on_reader(request, self.desk.cancel)));
         }
-        Ok((Some(self.prompter.pin(request, self.cancel)?), Notice::default()))
+        Ok((Some(self.desk.prompter.pin(request, self.desk.cancel)?), Notice::default()))
     }
 
     /// Chooses the role and tells the broker.
-    fn take_role(&self, ssb: &mut Ssb, session: &mut Session) -> Result<()> {
-        self.cancel.check(Stage::RoleSelection)?;
-        session.role = self.choose_role(&session.roles)?;
-        let Some(role) = session.role() else { return Ok(()) };
-        self.cancel.check(Stage::RoleSelection)?;
-        ssb.select_role(&session.broker, &role.id, self.cancel)?;
-        info!("role selected");
-        Ok(())
-    }
-
-    fn choose_role(&self, roles: &[Role]) -> Result<Option<usize>> {
-        let not_valid = |detail: String| Error::new(ErrorKind::UserNotValid, Stage::RoleSelection, detail);
-        if let Some(id) = &self.config.role {
-            let index = roles.iter().position(|role| role.id == *id);
-            return index.map(Some).ok_or_else(|| not_valid(format!("the user does not have the role {id}")));
+    fn take_role(&self, begun: &mut Begun, roles: &[Role]) -> Result<Option<usize>> {
+        let Self { settings, desk } = self;
+        desk.cancel.check(Stage::RoleSelection)?;
+        let chosen = settings.roles.choose(roles, desk)?;
+        if let Some(role) = chosen {
+            desk.cancel.check(Stage::RoleSelection)?;
+            begun.ssb.select_role(&begun.session, &roles[role].id, desk.cancel)?;
+            info!("role selected");
         }
-        match roles {
-            [] if self.config.require_role => Err(not_valid("the user has no role".into())),
-            [] => Ok(None),
-            [_] => Ok(Some(0)),
-            _ => {
-                let index = self.prompter.role(roles, self.cancel)?;
-                if index < roles.len() {
-                    Ok(Some(index))
-                } else {
-                    let detail = format!("the prompter chose role {index} of {}", roles.len());
-                    Err(Error::new(ErrorKind::Internal, Stage::RoleSelection, detail))
-                }
-            }
-        }
+        Ok(chosen)
     }
 }
 

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::{EndReason, Limits, LockReason, Mode};
-use crate::config::Config;
 
 /// How long a session goes on while nobody can see where its card is.
 pub(crate) const UNSEEN: Duration = Duration::from_secs(5);
@@ -17,12 +16,6 @@ pub(crate) struct Policy {
     pub(crate) lock_timeout: Duration,
     /// How long the user's last PIN is good for, in [`Mode::Mobility`].
     pub(crate) reauthentication: Duration,
-}
-
-impl Policy {
-    pub(crate) fn of(config: &Config) -> Self {
-        Self { mode: config.mode, lock_timeout: config.lock_timeout, reauthentication: config.reauthentication }
-    }
 }
 
 /// What happens to a session. The time alone is an event as well: [`Life::at`].

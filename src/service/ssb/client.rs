@@ -15,13 +15,13 @@ use zeroize::Zeroizing;
 
 use super::assertion::{self, RoleAssertion};
 use super::message::{self, Activated, Authenticated, Malformed, Rejection};
-use super::role_line::Role;
 use super::session_service::{self, SessionInfo};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::http::message::GAC_VERSION;
 use crate::http::{Request, Transport};
 use crate::secret::Ticket;
+use crate::session::{Role, User};
 
 const ACTIVATE: &str = "/login/authactivate";
 const VALIDATE: &str = "/login/authvalidate";
@@ -86,24 +86,19 @@ pub struct BrokerSession {
 }
 
 impl BrokerSession {
-    /// One that another process began and ends; this one only has its ticket.
-    pub(crate) fn elsewhere(ticket: Ticket, uid: &str, log_session_id: String) -> Self {
-        Self { ticket, uid: uid.to_owned(), log_session_id, logout_path: String::new() }
-    }
-
-    /// What the broker knows this login by.
-    pub(crate) fn log_session_id(&self) -> &str {
-        &self.log_session_id
+    /// A session of another login, of which only the ticket is known.
+    pub(super) fn of(user: &User, ticket: &Ticket) -> Self {
+        Self {
+            ticket: ticket.clone(),
+            uid: user.uid.clone(),
+            log_session_id: String::new(),
+            logout_path: LOG_OUT.to_owned(),
+        }
     }
 
     /// The ticket.
     pub fn ticket(&self) -> &Ticket {
         &self.ticket
-    }
-
-    #[cfg(test)]
-    pub(crate) fn for_tests(ticket: Ticket) -> Self {
-        Self { ticket, uid: String::new(), log_session_id: String::new(), logout_path: LOG_OUT.to_owned() }
     }
 }
 

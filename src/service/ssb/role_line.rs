@@ -1,28 +1,8 @@
 //! A role of the user, as the broker's answer names it.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
 use crate::printable::{LONGEST_NAME, clean};
 
-/// A role profile of the user (`nhsjobrole<N>` in the broker's answer).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Role {
-    /// Id of the role profile.
-    pub id: String,
-    /// Code of the organisation; empty where the broker gives none.
-    pub organisation_code: String,
-    /// Name of the organisation.
-    pub organisation: String,
-    /// Job role type, such as `Admin & Clerical`.
-    pub role_type: String,
-    /// Job role sub-type, such as `Admin`.
-    pub sub_type: String,
-    /// Name of the job role, such as `Registration Authority Agent`. The broker's whole text where
-    /// it does not have the usual form, so that the user can still choose the role.
-    pub name: String,
-}
+pub use crate::session::Role;
 
 impl Role {
     /// Takes the broker's `ORGANISATION, "Type":"Sub-type":"Role name"` apart.
@@ -54,25 +34,6 @@ impl Role {
             sub_type: shown(sub_type),
             name: shown(name),
         }
-    }
-}
-
-/// The role as one line, such as `HOSPITAL (RKF): Clinical : Nursing : Nurse`.
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, code) = (&self.organisation, &self.organisation_code);
-        f.write_str(name)?;
-        if !code.is_empty() {
-            write!(f, "{}({code})", if name.is_empty() { "" } else { " " })?;
-        }
-        let mut separator = if name.is_empty() && code.is_empty() { "" } else { ": " };
-        for part in [&self.role_type, &self.sub_type, &self.name] {
-            if !part.is_empty() {
-                write!(f, "{separator}{part}")?;
-                separator = " : ";
-            }
-        }
-        Ok(())
     }
 }
 
