@@ -273,5 +273,6 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 }
 
 fn seconds(time: Duration) -> String {
-    format!("{} s", time.as_secs_f64())
+    // A deadline that has been handed on is a few microseconds short.
+    format!("{} s", (time.as_secs_f64() * 1000.0).round() / 1000.0)
 }

@@ -93,7 +93,7 @@ fn no_log_and_no_error_shows_a_ticket_or_a_challenge() {
     let logged = String::from_utf8_lossy(&LOGGED.lock().unwrap()).into_owned();
     // Both ways of logging were on, for this test's login too.
     assert!(logged.contains("rustls"), "{logged}");
-    assert!(logged.contains("ticketapi::ssb"), "{logged}");
+    assert!(logged.contains("ticketapi::service::ssb"), "{logged}");
     for secret in [TICKET, parameter(ACTIVATED, "challenge")] {
         assert!(!shows(&logged, secret), "{logged}");
         assert!(!shows(&errors, secret), "{errors}");
