@@ -1,4 +1,4 @@
-//! Cancelling from another thread what blocks in this one.
+//! Cancelling a blocking call from another thread.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -9,10 +9,10 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 
 type Hook = Box<dyn Fn() + Send>;
 
-/// A flag that ends a login from another thread, at whatever step it is.
+/// A flag that ends a login, at whatever step it is, from another thread.
 ///
-/// Clones share the flag. Whoever starts something that blocks (a child process, a socket)
-/// registers with [`CancelToken::on_cancel`] how to end it.
+/// Clones share the flag. Code that blocks (on a child process, a socket) registers with
+/// [`CancelToken::on_cancel`] how to end the wait.
 #[derive(Clone, Default)]
 pub struct CancelToken(Arc<Shared>);
 
@@ -30,16 +30,16 @@ struct State {
 }
 
 impl CancelToken {
-    /// A token that is not cancelled.
+    /// Returns a token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Cancels: runs every hook once, on this thread, before it returns.
+    /// Cancels the token. Runs every hook once, on this thread, before it returns.
     pub fn cancel(&self) {
         let mut state = self.0.lock();
         state.cancelled = true;
-        // Hooks run under the lock, so that a guard that is gone means a hook that will not run.
+        // Hooks run under the lock: once a guard is dropped, its hook can no longer run.
         for hook in std::mem::take(&mut state.hooks).into_values() {
             hook();
         }
@@ -47,19 +47,19 @@ impl CancelToken {
         self.0.changed.notify_all();
     }
 
-    /// Whether it has been cancelled.
+    /// Returns `true` if the token is cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.lock().cancelled
     }
 
-    /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) at `stage` when cancelled.
+    /// Returns [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) at `stage` if the token is cancelled.
     pub fn check(&self, stage: Stage) -> Result<()> {
         if self.is_cancelled() { Err(Error::cancelled(stage)) } else { Ok(()) }
     }
 
-    /// Has `hook` run on cancelling, for as long as the guard lives; at once when it is cancelled
-    /// already. The hook runs under a lock, which the guard takes when it is dropped: it must be short,
-    /// must not use this token, and must not wait for anything that is held while the guard is dropped.
+    /// Runs `hook` on cancellation while the guard lives; at once if the token is already cancelled.
+    /// The hook runs under a lock that dropping the guard also takes: it must be short, must not use this
+    /// token, and must not wait for anything that is held while the guard is dropped.
     pub fn on_cancel(&self, hook: impl Fn() + Send + 'static) -> CancelGuard {
         let mut state = self.0.lock();
         let id = state.next;
@@ -72,7 +72,7 @@ impl CancelToken {
         CancelGuard { shared: Arc::clone(&self.0), id }
     }
 
-    /// Sleeps for `time` or until it is cancelled; true when it is cancelled.
+    /// Sleeps for `time` or until the token is cancelled. Returns `true` if it is cancelled.
     pub fn wait(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
         let mut state = self.0.lock();
@@ -99,7 +99,7 @@ impl Shared {
     }
 }
 
-/// Takes its hook back when dropped; see [`CancelToken::on_cancel`].
+/// Removes its hook on drop; see [`CancelToken::on_cancel`].
 #[must_use = "the hook is taken back when the guard is dropped"]
 pub struct CancelGuard {
     shared: Arc<Shared>,

@@ -1,24 +1,23 @@
-//! The time by which sessions end: it goes on while the computer sleeps, and nobody can set it.
+//! The clock that ends sessions: it includes suspended time, and setting the wall clock does not move it.
 
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-// Half of libc's way. With `use-libc-auxv` it asks libc where the system's own function is: valgrind
-// hides it, and a rustix that looked for itself would end a host that runs under valgrind.
+// Avoids half of libc's cost. `use-libc-auxv` asks libc where the vDSO is: valgrind hides it, and a rustix
+// that looked for itself would end a host under valgrind.
 use rustix::time::ClockId as TickId;
 
-/// Tells the time that sessions are measured by; tests have clocks of their own.
+/// The clock for sessions; tests provide their own.
 pub trait Clock: Send + Sync {
-    /// The time since some beginning. Counts suspends, and is not moved by setting the wall clock.
+    /// Returns the time since an arbitrary start. Includes suspends; setting the wall clock does not change it.
     fn now(&self) -> Duration;
 
-    /// A number that stays the same for some milliseconds at most: after a second, a suspend or a
-    /// step of the wall clock it is another one. Cheaper than [`Clock::now`], and asked for each
-    /// ticket.
+    /// Returns a number that is constant for at most some milliseconds: it differs after a second, a suspend
+    /// or a step of the wall clock. Cheaper than [`Clock::now`]; called for each ticket.
     fn tick(&self) -> u64;
 }
 
-/// The clocks of the system: `CLOCK_BOOTTIME`, and `CLOCK_REALTIME_COARSE` for the tick.
+/// The system's clocks: `CLOCK_BOOTTIME`, and `CLOCK_REALTIME_COARSE` for the tick.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -26,7 +25,7 @@ pub struct SystemClock;
 const SINCE_BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
 #[cfg(target_os = "linux")]
 const COARSE: TickId = TickId::RealtimeCoarse;
-// There it counts the time asleep.
+// This clock includes suspended time there.
 #[cfg(not(target_os = "linux"))]
 const SINCE_BOOT: ClockId = ClockId::CLOCK_MONOTONIC;
 #[cfg(not(target_os = "linux"))]
@@ -34,7 +33,7 @@ const COARSE: TickId = TickId::Realtime;
 
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
-        // It fails for clocks that the system does not have.
+        // Only an unknown clock makes it fail.
         clock_gettime(SINCE_BOOT).map(Duration::from).unwrap_or_default()
     }
 

@@ -1,22 +1,21 @@
-//! PINs and tickets: wiped when dropped, never printed.
+//! PINs and tickets, wiped on drop and never printed.
 
 use std::fmt;
 
 use zeroize::{Zeroize, Zeroizing};
 
-/// The PIN of a card, as the user typed it.
+/// A card's PIN, as the user typed it.
 ///
-/// Its bytes are wiped on drop, and its `Debug` form shows nothing of it. Not `Clone`: a PIN lives
-/// only from the prompt to the card.
+/// Wiped on drop; `Debug` shows none of it. Not `Clone`: a PIN exists only from the prompt to the card.
 pub struct Pin(Zeroizing<String>);
 
 impl Pin {
-    /// Takes the typed characters over. The string's memory becomes the PIN's and is wiped with it.
+    /// Takes the typed text. The string's memory becomes the PIN's and is wiped with it.
     pub fn new(typed: String) -> Self {
         Self(Zeroizing::new(typed))
     }
 
-    /// The characters, for the one call that hands them to the card.
+    /// Returns the PIN's text. Only for the call that passes it to the card.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -34,24 +33,24 @@ impl fmt::Debug for Pin {
     }
 }
 
-/// An SSO ticket of the Spine Security Broker.
+/// The ticket that an identity service issued.
 ///
-/// Who holds it acts as the user, so it is wiped on drop and its `Debug` form shows nothing of it.
+/// Its holder acts as the user. Wiped on drop; `Debug` shows none of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ticket(Zeroizing<String>);
 
 impl Ticket {
-    /// Takes a ticket as the broker wrote it.
+    /// Wraps a ticket exactly as the service wrote it.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The ticket itself, for the request or the caller that it is meant for.
+    /// Returns the ticket. Only for the request or the caller that it is for.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The first six characters, to tell two tickets apart on a screen without giving one away.
+    /// Returns the first six characters: enough to tell two tickets apart on a screen.
     pub fn shortened(&self) -> String {
         self.0.chars().take(6).chain(['…']).collect()
     }
@@ -63,16 +62,16 @@ impl fmt::Debug for Ticket {
     }
 }
 
-/// Bytes that passed through a buffer on their way to or from a secret type: wiped on drop.
+/// A buffer for bytes on their way to or from a secret type; wiped on drop.
 pub(crate) type SecretBytes = Zeroizing<Vec<u8>>;
 
-/// An empty [`SecretBytes`] that holds `capacity` bytes without moving, as a moved buffer leaves
-/// its old bytes behind in memory.
+/// Returns an empty buffer that holds `capacity` bytes without reallocating: a reallocation would
+/// leave a copy behind in memory.
 pub(crate) fn secret_buffer(capacity: usize) -> SecretBytes {
     Zeroizing::new(Vec::with_capacity(capacity))
 }
 
-/// Text that [`secret_buffer`] collected, as a PIN. `None` where it is not UTF-8.
+/// Turns text collected in a [`secret_buffer`] into a PIN. `None` if it is not UTF-8.
 pub(crate) fn pin_from_bytes(mut bytes: SecretBytes) -> Option<Pin> {
     match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(text) => Some(Pin::new(text)),

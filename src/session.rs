@@ -1,4 +1,4 @@
-//! A live session: whose it is, and what the broker said about it.
+//! A live session: its user, and what the identity service said about it.
 
 pub(crate) mod grant;
 pub(crate) mod rules;
@@ -11,31 +11,31 @@ use serde::{Deserialize, Serialize};
 use self::grant::Grant;
 use crate::secret::Ticket;
 
-/// A session that an identity service has begun.
+/// A session that an identity service has started.
 #[derive(Debug)]
 pub struct Session {
     pub(crate) grant: Grant,
 }
 
-/// What card and time do to a session: the setting `mode`.
+/// The effect of the card and of time on a session: the setting `mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// The session ends when its card is taken out.
+    /// Removing the card ends the session.
     Normal,
-    /// The session is locked when its card is taken out. The same card and its PIN unlock it.
+    /// Removing the card locks the session. The same card and its PIN unlock it.
     SessionLock,
-    /// The card may be taken out. From time to time card and PIN are due again; until then the
-    /// session is locked.
+    /// The card may be removed. After `reauthentication` the session locks until the card and PIN are
+    /// presented again.
     Mobility,
 }
 
-/// Why a session gives no ticket out until the same card and its PIN are back.
+/// Why a session is locked: it gives out no ticket until the same card and PIN are presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum LockReason {
-    /// The card was taken out, or nobody can see any more whether it is there.
+    /// The card was removed, or its reader can no longer be watched.
     CardRemoved,
-    /// The user's last PIN was too long ago.
+    /// The last PIN was too long ago.
     ReauthenticationDue,
 }
 
@@ -43,15 +43,15 @@ pub enum LockReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// Its card was taken out, or swapped for another.
+    /// Its card was removed or swapped.
     Removed,
-    /// Nobody could see any more whether its card was there.
+    /// Its reader can no longer be watched.
     ReaderLost,
-    /// It was not used for too long, or it lasted too long.
+    /// It was idle too long, or reached its maximum duration.
     Expired,
-    /// It was locked, and nobody unlocked it in time.
+    /// It was locked and not unlocked in time.
     NotUnlocked,
-    /// A new login took its place, or another user's card was put in.
+    /// A new login replaced it, or another user's card was inserted.
     Replaced,
     /// The program ended it.
     Destroyed,
@@ -59,21 +59,21 @@ pub enum EndReason {
     EndedByBroker,
 }
 
-/// Who is logged in.
+/// The logged-in user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// The user's id, 12 digits: the common name of the card's certificate.
+    /// The user's id: 12 digits, the common name of the card's certificate.
     pub uid: String,
-    /// The user's name as the broker shows it; empty where it gives none.
+    /// The user's name as the broker shows it; empty if it gives none.
     pub name: String,
 }
 
-/// How long the session may last, as the broker set it.
+/// How long the session may last, as set by the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// It ends after this time without use (`sso_session_time`).
+    /// The session ends after this time without use (`sso_session_time`).
     pub idle: Option<Duration>,
-    /// It ends after this time in any case (`sso_max_session_time`).
+    /// The session ends after this time in any case (`sso_max_session_time`).
     pub total: Option<Duration>,
 }
 
@@ -82,7 +82,7 @@ pub struct Limits {
 pub struct Role {
     /// Id of the role profile.
     pub id: String,
-    /// Code of the organisation; empty where the broker gives none.
+    /// Code of the organisation; empty if the broker gives none.
     pub organisation_code: String,
     /// Name of the organisation.
     pub organisation: String,
@@ -90,12 +90,12 @@ pub struct Role {
     pub role_type: String,
     /// Job role sub-type, such as `Admin`.
     pub sub_type: String,
-    /// Name of the job role, such as `Registration Authority Agent`. The broker's whole text where
-    /// it does not have the usual form, so that the user can still choose the role.
+    /// Name of the job role, such as `Registration Authority Agent`. The broker's whole text if it does
+    /// not have the usual form, so that the user can still choose the role.
     pub name: String,
 }
 
-/// The role as one line, such as `HOSPITAL (RKF): Clinical : Nursing : Nurse`.
+/// Formats the role as one line, such as `HOSPITAL (RKF): Clinical : Nursing : Nurse`.
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, code) = (&self.organisation, &self.organisation_code);
@@ -114,26 +114,26 @@ impl fmt::Display for Role {
     }
 }
 
-/// How an engine stands; see [`Engine::status`](crate::Engine::status).
+/// The engine's state; see [`Engine::status`](crate::Engine::status).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Status {
-    /// There is no session.
+    /// No session.
     #[default]
     LoggedOut,
-    /// There is no session yet, and a login is under way.
+    /// No session yet; a login is in progress.
     LoggingIn,
-    /// There is a session.
+    /// A session is live.
     Live {
-        /// Whether taking the card out will end or lock it. It will not with cards that no PC/SC
-        /// reader shows, and in the mode `mobility`.
+        /// Whether removing the card ends or locks the session. It does not for cards that no PC/SC reader
+        /// shows, or in mode `mobility`.
         card_watched: bool,
     },
-    /// There is a session that gives no ticket out until the same card and its PIN are back.
+    /// A session is locked: it gives out no ticket until the same card and PIN are presented.
     Locked {
-        /// Why.
+        /// The reason.
         why: LockReason,
-        /// It ends in this time, if nobody unlocks it.
+        /// Time until the session ends unless it is unlocked.
         ends_in: Duration,
     },
 }
@@ -145,33 +145,33 @@ impl From<Grant> for Session {
 }
 
 impl Session {
-    /// The SSO ticket.
+    /// Returns the ticket.
     pub fn ticket(&self) -> &Ticket {
         &self.grant.ticket
     }
 
-    /// Who is logged in.
+    /// Returns the logged-in user.
     pub fn user(&self) -> &User {
         &self.grant.user
     }
 
-    /// Every role that the user has, in the broker's order.
+    /// Returns all roles of the user, in the broker's order.
     pub fn roles(&self) -> &[Role] {
         &self.grant.roles
     }
 
-    /// The role that was chosen; `None` for a user without roles.
+    /// Returns the chosen role; `None` for a user without roles.
     pub fn role(&self) -> Option<&Role> {
         self.grant.role.map(|index| &self.grant.roles[index])
     }
 
-    /// How long the session may last.
+    /// Returns the session's limits.
     pub fn limits(&self) -> Limits {
         self.grant.limits
     }
 
-    /// Whether the reader of its card can be watched: only then is a removal seen. Cards in software
-    /// and tokens that are in no PC/SC reader cannot.
+    /// Returns `true` if the card's reader can be watched. Only then is a removal noticed. Software cards
+    /// and tokens outside PC/SC readers cannot be watched.
     pub fn card_watched(&self) -> bool {
         self.grant.card_watched
     }

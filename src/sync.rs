@@ -1,6 +1,6 @@
-//! What threads share and wait with.
+//! Synchronization between threads.
 //!
-//! In the build of tests/models it is a model checker's, which decides in which order threads run.
+//! tests/models builds with a model checker's types, which control the order of threads.
 
 #[cfg(not(model))]
 pub(crate) use std::{

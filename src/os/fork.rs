@@ -1,11 +1,11 @@
-//! Whose a connection or a child is, where a host forks in the middle of a login.
+//! Which process a connection or a child belongs to, for hosts that fork during a login.
 
 use std::process;
 
-/// The process that made something.
+/// Remembers the process that created something.
 ///
-/// A child of `fork()` has copies of its parent's connections and knows its helpers' numbers. It
-/// must leave them alone: ending them would end them for the parent.
+/// A child of `fork()` has copies of its parent's connections and the process ids of its helpers.
+/// Ending them would end them for the parent.
 pub(crate) struct ForkGuard(u32);
 
 impl ForkGuard {
@@ -13,7 +13,7 @@ impl ForkGuard {
         Self(process::id())
     }
 
-    /// False in a child that was forked since.
+    /// Returns `false` in a child forked since.
     pub(crate) fn is_this_process(&self) -> bool {
         self.0 == process::id()
     }

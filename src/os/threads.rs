@@ -1,4 +1,4 @@
-//! The threads that an engine starts, so that none is left when it goes.
+//! The threads that an engine starts. None outlives the engine.
 
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -11,7 +11,7 @@ use super::thread::start as start_thread;
 use crate::cancel::CancelToken;
 use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, current_thread};
 
-/// The time that a thread gets to end once it is cancelled. Only a host's listener can take longer.
+/// How long a cancelled thread may take to end. Only a host's listener can take longer.
 const ENDING: Duration = Duration::from_secs(2);
 
 #[cfg(model)]
@@ -35,12 +35,12 @@ struct Running {
     ends: Arc<Ends>,
 }
 
-/// Tells that a thread is at its end, however it got there.
+/// Reports the end of a thread, whatever the cause.
 #[derive(Default)]
 struct Ends(std::sync::atomic::AtomicBool);
 
 impl Threads {
-    /// Runs `work` on a thread of its own, which is to end soon after `cancel` is cancelled.
+    /// Runs `work` on its own thread. `work` must end soon after `cancel` is cancelled.
     pub(crate) fn spawn(
         &self,
         name: &str,
@@ -48,7 +48,7 @@ impl Threads {
         work: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let mut list = self.0.lock();
-        // Those that have ended cost nothing to join.
+        // Joining a thread that has ended costs nothing.
         list.extract_if(.., |running| running.ends.reached()).for_each(join);
         let ends = Arc::<Ends>::default();
         let at_end = AtEnd { shared: Arc::clone(&self.0), ends: Arc::clone(&ends) };
@@ -60,15 +60,15 @@ impl Threads {
         Ok(())
     }
 
-    /// Waits for threads that are about to end, as long as `time`.
+    /// Waits up to `time` for threads that are about to end.
     pub(crate) fn settle(&self, time: Duration) {
         self.wait(time);
         let over: Vec<_> = self.0.lock().extract_if(.., |running| running.ends.reached()).collect();
         over.into_iter().for_each(join);
     }
 
-    /// Lets the threads end by themselves for as long as `grace`, then cancels them and waits until
-    /// they have ended. The one that calls this is left out.
+    /// Waits up to `grace` for the threads to end, then cancels them and waits for their end. Leaves out
+    /// the calling thread.
     pub(crate) fn end(&self, grace: Duration) {
         self.wait(grace);
         for running in &*self.0.lock() {
@@ -85,7 +85,7 @@ impl Threads {
         }
     }
 
-    /// Waits until all threads are at their end, as long as `time`.
+    /// Waits up to `time` until all threads have ended.
     fn wait(&self, time: Duration) {
         let this = current_thread().id();
         let runs = |list: &mut Vec<Running>| {
@@ -94,13 +94,13 @@ impl Threads {
         drop(self.0.ended.wait_timeout_while(self.0.lock(), time, runs));
     }
 
-    /// In a child of `fork()`, where no thread but the forking one is there.
+    /// Forgets all threads. For a child of `fork()`, which has only the thread that forked.
     pub(crate) fn forget(&self) {
         self.0.lock().clear();
     }
 }
 
-/// A panic has been told where it was.
+/// The panic hook has already reported a panic.
 fn join(running: Running) {
     drop(running.thread.join());
 }
@@ -124,7 +124,7 @@ struct AtEnd {
 
 impl Drop for AtEnd {
     fn drop(&mut self) {
-        // Under the lock, so that nobody who waits misses it.
+        // Under the lock, so that no waiter misses it.
         let list = self.shared.lock();
         self.ends.0.store(true, std::sync::atomic::Ordering::Release);
         drop(list);
@@ -146,7 +146,7 @@ mod tests {
         threads
             .spawn("slow", cancel, move || {
                 assert!(token.wait(ENDING));
-                // Somebody has to be waited for.
+                // A listener may take time to end; wait for it.
                 std::thread::sleep(Duration::from_millis(50));
                 at_end.0.store(true, std::sync::atomic::Ordering::Release);
             })

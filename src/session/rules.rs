@@ -1,48 +1,48 @@
-//! When a session gives its ticket out, when it is locked, and when it ends. Pure: what happened and
-//! when goes in, what follows comes out.
+//! When a session gives out its ticket, when it locks, and when it ends. Pure: events and times go in,
+//! changes come out.
 
 use std::time::Duration;
 
 use super::{EndReason, Limits, LockReason, Mode};
 
-/// How long a session goes on while nobody can see where its card is.
+/// How long a session continues while its card's place is unknown.
 pub(crate) const UNSEEN: Duration = Duration::from_secs(5);
 
-/// What the settings say about sessions.
+/// The settings for sessions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
     pub(crate) mode: Mode,
-    /// How long a locked session waits for its user.
+    /// How long a locked session waits to be unlocked.
     pub(crate) lock_timeout: Duration,
-    /// How long the user's last PIN is good for, in [`Mode::Mobility`].
+    /// How long the last PIN is valid in [`Mode::Mobility`].
     pub(crate) reauthentication: Duration,
 }
 
-/// What happens to a session. The time alone is an event as well: [`Life::at`].
+/// Events of a session. The passing of time is one too: [`Life::at`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happening {
-    /// Somebody asks for the ticket.
+    /// A program asks for the ticket.
     Asked,
-    /// The card was taken out, or another one is there.
+    /// The card was removed or swapped.
     CardOut,
-    /// Nobody knows any more whether the card is there.
+    /// The PC/SC service is down: the card may or may not be there.
     CardUnseen,
-    /// It is known again that the card is there.
+    /// The card is known to be there again.
     CardSeen,
-    /// Nobody will ever know again whether the card is there.
+    /// The card can no longer be watched.
     Unwatched,
-    /// The card is there, and its PIN was right.
+    /// The card is there and its PIN was right.
     Proved,
 }
 
-/// What follows.
+/// The change that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Change {
     Nothing,
     Locked(LockReason),
     Unlocked,
-    /// The last one: a session that has ended is to be dropped.
+    /// The last change: drop the session.
     Ended(EndReason),
 }
 
@@ -56,17 +56,17 @@ pub(crate) struct Life {
     proved: Duration,
     locked: Option<(LockReason, Duration)>,
     unseen: Option<Duration>,
-    /// A clock that goes backward must not make anybody younger.
+    /// Guards against a clock that steps back.
     latest: Duration,
 }
 
 impl Life {
-    /// A session that has just begun.
+    /// Starts the life of a new session.
     pub(crate) fn new(policy: Policy, limits: Limits, now: Duration) -> Self {
         Self { policy, limits, begun: now, used: now, proved: now, locked: None, unseen: None, latest: now }
     }
 
-    /// What follows from the time alone. To be asked again until it answers nothing.
+    /// Returns the change due at `now`. Call it again until it returns nothing.
     pub(crate) fn at(&mut self, now: Duration) -> Change {
         self.latest = self.latest.max(now);
         let now = self.latest;
@@ -76,14 +76,14 @@ impl Life {
         }
         match (self.lock_end(), self.unseen, self.reauthentication_due()) {
             (Some(end), ..) if end <= now => Change::Ended(EndReason::NotUnlocked),
-            // It counts from when it was due: the computer may have slept since.
+            // The limit counts from when it was due: the computer may have been suspended since.
             (None, _, Some(due)) if due <= now => self.lock(LockReason::ReauthenticationDue, due),
             (None, Some(since), _) if since + UNSEEN <= now => self.without_card(EndReason::ReaderLost),
             _ => Change::Nothing,
         }
     }
 
-    /// What follows from `happening`, for a session that [`Life::at`] leaves as it is.
+    /// Returns the change that `happening` causes, once [`Life::at`] has returned nothing.
     pub(crate) fn on(&mut self, happening: Happening, now: Duration) -> Change {
         self.latest = self.latest.max(now);
         let now = self.latest;
@@ -106,7 +106,7 @@ impl Life {
         Change::Nothing
     }
 
-    /// When the time next changes something, if nothing happens before.
+    /// Returns when time alone causes the next change.
     pub(crate) fn due(&self) -> Option<Duration> {
         [
             after(self.begun, self.limits.total),
@@ -120,22 +120,22 @@ impl Life {
         .min()
     }
 
-    /// Why no ticket is given out.
+    /// Returns why the session is locked.
     pub(crate) fn locked(&self) -> Option<LockReason> {
         self.locked.map(|(why, _)| why)
     }
 
-    /// When a locked session ends.
+    /// Returns when a locked session ends.
     pub(crate) fn lock_end(&self) -> Option<Duration> {
         self.locked.and_then(|(_, since)| after(since, Some(self.policy.lock_timeout)))
     }
 
-    /// Whether it matters where the card is.
+    /// Returns `true` if the card's removal changes the session.
     pub(crate) fn is_bound_to_card(&self) -> bool {
         self.locked.is_none() && self.policy.mode != Mode::Mobility
     }
 
-    /// Whether the card cannot be seen just now.
+    /// Returns `true` while the card's place is unknown.
     pub(crate) fn is_unseen(&self) -> bool {
         self.unseen.is_some()
     }
@@ -160,7 +160,7 @@ impl Life {
     }
 }
 
-/// A limit that is further away than time goes is none.
+/// A limit beyond the clock's range is no limit.
 fn after(time: Duration, limit: Option<Duration>) -> Option<Duration> {
     time.checked_add(limit?)
 }

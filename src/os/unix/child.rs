@@ -1,5 +1,4 @@
-//! A child process to talk to over its standard input and output, with a deadline and a way to
-//! cancel.
+//! A child process with a socket as standard input and output, a deadline and cancellation.
 
 use std::io;
 use std::net::Shutdown;
@@ -16,7 +15,7 @@ use crate::os::fork::ForkGuard;
 use crate::os::ipc::socket_pair;
 use crate::os::ipc::until_done;
 
-/// A running child. It is killed and reaped when this is dropped.
+/// A running child, killed and reaped on drop.
 pub(crate) struct Child {
     process: process::Child,
     input: UnixStream,
@@ -30,16 +29,14 @@ impl Child {
     /// Starts `command` with its standard input and output connected here. Cancelling ends the
     /// conversation, as reaching `deadline` does.
     ///
-    /// They are sockets: unlike pipes they have timeouts, and writing to one whose reader is dead
-    /// raises no signal in the host. Two, as a child that ends without having read everything
-    /// resets its input.
+    /// Sockets, not pipes: they can time out, and writing to a dead reader raises no signal in the host.
+    /// Two of them: a child that ends with unread input resets that socket only.
     pub(crate) fn spawn(command: &mut Command, deadline: Option<Instant>, cancel: &CancelToken) -> io::Result<Self> {
         let (input, stdin) = socket_pair()?;
         let (output, stdout) = socket_pair()?;
         let hooked = [input.try_clone()?, output.try_clone()?];
         let process = command.stdin(OwnedFd::from(stdin)).stdout(OwnedFd::from(stdout)).spawn();
-        // The command keeps its ends of the sockets, and with them would keep ours from seeing
-        // that the child is gone.
+        // `command` holds the child's ends. While it lives, ours would not see the child's end.
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let process = process?;
         let _hook = cancel.on_cancel(move || {
@@ -50,7 +47,7 @@ impl Child {
         Ok(Self { process, input, output, deadline, owner: ForkGuard::this_process(), _hook })
     }
 
-    /// Sends all of `bytes`.
+    /// Sends all `bytes`.
     pub(crate) fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let sent = until_done(&self.input, PollFlags::OUT, self.deadline, || {
@@ -61,21 +58,21 @@ impl Child {
         Ok(())
     }
 
-    /// Tells the child that nothing more will come.
+    /// Closes the child's input.
     pub(crate) fn close_input(&self) -> io::Result<()> {
         self.input.shutdown(Shutdown::Write)
     }
 
-    /// Reads what there is into `buffer`; 0 at the end.
+    /// Reads available output into `buffer`; returns 0 at the end.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         until_done(&self.output, PollFlags::IN, self.deadline, || {
             Ok(recv(&self.output, &mut *buffer, RecvFlags::DONTWAIT)?.0)
         })
     }
 
-    /// Waits for the child to end by itself; call it when the child has closed its output.
+    /// Waits for a child that has closed its output to end.
     ///
-    /// A child that goes on after that is given a moment, then killed.
+    /// Kills the child if it does not end within a moment.
     pub(crate) fn wait(&mut self) -> io::Result<ExitStatus> {
         for _ in 0..50 {
             if let Some(status) = self.process.try_wait()? {

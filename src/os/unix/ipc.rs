@@ -1,6 +1,6 @@
-//! Sockets: waiting for one until a deadline, and descriptors that keep away from standard input, output and error.
+//! Sockets: waiting with a deadline, and keeping descriptors away from standard input, output and error.
 //!
-//! A host that has closed these may go on to print, and must not print into a connection of ours.
+//! A host that has closed those three may still print, and must not print into our connection.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -10,25 +10,24 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Waits until `socket` is ready for `what`; returns early when a signal comes.
+/// Waits until `socket` is ready for `what`. Returns early on a signal.
 ///
-/// A time-out of the socket itself (`SO_RCVTIMEO`) would not do: Linux lets those of 20 seconds
-/// come two seconds late.
+/// A socket's own time-out (`SO_RCVTIMEO`) will not do: on Linux 20 seconds take up to two seconds longer.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::TimedOut`] once `until` has passed.
+/// [`ErrorKind::TimedOut`] when `until` has passed.
 pub(crate) fn until_ready(socket: impl AsFd, what: PollFlags, until: Option<Instant>) -> io::Result<()> {
     until_any_ready(&mut [PollFd::new(&socket, what)], until)
 }
 
-/// [`until_ready`] for the first of several.
+/// As [`until_ready`], for the first of several sockets.
 pub(crate) fn until_any_ready(sockets: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<()> {
     let left = until.map(|until| until.saturating_duration_since(Instant::now()));
     if left.is_some_and(|left| left.is_zero()) {
         return Err(ErrorKind::TimedOut.into());
     }
-    // A time that the system cannot hold is as good as none.
+    // A time beyond the system's range is no deadline.
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     match poll(sockets, left.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -36,9 +35,9 @@ pub(crate) fn until_any_ready(sockets: &mut [PollFd<'_>], until: Option<Instant>
     }
 }
 
-/// Repeats `call` on a socket that does not block, until it is done or `until` has passed.
+/// Repeats `call` on a non-blocking socket until it completes or `until` has passed.
 ///
-/// The deadline counts for a socket that is always ready as well.
+/// The deadline also applies to a socket that is always ready.
 pub(crate) fn until_done<T>(
     socket: impl AsFd,
     what: PollFlags,
@@ -59,7 +58,7 @@ pub(crate) fn until_done<T>(
 
 const FIRST: i32 = 3;
 
-/// The same, with a number above those of the three.
+/// Moves a descriptor above those three numbers.
 pub(crate) fn above_stdio<T: Into<OwnedFd> + From<OwnedFd>>(descriptor: T) -> io::Result<T> {
     let descriptor = descriptor.into();
     if descriptor.as_raw_fd() >= FIRST {
@@ -68,7 +67,7 @@ pub(crate) fn above_stdio<T: Into<OwnedFd> + From<OwnedFd>>(descriptor: T) -> io
     Ok(rustix::io::fcntl_dupfd_cloexec(&descriptor, FIRST)?.into())
 }
 
-/// Two sockets that are connected.
+/// Returns two connected sockets.
 pub(crate) fn socket_pair() -> io::Result<(UnixStream, UnixStream)> {
     let (one, other) = UnixStream::pair()?;
     Ok((above_stdio(one)?, above_stdio(other)?))

@@ -1,22 +1,21 @@
-//! Threads of the library's own.
+//! Threads of the library.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-/// What a fault of the thread itself raises. To block it would end the host without a word.
+/// Signals that a fault of the thread raises. Blocking them would end the host without a message.
 const FAULTS: [Signal; 5] = [Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGSEGV, Signal::SIGTRAP];
 
-/// Starts a thread. It takes no signal that is sent to the host, whose handlers expect the host's
-/// own threads.
+/// Starts a thread that takes none of the host's signals: the host's handlers expect its own threads.
 pub(crate) fn start<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     let mut blocked = SigSet::all();
     FAULTS.into_iter().for_each(|fault| blocked.remove(fault));
-    // A thread begins with the mask of the one that starts it.
+    // A thread inherits the signal mask of its creator.
     let before = blocked.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     let thread = Builder::new().name(name.to_owned()).spawn(work);
     before.thread_set_mask()?;

@@ -1,4 +1,4 @@
-//! Sleeping until a time that comes also when the computer was suspended meanwhile.
+//! Sleeping until a time, including time suspended.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -13,10 +13,10 @@ use crate::cancel::{CancelGuard, CancelToken};
 use crate::os::ipc::socket_pair;
 use crate::os::ipc::until_any_ready;
 
-/// The longest sleep where no timer counts the time for which the computer is suspended.
+/// The longest sleep where no timer counts suspended time.
 const UNCOUNTED: Duration = Duration::from_secs(60);
 
-/// The longest sleep before the time is to be looked at again.
+/// The longest sleep before the time is checked again.
 pub(crate) const LONGEST: Duration = if cfg!(target_os = "linux") { Duration::MAX } else { UNCOUNTED };
 
 /// Sleeps until `until` or until `wake` is cancelled; may end early.
@@ -27,13 +27,13 @@ pub(crate) fn sleep(until: Option<Instant>, wake: &CancelToken) {
         sleeper.sleep(None)
     });
     if slept.is_err_and(|error| error.kind() != io::ErrorKind::TimedOut) {
-        // Without a descriptor to spare.
+        // No descriptor was available.
         let left = until.map_or(UNCOUNTED, |until| until.saturating_duration_since(Instant::now()));
         wake.wait(left.min(UNCOUNTED));
     }
 }
 
-/// A sleep that ends when a time has come, when somebody wakes it, or when a socket can be read.
+/// A sleep that ends at a set time, when woken, or when a socket becomes readable.
 pub(crate) struct Sleeper {
     alarm: Alarm,
     reader: UnixStream,
@@ -46,15 +46,14 @@ impl Sleeper {
         Ok(Self { alarm: Alarm::new()?, reader, writer: writer.into() })
     }
 
-    /// Sets the time at which each [`Sleeper::sleep`] ends from now on. What passes of it while the
-    /// computer is suspended counts, on Linux.
+    /// Sets the time at which each [`Sleeper::sleep`] ends. On Linux it includes suspended time.
     pub(crate) fn set(&mut self, until: Option<Instant>) -> io::Result<()> {
         self.alarm.set(until)
     }
 
-    /// Has `cancel` end every [`Sleeper::sleep`], as long as the guard lives.
+    /// Lets `cancel` end every [`Sleeper::sleep`] while the guard lives.
     pub(crate) fn woken_by(&self, cancel: &CancelToken) -> CancelGuard {
-        // What an earlier token has left.
+        // Drains an earlier token's wake-up.
         while recv(&self.reader, &mut [0; 16], RecvFlags::DONTWAIT).is_ok() {}
         let writer = Arc::clone(&self.writer);
         cancel.on_cancel(move || {
@@ -62,11 +61,11 @@ impl Sleeper {
         })
     }
 
-    /// Sleeps, also until `socket` can be read. Returns early when a signal comes.
+    /// Sleeps, also until `socket` is readable. Returns early on a signal.
     ///
     /// # Errors
     ///
-    /// [`TimedOut`](io::ErrorKind::TimedOut) once the time has come.
+    /// [`TimedOut`](io::ErrorKind::TimedOut) when the time has come.
     pub(crate) fn sleep(&self, socket: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let sockets = [PollFd::new(&self.reader, PollFlags::IN)];
         let sockets = sockets.into_iter().chain(socket.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
@@ -201,7 +200,7 @@ mod tests {
         sleeper.sleep(Some(reader.as_fd())).unwrap();
     }
 
-    /// The computer cannot be suspended here; the kernel tells which clock its timer follows.
+    /// This machine cannot be suspended; the kernel shows which clock the timer uses.
     #[cfg(target_os = "linux")]
     #[test]
     fn the_alarm_follows_the_clock_that_counts_suspends() {
