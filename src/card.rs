@@ -1,4 +1,4 @@
-//! Cards: what a login needs of one, whoever talks to it.
+//! Cards, as a login uses them.
 
 pub mod certificate;
 pub mod events;
@@ -21,18 +21,18 @@ use crate::secret::Pin;
 pub use certificate::Certificate;
 use events::{CardWatch, Presence};
 
-/// Where cards are put in: finds the one to log in with.
+/// Card readers: find the card to log in with.
 ///
-/// Implementations may be called from any thread, one login at a time.
+/// May be called from any thread, one login at a time.
 pub trait CardReader: Send + Sync {
-    /// Waits up to `wait` for a card and reads what it tells without a PIN. Zero looks once.
+    /// Waits up to `wait` for a card and reads what it shows without a PIN. Zero checks once.
     ///
-    /// Blocks. `absent` is called when the wait begins because there is no card to log in with, and
-    /// again when the reason changes, so that the user can be told to put one in.
+    /// Blocks. Calls `absent` when the wait begins without a usable card, and again when the reason
+    /// changes, so that the prompt can ask for one.
     ///
     /// # Errors
     ///
-    /// [`NoCard`](crate::ErrorKind::NoCard) when the time is over, and every other kind of the
+    /// [`NoCard`](crate::ErrorKind::NoCard) when `wait` has passed, and every other kind of the
     /// stage [`Card`](crate::Stage::Card).
     fn wait_for_card(
         &self,
@@ -41,87 +41,87 @@ pub trait CardReader: Send + Sync {
         cancel: &CancelToken,
     ) -> Result<Box<dyn SmartCard>>;
 
-    /// Watches the readers for cards that come and go. `None` where there are no such readers.
+    /// Watches the readers for insertions and removals. `None` if there are no such readers.
     ///
     /// # Errors
     ///
-    /// [`NotInstalled`](crate::ErrorKind::NotInstalled) when the watching cannot be started.
+    /// [`NotInstalled`](crate::ErrorKind::NotInstalled) if the watch cannot be started.
     fn watch(&self) -> Result<Option<Box<dyn CardWatch>>> {
         Ok(None)
     }
 }
 
-/// Why there is no card to log in with yet.
+/// Why there is no usable card yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Absence {
     /// No card is in a reader.
     NoCard,
-    /// There is one, but not one to log in with; in words for the user.
+    /// There is a card, but not one to log in with. The text is for the user.
     NotRecognised(#[serde(deserialize_with = "printable::read_sentence")] String),
-    /// There is no reader to put one into.
+    /// There is no reader.
     NoReader,
-    /// The PC/SC service does not answer: nobody knows what is in the readers.
+    /// The PC/SC service does not answer.
     NoService,
 }
 
-/// A card that is in the reader, for one login. Dropping it leaves the card logged out.
+/// A card in a reader, for one login. Dropping it leaves the card logged out.
 pub trait SmartCard: Send {
-    /// What the user knows the card by: the token's label, or a file's name.
+    /// Returns the name the user knows the card by: the token's label, or a file's name.
     fn label(&self) -> &str;
 
-    /// The certificate to log in with. `None` before a [`SmartCard::sign`] that succeeded, where the
-    /// PIN is needed to read it; always there after one.
+    /// Returns the certificate to log in with. `None` before the first successful [`SmartCard::sign`] if
+    /// reading it needs the PIN; always present after one.
     fn certificate(&self) -> Option<&Certificate>;
 
-    /// How it stands with the PIN, as last read. Does not touch the card.
+    /// Returns the PIN status as last read; performs no card I/O.
     fn pin_status(&self) -> PinStatus;
 
-    /// Where the card is; `None` where no reader can be watched for it, as with cards in software.
+    /// Returns where the card is; `None` if no reader can be watched, as for software cards.
     fn presence(&self) -> Option<&Presence> {
         None
     }
 
     /// Logs in to the card with `pin` and signs `message`: PKCS#1 v1.5 over its digest.
     ///
-    /// Without a PIN the reader's own PIN pad is used, where
-    /// [`PinStatus::pin_pad`] says that it has one. The PIN is tried once. Blocks, with a deadline.
+    /// Without a PIN it uses the reader's PIN pad; see [`PinStatus::pin_pad`]. The PIN is tried once.
+    /// Blocks, with a deadline.
     ///
     /// # Errors
     ///
-    /// [`PinIncorrect`](crate::ErrorKind::PinIncorrect), after which `sign` may be called again
-    /// with another PIN; [`PinLocked`](crate::ErrorKind::PinLocked);
-    /// [`CardFailed`](crate::ErrorKind::CardFailed), after which this card is of no more use.
+    /// [`PinIncorrect`](crate::ErrorKind::PinIncorrect): `sign` may be called again with another PIN.
+    /// [`PinLocked`](crate::ErrorKind::PinLocked).
+    /// [`CardFailed`](crate::ErrorKind::CardFailed): this card can no longer be used.
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>>;
 }
 
-/// How it stands with a card's PIN (PKCS#11 `CK_TOKEN_INFO`).
+/// A card's PIN status (PKCS#11 `CK_TOKEN_INFO`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinStatus {
-    /// What the card says about the tries that are left.
+    /// What the card reports about the tries left.
     pub tries: PinTries,
     /// The shortest PIN that the card takes, in characters.
     pub min_len: usize,
     /// The longest PIN that the card takes, in characters.
     pub max_len: usize,
-    /// The reader takes the PIN on its own keys (`CKF_PROTECTED_AUTHENTICATION_PATH`).
+    /// The PIN is entered on the reader's keys (`CKF_PROTECTED_AUTHENTICATION_PATH`).
     pub pin_pad: bool,
 }
 
-/// What a card says about the PIN tries that are left.
+/// What a card reports about the PIN tries left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PinTries {
-    /// It says nothing, which does not mean that all are left.
+    /// Nothing. It does not mean that all tries are left.
     Unknown,
-    /// At least one was wrong (`CKF_USER_PIN_COUNT_LOW`).
+    /// At least one wrong PIN (`CKF_USER_PIN_COUNT_LOW`).
     Low,
-    /// One is left; a wrong PIN locks the card (`CKF_USER_PIN_FINAL_TRY`).
+    /// One try left: a wrong PIN locks the card (`CKF_USER_PIN_FINAL_TRY`).
     Last,
-    /// None is left (`CKF_USER_PIN_LOCKED`).
+    /// No try left (`CKF_USER_PIN_LOCKED`).
     Locked,
 }
 
 impl PinTries {
-    /// The number, where the card tells it.
+    /// Returns the number of tries left, if the card reports it.
     pub fn left(self) -> Option<u8> {
         match self {
             Self::Unknown | Self::Low => None,

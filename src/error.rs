@@ -1,16 +1,16 @@
-//! One error type: at which stage, what happened, what the user can do about it.
+//! The error type: the stage, what happened, and what the user can do.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The result of everything that can fail here.
+/// The result of every fallible operation here.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why an operation failed.
 ///
-/// [`fmt::Display`] tells what happened in one sentence; [`Error::remedy`] tells what the user can
+/// [`fmt::Display`] says what happened in one sentence; [`Error::remedy`] says what the user can
 /// do about it. Neither ever holds a PIN, a ticket or a challenge.
 #[derive(Clone, Debug, thiserror::Error)]
 pub struct Error {
@@ -21,7 +21,7 @@ pub struct Error {
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The step of the login in which something failed.
+/// The step in which an operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Stage {
@@ -37,13 +37,13 @@ pub enum Stage {
     Activation,
     /// Sending the signed challenge to the broker.
     Authentication,
-    /// Choosing the role, or telling the broker which one it is.
+    /// Choosing the role, or sending the choice to the broker.
     RoleSelection,
-    /// Using or ending a session that was there.
+    /// Using or ending an existing session.
     Session,
 }
 
-/// What kind of failure it is. Each has its own code in the Ticket API.
+/// The kind of a failure. Each has its own code in the Ticket API.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -55,28 +55,28 @@ pub enum ErrorKind {
     ReaderNotAvailable,
     /// No card came within the time allowed.
     NoCard,
-    /// Several cards could be meant; the settings have to say which.
+    /// Several cards match; the settings must name one.
     SeveralCards,
-    /// The card is in the reader, but the module does not know it.
+    /// The module does not know the card in the reader.
     CardNotSupported,
     /// The card has no authentication certificate.
     NoCertificate,
     /// The card has no private key for its authentication certificate.
     NoKey,
-    /// The certificate has expired, or is not valid yet.
+    /// The certificate has expired or is not valid yet.
     CertificateNotValid,
     /// The PIN was wrong.
     PinIncorrect {
-        /// How often it may still be tried; `None` when the card does not tell.
+        /// Tries left; `None` if the card does not report them.
         tries_left: Option<u8>,
     },
     /// The PIN is locked. No further try was made.
     PinLocked,
     /// The card left the reader, or the module failed, hung or crashed.
     CardFailed,
-    /// The user cancelled, or the session was ended while the login was under way.
+    /// The user cancelled, or the session was ended during the login.
     Cancelled,
-    /// Somebody has to be asked, and there is no way to.
+    /// The user must be asked, and no prompter is available.
     NoPrompter,
     /// The broker cannot be reached or does not answer in time.
     ServerNotAvailable,
@@ -88,35 +88,35 @@ pub enum ErrorKind {
     Refused,
     /// The user is unknown to the broker, or has no role, or not the role that the settings ask for.
     UserNotValid,
-    /// There is no session and the caller asked not to start one.
+    /// There is no session, and the caller asked not to start one.
     TicketNotAvailable,
-    /// A prompt asked for a ticket: its own login would have to end first.
+    /// A prompt asked for a ticket while its own login was in progress.
     LoginUnderWay,
-    /// The settings require the agent, and it is not running, may not be trusted, or has gone.
+    /// The settings require the agent, and it is not running, not trusted, or has ended.
     AgentNotAvailable,
-    /// An agent is to be started, and one is running already.
+    /// An agent is already running.
     AgentRunning,
-    /// The settings require the agent, and it is of another version.
+    /// The settings require the agent, and it has another version.
     AgentVersion,
-    /// A defect of ours.
+    /// A defect of ticketapi.
     Internal,
 }
 
 /// The groups of the Ticket API's codes (`TCK_ERR_GRP_`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
-    /// How the library is used, or the connection.
+    /// Use of the library, or the connection.
     Generic,
     /// The card or the reader.
     CardDevice,
     /// The login.
     Authentication,
-    /// How the computer is set up.
+    /// The computer's configuration.
     Configuration,
 }
 
 impl Group {
-    /// The group's name in the codes, in small letters.
+    /// Returns the group's name as in the codes, in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Generic => "generic",
@@ -128,38 +128,38 @@ impl Group {
 }
 
 impl Error {
-    /// An error of `kind` at `stage`; `detail` is the sentence that tells what happened.
+    /// Creates an error of `kind` at `stage`. `detail` is the sentence that says what happened.
     pub fn new(kind: ErrorKind, stage: Stage, detail: impl Into<String>) -> Self {
         Self { kind, stage, detail: detail.into(), source: None }
     }
 
-    /// The same error with what caused it. The cause must hold no secret.
+    /// Adds the cause, which must hold no secret.
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into().into());
         self
     }
 
-    /// The error of a login that was cancelled at `stage`.
+    /// Creates the error of a login cancelled at `stage`.
     pub fn cancelled(stage: Stage) -> Self {
         Self::new(ErrorKind::Cancelled, stage, "the login was cancelled")
     }
 
-    /// What kind of failure it is.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// The step in which it happened.
+    /// Returns the step in which it happened.
     pub fn stage(&self) -> Stage {
         self.stage
     }
 
-    /// What happened, in one sentence, without its stage.
+    /// Returns what happened, in one sentence, without the stage.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// How often the PIN may still be tried, where that is known.
+    /// Returns the number of PIN tries left, if known.
     pub fn tries_left(&self) -> Option<u8> {
         match self.kind {
             ErrorKind::PinIncorrect { tries_left } => tries_left,
@@ -168,14 +168,14 @@ impl Error {
         }
     }
 
-    /// What the user can do about it.
+    /// Returns what the user can do.
     pub fn remedy(&self) -> &'static str {
         self.kind.remedy()
     }
 }
 
 impl ErrorKind {
-    /// Which group of the Ticket API's codes it belongs to.
+    /// Returns the group of the Ticket API's codes it belongs to.
     pub fn group(&self) -> Group {
         match self {
             Self::Configuration
@@ -203,7 +203,7 @@ impl ErrorKind {
         }
     }
 
-    /// What the user can do about a failure of this kind.
+    /// Returns what the user can do about a failure of this kind.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Configuration => "Correct the setting that is named, then try again.",
@@ -251,7 +251,7 @@ impl ErrorKind {
 }
 
 impl Stage {
-    /// The stage as the beginning of a sentence about what failed in it.
+    /// Returns the stage as the start of an error sentence.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",

@@ -15,43 +15,43 @@ use crate::secret::Ticket;
 use crate::service::IdentityService;
 use crate::session::{Session, Status};
 
-/// The time after which an agent that has a login under way, and says nothing, is given up.
+/// How long to wait for an agent that is silent during a login.
 const SILENCE: Duration = WAITING.saturating_mul(3);
 
-/// How many connections are kept for the next question.
+/// How many idle connections are kept.
 const WARM: usize = 4;
 
-/// Why the agent did not do what it was asked.
+/// Why the agent did not carry out a request.
 pub(crate) enum RemoteError {
-    /// It tried, and this came of it.
+    /// It tried and failed.
     Failed(Error),
-    /// There is no agent that could.
+    /// No agent is available.
     Unavailable(Unavailable),
 }
 
-/// Why there is no agent to ask.
+/// Why no agent is available.
 pub(crate) struct Unavailable {
-    /// For who needs one.
+    /// The error, if the settings require one.
     pub(crate) error: Error,
     /// Nothing was expected to be there.
     pub(crate) is_normal: bool,
 }
 
-/// The agent, which may come and go.
+/// The agent, which may start and end at any time.
 pub(crate) struct Remote {
     place: PathBuf,
     service: Arc<dyn IdentityService>,
     pub(crate) required: bool,
-    /// Connections that nobody uses just now.
+    /// Idle connections.
     warm: Mutex<Vec<Connection>>,
-    /// The session as it was when it was last asked for, with its number.
+    /// The session as last read, with its number.
     session: Mutex<Option<(u64, Arc<Session>)>>,
-    /// Cancels the logins that wait now.
+    /// Cancels the logins that are waiting.
     logins: Mutex<CancelToken>,
 }
 
 impl Remote {
-    /// The agent that the settings name; `None` where they want none.
+    /// Returns the agent that the settings name; `None` if they name none.
     pub(crate) fn new(config: &Config, service: Arc<dyn IdentityService>) -> crate::Result<Option<Self>> {
         let place = match config.agent {
             AgentUse::Never => return Ok(None),
@@ -69,7 +69,7 @@ impl Remote {
         }))
     }
 
-    /// The ticket of the agent's session; with none, or when it is wanted `anew`, the agent logs the
+    /// Returns the ticket of the agent's session. Without a session, or with `anew`, the agent logs the
     /// user in.
     pub(crate) fn ticket(&self, anew: bool) -> Result<Ticket, RemoteError> {
         let cancel = lock(&self.logins).clone();
@@ -80,7 +80,7 @@ impl Remote {
         }
     }
 
-    /// The ticket of the agent's session. Nobody is asked.
+    /// Returns the ticket of the agent's session. Never prompts.
     pub(crate) fn ticket_no_auth(&self) -> Result<Ticket, RemoteError> {
         match self.ask(&Request::TicketNoAuth)? {
             Reply::Ticket(ticket) => Ok(ticket),
@@ -88,7 +88,7 @@ impl Remote {
         }
     }
 
-    /// The agent's session. The same as last time, where it is.
+    /// Returns the agent's session: the known one if it has not changed.
     pub(crate) fn session(&self) -> Result<Arc<Session>, RemoteError> {
         let known = lock(&self.session).clone();
         let answer = self.ask(&Request::Session { known: known.as_ref().map_or(0, |(number, _)| *number) });
@@ -107,7 +107,7 @@ impl Remote {
         Ok(session)
     }
 
-    /// Asks for the roles, which come in parts.
+    /// Reads the roles, which arrive in parts.
     fn with_roles(&self, session: SessionData) -> Result<Session, RemoteError> {
         let mut roles = Vec::new();
         while roles.len() < session.roles as usize {
@@ -119,7 +119,7 @@ impl Remote {
         Ok(session.into_session(roles, &*self.service))
     }
 
-    /// How it stands with the agent's session.
+    /// Returns the state of the agent's session.
     pub(crate) fn status(&self) -> Result<Status, RemoteError> {
         match self.ask(&Request::Status)? {
             Reply::Status(status) => Ok(status.stands),
@@ -127,7 +127,7 @@ impl Remote {
         }
     }
 
-    /// Ends the session, and a login that is under way, for every program.
+    /// Ends the session, and a login in progress, for every program.
     pub(crate) fn destroy(&self) -> Result<(), RemoteError> {
         *lock(&self.session) = None;
         match self.ask_apart(&Request::Destroy, &CancelToken::new())? {
@@ -136,20 +136,20 @@ impl Remote {
         }
     }
 
-    /// Ends `session` for every program, if it is still the agent's: the broker has ended it.
+    /// Ends `session` for every program if the agent still has it: the broker has ended it.
     pub(crate) fn is_over(&self, session: &Arc<Session>) {
         if self.session().is_ok_and(|live| Arc::ptr_eq(&live, session)) {
-            // That the broker cannot be told is no news.
+            // The broker need not be informed again.
             let _ = self.destroy();
         }
     }
 
-    /// Takes this process's requests for a login back. Other programs may go on waiting for it.
+    /// Withdraws this process's login requests. Other programs may keep waiting for the login.
     pub(crate) fn cancel(&self) {
         std::mem::take(&mut *lock(&self.logins)).cancel();
     }
 
-    /// Asks what can be asked twice: over a warm connection, and where that has gone over a new one.
+    /// Sends a repeatable request: over an idle connection, or over a new one if that has been closed.
     fn ask(&self, request: &Request) -> Result<Reply, RemoteError> {
         let warm = lock(&self.warm).pop().filter(Connection::is_of_this_process);
         if let Some(mut connection) = warm {
@@ -163,12 +163,12 @@ impl Remote {
         self.keep(connection, answer)
     }
 
-    /// Asks what takes time, over a connection of its own, that cancelling closes.
+    /// Sends a request that takes time, over its own connection, which cancelling closes.
     fn ask_apart(&self, request: &Request, cancel: &CancelToken) -> Result<Reply, RemoteError> {
         let mut connection = self.open()?;
         let socket = Arc::clone(connection.socket());
         let _guard = cancel.on_cancel(move || {
-            // It fails where the agent has gone, which wakes the thread as well.
+            // Shutting down fails if the agent has ended; the thread wakes all the same.
             let _ = socket.shutdown(Shutdown::Both);
         });
         let answer = connection.ask(request, SILENCE);
@@ -178,7 +178,7 @@ impl Remote {
         answer.map_err(Into::into)
     }
 
-    /// Closes the connections that nobody uses just now.
+    /// Closes the idle connections.
     pub(crate) fn disconnect(&self) {
         lock(&self.warm).clear();
     }
@@ -197,7 +197,7 @@ impl Remote {
     }
 }
 
-/// How the agent is that the settings name, whatever broker it logs in at.
+/// Returns the status of the agent that the settings name, whatever its broker.
 ///
 /// # Errors
 ///
@@ -215,7 +215,7 @@ pub(super) fn status(place: &Path) -> crate::Result<super::AgentStatus> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that can panic runs under these locks.
+    // No code that can panic runs under these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

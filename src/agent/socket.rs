@@ -1,4 +1,4 @@
-//! Where the agent's socket is, and whether it is the user's own.
+//! The agent's socket: where it is, and whether it belongs to the user.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,7 +23,7 @@ pub fn place(config: &Config) -> crate::Result<PathBuf> {
     if let Some(socket) = &config.agent_socket {
         return Ok(socket.clone());
     }
-    // The XDG base directory specification has relative paths ignored.
+    // The XDG base directory specification says to ignore relative paths.
     let folder = |name| env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
     let folder = folder("XDG_RUNTIME_DIR").or_else(|| Some(folder("HOME")?.join(".local/state")));
     folder.map(|folder| folder.join("ticketapi/agent.sock")).ok_or_else(|| {
@@ -32,16 +32,16 @@ pub fn place(config: &Config) -> crate::Result<PathBuf> {
     })
 }
 
-/// Why there is no socket to use.
+/// Why the socket cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// There is none.
+    /// There is no socket.
     #[error("{0} is not there")]
     Absent(PathBuf),
-    /// Its agent has gone, and has left it behind.
+    /// Its agent has ended and left the socket behind.
     #[error("nobody listens at {0} any more")]
     Abandoned(PathBuf),
-    /// Others could have put it there, or could use it.
+    /// Other users could have created it, or could use it.
     #[error("{0} {1}")]
     NotPrivate(PathBuf, &'static str),
     /// The system refuses.
@@ -49,7 +49,7 @@ pub enum Unusable {
     Refused(PathBuf, io::Error),
 }
 
-/// The folder of the socket: the user's own, closed to others, and no symbolic link.
+/// The socket's folder: owned by the user, closed to others, and not a symbolic link.
 pub struct Folder {
     folder: OwnedFd,
     path: PathBuf,
@@ -73,7 +73,7 @@ impl Folder {
         Ok(Self { folder, path: path.to_owned() })
     }
 
-    /// Checks that `name` in it is a socket, and the user's own.
+    /// Checks that `name` in the folder is a socket of the user.
     ///
     /// # Errors
     ///
@@ -107,11 +107,11 @@ fn check_owner(path: &Path, stat: &Stat) -> Result<(), Unusable> {
     Ok(())
 }
 
-/// Whether the process at the other end runs as the same user as this one.
+/// Returns `true` if the process at the other end runs as the same user.
 ///
 /// # Errors
 ///
-/// Where the system does not tell.
+/// An I/O error if the system does not tell.
 pub fn is_same_user(socket: &UnixStream) -> io::Result<bool> {
     #[cfg(target_os = "linux")]
     let uid = rustix::net::sockopt::socket_peercred(socket)?.uid.as_raw();

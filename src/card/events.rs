@@ -1,4 +1,4 @@
-//! Which cards are in which readers, as PC/SC sees it, and what has changed.
+//! The cards and readers that PC/SC shows, and the changes between two snapshots.
 
 use std::time::Instant;
 
@@ -8,12 +8,12 @@ use crate::cancel::CancelToken;
 use crate::error::Result;
 use crate::printable;
 
-/// What PC/SC shows of all readers at one moment.
+/// All readers at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Snapshot {
-    /// The service does not answer: nobody knows where the cards are.
+    /// The PC/SC service does not answer.
     Down,
-    /// Every reader there is.
+    /// Every reader.
     Readers(Vec<ReaderState>),
 }
 
@@ -23,54 +23,52 @@ pub struct ReaderState {
     /// The reader's name.
     #[serde(deserialize_with = "printable::read_name")]
     pub name: String,
-    /// Whether a card is in it.
+    /// Whether a card is in the reader.
     pub card: bool,
-    /// How many cards have come and gone (the high word of `dwEventState`). Begins anew when the
-    /// service does.
+    /// Counts insertions and removals (the high word of `dwEventState`). Restarts with the service.
     pub counter: u16,
 }
 
-/// Where and when a card was found: it is still there as long as its reader has not counted on.
+/// Where a card was found. It is still there while its reader's counter has not changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
     /// The name of the reader.
     #[serde(deserialize_with = "printable::read_name")]
     pub reader: String,
-    /// [`ReaderState::counter`], read before the card was.
+    /// [`ReaderState::counter`], read before the card.
     pub counter: u16,
 }
 
 impl Presence {
-    /// Whether the card has stayed where it was. Not to be asked of [`Snapshot::Down`], which knows
-    /// nothing, nor across a restart of the service, which counts anew.
+    /// Returns `true` if the card has not left. Meaningless for [`Snapshot::Down`], and across a restart of
+    /// the service, which restarts the counters.
     pub fn holds(&self, readers: &[ReaderState]) -> bool {
         readers.iter().any(|reader| reader.card && reader.name == self.reader && reader.counter == self.counter)
     }
 }
 
-/// Watches the readers, for one user of it at a time.
+/// A watch of the readers, for one caller at a time.
 pub trait CardWatch: Send {
-    /// The next snapshot: the first call tells how it stands, each later one blocks until something
-    /// has changed. `None` once `until` has passed, for which the time that the computer was suspended
-    /// should count.
+    /// Returns the next snapshot. The first call returns the current one; later calls block until something
+    /// changes. Returns `None` when `until` has passed; suspended time should count.
     ///
     /// # Errors
     ///
-    /// [`Cancelled`](crate::ErrorKind::Cancelled) soon after `cancel` is cancelled, with nothing
-    /// lost for the next call; every other kind means that nothing can be watched any more.
+    /// [`Cancelled`](crate::ErrorKind::Cancelled) soon after `cancel` is cancelled; the next call loses no
+    /// change. Any other kind: the readers can no longer be watched.
     fn next(&mut self, until: Option<Instant>, cancel: &CancelToken) -> Result<Option<Snapshot>>;
 }
 
-/// Something that has happened to the readers or to a card in one.
+/// A change of a reader or a card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CardEvent {
-    /// A card was put in.
+    /// A card was inserted.
     Inserted {
         /// The name of the reader.
         reader: String,
     },
-    /// A card was taken out, or went with its reader.
+    /// A card was removed, or its reader was.
     Removed {
         /// The name of the reader.
         reader: String,
@@ -87,15 +85,14 @@ pub enum CardEvent {
     },
     /// The PC/SC service has gone: nobody knows where the cards are.
     ServiceStopped,
-    /// The PC/SC service is there. Every reader is told as added after it, and every card as inserted.
+    /// The PC/SC service is back. [`ReaderAdded`](Self::ReaderAdded) and [`CardInserted`](Self::CardInserted) follow for all it shows.
     ServiceStarted,
 }
 
-/// What has happened between two snapshots that came one after the other, in an order in which it
-/// can have happened.
+/// Returns the events between two consecutive snapshots, in a possible order.
 ///
-/// Where the reader has counted on and a card is still there, or still is not, one has come and gone
-/// meanwhile, or gone and come: both is told.
+/// If a reader's counter has changed while its card is still there (or still absent), the card was removed
+/// and inserted (or inserted and removed): both events are returned.
 pub fn changes(before: &Snapshot, now: &Snapshot) -> Vec<CardEvent> {
     let mut events = Vec::new();
     let (before, now) = match (before, now) {

@@ -1,5 +1,4 @@
-//! What there is of readers, modules and cards, for somebody who looks for what keeps a login from
-//! them. Nothing is signed, and no PIN is tried.
+//! The readers, modules and cards of this computer, for diagnosis. Signs nothing and tries no PIN.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,12 +12,12 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage};
 use crate::printable;
 
-/// What the helper sees.
+/// What the helper found.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Examination {
     /// The readers, as the PC/SC service shows them.
     Readers(Vec<Reader>),
-    /// The slots of a module that could be loaded.
+    /// The slots of a module that loaded.
     Slots(Vec<Slot>),
     /// The service does not answer, or the module cannot be loaded or used.
     Failed(Failure),
@@ -34,16 +33,16 @@ pub struct Reader {
     pub holds: Holds,
 }
 
-/// What is in a reader (`dwEventState`).
+/// The contents of a reader (`dwEventState`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Holds {
     /// Nothing.
     Nothing,
-    /// A card with this answer to reset.
+    /// A card with this answer to reset (ATR).
     Card(Vec<u8>),
     /// A card that does not answer.
     Mute,
-    /// A card that another program has for itself alone.
+    /// A card that another program uses exclusively.
     Taken(Vec<u8>),
     /// The reader does not work.
     Broken,
@@ -52,31 +51,31 @@ pub enum Holds {
 /// A slot of a module.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Slot {
-    /// Its description, which is the reader's name where it stands for one.
+    /// Its description; the reader's name if the slot is a reader.
     #[serde(deserialize_with = "printable::read_name")]
     pub description: String,
-    /// It may stand for a reader; otherwise its token is in software.
+    /// Whether the slot may be a reader. If not, its token is in software.
     pub may_be_reader: bool,
     /// What is in it.
     pub holds: SlotHolds,
 }
 
-/// What is in a slot.
+/// The contents of a slot.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum SlotHolds {
     /// Nothing.
     Nothing,
     /// A card that the module does not know.
     Unknown,
-    /// A token that has not been initialized.
+    /// A token that is not initialized.
     Empty,
     /// A token.
     Token(Token),
-    /// The module fails on it.
+    /// The module fails on this slot.
     Failed(Failure),
 }
 
-/// A token, without its secrets.
+/// A token's public information.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Token {
     /// Its label.
@@ -85,23 +84,22 @@ pub struct Token {
     /// Its serial number.
     #[serde(deserialize_with = "printable::read_name")]
     pub serial: String,
-    /// How it stands with the PIN.
+    /// Its PIN status.
     pub pin: PinStatus,
-    /// The certificate that a login takes, as DER, or why there is none.
+    /// The certificate a login would use, as DER, or why there is none.
     pub certificate: std::result::Result<Vec<u8>, Failure>,
 }
 
-/// Has the helper `program` look at the PC/SC service and its readers, or at one `module`, whose
-/// certificates are to be of one of `issuers`, where there are any.
+/// Lets the helper `program` examine the PC/SC service and its readers, or one `module`. `issuers` limits
+/// the certificates, unless it is empty.
 ///
-/// Blocks until `deadline` at most. Each call is a process of its own: so a module that hangs or
-/// crashes is known by name.
+/// Blocks until `deadline` at most. Each call starts a process, so a module that hangs or crashes is
+/// identified.
 ///
 /// # Errors
 ///
-/// [`NotInstalled`](crate::ErrorKind::NotInstalled) when the helper cannot be used,
-/// [`CardFailed`](crate::ErrorKind::CardFailed) when it does not come back, and whatever it fails
-/// with.
+/// [`NotInstalled`](crate::ErrorKind::NotInstalled) if the helper cannot be used,
+/// [`CardFailed`](crate::ErrorKind::CardFailed) if it does not answer, and its own errors.
 pub fn examine(
     program: &Path,
     module: Option<&Path>,

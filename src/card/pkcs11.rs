@@ -1,4 +1,4 @@
-//! What there is to say about PKCS#11 modules without loading one: settings and known places.
+//! PKCS#11 modules as settings and as files in known places; loads none.
 
 use std::path::{Path, PathBuf};
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 /// Which modules and which card to use, and how to leave the card.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CardSettings {
-    /// The modules, tried in this order; those of [`known_modules`] where none is configured.
+    /// The modules, tried in this order; by default those of [`known_modules`].
     pub modules: Vec<PathBuf>,
-    /// The label of the token, where several may be there (`CK_TOKEN_INFO`).
+    /// The token's label, to choose among several (`CK_TOKEN_INFO`).
     pub token_label: Option<String>,
-    /// The serial number of the token, where several may be there (`CK_TOKEN_INFO`).
+    /// The token's serial number, to choose among several (`CK_TOKEN_INFO`).
     pub token_serial: Option<String>,
-    /// Names of the issuers whose certificates may be used; empty means all.
+    /// Names of the issuers whose certificates may be used; empty means any.
     pub issuers: Vec<String>,
     /// How to leave the card.
     pub after_login: AfterLogin,
@@ -23,11 +23,11 @@ pub struct CardSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AfterLogin {
-    /// Reset: without it another program could go on using the PIN of this login for as long as
-    /// any program holds the card.
+    /// Reset it. Otherwise another program could use this login's PIN while any program holds the
+    /// card.
     #[default]
     Reset,
-    /// Leave it, for hosts that keep a login of their own on the card.
+    /// Leave it as it is, for hosts that keep their own login on the card.
     Leave,
 }
 
@@ -57,7 +57,7 @@ const DIRECTORIES: [&str; 13] = [
     "/opt/homebrew/lib",
 ];
 
-/// The known modules that are on this machine, best first, each once.
+/// Returns the known modules on this machine, best first, each once.
 pub fn known_modules() -> Vec<PathBuf> {
     NAMES
         .iter()

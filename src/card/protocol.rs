@@ -1,7 +1,7 @@
-//! What a program and the card helper say to each other, over a socket pair.
+//! The protocol between a program and the card helper, over a socket pair.
 //!
-//! A frame is its length (four bytes, little-endian) and as many bytes of postcard. Each side
-//! begins with [`Hello`]; then come the program's [`Request`]s and the helper's [`Reply`]s:
+//! A frame is its length (four bytes, little-endian) followed by that many bytes of postcard. Each side
+//! starts with [`Hello`]; the program's [`Request`]s and the helper's [`Reply`]s follow:
 //!
 //! ```text
 //! Find                    Card | Absent | Failed
@@ -9,14 +9,14 @@
 //! End  (instead of Sign)  Done
 //! ```
 //!
-//! A helper that is started with [`RESET_ARGUMENT`] hears one [`Request::Reset`] instead, without
-//! [`Hello`], answers [`Reply::Detached`] as soon as it can be reaped, and [`Reply::Done`] later.
+//! A helper started with [`RESET_ARGUMENT`] takes one [`Request::Reset`] and no [`Hello`]. It answers
+//! [`Reply::Detached`] as soon as it can be reaped, and [`Reply::Done`] later.
 //!
-//! One that is started with [`EVENTS_ARGUMENT`] hears nothing after [`Hello`], and tells
-//! [`Reply::Readers`], now and after each change.
+//! A helper started with [`EVENTS_ARGUMENT`] takes nothing after [`Hello`]. It sends
+//! [`Reply::Readers`] at once and after each change.
 //!
-//! One that is started with [`EXAMINE_ARGUMENT`] answers one [`Request::Examine`] with an
-//! [`Examination`](super::examination::Examination) instead.
+//! A helper started with [`EXAMINE_ARGUMENT`] answers one [`Request::Examine`] with an
+//! [`Examination`](super::examination::Examination).
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -38,41 +38,41 @@ use crate::os::ipc::until_ready;
 use crate::printable;
 use crate::secret::{SecretBytes, secret_buffer};
 
-/// The version of the messages. A helper of another version is not used.
+/// The protocol version. A helper of another version is not used.
 pub const VERSION: u32 = 3;
 
-/// The helper's only argument, in a helper that only resets a card.
+/// The argument of a helper that only resets a card.
 pub const RESET_ARGUMENT: &str = "reset";
 
-/// The only argument of a helper that watches the readers.
+/// The argument of a helper that watches the readers.
 pub const EVENTS_ARGUMENT: &str = "events";
 
-/// The helper's only argument, in a helper that only looks at what there is.
+/// The argument of a helper that only examines the computer.
 pub const EXAMINE_ARGUMENT: &str = "doctor";
 
-/// The longest frame: a message to sign can be as long as the broker's longest answer.
+/// The longest frame. A message to sign can be as long as the broker's longest answer.
 pub const MAX_FRAME: usize = 2 << 20;
 
-/// The first frame of each side. Never changes, so that all versions understand it.
+/// The first frame of each side. Its form never changes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Hello {
-    /// The version of all that follows.
+    /// The version of everything that follows.
     pub version: u32,
 }
 
-/// What the program asks of the helper.
+/// A request to the helper.
 #[derive(Serialize, Deserialize)]
 pub enum Request<'a> {
-    /// Look for the card to log in with, once.
+    /// Search for the card, once.
     Find {
-        /// Which modules, which card, what to do with it afterwards.
+        /// The modules, the card to choose, and how to leave it.
         settings: CardSettings,
-        /// How long each operation may take. The helper ends itself when it takes much longer.
+        /// Time allowed for each operation. The helper ends itself if it takes much longer.
         deadline: Duration,
     },
-    /// Log in and sign, then end as [`Request::End`] does. After a wrong PIN it may be asked again.
+    /// Log in and sign, then end as for [`Request::End`]. May be repeated after a wrong PIN.
     Sign {
-        /// None for the reader's own PIN pad.
+        /// `None` for the reader's PIN pad.
         #[serde(borrow)]
         pin: Option<&'a str>,
         /// The digest to sign the message with.
@@ -80,82 +80,82 @@ pub enum Request<'a> {
         /// The message, not its digest.
         message: &'a [u8],
     },
-    /// Log out, let go of the card, reset it where the settings ask for it.
+    /// Log out, release the card, and reset it if the settings say so.
     End,
-    /// Reset the card in the reader of this name, without any module.
+    /// Reset the card in the reader of this name, without a module.
     Reset {
         /// The slot's description, as PKCS#11 gives it.
         reader: &'a str,
     },
-    /// Tell what there is of readers, or of one module.
+    /// Report the readers, or one module.
     Examine {
-        /// The module; none for the readers.
+        /// The module; `None` for the readers.
         module: Option<PathBuf>,
-        /// Names of the issuers whose certificates are for logging in; any where it is empty.
+        /// Names of the issuers whose certificates may log in; empty means any.
         issuers: Vec<String>,
-        /// How long it may take. The helper ends itself when it takes much longer.
+        /// Time allowed. The helper ends itself if it takes much longer.
         deadline: Duration,
     },
 }
 
-/// What the helper answers.
+/// A reply of the helper.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Reply {
-    /// There is no card to log in with; one may come.
+    /// No usable card yet; one may come.
     Absent {
-        /// Why, for the user.
+        /// The reason, for the prompt.
         absence: Absence,
-        /// Why, as the error where nobody waits.
+        /// The reason as an error, if nobody waits.
         failure: Failure,
-        /// What there was before it was looked.
+        /// The readers before the search.
         readers: Snapshot,
-        /// Whether `readers` has to change before it is worth looking again: no module shows
-        /// anything but PC/SC readers, and no card is in them that it does not know.
+        /// Whether searching again needs a change of `readers`: all slots are PC/SC readers, and they hold no
+        /// card that the module does not know.
         watched: bool,
     },
-    /// This is the card.
+    /// The card.
     Card {
         /// The token's label.
         #[serde(deserialize_with = "printable::read_name")]
         label: String,
         /// The certificate to log in with, as DER.
         certificate: Vec<u8>,
-        /// How it stands with the PIN.
+        /// The PIN status.
         pin: PinStatus,
-        /// The slot's description, where the slot may be a reader that PC/SC knows.
+        /// The slot's description, if the slot may be a PC/SC reader.
         reader: Option<String>,
-        /// Where the card is, where PC/SC shows it.
+        /// Where the card is, if PC/SC shows it.
         presence: Option<Presence>,
     },
-    /// The readers have changed, or this is how they stand.
+    /// The readers now.
     Readers(Snapshot),
     /// The signature.
     Signature(Vec<u8>),
-    /// The PIN was not taken; another may be tried.
+    /// The PIN was refused; another may be tried.
     WrongPin {
         /// The error for the caller.
         failure: Failure,
-        /// How it stands with the PIN now.
+        /// The PIN status now.
         pin: PinStatus,
     },
-    /// It failed, for good.
+    /// A final failure.
     Failed(Failure),
-    /// The helper has let go of the card.
+    /// The helper has released the card.
     Done(Reset),
-    /// The reset goes on in a process that is nobody's child.
+    /// A detached process continues the reset.
     Detached,
 }
 
-/// How resetting the card went.
+/// The outcome of a card reset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reset {
-    /// The card has been reset: nobody can use this login's PIN any more.
+    /// The card was reset: no program can use this login's PIN.
     Done,
-    /// The settings say to leave the card as it is, or the host had logged in to it before.
+    /// The card was left as it is, by the settings or because the host had logged in to it before.
     Left,
-    /// PC/SC knows no such reader or no card in it, as with a card in software.
+    /// PC/SC shows no such reader or no card in it, as for software tokens.
     NoReader,
-    /// It failed, for this reason.
+    /// The reset failed, for this reason.
     Failed(#[serde(deserialize_with = "printable::read_sentence")] String),
 }
 
@@ -180,43 +180,43 @@ impl From<Failure> for Error {
     }
 }
 
-/// Why no message came through.
+/// Why no message was exchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
-    /// The other side has gone, or has closed its end.
+    /// The other side has ended or closed its end.
     #[error("the other side has gone")]
     Closed,
-    /// The time is over.
+    /// The deadline has passed.
     #[error("no answer in time")]
     Timeout,
-    /// What came is no message, or what was to be sent is too long.
+    /// The received bytes are not a message, or the message to send is too long.
     #[error("a message of {0} bytes that is not understood")]
     Malformed(usize),
 }
 
-/// One end of the socket pair, as messages. Clones share the socket.
+/// One end of the socket pair. Clones share the socket.
 ///
-/// Every buffer that a message passes through is allocated in its full size and wiped, since a
-/// message may hold a PIN. Sending never raises SIGPIPE (`MSG_NOSIGNAL`).
+/// Every buffer a message passes through is allocated at its full size and wiped, because a message may
+/// hold a PIN. Sending never raises SIGPIPE (`MSG_NOSIGNAL`).
 #[derive(Clone)]
 pub struct Channel(Arc<UnixStream>);
 
 impl Channel {
-    /// Messages over `socket`.
+    /// Wraps `socket`.
     pub fn new(socket: UnixStream) -> Self {
         Self(Arc::new(socket))
     }
 
-    /// The socket itself, to shut it down from another thread or to poll it.
+    /// Returns the socket, to shut it down from another thread or to poll it.
     pub fn socket(&self) -> &Arc<UnixStream> {
         &self.0
     }
 
-    /// Sends `message`. Blocks for as long as the other side does not read, at most until `until`.
+    /// Sends `message`. Blocks while the other side does not read, at most until `until`.
     ///
     /// # Errors
     ///
-    /// [`ChannelError`]; of a message that is longer than [`MAX_FRAME`] nothing is sent.
+    /// [`ChannelError`]. Sends nothing of a message longer than [`MAX_FRAME`].
     pub fn send<M: Serialize>(&self, message: &M, until: Option<Instant>) -> Result<(), ChannelError> {
         let size = postcard::experimental::serialized_size(message).map_err(|_| ChannelError::Malformed(0))?;
         let length = u32::try_from(size).ok().filter(|_| size <= MAX_FRAME).ok_or(ChannelError::Malformed(size))?;
@@ -236,7 +236,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits for a frame, at most until `until`. What has come already is read even after that.
+    /// Waits for a frame until `until`. A frame that has already arrived is read even later.
     ///
     /// # Errors
     ///
@@ -251,7 +251,7 @@ impl Channel {
         }
     }
 
-    /// Reads what has come of a frame, without waiting; `None` where some of it is still to come.
+    /// Reads a frame without waiting; `None` while it is incomplete.
     ///
     /// # Errors
     ///
@@ -288,13 +288,13 @@ impl Channel {
     }
 }
 
-/// A frame of which some has come.
+/// A partly received frame.
 #[derive(Default)]
 pub struct Incoming {
     length: [u8; 4],
-    /// Once all of the length is there.
+    /// Allocated once the length is complete.
     bytes: Option<SecretBytes>,
-    /// How much of the length is there, or else of the bytes.
+    /// How many bytes of the length, or else of the frame, have arrived.
     filled: usize,
 }
 
@@ -307,11 +307,11 @@ impl Incoming {
     }
 }
 
-/// A received frame: wiped when dropped.
+/// A received frame, wiped on drop.
 pub struct Frame(SecretBytes);
 
 impl Frame {
-    /// The message in it; its texts stay in the frame.
+    /// Decodes the message; its texts borrow from the frame.
     ///
     /// # Errors
     ///
