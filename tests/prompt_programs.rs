@@ -122,6 +122,40 @@ fn a_pinentry_that_dies_is_no_prompter() {
 }
 
 #[test]
+fn a_pinentry_that_cannot_start_is_named_with_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("pinentry");
+    let said = "error while loading shared libraries:\\033[2J libassuan.so.0\\n";
+    // What is on its standard error may be more than anybody reads.
+    for rest in ["", "head -c 1000000 /dev/zero | tr '\\0' x >&2"] {
+        script(&program, &format!("printf '{said}' >&2; {rest}\nexit 127"));
+        let error = Pinentry::new(&program, None).pin(&first_time(), &CancelToken::new()).unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::NoPrompter);
+        let told = "ended before it could ask: error while loading shared libraries: [2J libassuan.so.0";
+        assert!(error.detail().contains(told), "{error}");
+        assert!(error.detail().len() < 600, "{error}");
+    }
+}
+
+/// A pinentry that refuses these commands, as one that does not know them.
+fn refusing(commands: &str) -> ScriptedPinentry {
+    ScriptedPinentry::new(&format!("echo 'D 1234'; echo OK ;;\n {commands}) echo 'ERR 536871187 Unknown IPC command'"))
+}
+
+#[test]
+fn a_pinentry_that_knows_no_commands_for_looks_asks_all_the_same() {
+    let pinentry = refusing("SETTITLE*|SETPROMPT*|SETERROR*|SETOK*|SETCANCEL*|OPTION*");
+    assert_eq!(pinentry.prompter().pin(&first_time(), &CancelToken::new()).unwrap().expose(), "1234");
+    assert!(pinentry.prompter().use_last_try(&request(PinTries::Last, None), &CancelToken::new()).unwrap());
+    // What was wrong is told in another way.
+    let problem = PinProblem::Incorrect { tries_left: Some(2) };
+    pinentry.prompter().pin(&request(PinTries::Low, Some(problem)), &CancelToken::new()).unwrap();
+    assert!(pinentry.heard().contains("SETDESC Wrong PIN.%0AEnter your PIN (2 tries left)%0A"), "{}", pinentry.heard());
+    // The tries that are left, and which card it is, are more than looks.
+    assert_eq!(kind(refusing("SETDESC*").prompter().pin(&first_time(), &CancelToken::new())), ErrorKind::NoPrompter);
+}
+
+#[test]
 fn a_flood_from_a_pinentry_is_refused() {
     let pinentry = ScriptedPinentry::new("head -c 100000 /dev/zero | tr '\\0' x; echo");
     assert_eq!(kind(pinentry.prompter().pin(&first_time(), &CancelToken::new())), ErrorKind::NoPrompter);

@@ -2,11 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::assuan::{Answers, Broken, Outcome, escape};
-use super::program::{command, deadline};
+use super::program::{self, Complaints, deadline};
 use super::{PinRequest, text};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -36,9 +35,11 @@ impl Pinentry {
     /// Asks for a PIN. See [`Prompter::pin`](super::Prompter::pin).
     pub fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
         let mut dialogue = self.open(&text::enter_pin(request), deadline(self.timeout), cancel)?;
-        dialogue.tell("SETPROMPT", "PIN:")?;
-        if let Some(problem) = text::problem(request) {
-            dialogue.tell("SETERROR", &problem)?;
+        dialogue.adorn("SETPROMPT", "PIN:")?;
+        if let Some(problem) = text::problem(request)
+            && !dialogue.adorn("SETERROR", &problem)?
+        {
+            dialogue.tell("SETDESC", &format!("{problem}\n{}", text::enter_pin(request)))?;
         }
         match dialogue.ask(b"GETPIN\n")? {
             Answer::Data(typed) => {
@@ -69,23 +70,50 @@ impl Pinentry {
         deadline: Option<Instant>,
         cancel: &'a CancelToken,
     ) -> Result<Dialogue<'a>> {
-        let child = command(&self.program)
-            .and_then(|mut command| Child::spawn(command.stderr(Stdio::null()), deadline, cancel));
-        let child = child.map_err(|error| {
-            let text = format!("{} cannot be started: {error}", self.program.display());
-            Error::new(ErrorKind::NoPrompter, Stage::Pin, text)
-        })?;
-        let mut dialogue = Dialogue { child, program: &self.program, cancel, answers: Answers::new() };
-        if dialogue.answer()?.is_err() {
-            return Err(dialogue.broken("the PIN window cannot be shown"));
-        }
+        let mut dialogue = match self.start(true, deadline, cancel) {
+            Err(error) if *error.kind() == ErrorKind::NoPrompter && program::has_libraries_of_its_own() => {
+                tracing::debug!(%error, "pinentry is started again, without this process's libraries");
+                self.start(false, deadline, cancel)
+            }
+            started => started,
+        }?;
         for (name, value) in terminal_options() {
             // A pinentry without a terminal knows no such option, and needs none.
             let _ = dialogue.command(format!("OPTION {name}={}\n", escape(&value)).as_bytes())?;
         }
-        dialogue.tell("SETTITLE", text::TITLE)?;
+        dialogue.adorn("SETTITLE", text::TITLE)?;
         dialogue.tell("SETDESC", description)?;
         Ok(dialogue)
+    }
+
+    /// Starts it, up to its greeting; with the libraries that this process has set, or the system's.
+    fn start<'a>(
+        &'a self,
+        libraries: bool,
+        deadline: Option<Instant>,
+        cancel: &'a CancelToken,
+    ) -> Result<Dialogue<'a>> {
+        let name = self.program.display();
+        let no_prompter = |detail: String| Error::new(ErrorKind::NoPrompter, Stage::Pin, detail);
+        let started = program::command(&self.program).and_then(|mut command| {
+            if !libraries {
+                program::without_libraries(&mut command);
+            }
+            let complaints = Complaints::of(&mut command)?;
+            Ok((complaints, Child::spawn(&mut command, deadline, cancel)?))
+        });
+        let (complaints, child) = started.map_err(|error| no_prompter(format!("{name} cannot be started: {error}")))?;
+        let mut dialogue = Dialogue { child, program: &self.program, cancel, answers: Answers::new(), complaints };
+        match dialogue.answer() {
+            Ok(Ok(_)) => Ok(dialogue),
+            Ok(Err(code)) => Err(dialogue.broken(&format!("the PIN window cannot be shown (error {code})"))),
+            // Nothing secret has been said yet.
+            Err(error) if *error.kind() == ErrorKind::NoPrompter => Err(match &*dialogue.complaints.text() {
+                "" => error,
+                said => no_prompter(format!("{name} ended before it could ask: {said}")),
+            }),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -118,9 +146,15 @@ struct Dialogue<'a> {
     program: &'a Path,
     cancel: &'a CancelToken,
     answers: Answers,
+    complaints: Complaints,
 }
 
 impl Dialogue<'_> {
+    /// A command for looks alone; false where this pinentry refuses it.
+    fn adorn(&mut self, command: &str, text: &str) -> Result<bool> {
+        Ok(self.command(format!("{command} {}\n", escape(text)).as_bytes())?.is_ok())
+    }
+
     /// A command that any pinentry must take.
     fn tell(&mut self, command: &str, text: &str) -> Result<()> {
         match self.command(format!("{command} {}\n", escape(text)).as_bytes())? {
@@ -131,8 +165,8 @@ impl Dialogue<'_> {
 
     /// Asks for yes, on a button with the text `yes`, or no.
     fn confirm(&mut self, yes: &str) -> Result<bool> {
-        self.tell("SETOK", yes)?;
-        self.tell("SETCANCEL", text::CANCEL)?;
+        self.adorn("SETOK", yes)?;
+        self.adorn("SETCANCEL", text::CANCEL)?;
         Ok(matches!(self.ask(b"CONFIRM\n")?, Answer::Data(_)))
     }
 

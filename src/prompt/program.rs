@@ -1,20 +1,27 @@
 //! A program that is asked one question: what it prints is the answer, its exit code whether
 //! there is one.
 
-use std::io;
+use std::env;
+use std::io::{self, PipeReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::text;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::child::Child;
 use crate::os::fs::trusted;
+use crate::printable::clean;
 
 /// More than any answer is long.
 const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// In characters: what a program that cannot be started says is mostly one line.
+const LONGEST_COMPLAINT: usize = 300;
 
 /// How a program is asked for the role.
 pub(super) struct Asking<'a> {
@@ -38,6 +45,27 @@ impl Asking<'_> {
                 self.broken("cannot be used").because(error)
             }
         };
+        let (output, status) = self.run(command, input, failed)?;
+        let (output, status) = match status.code() {
+            // So it ends when it cannot load its libraries.
+            Some(127) if has_libraries_of_its_own() => self.run(without_libraries(command), input, failed)?,
+            _ => (output, status),
+        };
+        if !status.success() {
+            return Err(match status.code() {
+                Some(code) if self.cancel_codes.contains(&code) => Error::cancelled(Stage::RoleSelection),
+                _ => self.broken(&format!("ended with {status}")),
+            });
+        }
+        String::from_utf8(output).map_err(|_| self.broken("printed something that is not UTF-8"))
+    }
+
+    fn run(
+        &self,
+        command: &mut Command,
+        input: &str,
+        failed: impl Fn(io::Error) -> Error + Copy,
+    ) -> Result<(Vec<u8>, ExitStatus)> {
         // Its standard error stays the host's: fzf draws there.
         let mut child = Child::spawn(command, self.deadline, self.cancel).map_err(failed)?;
         match child.send(input.as_bytes()).and_then(|()| child.close_input()) {
@@ -57,18 +85,47 @@ impl Asking<'_> {
             }
         }
         self.cancel.check(Stage::RoleSelection)?;
-        let status = child.wait().map_err(failed)?;
-        if !status.success() {
-            return Err(match status.code() {
-                Some(code) if self.cancel_codes.contains(&code) => Error::cancelled(Stage::RoleSelection),
-                _ => self.broken(&format!("ended with {status}")),
-            });
-        }
-        String::from_utf8(output).map_err(|_| self.broken("printed something that is not UTF-8"))
+        Ok((output, child.wait().map_err(failed)?))
     }
 
     pub(super) fn broken(&self, what: &str) -> Error {
         Error::new(ErrorKind::NoPrompter, Stage::RoleSelection, format!("{} {what}", self.name))
+    }
+}
+
+/// Variables by which a host has libraries of its own loaded, for a program of the system the wrong
+/// ones.
+const LIBRARIES: [&str; 4] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES"];
+
+pub(super) fn has_libraries_of_its_own() -> bool {
+    LIBRARIES.iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+pub(super) fn without_libraries(command: &mut Command) -> &mut Command {
+    for name in LIBRARIES {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// What a child writes on its standard error. It never has to wait until that is read.
+pub(super) struct Complaints(PipeReader);
+
+impl Complaints {
+    /// Of the child that `command` starts next.
+    pub(super) fn of(command: &mut Command) -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        fcntl_setfl(&reader, OFlags::NONBLOCK)?;
+        fcntl_setfl(&writer, OFlags::NONBLOCK)?;
+        command.stderr(writer);
+        Ok(Self(reader))
+    }
+
+    /// The beginning of what it has written so far, fit to be shown.
+    pub(super) fn text(&self) -> String {
+        let mut bytes = [0; 4 * LONGEST_COMPLAINT];
+        let length = (&self.0).read(&mut bytes).unwrap_or(0);
+        clean(String::from_utf8_lossy(&bytes[..length]).trim(), LONGEST_COMPLAINT)
     }
 }
 
@@ -91,10 +148,10 @@ pub fn locate(name: &Path) -> io::Result<PathBuf> {
     if name.components().count() > 1 {
         return trusted(name);
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = env::var_os("PATH").unwrap_or_default();
     let mut problem = io::ErrorKind::NotFound.into();
     // A relative folder is wherever the program happens to run.
-    for folder in std::env::split_paths(&path).filter(|folder| folder.is_absolute()) {
+    for folder in env::split_paths(&path).filter(|folder| folder.is_absolute()) {
         let file = folder.join(name);
         if can_be_run(&file) {
             match trusted(&file) {

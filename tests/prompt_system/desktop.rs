@@ -312,6 +312,19 @@ fn the_waiting_goes_on_when_the_window_is_hidden_or_cannot_be_shown() {
 }
 
 #[test]
+fn programs_that_cannot_start_with_the_hosts_libraries_start_without_them() {
+    let broken = "[ -z \"$LD_LIBRARY_PATH\" ] || exit 127\n";
+    let pinentry = pinentry("echo 'D 4821'; echo OK");
+    let programs = [("pinentry", broken.to_owned() + &pinentry), ("zenity", format!("{broken}cat >/dev/null; echo 1"))];
+    let desktop = Desktop::with(&programs.each_ref().map(|(name, body)| (*name, &**body)));
+    for (question, answer) in [("pin 0", "answer: 4821\n"), ("role 3", "answer: 1\n")] {
+        let mut host = desktop.host(question);
+        let told = outcome(host.env("LD_LIBRARY_PATH", "/nowhere").stdout(Stdio::piped()).spawn().unwrap());
+        assert!(told.contains(answer), "{question}: {told}");
+    }
+}
+
+#[test]
 fn a_pinentry_is_told_of_the_terminal_and_the_language() {
     let desktop = Desktop::with(&[("pinentry", &pinentry("echo 'D 4821'; echo OK"))]);
     desktop.asked("pin 0");
