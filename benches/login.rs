@@ -99,7 +99,7 @@ fn compare(folder: &Path) -> ExitCode {
 }
 
 fn compare_logins(comparisons: &mut Comparisons, ca: &TestCa, signer: &Signer, module: &Path) {
-    let spine = Spine::builder().card_ca(ca).roles(ROLES).start().unwrap();
+    let spine = Spine::builder().strict().card_ca(ca).roles(ROLES).start().unwrap();
     let mut config = Config::default();
     config.set("base_url", &spine.url()).unwrap();
     config.ca_file = Some(spine.ca_file().to_owned());

@@ -170,7 +170,13 @@ impl Error {
 
     /// Returns what the user can do.
     pub fn remedy(&self) -> &'static str {
-        self.kind.remedy()
+        match (&self.kind, self.stage) {
+            // It answered as a broker before, so it is not the address that is wrong.
+            (ErrorKind::BadAnswer, Stage::Authentication | Stage::RoleSelection | Stage::Session) => {
+                "Try again. If it goes on, report it to the service desk with the words above: the broker's answer is at fault."
+            }
+            _ => self.kind.remedy(),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! How requests get to the broker and answers back: HTTPS, with a limit on everything.
 
 mod address;
+pub(crate) mod charset;
 mod connection;
 pub(crate) mod message;
 mod probe;
@@ -182,7 +183,7 @@ impl HttpsTransport {
             }
             Failure::Status(status) => (BadAnswer, format!("answered with HTTP status {status}")),
             Failure::Truncated => (BadAnswer, "broke off within its answer".to_owned()),
-            Failure::TooLarge => (BadAnswer, "sent an answer of more than 1 MiB".to_owned()),
+            Failure::TooLarge => (BadAnswer, "sent an answer of more than 1.5 MiB".to_owned()),
             Failure::NotHttp => (BadAnswer, "does not answer in HTTP/1.1".to_owned()),
         };
         Error::new(kind, stage, format!("{broker} {detail}"))

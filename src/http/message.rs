@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, Read};
 use httparse::{EMPTY_HEADER, Header, Response, Status};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::charset::{Charset, Unconvertible};
 use crate::secret::{SecretBytes, secret_buffer};
 use crate::ssb::message::MAX_ANSWER;
 
@@ -103,7 +104,19 @@ pub(crate) fn read_answer(stream: &mut impl Read) -> Result<Answer, Failure> {
         Body::Chunked => (input.chunked()?, true),
         Body::UntilClosed => (input.until_closed()?, false),
     };
+    let body = match head.charset {
+        Some(charset) if str::from_utf8(&body).is_err() => in_utf8(charset, &body)?,
+        _ => body,
+    };
     Ok(Answer { body, keep_alive: head.keep_alive && ends && input.is_empty() })
+}
+
+fn in_utf8(charset: Charset, body: &[u8]) -> Result<SecretBytes, Failure> {
+    match charset.convert(body, MAX_ANSWER) {
+        Ok(mut text) => Ok(Zeroizing::new(std::mem::take(&mut *text).into_bytes())),
+        Err(Unconvertible::TooLong) => Err(Failure::TooLarge),
+        Err(Unconvertible::NoText) => Err(Failure::NotHttp),
+    }
 }
 
 /// Reads the head of an answer of any status, and returns its `Date`.
@@ -124,6 +137,7 @@ fn parse_date(bytes: &[u8]) -> Result<Option<(Option<String>, usize)>, Failure> 
 struct Head {
     status: u16,
     keep_alive: bool,
+    charset: Option<Charset>,
     body: Body,
 }
 
@@ -148,6 +162,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
 
     let mut keep_alive = version == 1;
     let mut body = Body::UntilClosed;
+    let mut charset = None;
     for Header { name, value } in response.headers.iter() {
         let value = str::from_utf8(value).map(str::trim).unwrap_or_default();
         if name.eq_ignore_ascii_case("connection") {
@@ -168,11 +183,13 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
                 Body::Sized(other) if other != size => return Err(Failure::NotHttp),
                 _ => body = Body::Sized(size),
             }
+        } else if name.eq_ignore_ascii_case("content-type") {
+            charset = Charset::of_content_type(value);
         } else if name.eq_ignore_ascii_case("content-encoding") && !value.eq_ignore_ascii_case("identity") {
             return Err(Failure::NotHttp);
         }
     }
-    Ok(Some((Head { status, keep_alive, body }, len)))
+    Ok(Some((Head { status, keep_alive, charset, body }, len)))
 }
 
 fn parse_chunk_size(bytes: &[u8]) -> Result<Option<(usize, usize)>, Failure> {
@@ -376,6 +393,18 @@ mod tests {
         }
         assert_eq!(read(b"HTTP/1.1 200 OK\r\n\r\nhi"), ok("hi", false));
         assert_eq!(read(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx"), ok("x", true));
+    }
+
+    #[test]
+    fn a_body_in_another_encoding_than_utf_8_is_converted_where_the_server_names_it() {
+        let answer = |kind: &str, body: &[u8]| {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
+            read(&[head.as_bytes(), body].concat())
+        };
+        assert_eq!(answer("text/xml; charset=ISO-8859-1", b"Ren\xe9e"), ok("Renée", true));
+        assert_eq!(answer("text/xml; charset=ISO-8859-1", "Renée".as_bytes()), ok("Renée", true));
+        assert_eq!(answer("text/xml", b"Ren\xe9e"), Ok((b"Ren\xe9e".to_vec(), true)));
+        assert_eq!(answer("text/xml; charset=latin1", &vec![0xe9; MAX_ANSWER]), failed("TooLarge"));
     }
 
     #[test]

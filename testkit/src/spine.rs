@@ -2,6 +2,7 @@
 
 mod assertion;
 mod broker;
+mod form;
 mod http;
 mod log;
 mod message;
@@ -64,6 +65,13 @@ impl SpineBuilder {
     pub fn card_ca_pem(mut self, pem: &[u8]) -> Result<Self> {
         self.card_cas.extend(X509::stack_from_pem(pem)?);
         Ok(self)
+    }
+
+    /// Refuses what it else takes with a warning (see [`Entry::warnings`]): requests that differ in form from
+    /// the genuine client's, as those of working clients do. For tests of a client that is to be exact.
+    pub fn strict(mut self) -> Self {
+        self.settings.strict = true;
+        self
     }
 
     /// How many roles the user has, out of [`Role::generate`]; 3 without this call.

@@ -24,7 +24,7 @@ fn many_connections_and_logins_leave_nothing_behind() {
     let ca = TestCa::new().unwrap();
     let card = ca.issue(&CardSpec::default()).unwrap();
     let (threads, files) = (count("/proc/self/task"), count("/proc/self/fd"));
-    let spine = Spine::builder().card_ca(&ca).capacity(50).these_roles(Role::generate(40)).start().unwrap();
+    let spine = Spine::builder().strict().card_ca(&ca).capacity(50).these_roles(Role::generate(40)).start().unwrap();
     let run = |logins: usize, connections: usize| {
         let mut client = Client::connect(&spine);
         for _ in 0..logins {

@@ -15,7 +15,7 @@ use ticketapi_testkit::{CardIdentity, CardSpec, Endpoint, Spine, TestCa};
 
 fn spine_and_card() -> (Spine, CardIdentity) {
     let ca = TestCa::new().unwrap();
-    let spine = Spine::builder().card_ca(&ca).start().unwrap();
+    let spine = Spine::builder().strict().card_ca(&ca).start().unwrap();
     (spine, ca.issue(&CardSpec::default()).unwrap())
 }
 
@@ -72,7 +72,7 @@ fn a_login_works_with_other_key_lengths_and_either_digest() {
     let ca = TestCa::new().unwrap();
     for (bits, digest, md) in [(1024, Digest::Sha1, "sha1"), (3072, Digest::Sha256, "sha256")] {
         let card = ca.issue(&CardSpec::default().key_bits(bits).utf8_subject()).unwrap();
-        let spine = Spine::builder().card_ca(&ca).digest(digest).start().unwrap();
+        let spine = Spine::builder().strict().card_ca(&ca).digest(digest).start().unwrap();
         let mut client = Client::connect(&spine);
         let message = client.answer_challenge(&card);
         let content = STANDARD.decode(message.get("challenge")).unwrap();
@@ -93,7 +93,7 @@ fn a_challenge_can_be_used_once_only() {
 #[test]
 fn a_challenge_grows_too_old() {
     let ca = TestCa::new().unwrap();
-    let spine = Spine::builder().card_ca(&ca).challenge_lifetime(Duration::ZERO).start().unwrap();
+    let spine = Spine::builder().strict().card_ca(&ca).challenge_lifetime(Duration::ZERO).start().unwrap();
     let mut client = Client::connect(&spine);
     let message = client.answer_challenge(&ca.issue(&CardSpec::default()).unwrap());
     refused(&spine, &mut client, &message, &Refusal::ChallengeExpired);
@@ -172,8 +172,8 @@ fn a_signature_that_does_not_hold_is_refused() {
 #[test]
 fn cards_out_of_their_time_are_refused_unless_told_otherwise() {
     let ca = TestCa::new().unwrap();
-    let strict = Spine::builder().card_ca(&ca).start().unwrap();
-    let lenient = Spine::builder().card_ca(&ca).accept_expired_cards().start().unwrap();
+    let strict = Spine::builder().strict().card_ca(&ca).start().unwrap();
+    let lenient = Spine::builder().strict().card_ca(&ca).accept_expired_cards().start().unwrap();
     for spec in [CardSpec::default().expired(), CardSpec::default().not_yet_valid()] {
         let card = ca.issue(&spec).unwrap();
         let mut client = Client::connect(&strict);
@@ -239,13 +239,13 @@ fn a_role_selection_is_checked() {
     let ticket = client.log_in(&card);
     let role = spine.roles()[0].id.clone();
     let good = format!(
-        "/saml/RoleSelectionGP.jsp?token={}&selectedRoleUid={role}&ssbMode=0&fallbackStatus=0&gacVersion=10.%200.%200.%201",
+        "/saml/RoleSelectionGP.jsp?token={}&selectedRoleUid={role}&ssbMode=0&fallbackStatus=0&gacVersion=GACv10.%200.%200.%201",
         escaped(&ticket)
     );
     for (target, refusal) in [
         (good.replace("ssbMode=0", "ssbMode=1"), Refusal::Wrong("ssbMode")),
         (good.replace("&fallbackStatus=0", ""), Refusal::Missing("fallbackStatus")),
-        (good.replace("gacVersion=10", "gacVersion=9"), Refusal::Wrong("gacVersion")),
+        (good.replace("gacVersion=GACv10", "gacVersion=10"), Refusal::Wrong("gacVersion")),
         (good.replace(&role, "123456789012"), Refusal::UnknownRole),
         (good.replace("%40", "@"), Refusal::NotEscaped("token".into())),
         (good.replace("token=AQIC", "token=AQID"), Refusal::UnknownTicket),
@@ -283,11 +283,11 @@ fn a_logout_names_the_session_that_it_ends() {
 fn sessions_end_by_themselves_and_by_hand() {
     let ca = TestCa::new().unwrap();
     let card = ca.issue(&CardSpec::default()).unwrap();
-    let spine = Spine::builder().card_ca(&ca).session_lifetime(Duration::from_millis(1)).start().unwrap();
+    let spine = Spine::builder().strict().card_ca(&ca).session_lifetime(Duration::from_millis(1)).start().unwrap();
     Client::connect(&spine).log_in(&card);
     assert!(spine.wait_for_sessions(SOON, 0));
 
-    let spine = Spine::builder().card_ca(&ca).session_minutes(30, 90).start().unwrap();
+    let spine = Spine::builder().strict().card_ca(&ca).session_minutes(30, 90).start().unwrap();
     let mut client = Client::connect(&spine);
     let ticket = client.log_in(&card);
     assert!(spine.end_session(&ticket));
@@ -341,7 +341,7 @@ fn each_tls_version_can_be_had_alone() {
         (TlsVersions::Tls12, SslVersion::TLS1_2, SslVersion::TLS1_3),
         (TlsVersions::Tls13, SslVersion::TLS1_3, SslVersion::TLS1_2),
     ] {
-        let spine = Spine::builder().tls_versions(versions).start().unwrap();
+        let spine = Spine::builder().strict().tls_versions(versions).start().unwrap();
         let mut client = Client::try_connect(&spine, Some(takes), "localhost").unwrap();
         assert_eq!(client.activate().status, 200);
         assert!(Client::try_connect(&spine, Some(refuses), "localhost").is_err());
@@ -357,18 +357,18 @@ fn certificates_with_a_fault_are_refused_by_a_client_that_looks() {
         (ServerCertificate::OtherCa, "unable to get local issuer certificate"),
         (ServerCertificate::ForName("other.test".into()), "hostname mismatch"),
     ] {
-        let spine = Spine::builder().server_certificate(certificate).start().unwrap();
+        let spine = Spine::builder().strict().server_certificate(certificate).start().unwrap();
         let error = Client::try_connect(&spine, None, "localhost").err().unwrap();
         assert!(error.contains(problem), "{problem}: {error}");
     }
-    let spine = Spine::builder().start().unwrap();
+    let spine = Spine::builder().strict().start().unwrap();
     assert!(Client::try_connect(&spine, None, "127.0.0.1").is_ok());
 }
 
 #[test]
 fn plain_http_works_where_it_is_asked_for() {
     let ca = TestCa::new().unwrap();
-    let spine = Spine::builder().card_ca(&ca).plain_http().start().unwrap();
+    let spine = Spine::builder().strict().card_ca(&ca).plain_http().start().unwrap();
     assert!(spine.url().starts_with("http://127.0.0.1:"));
     Client::connect(&spine).log_in(&ca.issue(&CardSpec::default()).unwrap());
     assert_eq!((spine.connections(), spine.handshakes()), (1, 0));
@@ -377,7 +377,7 @@ fn plain_http_works_where_it_is_asked_for() {
 #[test]
 fn only_the_newest_entries_are_kept() {
     let ca = TestCa::new().unwrap();
-    let spine = Spine::builder().card_ca(&ca).capacity(3).start().unwrap();
+    let spine = Spine::builder().strict().card_ca(&ca).capacity(3).start().unwrap();
     let card = ca.issue(&CardSpec::default()).unwrap();
     let mut client = Client::connect(&spine);
     let first = client.answer_challenge(&card);

@@ -16,7 +16,7 @@ use ticketapi_testkit::{CardIdentity, CardSpec, Endpoint, Misbehaviour, Spine, T
 
 fn spine_and_card() -> (Spine, CardIdentity) {
     let ca = TestCa::new().unwrap();
-    let spine = Spine::builder().card_ca(&ca).start().unwrap();
+    let spine = Spine::builder().strict().card_ca(&ca).start().unwrap();
     (spine, ca.issue(&CardSpec::default()).unwrap())
 }
 

@@ -108,8 +108,8 @@ static char *greeting(const char *key, char *line, size_t size)
 void start_spine(const char *const *arguments)
 {
     static int number;
-    const char *argv[MAX_ARGUMENTS] = {needed("SPINE_SIMULATOR"), "--state-dir", needed("TEST_STATE")};
-    int count = 3;
+    const char *argv[MAX_ARGUMENTS] = {needed("SPINE_SIMULATOR"), "--strict", "--state-dir", needed("TEST_STATE")};
+    int count = 4;
     char line[512];
     char *value;
     pid_t test = getpid();

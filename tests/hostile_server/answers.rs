@@ -1,6 +1,6 @@
 //! Answers that are none, at each request of a login and at the logout.
 
-use ticketapi::ErrorKind;
+use ticketapi::{ErrorKind, Stage};
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 
 use crate::elsewhere::{Elsewhere, Fifo};
@@ -44,9 +44,41 @@ fn an_empty_body_is_told_as_such() {
 #[test]
 fn a_page_in_html_is_not_an_answer() {
     let trial = Trial::new();
-    trial.fails_at_each_request(&Misbehaviour::html(), &ErrorKind::BadAnswer, "it is not XML");
     let well_formed = body("<!DOCTYPE html>\n<html><body><p>Please log in to the network</p></body></html>");
-    trial.fails_at_each_request(&well_formed, &ErrorKind::BadAnswer, "it is not a message of a broker");
+    for (page, says) in [(Misbehaviour::html(), "it is not XML"), (well_formed, "it is not a message of a broker")] {
+        for endpoint in [Endpoint::Activate, Endpoint::SelectRole, Endpoint::Logout] {
+            let error = trial.error_at(endpoint, &page);
+            assert_eq!(error.kind(), &ErrorKind::BadAnswer, "{endpoint:?}: {error}");
+            assert!(error.detail().contains(says), "{endpoint:?}: {error}");
+            // Who gave a challenge is a broker.
+            assert_eq!(error.remedy().contains("base_url"), endpoint == Endpoint::Activate, "{endpoint:?}");
+        }
+    }
+}
+
+#[test]
+fn a_page_in_answer_to_the_signed_challenge_is_a_refusal_in_its_words() {
+    let trial = Trial::new();
+    for page in ["Failed To Validate", "<html><body><h1>Failed To<br>Validate</h1></body></html>"] {
+        let error = trial.error_at(Endpoint::Validate, &body(page));
+        assert_eq!((error.kind(), error.stage()), (&ErrorKind::Refused, Stage::Authentication), "{error}");
+        assert!(error.detail().contains("refused: it answers with a page: \"Failed To Validate\""), "{error}");
+    }
+}
+
+#[test]
+fn a_status_is_ok_only_where_it_is_one_and_all_of_its_text() {
+    let trial = Trial::new();
+    for (page, says) in [
+        ("<HTML><STATUS>OK<!-- --> NOT</STATUS></HTML>", "its STATUS cannot be read"),
+        ("<HTML><STATUS>OK</STATUS><STATUS>FAILED</STATUS></HTML>", "it has STATUS twice"),
+    ] {
+        for endpoint in [Endpoint::SelectRole, Endpoint::Logout] {
+            let error = trial.error_at(endpoint, &body(page));
+            assert_eq!(error.kind(), &ErrorKind::BadAnswer, "{endpoint:?}: {error}");
+            assert!(error.detail().contains(says), "{endpoint:?}: {error}");
+        }
+    }
 }
 
 #[test]

@@ -38,7 +38,8 @@ impl Seat {
 
     fn take(&self, set_up: impl FnOnce(SpineBuilder) -> SpineBuilder) {
         self.leave();
-        let builder = Spine::builder().card_ca(&self.ca).port(self.address().port()).state_folder(self.folder.path());
+        let builder =
+            Spine::builder().strict().card_ca(&self.ca).port(self.address().port()).state_folder(self.folder.path());
         *self.broker.lock().unwrap() = Some(set_up(builder).start().unwrap());
     }
 

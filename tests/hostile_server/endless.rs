@@ -38,7 +38,7 @@ fn an_answer_at_one_byte_a_second_is_left_at_the_deadline() {
 
 #[test]
 fn an_endless_body_is_left_at_the_limit() {
-    Trial::new().fails_at_each_request(&Misbehaviour::Endless, &ErrorKind::BadAnswer, "more than 1 MiB");
+    Trial::new().fails_at_each_request(&Misbehaviour::Endless, &ErrorKind::BadAnswer, "more than 1.5 MiB");
 }
 
 /// The error of a login at a server that answers with `beginning`, then `again` for as long as
@@ -81,5 +81,5 @@ fn endless_chunks_are_left_at_the_limit() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let error = error_at_a_server_that_says(head, &format!("400\r\n{}\r\n", "x".repeat(0x400)));
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::BadAnswer, Stage::Activation), "{error}");
-    assert!(error.detail().contains("more than 1 MiB"), "{error}");
+    assert!(error.detail().contains("more than 1.5 MiB"), "{error}");
 }

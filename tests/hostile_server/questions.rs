@@ -42,7 +42,7 @@ fn what_is_no_answer_leaves_the_session() {
         (Misbehaviour::nested(10_000), bad, "nested too deep"),
         (named("nul"), bad, "a NUL character"),
         (named("invalid-utf8"), bad, "it is not UTF-8"),
-        (Misbehaviour::Endless, bad, "more than 1 MiB"),
+        (Misbehaviour::Endless, bad, "more than 1.5 MiB"),
     ] {
         trial.fails_at_each_question(&what, kind, says);
     }
@@ -85,10 +85,8 @@ fn an_assertion_that_lacks_or_doubles_what_it_needs_leaves_the_session() {
         (lacks("Assertion"), "it has no Assertion"),
         (lacks("uid"), "it has no uid"),
         (lacks("nhsIdCode"), "it has no nhsIdCode"),
-        (twice("uid"), "it has the parameter uid twice"),
-        (twice("cn"), "it has the parameter cn twice"),
-        (twice("ssbSessionRoleUid"), "it has the parameter ssbSessionRoleUid twice"),
-        (twice("uniqueIdentifier"), "it has the parameter uniqueIdentifier twice"),
+        (twice("uid"), "it has uid twice"),
+        (twice("uniqueIdentifier"), "it has uniqueIdentifier twice"),
         (Misbehaviour::With("uid".into(), "999999999999".into()), "it is about another user"),
     ] {
         let error = trial.question_error_at(Endpoint::RoleAssertion, &what, true);
@@ -107,7 +105,7 @@ fn a_session_service_that_tells_of_something_else_leaves_the_session() {
         (with("state", "alive"), "its state cannot be read"),
         (with("SessionHandle", "shandle:AQIC5w"), "it is about another session"),
         (with("UserId", "999999999999"), "it is about another user"),
-        (Misbehaviour::Twice("UserId".into()), "it has the parameter UserId twice"),
+        (Misbehaviour::Twice("UserId".into()), "it has UserId twice"),
     ] {
         let error = trial.question_error_at(Endpoint::SessionService, &what, true);
         assert_eq!(error.kind(), &ErrorKind::BadAnswer, "{error}");
@@ -148,7 +146,7 @@ fn a_refusal_that_quotes_the_ticket_is_not_passed_on() {
 }
 
 #[test]
-fn answers_of_1_mib_take_no_more_than_8() {
+fn the_longest_answers_take_no_more_than_8_mib() {
     let _alone = alone();
     let namespaces =
         "xmlns:samlp=\"urn:oasis:names:tc:SAML:1.0:protocol\" xmlns:s=\"urn:oasis:names:tc:SAML:1.0:assertion\"";

@@ -66,7 +66,7 @@ impl Desk {
 
     fn new(pinentry: Pinentry) -> (Self, TestCa) {
         let ca = TestCa::new().unwrap();
-        let spine = Spine::builder().card_ca(&ca).start().unwrap();
+        let spine = Spine::builder().strict().card_ca(&ca).start().unwrap();
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("tmp")).unwrap();
         fs::create_dir(folder.path().join("processes")).unwrap();

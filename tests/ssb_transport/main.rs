@@ -137,7 +137,7 @@ fn the_requests_are_those_of_an_identity_agent() {
     assert_eq!(
         select.lines().next().unwrap(),
         "GET /saml/RoleSelectionGP.jsp?token=AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF%2BB1j56GJ4xGut4%3D%40AAJTSQACMDE%3D%23\
-         &selectedRoleUid=1020%2F4&ssbMode=0&fallbackStatus=0&gacVersion=10.%200.%200.%201 HTTP/1.1"
+         &selectedRoleUid=1020%2F4&ssbMode=0&fallbackStatus=0&gacVersion=GACv10.%200.%200.%201 HTTP/1.1"
     );
     assert_eq!(parameter(log_out, "sso_ticket"), TICKET);
     assert_eq!(parameter(log_out, "uid"), UID);
@@ -282,7 +282,7 @@ fn other_statuses_and_broken_answers_are_told_apart() {
         ("", ErrorKind::ServerNotAvailable, "without an answer"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", ErrorKind::BadAnswer, "broke off"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ErrorKind::BadAnswer, "it is empty"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n", ErrorKind::BadAnswer, "more than 1 MiB"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n", ErrorKind::BadAnswer, "more than 1.5 MiB"),
         ("220 mail.example ESMTP\r\n", ErrorKind::BadAnswer, "does not answer in HTTP"),
         ("HTTP/1.1 200 OK\r\n\r\n<gpOBJECT></gpOBJECT>", ErrorKind::BadAnswer, "it has no challenge"),
     ] {
@@ -339,7 +339,7 @@ fn a_server_that_is_too_slow_is_left_at_the_deadline() {
         peer.send("HTTP/1.1 200 OK\r\n\r\n");
         while peer.send(&endless) {}
     });
-    assert_error(&error, ErrorKind::BadAnswer, "more than 1 MiB");
+    assert_error(&error, ErrorKind::BadAnswer, "more than 1.5 MiB");
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Desk {
 
     pub fn with(set_up: impl FnOnce(SpineBuilder) -> SpineBuilder) -> Self {
         let ca = TestCa::new().unwrap();
-        let spine = set_up(Spine::builder().card_ca(&ca)).start().unwrap();
+        let spine = set_up(Spine::builder().strict().card_ca(&ca)).start().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let card = folder.path().join("card.p12");
         ca.issue(&CardSpec::new(UID)).unwrap().write_pkcs12(&card, PIN).unwrap();

@@ -31,7 +31,7 @@ impl Desk {
 
     pub fn with(set_up: impl FnOnce(SpineBuilder) -> SpineBuilder) -> Self {
         let ca = TestCa::new().unwrap();
-        let spine = set_up(Spine::builder().card_ca(&ca)).start().unwrap();
+        let spine = set_up(Spine::builder().strict().card_ca(&ca)).start().unwrap();
         let desk = Self { spine, ca, folder: tempfile::tempdir().unwrap(), settings: Vec::new() };
         let card = desk.path("card.p12");
         desk.identity(&CardSpec::new(UID)).write_pkcs12(&card, PIN).unwrap();

@@ -103,8 +103,9 @@ impl RoleAssertion {
 /// # Errors
 ///
 /// A status other than success is a refusal: the session is over. Malformed is an answer without
-/// status, or of success without assertion or `uid`; an attribute with two values that can have one;
-/// an attribute of a role before the first role; a value that is not plain text.
+/// status, or of success without assertion or `uid`, or with two; an attribute of a role before the first
+/// role, or one that a role has twice; a value that is not plain text. Of two values where there can be
+/// one, the first is taken, with a warning in the log.
 pub fn read_assertion(answer: &[u8]) -> Result<RoleAssertion, Rejection> {
     with_document_of(MAX_TAGS, answer, |document| {
         let response = document.root_element();
@@ -181,6 +182,9 @@ struct Block<'a> {
     profile: RoleProfile,
 }
 
+/// In lower case they are known, too: public servers write them in several ways.
+const OF_THE_USER: [&str; 6] = ["ssbAssertionVersion", "cn", "uid", "nhsOcsPrCode", "ssbSessionRoleUid", "ssbMode"];
+const FIRST_OF_A_ROLE: &str = "nhsIdCode";
 const OF_A_ROLE: [&str; 13] = [
     "o",
     "nhsJobRole",
@@ -197,26 +201,30 @@ const OF_A_ROLE: [&str; 13] = [
     "nhsPersonStatus",
 ];
 
+/// The name as it stands in the lists above, whatever its case.
+fn known(name: &str) -> Option<&'static str> {
+    let mut names = OF_A_ROLE.into_iter().chain(OF_THE_USER).chain([FIRST_OF_A_ROLE]);
+    names.find(|known| known.eq_ignore_ascii_case(name))
+}
+
 impl<'a> Attributes<'a> {
     fn add(&mut self, attribute: Node<'a, '_>) -> Result<(), Malformed> {
-        match attribute.attribute("AttributeName").unwrap_or_default() {
-            "ssbAssertionVersion" => set(&mut self.version, "ssbAssertionVersion", attribute),
-            "cn" => set(&mut self.cn, "cn", attribute),
-            "uid" => set(&mut self.uid, "uid", attribute),
-            "nhsOcsPrCode" => set(&mut self.prescriber_code, "nhsOcsPrCode", attribute),
-            "ssbSessionRoleUid" => set(&mut self.session_role, "ssbSessionRoleUid", attribute),
-            "ssbMode" => set(&mut self.mode, "ssbMode", attribute),
-            "nhsIdCode" | "nhsIDCode" => {
+        let Some(name) = attribute.attribute("AttributeName").and_then(known) else { return Ok(()) };
+        match name {
+            // Nothing may be in doubt about whose the session is.
+            "uid" => set_once(&mut self.uid, name, attribute),
+            "ssbAssertionVersion" => set(&mut self.version, name, attribute),
+            "cn" => set(&mut self.cn, name, attribute),
+            "nhsOcsPrCode" => set(&mut self.prescriber_code, name, attribute),
+            "ssbSessionRoleUid" => set(&mut self.session_role, name, attribute),
+            "ssbMode" => set(&mut self.mode, name, attribute),
+            FIRST_OF_A_ROLE => {
                 self.end_role()?;
-                self.block = Some(Block::new(one("nhsIdCode", attribute)?));
+                self.block = Some(Block::new(first(name, attribute)?.unwrap_or_default()));
                 Ok(())
             }
-            name => match &mut self.block {
-                Some(block) => block.add(name, attribute),
-                // Nobody could tell of which role it is.
-                None if OF_A_ROLE.contains(&name) => Err(Malformed::Missing("nhsIdCode")),
-                None => Ok(()),
-            },
+            // Without a block nobody could tell of which role it is.
+            _ => self.block.as_mut().ok_or(Malformed::Missing(FIRST_OF_A_ROLE))?.add(name, attribute),
         }
     }
 
@@ -272,24 +280,23 @@ impl<'a> Block<'a> {
         Self { organisation_code, organisation: None, job: None, job_role_code: None, id: None, profile }
     }
 
-    fn add(&mut self, name: &str, attribute: Node<'a, '_>) -> Result<(), Malformed> {
+    fn add(&mut self, name: &'static str, attribute: Node<'a, '_>) -> Result<(), Malformed> {
         let profile = &mut self.profile;
         match name {
-            "o" => set(&mut self.organisation, "o", attribute),
-            "nhsJobRole" => set(&mut self.job, "nhsJobRole", attribute),
-            "nhsJobRoleCode" => set(&mut self.job_role_code, "nhsJobRoleCode", attribute),
-            "uniqueIdentifier" => set(&mut self.id, "uniqueIdentifier", attribute),
-            "nhsAreaOfWork" => append(&mut profile.areas_of_work, "nhsAreaOfWork", attribute),
-            "nhsAreaOfWorkCodes" => append(&mut profile.area_of_work_codes, "nhsAreaOfWorkCodes", attribute),
-            "nhsWorkGroups" => append(&mut profile.workgroups, "nhsWorkGroups", attribute),
-            "nhsWorkGroupsCodes" => append(&mut profile.workgroup_codes, "nhsWorkGroupsCodes", attribute),
-            "nhsBusinessFunctions" => append(&mut profile.business_functions, "nhsBusinessFunctions", attribute),
-            "nhsBusinessFunctionsCodes" => {
-                append(&mut profile.business_function_codes, "nhsBusinessFunctionsCodes", attribute)
-            }
-            "nhsOrgOpenDate" => append_dates(&mut profile.opened, "nhsOrgOpenDate", attribute),
-            "nhsOrgCloseDate" => append_dates(&mut profile.closed, "nhsOrgCloseDate", attribute),
-            "nhsPersonStatus" => append(&mut profile.person_status, "nhsPersonStatus", attribute),
+            // One that comes twice could be of the next role, whose attributes are in another order.
+            "o" => set_new(&mut self.organisation, name, attribute),
+            "nhsJobRole" => set_new(&mut self.job, name, attribute),
+            "nhsJobRoleCode" => set_new(&mut self.job_role_code, name, attribute),
+            "uniqueIdentifier" => set_new(&mut self.id, name, attribute),
+            "nhsAreaOfWork" => append(&mut profile.areas_of_work, name, attribute),
+            "nhsAreaOfWorkCodes" => append(&mut profile.area_of_work_codes, name, attribute),
+            "nhsWorkGroups" => append(&mut profile.workgroups, name, attribute),
+            "nhsWorkGroupsCodes" => append(&mut profile.workgroup_codes, name, attribute),
+            "nhsBusinessFunctions" => append(&mut profile.business_functions, name, attribute),
+            "nhsBusinessFunctionsCodes" => append(&mut profile.business_function_codes, name, attribute),
+            "nhsOrgOpenDate" => append_dates(&mut profile.opened, name, attribute),
+            "nhsOrgCloseDate" => append_dates(&mut profile.closed, name, attribute),
+            "nhsPersonStatus" => append(&mut profile.person_status, name, attribute),
             _ => Ok(()),
         }
     }
@@ -331,17 +338,34 @@ fn values<'a, 'text>(
     values.map(move |node| value(node).ok_or(Malformed::BadValue(name)))
 }
 
-fn one<'a>(name: &'static str, attribute: Node<'a, '_>) -> Result<&'a str, Malformed> {
+/// The first value, with a warning where there are more.
+fn first<'a>(name: &'static str, attribute: Node<'a, '_>) -> Result<Option<&'a str>, Malformed> {
     let mut values = values(name, attribute);
     let first = values.next().transpose()?;
-    if values.next().is_some() { Err(Malformed::Twice(name)) } else { Ok(first.unwrap_or_default()) }
+    if values.next().transpose()?.is_some() {
+        warn!(attribute = name, "the broker gives several values where there can be one; the first is taken");
+    }
+    Ok(first)
 }
 
+/// Keeps the first value of all.
 fn set<'a>(slot: &mut Option<&'a str>, name: &'static str, attribute: Node<'a, '_>) -> Result<(), Malformed> {
-    match slot.replace(one(name, attribute)?) {
-        Some(_) => Err(Malformed::Twice(name)),
-        None => Ok(()),
+    let value = first(name, attribute)?.unwrap_or_default();
+    match slot {
+        Some(_) => warn!(attribute = name, "the broker gives an attribute twice; the first one is taken"),
+        None => *slot = Some(value),
     }
+    Ok(())
+}
+
+/// As [`set`], for an attribute that may not come twice.
+fn set_new<'a>(slot: &mut Option<&'a str>, name: &'static str, attribute: Node<'a, '_>) -> Result<(), Malformed> {
+    if slot.is_some() { Err(Malformed::Twice(name)) } else { set(slot, name, attribute) }
+}
+
+/// As [`set_new`], for an attribute that may not have two values either.
+fn set_once<'a>(slot: &mut Option<&'a str>, name: &'static str, attribute: Node<'a, '_>) -> Result<(), Malformed> {
+    if values(name, attribute).nth(1).is_some() { Err(Malformed::Twice(name)) } else { set_new(slot, name, attribute) }
 }
 
 fn append(list: &mut Vec<String>, name: &'static str, attribute: Node<'_, '_>) -> Result<(), Malformed> {

@@ -72,8 +72,6 @@ pub struct Authentication {
     pub idle_minutes: Option<u32>,
     /// Minutes after which the session ends in any case (`sso_max_session_time`).
     pub max_minutes: Option<u32>,
-    /// Whether the broker asks to be told of use (`sso_keep_alive`).
-    pub keep_alive: bool,
 }
 
 /// What it takes to use a session and to end it, also over a connection of its own.
@@ -159,12 +157,13 @@ impl Ssb {
             ("mobility", "0"),
         ];
         let answer = post(&mut *self.transport, Stage::Authentication, &activation.validate_path, &message, cancel)?;
-        let Authenticated { ticket, user_name, roles, idle_minutes, max_minutes, keep_alive, logout_url } =
+        let Authenticated { ticket, user_name, roles, idle_minutes, max_minutes, logout_url } =
             match message::read_authentication(&answer) {
                 Ok(authenticated) => authenticated,
                 Err(no) => {
                     self.end_session(&answer, uid);
-                    return Err(self.explain(no, Stage::Authentication, cancel));
+                    let sent = [&activation.answer.encoded_challenge, &activation.answer.signature, response];
+                    return Err(self.explain(or_page(no, &answer, sent), Stage::Authentication, cancel));
                 }
             };
         let session = BrokerSession {
@@ -174,7 +173,7 @@ impl Ssb {
             logout_path: self.path(logout_url.as_deref(), "sso_logout_url", LOG_OUT),
         };
         let user_name = user_name.unwrap_or_default();
-        Ok(Authentication { session, user_name, roles, idle_minutes, max_minutes, keep_alive })
+        Ok(Authentication { session, user_name, roles, idle_minutes, max_minutes })
     }
 
     /// Tells the broker in which of the user's roles the session is used.
@@ -183,12 +182,13 @@ impl Ssb {
     ///
     /// [`Refused`](ErrorKind::Refused) for every status but OK, and [`BadAnswer`](ErrorKind::BadAnswer).
     pub fn select_role(&mut self, session: &BrokerSession, role_id: &str, cancel: &CancelToken) -> Result<()> {
+        let version = format!("GACv{GAC_VERSION}");
         let query = [
             ("token", session.ticket.expose()),
             ("selectedRoleUid", role_id),
             ("ssbMode", "0"),
             ("fallbackStatus", "0"),
-            ("gacVersion", GAC_VERSION),
+            ("gacVersion", &*version),
         ];
         let answer = self.transport.exchange(
             Stage::RoleSelection,
@@ -292,7 +292,7 @@ impl Ssb {
         cancel: &CancelToken,
     ) -> Error {
         let rejection = match rejection {
-            Rejection::Refused(reason) if quotes(&reason, &session.ticket) => {
+            Rejection::Refused(reason) if quotes(&reason, session.ticket.expose()) => {
                 Rejection::Refused("its reason quotes the ticket".to_owned())
             }
             other => other,
@@ -323,10 +323,23 @@ fn is_unknown_user(reason: &str) -> bool {
     ["unknown user", "user unknown", "user not found", "user does not exist"].iter().any(|say| reason.contains(say))
 }
 
-/// Whether `text` gives a part of the ticket away: one that is escaped or cut short counts, too.
-fn quotes(text: &str, ticket: &Ticket) -> bool {
-    let ticket = ticket.expose().as_bytes();
-    ticket.windows(ticket.len().clamp(1, 8)).any(|part| memmem::find(text.as_bytes(), part).is_some())
+/// A page instead of a message is how some servers refuse a signed challenge: its words are their reason,
+/// unless they quote what was sent.
+fn or_page(rejection: Rejection, answer: &[u8], sent: [&str; 3]) -> Rejection {
+    let is_page = matches!(rejection, Rejection::Malformed(Malformed::NotAMessage | Malformed::NotXml));
+    match message::page_text(answer).filter(|_| is_page) {
+        None => rejection,
+        Some(words) if sent.iter().any(|value| quotes(&words, value)) => {
+            Rejection::Refused("it answers with a page that quotes the login".to_owned())
+        }
+        Some(words) => Rejection::Refused(format!("it answers with a page: \"{words}\"")),
+    }
+}
+
+/// Whether `text` gives a part of the secret away: one that is escaped or cut short counts, too.
+fn quotes(text: &str, secret: &str) -> bool {
+    let secret = secret.as_bytes();
+    secret.windows(secret.len().clamp(1, 8)).any(|part| memmem::find(text.as_bytes(), part).is_some())
 }
 
 fn post(

@@ -68,8 +68,6 @@ pub struct Authenticated {
     pub idle_minutes: Option<u32>,
     /// `sso_max_session_time`: minutes after which the session ends in any case.
     pub max_minutes: Option<u32>,
-    /// `sso_keep_alive`: whether the client is asked to report use. False where it is not said.
-    pub keep_alive: bool,
     /// `sso_logout_url`: where the broker wants to be told that the session ends.
     pub logout_url: Option<String>,
 }
@@ -176,7 +174,8 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 ///
 /// # Errors
 ///
-/// A refusal; an answer without ticket, or with two; a parameter that is used and comes twice.
+/// A refusal; an answer without ticket, or with two; a parameter that is used and comes twice. Of two names,
+/// which are only shown, the first is taken.
 pub fn read_authentication(answer: &[u8]) -> Result<Authenticated, Rejection> {
     read(answer, "sso_ticket", |parameters| {
         let ticket = parameters.needed("sso_ticket")?;
@@ -185,11 +184,10 @@ pub fn read_authentication(answer: &[u8]) -> Result<Authenticated, Rejection> {
         }
         Ok(Authenticated {
             ticket: Ticket::new(ticket.to_owned()),
-            user_name: parameters.one("cn")?.map(one_line),
+            user_name: parameters.first("cn")?.map(one_line),
             roles: parameters.roles()?,
             idle_minutes: parameters.minutes("sso_session_time")?,
             max_minutes: parameters.minutes("sso_max_session_time")?,
-            keep_alive: parameters.one("sso_keep_alive")?.is_some_and(|value| value.trim() == "true"),
             logout_url: parameters.one("sso_logout_url")?.map(str::to_owned),
         })
     })
@@ -210,18 +208,38 @@ fn is_ticket(text: &str) -> bool {
     (1..=MAX_TICKET).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Reads the answer to a role selection or a logout: `<HTML><STATUS>OK</STATUS></HTML>`.
+/// Reads the answer to a role selection or a logout: `<HTML><STATUS>OK</STATUS></HTML>`, the names in any case.
 ///
 /// # Errors
 ///
-/// Another status is a refusal, with that status as its reason. What is no such page cannot be understood.
+/// Another status is a refusal, with that status as its reason. What is no such page, or has two statuses or
+/// one that is not plain text, cannot be understood.
 pub fn read_status(answer: &[u8]) -> Result<(), Rejection> {
     let status = with_document(answer, |document| {
-        let html = document.root_element();
-        let status = html.children().find(|node| node.has_tag_name("STATUS")).filter(|_| html.has_tag_name("HTML"));
-        status.map(|node| one_line(node.text().unwrap_or_default())).ok_or(Malformed::NotAMessage)
+        let is = |node: &Node<'_, '_>, name: &str| node.tag_name().name().eq_ignore_ascii_case(name);
+        let html = Some(document.root_element()).filter(|root| is(root, "HTML")).ok_or(Malformed::NotAMessage)?;
+        let mut found = html.children().filter(|node| is(node, "STATUS"));
+        let status = found.next().ok_or(Malformed::NotAMessage)?;
+        if found.next().is_some() {
+            return Err(Malformed::Twice("STATUS"));
+        }
+        value(status).map(one_line).ok_or(Malformed::BadValue("STATUS"))
     })?;
     if status == "OK" { Ok(()) } else { Err(Rejection::Refused(format!("its status is \"{status}\""))) }
+}
+
+/// The words of an answer that is a page and no message, on one line; `None` where it is, or could have
+/// been, a message.
+pub fn page_text(answer: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(answer).ok()?.trim();
+    if text.is_empty() || text.contains('\0') || ["gpOBJECT", "sso_ticket"].iter().any(|name| text.contains(name)) {
+        return None;
+    }
+    // What precedes the first `<` is text; then each piece is a tag and the text after it.
+    let mut pieces = text.split('<');
+    let first = pieces.next().unwrap_or_default();
+    let words: Vec<_> = [first].into_iter().chain(pieces.filter_map(|piece| Some(piece.split_once('>')?.1))).collect();
+    Some(one_line(&words.join(" ")))
 }
 
 /// Reads a `gpOBJECT`: a refusal where it lacks what it is `about` and names an error instead.
@@ -254,13 +272,22 @@ impl<'a, 'text> Parameters<'a, 'text> {
 
     /// The value of the only parameter of this name; an empty one counts as none.
     fn one(&self, name: &'static str) -> Result<Option<&'a str>, Malformed> {
-        let mut found = self.0.iter().filter(|(other, _)| *other == name);
-        let Some((_, node)) = found.next() else { return Ok(None) };
+        if self.named(name).nth(1).is_some() { Err(Malformed::Twice(name)) } else { self.first(name) }
+    }
+
+    /// The value of the first, for one that is only shown; likewise.
+    fn first(&self, name: &'static str) -> Result<Option<&'a str>, Malformed> {
+        let mut found = self.named(name);
+        let Some(node) = found.next() else { return Ok(None) };
         if found.next().is_some() {
-            return Err(Malformed::Twice(name));
+            warn!(parameter = name, "the broker gives a parameter twice; the first one is taken");
         }
-        let value = value(*node).ok_or(Malformed::BadValue(name))?;
+        let value = value(node).ok_or(Malformed::BadValue(name))?;
         Ok(Some(value).filter(|value| !value.is_empty()))
+    }
+
+    fn named(&self, name: &'static str) -> impl Iterator<Item = Node<'a, 'text>> {
+        self.0.iter().filter(move |(other, _)| *other == name).map(|(_, node)| *node)
     }
 
     fn needed(&self, name: &'static str) -> Result<&'a str, Malformed> {

@@ -10,7 +10,7 @@ use roxmltree::Node;
 use zeroize::Zeroizing;
 
 use super::message::{MAX_ANSWER, Rejection, Unsendable, escaped_len, one_line, push_escaped, value};
-use super::xml::{Malformed, with_document};
+use super::xml::{Malformed, in_utf8, with_document};
 use crate::secret::Ticket;
 
 const CDATA: &str = "<![CDATA[";
@@ -99,7 +99,8 @@ pub fn read_session(answer: &[u8], ticket: &Ticket) -> Result<SessionInfo, Rejec
     if answer.len() > MAX_ANSWER {
         return Err(Malformed::TooLarge.into());
     }
-    let (envelope, inside) = open(answer);
+    let converted = in_utf8(answer)?;
+    let (envelope, inside) = open(converted.as_ref().map_or(answer, |text| text.as_bytes()));
     with_document(&envelope, |document| {
         let set = document.root_element();
         if !set.has_tag_name("ResponseSet") {

@@ -1,25 +1,28 @@
 //! The broker's answers as XML: made well-formed, bounded, then parsed.
 //!
-//! The broker writes bare ampersands, and a DOCTYPE that names a DTD. One pass over the text mends
-//! the first, drops the second unread, and refuses what would make the parser work or grow beyond
-//! the answer's size: entities, deep nesting, many attributes. It opens no file and no connection.
+//! The broker writes bare ampersands and angle brackets, and a DOCTYPE that names a DTD. One pass over
+//! the text escapes the first, drops the second unread, and refuses what would make the parser work or
+//! grow beyond the answer's size: entity declarations, deep nesting, many attributes. It opens no file
+//! and no connection.
 
-use memchr::{memchr, memchr_iter, memchr2, memchr3, memmem};
+use memchr::{memchr, memchr_iter, memchr2, memchr3};
 use roxmltree::Document;
 use zeroize::Zeroizing;
 
-/// The longest answer that is read, in bytes.
-pub const MAX_ANSWER: usize = 1 << 20;
+use crate::http::charset;
+
+/// The longest answer that is read, in bytes: a role assertion of 400 roles has 1.1 MB.
+pub const MAX_ANSWER: usize = 3 << 19;
 
 const MAX_DEPTH: usize = 64;
 /// The parser compares each attribute of an element with each other one.
 const MAX_ATTRIBUTES: usize = 64;
-/// The parser copies the namespaces in scope for each element that declares one.
-const MAX_NAMESPACES: usize = 64;
+/// Different ones. The parser copies the namespaces in scope for each element that declares one.
+const MAX_NAMESPACES: usize = 16;
 /// The parser reserves about 80 bytes for each `<` and each `=` of the text before it looks at any.
 const MAX_TAGS: usize = 1 << 14;
 const MAX_EQUALS: usize = 20_000;
-/// Each grows by four bytes when it is mended.
+/// Each grows by four bytes when it is escaped.
 const MAX_BARE_AMPERSANDS: usize = 1 << 16;
 
 /// Why an answer cannot be understood. Never quotes the answer, which may hold a ticket.
@@ -32,13 +35,13 @@ pub enum Malformed {
     /// It is longer than [`MAX_ANSWER`], or has more elements than any answer of that size would.
     #[error("it is too large")]
     TooLarge,
-    /// Its bytes are no UTF-8 text.
+    /// Its bytes are no UTF-8 text, and it names no other encoding that is known here.
     #[error("it is not UTF-8")]
     NotUtf8,
     /// It holds a NUL character.
     #[error("it holds a NUL character")]
     Nul,
-    /// It declares or uses an entity beyond the five that XML knows.
+    /// It declares an entity.
     #[error("it uses XML entities of its own")]
     Entity,
     /// Its elements are nested more than 64 deep, or one has more than 64 attributes.
@@ -51,7 +54,7 @@ pub enum Malformed {
     #[error("it is not a message of a broker")]
     NotAMessage,
     /// A parameter that there can be only one of comes twice.
-    #[error("it has the parameter {0} twice")]
+    #[error("it has {0} twice")]
     Twice(&'static str),
     /// A parameter that has to be there is missing or empty.
     #[error("it has no {0}")]
@@ -84,12 +87,23 @@ pub(super) fn with_document_of<T>(
     if answer.len() > MAX_ANSWER {
         return Err(Malformed::TooLarge);
     }
-    let text = std::str::from_utf8(answer).map_err(|_| Malformed::NotUtf8)?;
-    let text = well_formed(text, max_tags)?;
+    let converted = in_utf8(answer)?;
+    let text = converted.as_deref().map_or_else(|| std::str::from_utf8(answer), |text| Ok(text));
+    let text = well_formed(text.map_err(|_| Malformed::NotUtf8)?, max_tags)?;
     read(&Document::parse(&text).map_err(|_| Malformed::NotXml)?)
 }
 
-/// The text with bare ampersands escaped and without its DOCTYPE; see the limits above.
+/// The answer in UTF-8, where it is in another encoding: UTF-16, or the one that its declaration names.
+pub(super) fn in_utf8(answer: &[u8]) -> Result<Option<Zeroizing<String>>, Malformed> {
+    match charset::of_document(answer).map(|charset| charset.convert(answer, MAX_ANSWER)) {
+        None => Ok(None),
+        Some(Ok(text)) => Ok(Some(text)),
+        Some(Err(charset::Unconvertible::TooLong)) => Err(Malformed::TooLarge),
+        Some(Err(charset::Unconvertible::NoText)) => Err(Malformed::NotUtf8),
+    }
+}
+
+/// The text with bare ampersands and angle brackets escaped and without its DOCTYPE; see the limits above.
 fn well_formed(text: &str, max_tags: usize) -> Result<Zeroizing<String>, Malformed> {
     let text = text.trim_start_matches('\u{feff}').trim_ascii();
     let count = |byte| memchr_iter(byte, text.as_bytes()).count();
@@ -99,12 +113,13 @@ fn well_formed(text: &str, max_tags: usize) -> Result<Zeroizing<String>, Malform
     if memchr(0, text.as_bytes()).is_some() {
         return Err(Malformed::Nul);
     }
-    let namespaces = memmem::find_iter(text.as_bytes(), "xmlns").count();
-    if count(b'<') > max_tags || count(b'=') > MAX_EQUALS || namespaces > MAX_NAMESPACES {
+    let angles = count(b'<');
+    if angles > max_tags || count(b'=') > MAX_EQUALS {
         return Err(Malformed::TooLarge);
     }
-    let room = text.len() + 4 * count(b'&').min(MAX_BARE_AMPERSANDS);
-    let mut mender = Mender { rest: text, mended: Zeroizing::new(String::with_capacity(room)), bare: 0 };
+    let room = text.len() + "lt;".len() * angles + "amp;".len() * count(b'&').min(MAX_BARE_AMPERSANDS);
+    let mended = Zeroizing::new(String::with_capacity(room));
+    let mut mender = Mender { rest: text, mended, bare: 0, namespaces: Vec::new() };
     mender.document()?;
     Ok(mender.mended)
 }
@@ -114,9 +129,11 @@ struct Mender<'a> {
     rest: &'a str,
     mended: Zeroizing<String>,
     bare: usize,
+    /// The declarations so far, each once, as they are written.
+    namespaces: Vec<&'a str>,
 }
 
-impl Mender<'_> {
+impl<'a> Mender<'a> {
     fn document(&mut self) -> Result<(), Malformed> {
         let (mut depth, mut doctype_allowed) = (0, true);
         while let Some(at) = memchr2(b'<', b'&', self.rest.as_bytes()) {
@@ -132,6 +149,9 @@ impl Mender<'_> {
             } else if self.rest.starts_with("<!DOCTYPE") && doctype_allowed {
                 self.drop_doctype()?;
                 doctype_allowed = false;
+            } else if !self.begins_tag() {
+                self.mended.push_str("&lt;");
+                self.rest = &self.rest[1..];
             } else if self.rest.starts_with("</") {
                 self.copy(1 + memchr(b'>', self.rest.as_bytes()).ok_or(Malformed::NotXml)?);
                 depth = usize::checked_sub(depth, 1).ok_or(Malformed::NotXml)?;
@@ -149,6 +169,14 @@ impl Mender<'_> {
         Ok(())
     }
 
+    /// Whether the `<` here begins a tag: a name follows, and its `>` comes before the next `<`.
+    fn begins_tag(&self) -> bool {
+        let inside = self.rest[1..].strip_prefix('/').unwrap_or(&self.rest[1..]);
+        // What begins with `!` or `?` here is in the wrong place, for the parser to refuse.
+        inside.starts_with(|c: char| c.is_alphabetic() || "_:!?".contains(c))
+            && memchr2(b'<', b'>', inside.as_bytes()).is_none_or(|at| inside.as_bytes()[at] == b'>')
+    }
+
     fn copy(&mut self, len: usize) {
         let (piece, rest) = self.rest.split_at(len);
         self.mended.push_str(piece);
@@ -164,15 +192,29 @@ impl Mender<'_> {
     /// Copies a start tag; true when it opens an element that has to be closed.
     fn start_tag(&mut self) -> Result<bool, Malformed> {
         for _ in 0..=MAX_ATTRIBUTES {
-            let at = memchr3(b'"', b'\'', b'>', self.rest.as_bytes()).ok_or(Malformed::NotXml)?;
-            let end = self.rest.as_bytes()[at];
+            let here = self.rest;
+            let at = memchr3(b'"', b'\'', b'>', here.as_bytes()).ok_or(Malformed::NotXml)?;
+            let end = here.as_bytes()[at];
             self.copy(at + 1);
             if end == b'>' {
                 return Ok(!self.mended.ends_with("/>"));
             }
             self.attribute_value(end)?;
+            if let Some(xmlns) = here[..at].find("xmlns") {
+                self.count_namespace(&here[xmlns..here.len() - self.rest.len()])?;
+            }
         }
         Err(Malformed::TooDeep)
+    }
+
+    fn count_namespace(&mut self, declaration: &'a str) -> Result<(), Malformed> {
+        if !self.namespaces.contains(&declaration) {
+            if self.namespaces.len() == MAX_NAMESPACES {
+                return Err(Malformed::TooLarge);
+            }
+            self.namespaces.push(declaration);
+        }
+        Ok(())
     }
 
     fn attribute_value(&mut self, quote: u8) -> Result<(), Malformed> {
@@ -192,10 +234,11 @@ impl Mender<'_> {
         }
     }
 
-    /// Copies a reference, or escapes an ampersand that begins none.
+    /// Copies a reference, or escapes an ampersand that begins none. As no entity can be declared, a name
+    /// that XML does not know is text, such as `A&E;`.
     fn ampersand(&mut self) -> Result<(), Malformed> {
         let name = &self.rest[1..];
-        let end = name.bytes().position(|byte| !is_reference_byte(byte)).unwrap_or(name.len());
+        let end = name.bytes().position(|byte| !byte.is_ascii_alphanumeric() && byte != b'#').unwrap_or(name.len());
         let ends_well = name[end..].starts_with(';');
         match &name[..end] {
             "amp" | "lt" | "gt" | "quot" | "apos" if ends_well => self.copy(1 + end),
@@ -205,9 +248,6 @@ impl Mender<'_> {
                     return Err(Malformed::NotXml);
                 }
                 self.copy(1 + end);
-            }
-            entity if ends_well && entity.starts_with(|c: char| !c.is_ascii_digit() && !"#-.".contains(c)) => {
-                return Err(Malformed::Entity);
             }
             _ => {
                 self.bare += 1;
@@ -248,11 +288,6 @@ impl Mender<'_> {
             }
         }
     }
-}
-
-/// Every byte of a character that is not ASCII counts: entity names may hold letters of any script.
-fn is_reference_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"#_:-.".contains(&byte) || !byte.is_ascii()
 }
 
 /// Whether `&name;` has the form of a character reference: `#65` or `#x41`.
@@ -301,6 +336,8 @@ mod tests {
             ("&amp", "&amp"),
             ("&#; &#x; &#xZ; &#12", "&#; &#x; &#xZ; &#12"),
             ("&1; &-a;", "&1; &-a;"),
+            ("A&E; MAIN SITE", "A&E; MAIN SITE"),
+            ("&nbsp; &é; &_x.y-z:1; &AMP; &ltd;", "&nbsp; &é; &_x.y-z:1; &AMP; &ltd;"),
             ("<![CDATA[a & b &amp; c]]>", "a & b &amp; c"),
         ] {
             assert_eq!(text_of(&format!("<a>{written}</a>")).as_deref(), Ok(meant), "{written}");
@@ -325,10 +362,48 @@ mod tests {
     }
 
     #[test]
-    fn other_entities_are_refused_wherever_they_stand() {
-        for answer in ["<a>&nbsp;</a>", "<a b='&bomb;'/>", "<a>&é;</a>", "<a>&_x.y-z:1;</a>"] {
-            assert_eq!(text_of(answer), Err(Malformed::Entity), "{answer}");
+    fn bare_angle_brackets_are_literal() {
+        for text in [
+            "CHILDREN <16 CLINIC",
+            "A < B",
+            "<",
+            "<<",
+            "x <",
+            "<5 > 3",
+            "<=5",
+            "</3",
+            "CHILDREN <FIVE CLINIC",
+            "CHILDREN <é, \"A\":\"B\"",
+            "<a <b",
+            "& < &",
+        ] {
+            assert_eq!(text_of(&format!("<a>{text}</a>")).as_deref(), Ok(text), "{text}");
         }
+        // What looks like a whole tag is one.
+        assert_eq!(text_of("<a>CHILDREN <UNDER> FIVE</a>"), Err(Malformed::NotXml));
+        assert_eq!(text_of("<a b='<'/>"), Err(Malformed::NotXml));
+    }
+
+    #[test]
+    fn an_answer_is_read_in_the_encoding_that_it_names() {
+        let text = |answer: &[u8]| {
+            with_document(answer, |document| Ok(document.root_element().text().unwrap_or_default().to_owned()))
+        };
+        for name in ["ISO-8859-1", "iso-8859-15", "windows-1252", "US-ASCII"] {
+            let answer = [format!("<?xml version='1.0' encoding='{name}'?><a>Ren").as_bytes(), b"\xe9e</a>"].concat();
+            assert_eq!(text(&answer).as_deref(), Ok("Renée"), "{name}");
+        }
+        let utf16 = "\u{feff}<?xml version='1.0' encoding='UTF-16'?><a>Renée</a>".encode_utf16();
+        let [little, big] = [u16::to_le_bytes, u16::to_be_bytes];
+        assert_eq!(text(&utf16.clone().flat_map(little).collect::<Vec<_>>()).as_deref(), Ok("Renée"));
+        assert_eq!(text(&utf16.flat_map(big).collect::<Vec<_>>()).as_deref(), Ok("Renée"));
+        // It says otherwise than it is.
+        assert_eq!(text("<?xml version='1.0' encoding='ISO-8859-1'?><a>Renée</a>".as_bytes()).as_deref(), Ok("Renée"));
+        for named in ["", "<?xml version='1.0'?>", "<?xml encoding='UTF-8'?>", "<?xml encoding='EUC-JP'?>"] {
+            assert_eq!(text(&[named.as_bytes(), b"<a>\xe9</a>"].concat()), Err(Malformed::NotUtf8), "{named}");
+        }
+        let long = [&b"<?xml encoding='latin1'?>"[..], &vec![0xe9; MAX_ANSWER - 100]].concat();
+        assert_eq!(text(&long), Err(Malformed::TooLarge));
     }
 
     #[test]
@@ -389,9 +464,11 @@ mod tests {
             assert_eq!(text_of(&equals(MAX_EQUALS + more)), Err(Malformed::TooLarge));
             assert_eq!(text_of(&ampersands(MAX_BARE_AMPERSANDS + more)), Err(Malformed::TooLarge));
         }
-        let namespaces = |count: usize| format!("<a>{}</a>", "<b xmlns='x'/>".repeat(count));
-        assert!(text_of(&namespaces(64)).is_ok());
-        assert_eq!(text_of(&namespaces(65)), Err(Malformed::TooLarge));
+        let namespaces = |count: usize| {
+            format!("<a>{}</a>", (0..count).map(|n| format!("<b xmlns:n{n}='x'/>").repeat(100)).collect::<String>())
+        };
+        assert!(text_of(&namespaces(16)).is_ok());
+        assert_eq!(text_of(&namespaces(17)), Err(Malformed::TooLarge));
     }
 
     #[test]
@@ -421,9 +498,10 @@ mod tests {
 
     #[test]
     fn text_that_is_mended_does_not_move() {
-        let document = format!("<a>{}</a>", "T & ".repeat(10_000));
+        let document = format!("<a>{}</a>", "T & < ".repeat(10_000));
         let mended = well_formed(&document, MAX_TAGS).unwrap();
-        assert_eq!((mended.len(), mended.capacity()), (document.len() + 40_000, document.len() + 40_000));
+        // The two tags could have been bare angle brackets.
+        assert_eq!((mended.len(), mended.capacity()), (document.len() + 70_000, document.len() + 70_006));
     }
 
     proptest! {

@@ -14,8 +14,9 @@ use ticketapi_testkit::{CardSpec, Endpoint, Error, Misbehaviour, Spine, SpineBui
 const HELP: &str = "\
 A Spine Security Broker on this computer, to try programs that log in with an NHS smartcard.
 
-It listens on 127.0.0.1, checks every message strictly, verifies the signed challenge, and says why it
-refuses. It stops on Ctrl-C and leaves nothing behind.
+It listens on 127.0.0.1, checks every message, verifies the signed challenge, and says why it refuses. A
+message that differs from the genuine client's in form only is taken, with a warning in the log. It stops on
+Ctrl-C and leaves nothing behind.
 
     spine-simulator --write-card card.p12 --pin 1234
 
@@ -46,7 +47,8 @@ The user
   --roles N             how many roles, 0 to 1000 (default: 3)
   --session-minutes N   how long a session lasts (default: 600)
 
-Being a bad server
+Being a severe or a bad server
+  --strict              refuse what else gets a warning
   --misbehave WHERE=WHAT    may be given several times. WHERE is an endpoint, or connection (no-answer,
                             reset or delay:MILLISECONDS, before TLS); WHAT is one of the names below
 
@@ -135,6 +137,7 @@ fn read_arguments() -> Result<Option<Options>, lexopt::Error> {
                 })?;
                 change(spine, &|s| s.digest(digest));
             }
+            Long("strict") => change(spine, &SpineBuilder::strict),
             Long("accept-expired") => change(spine, &SpineBuilder::accept_expired_cards),
             Long("name") => {
                 let name = parser.value()?.string()?;

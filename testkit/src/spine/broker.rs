@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::assertion::Assertion;
+use super::form::{Checked, Form, Parameters};
 use super::http::HttpRequest;
 use super::log::Outcome;
 use super::message::{Answer, Request, escaped};
@@ -16,9 +17,6 @@ use super::refusal::Refusal;
 use super::role::Role;
 use super::session_service::{self, SessionAnswer};
 use super::verify::Verifier;
-
-type Checked<T> = std::result::Result<T, Refusal>;
-type Parameters = Vec<(String, String)>;
 
 /// What the broker tells its users; see [`SpineBuilder`](super::SpineBuilder) for each.
 #[derive(Clone, Debug)]
@@ -30,6 +28,7 @@ pub(crate) struct Settings {
     pub(crate) session_lifetime: Option<Duration>,
     pub(crate) challenge_lifetime: Duration,
     pub(crate) capacity: usize,
+    pub(crate) strict: bool,
 }
 
 impl Default for Settings {
@@ -42,6 +41,7 @@ impl Default for Settings {
             session_lifetime: None,
             challenge_lifetime: Duration::from_secs(300),
             capacity: 1_000,
+            strict: false,
         }
     }
 }
@@ -115,6 +115,7 @@ impl Content {
 pub(crate) struct Processed {
     pub(crate) content: Content,
     pub(crate) outcome: Outcome,
+    pub(crate) warnings: Vec<Refusal>,
 }
 
 impl Broker {
@@ -126,7 +127,9 @@ impl Broker {
     /// The parameters of a request, for the log, as far as they can be read.
     pub(crate) fn parameters(endpoint: Endpoint, request: &HttpRequest) -> Parameters {
         match endpoint {
-            Endpoint::SelectRole | Endpoint::RoleAssertion => read_query(request.query()).unwrap_or_default(),
+            Endpoint::SelectRole | Endpoint::RoleAssertion => {
+                Form::default().read_query(request.query()).unwrap_or_default()
+            }
             Endpoint::SessionService => session_service::parameters(&request.body),
             _ => Request::read(&request.body).map_or_else(|_| Vec::new(), |message| message.parameters().to_vec()),
         }
@@ -140,19 +143,19 @@ impl Broker {
         peer: IpAddr,
         base_url: &str,
     ) -> Processed {
+        let form = &mut Form::new(self.settings.strict);
         let done = match endpoint {
-            Endpoint::Activate => self.activate(request, peer, base_url),
-            Endpoint::Validate => self.validate(request, peer, base_url),
-            Endpoint::SelectRole => self.select_role(request),
-            Endpoint::RoleAssertion => self.role_assertion(request),
-            Endpoint::Logout => self.log_out(request, peer),
-            Endpoint::SessionService => {
-                session_service::answer(self, &request.body).map(|answer| (Content::Session(answer), Outcome::Done))
-            }
+            Endpoint::Activate => self.activate(request, form, peer, base_url),
+            Endpoint::Validate => self.validate(request, form, peer, base_url),
+            Endpoint::SelectRole => self.select_role(request, form),
+            Endpoint::RoleAssertion => self.role_assertion(request, form),
+            Endpoint::Logout => self.log_out(request, form, peer),
+            Endpoint::SessionService => self.session_service(request, form),
         };
+        let warnings = std::mem::take(&mut form.warnings);
         match done {
-            Ok((content, outcome)) => Processed { content, outcome },
-            Err(refusal) => Self::refuse(endpoint, refusal, base_url),
+            Ok((content, outcome)) => Processed { content, outcome, warnings },
+            Err(refusal) => Processed { warnings, ..Self::refuse(endpoint, refusal, base_url) },
         }
     }
 
@@ -169,13 +172,20 @@ impl Broker {
             Endpoint::RoleAssertion => Content::Assertion(Assertion::refusing(&reason)),
             Endpoint::SessionService => Content::Session(SessionAnswer::refusing(&reason)),
         };
-        Processed { content, outcome: Outcome::Refused(refusal) }
+        Processed { content, outcome: Outcome::Refused(refusal), warnings: Vec::new() }
     }
 
-    fn activate(&mut self, request: &HttpRequest, peer: IpAddr, base_url: &str) -> Checked<(Content, Outcome)> {
-        check_user_agent(request)?;
+    fn activate(
+        &mut self,
+        request: &HttpRequest,
+        form: &mut Form,
+        peer: IpAddr,
+        base_url: &str,
+    ) -> Checked<(Content, Outcome)> {
+        form.check_method(request)?;
+        form.check_user_agent(request)?;
         let message = Request::read(&request.body)?;
-        check_common(&message, "ACTIVATION", peer)?;
+        form.check_common(&message, "ACTIVATION", peer)?;
         message.need_value("auth_method", "3")?;
         message.need_value("app_url", "NHST")?;
         let log_session_id = message.need("log_session_id")?;
@@ -207,10 +217,17 @@ impl Broker {
         Ok((Content::Message(answer), Outcome::Challenge(challenge)))
     }
 
-    fn validate(&mut self, request: &HttpRequest, peer: IpAddr, base_url: &str) -> Checked<(Content, Outcome)> {
-        check_user_agent(request)?;
+    fn validate(
+        &mut self,
+        request: &HttpRequest,
+        form: &mut Form,
+        peer: IpAddr,
+        base_url: &str,
+    ) -> Checked<(Content, Outcome)> {
+        form.check_method(request)?;
+        form.check_user_agent(request)?;
         let message = Request::read(&request.body)?;
-        check_common(&message, "AUTHENTICATION", peer)?;
+        form.check_common(&message, "AUTHENTICATION", peer)?;
         for (name, value) in [("auth_method", "3"), ("app_url", "NHST"), ("card_type", "p11"), ("mobility", "0")] {
             message.need_value(name, value)?;
         }
@@ -224,13 +241,11 @@ impl Broker {
             return Err(Refusal::ChallengeExpired);
         }
         same("signature", message.need("signature")?, &challenge.signature)?;
-        same("log_session_id", log_session_id, &challenge.log_session_id)?;
-        same("device_id", device_id, &challenge.device_id)?;
+        form.check_same("log_session_id", log_session_id, &challenge.log_session_id)?;
+        form.check_same("device_id", device_id, &challenge.device_id)?;
         let response = message.need("response")?;
-        if message.response_encoding() != Some("base64") {
-            return Err(Refusal::Wrong("response"));
-        }
-        self.verifier.verify(response, text, uid)?;
+        form.check(message.response_encoding() == Some("base64"), Refusal::Wrong("response"))?;
+        self.verifier.verify(response, text, uid, form)?;
 
         let (ticket, now) = (new_ticket(), Instant::now());
         let session = Session {
@@ -265,16 +280,19 @@ impl Broker {
         Ok((Content::Message(answer), Outcome::Ticket(ticket)))
     }
 
-    fn select_role(&mut self, request: &HttpRequest) -> Checked<(Content, Outcome)> {
-        let version = check_user_agent(request)?;
-        let query = read_query(request.query())?;
+    fn select_role(&mut self, request: &HttpRequest, form: &mut Form) -> Checked<(Content, Outcome)> {
+        let version = form.check_user_agent(request)?;
+        let query = form.read_query(request.query())?;
         let need = |name| need_query(&query, name);
-        if without_spaces(need("gacVersion")?) != without_spaces(version) {
-            return Err(Refusal::Wrong("gacVersion"));
+        match need("gacVersion") {
+            Ok(other) => form.check(other == format!("GACv{version}"), Refusal::Wrong("gacVersion"))?,
+            Err(missing) => form.differs(missing)?,
         }
         for name in ["ssbMode", "fallbackStatus"] {
-            if need(name)? != "0" {
-                return Err(Refusal::Wrong(name));
+            match need(name) {
+                Ok("0") => {}
+                Ok(_) => return Err(Refusal::Wrong(name)),
+                Err(missing) => form.differs(missing)?,
             }
         }
         let role = need("selectedRoleUid")?;
@@ -287,21 +305,28 @@ impl Broker {
         Ok((Content::Html(OK_PAGE.into()), Outcome::Done))
     }
 
-    fn role_assertion(&mut self, request: &HttpRequest) -> Checked<(Content, Outcome)> {
-        let query = read_query(request.query())?;
+    fn role_assertion(&mut self, request: &HttpRequest, form: &mut Form) -> Checked<(Content, Outcome)> {
+        let query = form.read_query(request.query())?;
         let ticket = need_query(&query, "token")?;
         let session = self.session(ticket).ok_or(Refusal::UnknownTicket)?.clone();
         Ok((Content::Assertion(Assertion::new(ticket, &session, &self.settings)), Outcome::Done))
     }
 
-    fn log_out(&mut self, request: &HttpRequest, peer: IpAddr) -> Checked<(Content, Outcome)> {
-        check_user_agent(request)?;
+    fn session_service(&mut self, request: &HttpRequest, form: &mut Form) -> Checked<(Content, Outcome)> {
+        form.check_method(request)?;
+        let answer = session_service::answer(self, &request.body)?;
+        Ok((Content::Session(answer), Outcome::Done))
+    }
+
+    fn log_out(&mut self, request: &HttpRequest, form: &mut Form, peer: IpAddr) -> Checked<(Content, Outcome)> {
+        form.check_method(request)?;
+        form.check_user_agent(request)?;
         let message = Request::read(&request.body)?;
-        check_common(&message, "LOGOUT", peer)?;
+        form.check_common(&message, "LOGOUT", peer)?;
         let ticket = message.need("sso_ticket")?;
         let session = self.session(ticket).ok_or(Refusal::UnknownTicket)?;
-        same("log_session_id", message.need("log_session_id")?, &session.log_session_id)?;
-        same("device_id", message.need("device_id")?, &session.device_id)?;
+        form.check_same("log_session_id", message.need("log_session_id")?, &session.log_session_id)?;
+        form.check_same("device_id", message.need("device_id")?, &session.device_id)?;
         same("uid", message.need("uid")?, &session.uid)?;
         self.sessions.remove(ticket);
         Ok((Content::Html(OK_PAGE.into()), Outcome::Done))
@@ -348,67 +373,8 @@ fn common(base_url: &str) -> Answer {
         .with("error_url", format!("{base_url}/login/error"))
 }
 
-/// The client's version, out of a `User-Agent` of the right form.
-fn check_user_agent(request: &HttpRequest) -> Checked<&str> {
-    let agent = request.header("User-Agent").unwrap_or_default();
-    agent
-        .strip_prefix("Mozilla/4.0(compatible;IE;GACv")
-        .and_then(|rest| rest.strip_suffix(')'))
-        .filter(|version| !version.is_empty())
-        .ok_or(Refusal::UserAgent)
-}
-
-/// What every message has to have.
-fn check_common(message: &Request, service: &str, peer: IpAddr) -> Checked<()> {
-    message.need_value("service", service)?;
-    let log_session_id = message.need("log_session_id")?;
-    if log_session_id.len() != 10 || !log_session_id.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        return Err(Refusal::Wrong("log_session_id"));
-    }
-    let (device, address) = message.need("device_id")?.split_once(",ClientIP=").ok_or(Refusal::Wrong("device_id"))?;
-    let device_well_formed = device.len() == 8 && device.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    if !device_well_formed || address.parse() != Ok(peer) {
-        return Err(Refusal::Wrong("device_id"));
-    }
-    Ok(())
-}
-
 fn same(name: &'static str, value: &str, before: &str) -> Checked<()> {
     if value == before { Ok(()) } else { Err(Refusal::NotTheSame(name)) }
-}
-
-fn without_spaces(version: &str) -> String {
-    version.split(' ').collect()
-}
-
-/// The parameters of a query. Values have to be escaped wherever a lenient reader could err.
-fn read_query(query: &str) -> Checked<Parameters> {
-    let mut parameters = Parameters::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if parameters.iter().any(|other| other.0 == name) {
-            return Err(Refusal::Repeated(name.into()));
-        }
-        parameters.push((name.into(), unescape(value).ok_or_else(|| Refusal::NotEscaped(name.into()))?));
-    }
-    Ok(parameters)
-}
-
-fn unescape(value: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            // RFC 3986, unreserved characters.
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => byte,
-            _ => return None,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn need_query<'a>(query: &'a [(String, String)], name: &'static str) -> Checked<&'a str> {
@@ -473,21 +439,6 @@ mod tests {
         let ticket = new_ticket();
         assert_eq!(ticket.len(), captured.len());
         assert!("+/=@#".chars().all(|special| ticket.contains(special)), "{ticket}");
-    }
-
-    #[test]
-    fn a_query_is_read_with_its_escapes_undone() {
-        assert_eq!(
-            read_query("token=a%2Bb%3D%40%23&x=").unwrap(),
-            [("token".into(), "a+b=@#".into()), ("x".into(), String::new())]
-        );
-    }
-
-    #[test]
-    fn a_query_with_characters_left_unescaped_is_refused() {
-        for query in ["token=a+b", "token=a=", "token=a@b", "token=a/b", "token=%2", "token=%zz"] {
-            assert_eq!(read_query(query), Err(Refusal::NotEscaped("token".into())), "{query}");
-        }
     }
 
     #[test]

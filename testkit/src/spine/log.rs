@@ -28,6 +28,8 @@ pub struct Entry {
     pub parameters: Vec<(String, String)>,
     /// What was answered. The entry is made before the answer is sent.
     pub answer: Outcome,
+    /// What would have been a refusal by a [strict](crate::SpineBuilder::strict) simulator.
+    pub warnings: Vec<Refusal>,
 }
 
 /// What the simulator answered.
@@ -61,6 +63,7 @@ impl Entry {
             endpoint: None,
             parameters: Vec::new(),
             answer: Outcome::NoConnection(reason),
+            warnings: Vec::new(),
         }
     }
 
@@ -101,7 +104,11 @@ impl fmt::Display for Entry {
                 _ => write!(f, " {}={}", printable(name), printable(value))?,
             }
         }
-        write!(f, " -> {}", self.answer)
+        write!(f, " -> {}", self.answer)?;
+        for warning in &self.warnings {
+            write!(f, "; WARNING: {}", printable(&warning.to_string()))?;
+        }
+        Ok(())
     }
 }
 
@@ -144,10 +151,12 @@ mod tests {
             endpoint: Some(Endpoint::RoleAssertion),
             parameters: vec![("token".into(), "AQIC5wM2LY4S".into()), ("ssbMode".into(), "0\n1".into())],
             answer: Outcome::Ticket("AQIC5wM2LY4S".into()),
+            warnings: vec![Refusal::NotEscaped("to\nken".into()), Refusal::UserAgent],
         };
         let line = entry.to_string();
         assert!(!line.contains("AQIC"), "{line}");
         assert!(!line.contains('\n'), "{line}");
         assert!(line.contains("ssbMode=0\\n1"), "{line}");
+        assert!(line.contains("; WARNING: the address") && line.contains("; WARNING: the header"), "{line}");
     }
 }

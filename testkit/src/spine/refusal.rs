@@ -1,6 +1,7 @@
-//! Why the simulator refuses a request.
+//! Why the simulator refuses a request, or warns of it.
 
-/// Why a request was refused: what a supplier has to correct, told in the log and to the client.
+/// Why a request was refused, or warned of: what a supplier has to correct, told in the log and, of a refusal,
+/// to the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -22,6 +23,9 @@ pub enum Refusal {
     /// A character of a query's value is not escaped.
     #[error("the address has characters that must be escaped as %XX: {0}")]
     NotEscaped(String),
+    /// A message was not sent with POST.
+    #[error("the method is not POST")]
+    Method,
     /// The header User-Agent is not that of an Identity Agent.
     #[error("the header User-Agent is not Mozilla/4.0(compatible;IE;GACv<version>)")]
     UserAgent,

@@ -209,10 +209,11 @@ impl Shared {
             endpoint,
             parameters: endpoint.map(|endpoint| Broker::parameters(endpoint, request)).unwrap_or_default(),
             answer: Outcome::Done,
+            warnings: Vec::new(),
         };
         let reply = match endpoint {
             None => bad_request(404, &mut entry),
-            Some(endpoint) if endpoint.method() != request.method => bad_request(405, &mut entry),
+            Some(endpoint) if !self.takes(endpoint, request) => bad_request(405, &mut entry),
             Some(endpoint) => {
                 let mut state = self.lock();
                 let misbehaviour = state.misbehaviour_at(endpoint);
@@ -223,6 +224,7 @@ impl Shared {
                     None => {
                         let processed = state.broker.process(endpoint, request, peer.ip(), &base_url);
                         entry.answer = processed.outcome;
+                        entry.warnings = processed.warnings;
                         Reply::good(processed.content, &base_url)
                     }
                 };
@@ -233,6 +235,12 @@ impl Shared {
         self.record(entry);
         let close = reply.close || !request.keep_alive;
         Reply { close, bytes: self.dated(reply.bytes), ..reply }
+    }
+
+    /// Whether the endpoint takes this method. With a message, GET may stand for POST, save to a strict broker.
+    fn takes(&self, endpoint: Endpoint, request: &HttpRequest) -> bool {
+        let message_by_get = request.method == "GET" && !request.body.is_empty();
+        request.method == endpoint.method() || message_by_get && !self.lock().broker.settings.strict
     }
 
     /// The answer with a `Date` after its status line.
@@ -387,7 +395,8 @@ fn misbehave(
         return Reply { manner, ..Reply::new(String::new(), b"") };
     }
 
-    let Processed { mut content, outcome } = broker.process(endpoint, request, peer.ip(), base_url);
+    let Processed { mut content, outcome, warnings } = broker.process(endpoint, request, peer.ip(), base_url);
+    entry.warnings = warnings;
     let loses_answer = misbehaviour.loses_answer();
     match outcome {
         Outcome::Ticket(ticket) if loses_answer => drop(broker.end_session(&ticket)),

@@ -12,6 +12,7 @@ use openssl::x509::store::{X509Store, X509StoreBuilder};
 use openssl::x509::verify::X509VerifyFlags;
 use openssl::x509::{X509, X509PurposeId};
 
+use super::form::Form;
 use super::refusal::Refusal;
 use crate::error::Result;
 
@@ -117,9 +118,21 @@ impl Verifier {
 
     /// Whether `response` is `challenge` signed by the card of the user `uid`. Both are in base64,
     /// as in the messages.
-    pub(crate) fn verify(&self, response: &str, challenge: &str, uid: &str) -> std::result::Result<(), Refusal> {
+    pub(crate) fn verify(
+        &self,
+        response: &str,
+        challenge: &str,
+        uid: &str,
+        form: &mut Form,
+    ) -> std::result::Result<(), Refusal> {
         let failed = |error: openssl::error::ErrorStack| Refusal::Signature(error.to_string());
-        let cms = read_entity(response)?;
+        let cms = match read_entity(response) {
+            Ok(cms) => cms,
+            Err(otherwise) => {
+                form.differs(otherwise.clone())?;
+                read_any_entity(response).ok_or(otherwise)?
+            }
+        };
         let (content, certificate) = self.check_structure(&cms)?;
         if STANDARD.decode(challenge).ok().as_deref() != Some(content) {
             return Err(Refusal::OtherContent);
@@ -181,4 +194,15 @@ fn read_entity(response: &str) -> std::result::Result<Vec<u8>, Refusal> {
         return Err(wrong("its base64 is not in lines of 64 to 76 characters"));
     }
     STANDARD.decode(lines.concat()).map_err(|_| wrong("its content is not in base64"))
+}
+
+/// As working clients write it: lines ended and indented in any way, the base64 in one line or many.
+fn read_any_entity(response: &str) -> Option<Vec<u8>> {
+    let decode = |text: String| STANDARD.decode(text.split_ascii_whitespace().collect::<String>()).ok();
+    let entity = String::from_utf8(decode(response.into())?).ok()?;
+    let mut lines = entity.lines().map(str::trim);
+    // A header may go on in the next line.
+    let headers = lines.by_ref().take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ").to_ascii_lowercase();
+    let is_one = headers.contains("application/x-pkcs7-mime") && headers.contains("content-transfer-encoding: base64");
+    decode(lines.collect()).filter(|_| is_one)
 }

@@ -79,7 +79,7 @@ impl Client {
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
-        if method == "POST" {
+        if method == "POST" || !body.is_empty() {
             text.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
         text.push_str("\r\n");
@@ -142,7 +142,7 @@ impl Client {
 
     pub fn select_role(&mut self, ticket: &str, role: &str) -> Response {
         self.get(&format!(
-            "/saml/RoleSelectionGP.jsp?token={}&selectedRoleUid={role}&ssbMode=0&fallbackStatus=0&gacVersion=10.%200.%200.%201",
+            "/saml/RoleSelectionGP.jsp?token={}&selectedRoleUid={role}&ssbMode=0&fallbackStatus=0&gacVersion=GACv10.%200.%200.%201",
             escaped(ticket)
         ))
     }

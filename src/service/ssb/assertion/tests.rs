@@ -145,21 +145,70 @@ fn what_has_to_be_there_must_be_there_once() {
 }
 
 #[test]
-fn an_attribute_that_has_one_value_must_not_have_two() {
-    let block = attribute("nhsIdCode", &["X"]);
-    for name in ["ssbAssertionVersion", "cn", "nhsOcsPrCode", "ssbSessionRoleUid", "ssbMode"] {
-        for twice in [attribute(name, &["1", "1"]), attribute(name, &["1"]).repeat(2)] {
-            assert_malformed(&success(&(UID.to_owned() + &twice)), Malformed::Twice(name));
+fn of_two_values_where_there_can_be_one_the_first_is_taken() {
+    for name in OF_THE_USER.into_iter().filter(|name| *name != "uid") {
+        let once = read_attributes(&attribute(name, &["1"])).unwrap();
+        assert_ne!(once, read_attributes("").unwrap(), "{name}");
+        for twice in [attribute(name, &["1", "2"]), attribute(name, &["1"]) + &attribute(name, &["2"])] {
+            assert_eq!(read_attributes(&twice).as_ref(), Ok(&once), "{twice}");
         }
     }
+    for name in [FIRST_OF_A_ROLE, "o", "nhsJobRole", "nhsJobRoleCode", "uniqueIdentifier"] {
+        let block = if name == FIRST_OF_A_ROLE { String::new() } else { attribute("nhsIdCode", &["X"]) };
+        let once = read_attributes(&(block.clone() + &attribute(name, &["1"])));
+        assert_eq!(read_attributes(&(block + &attribute(name, &["1", "2"]))), once, "{name}");
+    }
+}
+
+#[test]
+fn an_attribute_that_could_be_of_the_next_role_is_refused() {
+    let block = attribute("nhsIdCode", &["X"]);
     for name in ["o", "nhsJobRole", "nhsJobRoleCode", "uniqueIdentifier"] {
-        for twice in [attribute(name, &["1", "1"]), attribute(name, &["1"]).repeat(2)] {
-            assert_malformed(&success(&(UID.to_owned() + &block + &twice)), Malformed::Twice(name));
-        }
+        let twice = attribute(name, &["1"]).repeat(2);
+        assert_malformed(&success(&(UID.to_owned() + &block + &twice)), Malformed::Twice(name));
         let once_each = (block.clone() + &attribute(name, &["1"])).repeat(2);
         assert_eq!(read_attributes(&once_each).unwrap().roles.len(), 2);
     }
-    assert_malformed(&success(&attribute("nhsIDCode", &["X", "Y"])), Malformed::Twice("nhsIdCode"));
+}
+
+#[test]
+fn names_are_known_in_any_case() {
+    for name in ["NhsOcsPrCode", "nhsOCSPRCode", "NHSOCSPRCODE"] {
+        assert_eq!(read_attributes(&attribute(name, &["G1"])).unwrap().prescriber_code.as_deref(), Some("G1"));
+    }
+    let exact = full_role(1) + &attribute("nhsOrgOpenDate", &["20200101"]) + &attribute("ssbMode", &["0"]);
+    let name_in = |case: fn(&str) -> String| {
+        let mut written = exact.clone();
+        for name in OF_A_ROLE.into_iter().chain(OF_THE_USER).chain([FIRST_OF_A_ROLE]) {
+            written = written.replace(&format!("\"{name}\""), &format!("\"{}\"", case(name)));
+        }
+        written
+    };
+    for case in [str::to_ascii_lowercase, str::to_ascii_uppercase] {
+        assert_eq!(read_attributes(&name_in(case)), read_attributes(&exact));
+    }
+    assert_malformed(&success(&(UID.to_owned() + &UID.replace("uid", "UID"))), Malformed::Twice("uid"));
+}
+
+#[test]
+fn values_that_declare_namespaces_and_types_are_read() {
+    let typed = "<saml:AttributeValue xmlns:xs=\"http://www.w3.org/2001/XMLSchema\" \
+         xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"xs:string\">";
+    let roles: String = (0..100).map(full_role).collect();
+    let plain = read_attributes(&roles);
+    assert_eq!(read_attributes(&roles.replace("<saml:AttributeValue>", typed)), plain);
+    assert_eq!(plain.unwrap().roles.len(), 100);
+}
+
+#[test]
+fn four_hundred_roles_in_the_published_form_are_read() {
+    let published = include_str!("../../../tests/data/role-assertion.xml");
+    let start = published.find("<saml:Attribute AttributeName=\"nhsIdCode\"").unwrap();
+    let (before, role) = published.split_at(start);
+    let (role, after) = role.split_at(role.find("</saml:AttributeStatement>").unwrap());
+    let answer = [before, &role.repeat(400), after].concat();
+    assert!(answer.len() > 1_100_000);
+    assert_eq!(read(&answer).unwrap().roles.len(), 400);
 }
 
 #[test]

@@ -82,6 +82,12 @@ fn what_is_needed_must_come_once() {
 }
 
 #[test]
+fn of_two_names_the_first_is_taken() {
+    let twice = parameter("cn", "A") + &parameter("cn", "B") + &parameter("sso_ticket", "AQIC5w");
+    assert_eq!(read_authentication(&answer(&twice)).unwrap().user_name.as_deref(), Some("A"));
+}
+
+#[test]
 fn a_ticket_is_found_where_nothing_else_can_be_used() {
     let tickets = ["", "A B", "A", "B"].map(|ticket| parameter("sso_ticket", ticket)).concat();
     assert_eq!(read_ticket(&answer(&tickets)).unwrap().expose(), "A");
@@ -149,7 +155,15 @@ fn only_status_ok_is_ok() {
     for refused in ["<HTML><STATUS>NOT OK</STATUS></HTML>", "<HTML><STATUS/></HTML>"] {
         assert!(matches!(read_status(refused.as_bytes()), Err(Rejection::Refused(_))), "{refused}");
     }
+    for ok in ["<html><status>OK</status></html>", "<Html>\n<Status> OK\n</Status></Html>"] {
+        assert_eq!(read_status(ok.as_bytes()), Ok(()), "{ok}");
+    }
     for (page, why) in [
+        ("<HTML><STATUS>OK<!-- --> NOT</STATUS></HTML>", Malformed::BadValue("STATUS")),
+        ("<HTML><STATUS>OK<b/></STATUS></HTML>", Malformed::BadValue("STATUS")),
+        ("<HTML><STATUS>OK<?x?></STATUS></HTML>", Malformed::BadValue("STATUS")),
+        ("<HTML><STATUS>OK</STATUS><STATUS>FAILED</STATUS></HTML>", Malformed::Twice("STATUS")),
+        ("<HTML><STATUS>OK</STATUS><status>OK</status></HTML>", Malformed::Twice("STATUS")),
         ("<HTML><BODY>OK</BODY></HTML>", Malformed::NotAMessage),
         ("<STATUS>OK</STATUS>", Malformed::NotAMessage),
         ("OK", Malformed::NotXml),
@@ -157,6 +171,23 @@ fn only_status_ok_is_ok() {
     ] {
         assert_eq!(read_status(page.as_bytes()), Err(why.into()), "{page}");
     }
+}
+
+#[test]
+fn the_words_of_a_page_are_read_and_those_of_a_message_are_not() {
+    for (page, words) in [
+        ("<HTML><BODY>Failed To\n Validate</BODY></HTML>", Some("Failed To Validate")),
+        ("Invalid input request", Some("Invalid input request")),
+        ("<p>a<br>b</p><", Some("a b")),
+        ("<HTML></HTML>", Some("")),
+        (" ", None),
+        ("a\0b", None),
+        ("<gpOBJECT><gpPARAM", None),
+        ("sso_ticket: AQIC5w", None),
+    ] {
+        assert_eq!(page_text(page.as_bytes()).as_deref(), words, "{page}");
+    }
+    assert_eq!(page_text(b"\xff"), None);
 }
 
 #[test]

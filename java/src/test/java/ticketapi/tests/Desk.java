@@ -42,7 +42,7 @@ final class Desk implements AutoCloseable {
 
     /** Starts a simulator, and a user with the PIN 1234 at it. */
     Desk with(String card, String... arguments) throws IOException {
-        List<String> command = new ArrayList<>(Arrays.asList(needed("SPINE_SIMULATOR"), "--state-dir", needed("TEST_STATE")));
+        List<String> command = new ArrayList<>(Arrays.asList(needed("SPINE_SIMULATOR"), "--strict", "--state-dir", needed("TEST_STATE")));
         command.addAll(Arrays.asList(arguments));
         spine = new ProcessBuilder(command).redirectErrorStream(true).start();
         BufferedReader greeting =

@@ -1,0 +1,134 @@
+//! What is only form in a request: working clients differ in it, and the project's own follows the genuine one.
+
+use std::net::IpAddr;
+
+use super::http::HttpRequest;
+use super::message::Request;
+use super::refusal::Refusal;
+
+pub(crate) type Checked<T> = std::result::Result<T, Refusal>;
+pub(crate) type Parameters = Vec<(String, String)>;
+
+/// Refuses a request for its form, or takes it with a warning.
+#[derive(Debug, Default)]
+pub(crate) struct Form {
+    strict: bool,
+    pub(crate) warnings: Vec<Refusal>,
+}
+
+impl Form {
+    pub(crate) fn new(strict: bool) -> Self {
+        Self { strict, warnings: Vec::new() }
+    }
+
+    /// Something is not as the genuine client writes it.
+    pub(crate) fn differs(&mut self, how: Refusal) -> Checked<()> {
+        if self.strict {
+            return Err(how);
+        }
+        if !self.warnings.contains(&how) {
+            self.warnings.push(how);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check(&mut self, holds: bool, otherwise: Refusal) -> Checked<()> {
+        if holds { Ok(()) } else { self.differs(otherwise) }
+    }
+
+    /// The method of an address that takes messages. A client is known that logs out with a GET.
+    pub(crate) fn check_method(&mut self, request: &HttpRequest) -> Checked<()> {
+        self.check(request.method == "POST", Refusal::Method)
+    }
+
+    /// The client's version, out of a `User-Agent` of the right form; empty out of another.
+    pub(crate) fn check_user_agent<'a>(&mut self, request: &'a HttpRequest) -> Checked<&'a str> {
+        let agent = request.header("User-Agent").unwrap_or_default();
+        let version = agent
+            .strip_prefix("Mozilla/4.0(compatible;IE;GACv")
+            .and_then(|rest| rest.strip_suffix(')'))
+            .unwrap_or_default();
+        self.check(!version.is_empty(), Refusal::UserAgent)?;
+        Ok(version)
+    }
+
+    /// What every message has to have.
+    pub(crate) fn check_common(&mut self, message: &Request, service: &str, peer: IpAddr) -> Checked<()> {
+        message.need_value("service", service)?;
+        let log_session_id = message.need("log_session_id")?;
+        let well_formed = log_session_id.len() == 10 && log_session_id.bytes().all(|b| b.is_ascii_alphanumeric());
+        self.check(well_formed, Refusal::Wrong("log_session_id"))?;
+        let (device, address) = message.need("device_id")?.split_once(",ClientIP=").unwrap_or_default();
+        let well_formed = device.len() == 8
+            && device.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            && address.parse() == Ok(peer);
+        self.check(well_formed, Refusal::Wrong("device_id"))
+    }
+
+    /// The identifiers of a login, which are the same in all of its messages.
+    pub(crate) fn check_same(&mut self, name: &'static str, value: &str, before: &str) -> Checked<()> {
+        self.check(value == before, Refusal::NotTheSame(name))
+    }
+
+    /// The parameters of a query. Values have to be escaped wherever a lenient reader could err.
+    pub(crate) fn read_query(&mut self, query: &str) -> Checked<Parameters> {
+        let mut parameters = Parameters::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if parameters.iter().any(|other| other.0 == name) {
+                return Err(Refusal::Repeated(name.into()));
+            }
+            let not_escaped = || Refusal::NotEscaped(name.into());
+            // RFC 3986, unreserved characters.
+            let escaped = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b));
+            self.check(escaped, not_escaped())?;
+            parameters.push((name.into(), unescape(value).ok_or_else(not_escaped)?));
+        }
+        Ok(parameters)
+    }
+}
+
+/// A `+` stands for itself, as tickets have it and no blank.
+fn unescape(value: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+        } else {
+            byte
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_with_its_escapes_undone() {
+        assert_eq!(
+            Form::new(true).read_query("token=a%2Bb%3D%40%23&x=").unwrap(),
+            [("token".into(), "a+b=@#".into()), ("x".into(), String::new())]
+        );
+    }
+
+    #[test]
+    fn a_query_with_characters_left_unescaped_is_refused_or_warned_of() {
+        let refusal = Refusal::NotEscaped("token".into());
+        for value in ["a+b", "a=", "a@b", "a/b"] {
+            let query = format!("token={value}");
+            assert_eq!(Form::new(true).read_query(&query), Err(refusal.clone()), "{query}");
+            let mut lenient = Form::new(false);
+            assert_eq!(lenient.read_query(&query).unwrap(), [("token".into(), value.into())]);
+            assert_eq!(lenient.warnings, [refusal.clone()], "{query}");
+        }
+        for query in ["token=%2", "token=%zz"] {
+            for strict in [true, false] {
+                assert_eq!(Form::new(strict).read_query(query), Err(refusal.clone()), "{query}");
+            }
+        }
+    }
+}
