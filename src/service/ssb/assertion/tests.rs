@@ -202,7 +202,7 @@ fn values_that_declare_namespaces_and_types_are_read() {
 
 #[test]
 fn four_hundred_roles_in_the_published_form_are_read() {
-    let published = include_str!("../../../tests/data/role-assertion.xml");
+    let published = include_str!("../../../../tests/data/role-assertion.xml");
     let start = published.find("<saml:Attribute AttributeName=\"nhsIdCode\"").unwrap();
     let (before, role) = published.split_at(start);
     let (role, after) = role.split_at(role.find("</saml:AttributeStatement>").unwrap());
