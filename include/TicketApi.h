@@ -216,7 +216,8 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_RESOURCE_ALLOCATION_FAILED 0x80100008u
 
 /**
- * Nobody is logged in, or the session is locked, and the call does not ask the user.
+ * There is no ticket, and the call does not ask the user: nobody is logged in, the session is locked, or
+ * the agent that the settings require cannot be used. TcktApi_getErrorDescription tells which.
  */
 #define TCK_API_ERR_TICKET_NOT_AVAILABLE 0x80100009u
 
@@ -575,8 +576,8 @@ int TcktApi_getTicket(TCK_API_INSTANCE instance,
  * Gives the ticket of the session, as TcktApi_getTicket does, but never logs in: it asks nobody,
  * uses neither card nor network, and does not wait for a login that is under way.
  *
- * Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, or it is locked), TCK_API_ERR_NOT_INITIALIZED,
- * TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_BUFFER_TOO_SMALL,
+ * Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, it is locked, or the agent that the settings
+ * require cannot be used), TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_BUFFER_TOO_SMALL,
  * TCK_API_ERR_INTERNAL_ERROR.
  */
 int TcktApi_getTicketNoAuth(TCK_API_INSTANCE instance,
@@ -612,7 +613,8 @@ int TcktApi_destroyTicket(TCK_API_INSTANCE instance);
 
 /**
  * Returns the code of the calling thread's last call on `instance`; 0 after a success. Of
- * TcktApi_Initialize, and of the functions without a handle, with `instance` 0.
+ * TcktApi_Initialize, and of the functions without a handle, with `instance` 0. This function,
+ * TcktApi_getErrorDescription, TcktApi_GetGAVersion and GetDllVersion leave it as it is when they succeed.
  *
  * For a handle that is not valid, and had no call since: TCK_API_ERR_NOT_INITIALIZED or
  * TCK_API_ERR_INVALID_INSTANCE_HANDLE. A thread's failures are remembered for 64 handles at once.

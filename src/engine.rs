@@ -18,7 +18,9 @@ use tracing::warn;
 
 use crate::agent::{Remote, RemoteError};
 use crate::card::events::CardWatch;
-use crate::error::{Error, ErrorKind, Result, Stage};
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::Result;
 use crate::secret::Ticket;
 use crate::session::{EndReason, Session};
 
@@ -111,7 +113,17 @@ impl Engine {
     /// The session that is live, if one is; not one that is locked. Waits for nobody but the agent,
     /// where there is one, and does not count as use.
     pub fn session(&self) -> Option<Arc<Session>> {
-        self.own_session().or_else(|| self.remote()?.session().ok())
+        self.live_session().ok()
+    }
+
+    /// As [`Engine::session`], with the reason why there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`TicketApi::get_ticket_no_auth`].
+    #[doc(hidden)]
+    pub fn live_session(&self) -> Result<Arc<Session>> {
+        self.remote_or(Remote::session, || self.own_session().ok_or_else(|| self.inner.lock().no_ticket()))
     }
 
     /// As [`Engine::session`], but of this process alone: not the agent's. Does not block.
@@ -143,17 +155,44 @@ impl Engine {
     /// locked. As [`TicketApi::get_ticket_no_auth`], but mostly without a lock or an allocation where the
     /// session is this process's own: any number of threads may ask at once.
     pub fn with_ticket<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.read_ticket(reader).ok()
+    }
+
+    /// As [`Engine::with_ticket`], with the reason why there is no ticket.
+    ///
+    /// # Errors
+    ///
+    /// As [`TicketApi::get_ticket_no_auth`].
+    #[doc(hidden)]
+    pub fn read_ticket<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let inner = &self.inner;
         let mut reader = Some(reader);
-        let found = inner.ticket.read(|| inner.parts.tick(), |bytes| reader.take().map(|reader| reader(bytes)));
-        let session = match found {
-            Found::Ticket(result) => return result,
+        let mut read = |bytes: &[u8]| reader.take().map(|reader| reader(bytes));
+        let own = match inner.ticket.read(|| inner.parts.tick(), &mut read) {
+            Found::Ticket(result) => result,
             Found::Nothing => None,
-            Found::Elsewhere => inner.ask(&mut inner.lock()),
+            Found::Elsewhere => {
+                inner.ask(&mut inner.lock()).and_then(|session| read(session.ticket().expose().as_bytes()))
+            }
         };
-        match session {
-            Some(session) => Some(reader?(session.ticket().expose().as_bytes())),
-            None => Some(reader?(self.remote()?.ticket_no_auth().ok()?.expose().as_bytes())),
+        match own {
+            Some(result) => Ok(result),
+            // The reader was not called, so it is there.
+            None => read(self.get_ticket_no_auth()?.expose().as_bytes()).ok_or_else(nobody_is_logged_in),
+        }
+    }
+
+    /// As [`Engine::with_ticket`], before [`TicketApi::get_ticket`]: `None` also where that has to ask the
+    /// agent or, by the setting `check_session`, the broker.
+    #[doc(hidden)]
+    pub fn with_ticket_at_hand<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let inner = &self.inner;
+        if !inner.parts.settings.check_session.is_zero() {
+            return None;
+        }
+        match inner.ticket.read(|| inner.parts.tick(), reader) {
+            Found::Ticket(result) => Some(result),
+            Found::Nothing | Found::Elsewhere => None,
         }
     }
 
@@ -243,14 +282,8 @@ impl TicketApi for Engine {
     fn get_ticket_no_auth(&self) -> Result<Ticket> {
         self.remote_or(Remote::ticket_no_auth, || {
             let mut state = self.inner.lock();
-            match self.inner.ask(&mut state) {
-                Some(session) => Ok(session.ticket().clone()),
-                None if state.session.is_some() => {
-                    let detail = "the session is locked";
-                    Err(Error::new(ErrorKind::TicketNotAvailable, Stage::Session, detail))
-                }
-                None => Err(nobody_is_logged_in()),
-            }
+            let session = self.inner.ask(&mut state);
+            session.map(|session| session.ticket().clone()).ok_or_else(|| state.no_ticket())
         })
     }
 

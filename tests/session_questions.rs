@@ -150,6 +150,7 @@ fn a_ticket_is_given_out_unasked_without_the_setting() {
     let engine = desk.engine(&User::new());
     engine.get_ticket().unwrap();
     engine.get_ticket().unwrap();
+    assert!(engine.with_ticket_at_hand(|_| ()).is_some());
     assert_eq!(assertions(&desk), 0);
 }
 
@@ -167,6 +168,7 @@ fn a_session_that_the_broker_has_ended_is_noticed_before_its_ticket_is_given_out
     desk.spine.end_all_sessions();
     assert_eq!(engine.get_ticket_no_auth().unwrap(), old);
     assert!(engine.with_ticket(|_| ()).is_some());
+    assert!(engine.with_ticket_at_hand(|_| ()).is_none(), "the broker has to be asked");
     assert_eq!(assertions(&desk), 2, "no-auth does not use the network");
     let new = engine.get_ticket().unwrap();
     assert_ne!(new, old);

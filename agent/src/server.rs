@@ -251,13 +251,14 @@ impl Server {
             Request::NewTicket => self.wait_for(client, Kind::Login { anew: true }),
             Request::Destroy => self.wait_for(client, Kind::Destroy),
             Request::Session { known } => client.answer(&match self.session() {
-                Some((number, _)) if number == known => Reply::Unchanged,
-                Some((number, session)) => Reply::Session(SessionData::new(number, &session)),
-                None => no_session(),
+                Ok((number, _)) if number == known => Reply::Unchanged,
+                Ok((number, session)) => Reply::Session(SessionData::new(number, &session)),
+                Err(error) => Reply::Failed(Failure::from(&error)),
             }),
             Request::Roles { session, from } => client.answer(&match self.session() {
-                Some((number, live)) if number == session => Reply::roles(live.roles(), from as usize),
-                _ => no_session(),
+                Ok((number, live)) if number == session => Reply::roles(live.roles(), from as usize),
+                Ok(_) => failed(ErrorKind::TicketNotAvailable, "the session has ended"),
+                Err(error) => Reply::Failed(Failure::from(&error)),
             }),
             Request::Status => client.answer(&Reply::Status(AgentStatus::new(
                 process::id(),
@@ -348,12 +349,12 @@ impl Server {
     }
 
     /// The live session and its number.
-    fn session(&mut self) -> Option<(u64, Arc<Session>)> {
-        let live = self.engine.session()?;
+    fn session(&mut self) -> Result<(u64, Arc<Session>)> {
+        let live = self.engine.live_session()?;
         if !std::ptr::eq(self.session.1.as_ptr(), Arc::as_ptr(&live)) {
             self.session = (self.session.0 + 1, Arc::downgrade(&live));
         }
-        Some((self.session.0, live))
+        Ok((self.session.0, live))
     }
 }
 
@@ -367,10 +368,6 @@ struct Ready {
 
 fn ticket(engine: &Engine) -> Reply {
     engine.get_ticket_no_auth().map_or_else(|error| Reply::Failed(Failure::from(&error)), Reply::Ticket)
-}
-
-fn no_session() -> Reply {
-    failed(ErrorKind::TicketNotAvailable, "nobody is logged in")
 }
 
 fn failed(kind: ErrorKind, detail: impl Into<String>) -> Reply {

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use support::{Desk, InThread, PATIENCE, PIN, User, auto_program, kind, program, settings, wait_until};
 use ticketapi::agent::{self, AgentUse};
+use ticketapi::engine::Status;
+use ticketapi::session::Mode;
 use ticketapi::{Engine, Error, ErrorKind, Pin, Stage, TicketApi};
 
 /// A user whose PIN prompt tells when it is there, and answers when it is told to.
@@ -209,8 +211,41 @@ fn without_an_agent_auto_logs_in_by_itself_and_require_says_so() {
         assert_eq!(*error.kind(), ErrorKind::AgentNotAvailable);
         assert!(error.detail().starts_with("no ticketapi agent is running: /"), "{error}");
     }
+    for why in [engine.read_ticket(|_| ()).unwrap_err(), engine.live_session().unwrap_err()] {
+        assert!(why.detail().starts_with("no ticketapi agent is running: /"), "{why}");
+    }
     engine.destroy_ticket().unwrap();
     assert!(engine.session().is_none() && engine.with_ticket(|_| ()).is_none());
+}
+
+#[test]
+fn a_session_is_checked_as_the_agents_settings_say_before_a_program_gets_its_ticket() {
+    let mut desk = Desk::new();
+    desk.config.check_session = Duration::from_nanos(1);
+    let _agent = InThread::start(&desk, &User::new());
+    desk.config.check_session = Duration::ZERO;
+    let engine = program(&desk);
+    let ticket = engine.get_ticket().unwrap();
+    assert!(desk.spine.end_session(ticket.expose()));
+    // What a program may use without the check is not there for getTicket.
+    assert!(engine.with_ticket(|_| ()).is_some());
+    assert!(engine.with_ticket_at_hand(|_| ()).is_none());
+    assert_ne!(engine.get_ticket().unwrap(), ticket);
+}
+
+#[test]
+fn a_program_hears_that_the_agents_session_is_locked() {
+    let mut desk = Desk::new();
+    desk.config.mode = Mode::Mobility;
+    desk.config.reauthentication = Duration::from_millis(1);
+    let _agent = InThread::start(&desk, &User::new());
+    let engine = program(&desk);
+    // It may be locked as soon as it has begun.
+    let _ = engine.get_ticket();
+    wait_until(|| matches!(engine.status(), Status::Locked { .. }));
+    for why in [engine.read_ticket(|_| ()).unwrap_err(), engine.live_session().unwrap_err()] {
+        assert_eq!((why.kind(), why.detail()), (&ErrorKind::TicketNotAvailable, "the session is locked"));
+    }
 }
 
 #[test]

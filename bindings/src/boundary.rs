@@ -39,10 +39,13 @@ pub(crate) fn export_result<T>(instance: c_long, body: impl FnOnce() -> Outcome<
     result
 }
 
-/// As [`export_result`], for the functions that tell about the last error.
-pub(crate) fn export_description<T>(instance: c_long, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+/// As [`export_result`], for questions about errors and versions: when they succeed, the last error stays,
+/// as a program may ask for its words first and then for the code.
+pub(crate) fn export_question<T>(instance: c_long, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     let result = guard(body);
-    last_error::record_and_keep_detail(instance, result.as_ref().err());
+    if let Err(failure) = &result {
+        last_error::record(instance, Some(failure));
+    }
     result
 }
 

@@ -8,12 +8,10 @@ use std::ffi::{c_char, c_int, c_long, c_uint};
 use ticketapi::TicketApi as _;
 
 use crate::boundary::{
-    Outcome, Place, TextOut, detail, export, export_description, export_quietly, export_value, last_error, test_panic,
+    Outcome, Place, TextOut, detail, export, export_question, export_quietly, export_value, last_error, test_panic,
 };
 use crate::process::Process;
-use crate::status::{
-    Failure, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_TICKET_NOT_AVAILABLE, words,
-};
+use crate::status::{Failure, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_INVALID_PARAMETER, words};
 
 #[expect(non_camel_case_types, reason = "it is called so in C")]
 /// A handle: 1 to 2147483647, so that it also fits the `int` that .NET clients declare. 0 is none.
@@ -50,7 +48,7 @@ pub extern "C" fn TcktApi_Initialize() -> TCK_API_INSTANCE {
 /// TCK_API_ERR_INVALID_PARAMETER (no such component).
 #[unsafe(no_mangle)]
 pub extern "C" fn TcktApi_GetGAVersion(instance: TCK_API_INSTANCE, component: c_int) -> c_uint {
-    export_value(instance, 0, || {
+    export_question(instance, || {
         if instance != 0 || component == GATICKET_VERSION_ENGINE {
             Process::engine(instance)?;
         }
@@ -61,6 +59,7 @@ pub extern "C" fn TcktApi_GetGAVersion(instance: TCK_API_INSTANCE, component: c_
             _ => Err(Failure::new(TCK_API_ERR_INVALID_PARAMETER)),
         }
     })
+    .unwrap_or(0)
 }
 
 /// Gives the ticket of the session; with no session, logs the user in.
@@ -90,7 +89,7 @@ pub unsafe extern "C" fn TcktApi_getTicket(
         let engine = Process::engine(instance)?;
         // SAFETY: the header asks this of the caller.
         let out = unsafe { TextOut::new(buffer, size, used) }?;
-        if let Some(written) = engine.with_ticket(|ticket| out.write(ticket)) {
+        if let Some(written) = engine.with_ticket_at_hand(|ticket| out.write(ticket)) {
             return written;
         }
         let ticket = Process::call(instance)?.engine.get_ticket()?;
@@ -101,8 +100,8 @@ pub unsafe extern "C" fn TcktApi_getTicket(
 /// Gives the ticket of the session, as TcktApi_getTicket does, but never logs in: it asks nobody,
 /// uses neither card nor network, and does not wait for a login that is under way.
 ///
-/// Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, or it is locked), TCK_API_ERR_NOT_INITIALIZED,
-/// TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_BUFFER_TOO_SMALL,
+/// Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, it is locked, or the agent that the settings
+/// require cannot be used), TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_BUFFER_TOO_SMALL,
 /// TCK_API_ERR_INTERNAL_ERROR.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn TcktApi_getTicketNoAuth(
@@ -115,8 +114,7 @@ pub unsafe extern "C" fn TcktApi_getTicketNoAuth(
         let engine = Process::engine(instance)?;
         // SAFETY: the header asks this of the caller.
         let out = unsafe { TextOut::new(buffer, size, used) }?;
-        let written = engine.with_ticket(|ticket| out.write(ticket));
-        written.unwrap_or_else(|| Err(Failure::new(TCK_API_ERR_TICKET_NOT_AVAILABLE)))
+        engine.read_ticket(|ticket| out.write(ticket)).map_err(Failure::no_ticket)?
     })
 }
 
@@ -156,7 +154,8 @@ pub extern "C" fn TcktApi_destroyTicket(instance: TCK_API_INSTANCE) -> c_int {
 }
 
 /// Returns the code of the calling thread's last call on `instance`; 0 after a success. Of
-/// TcktApi_Initialize, and of the functions without a handle, with `instance` 0.
+/// TcktApi_Initialize, and of the functions without a handle, with `instance` 0. This function,
+/// TcktApi_getErrorDescription, TcktApi_GetGAVersion and GetDllVersion leave it as it is when they succeed.
 ///
 /// For a handle that is not valid, and had no call since: TCK_API_ERR_NOT_INITIALIZED or
 /// TCK_API_ERR_INVALID_INSTANCE_HANDLE. A thread's failures are remembered for 64 handles at once.
@@ -188,7 +187,7 @@ pub unsafe extern "C" fn TcktApi_getErrorDescription(
     size: c_uint,
     used: *mut c_uint,
 ) -> c_int {
-    let described = export_description(instance, || {
+    let described = export_question(instance, || {
         let description = description(instance, code)?;
         // SAFETY: the header asks this of the caller.
         unsafe { TextOut::new(buffer, size, used) }?.write(description.as_bytes())

@@ -16,3 +16,12 @@ pub mod session;
 pub mod status;
 
 mod process;
+
+use std::alloc::System;
+
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes what is freed: TLS keeps what it has read in buffers of its own. The host's own memory is not
+/// touched.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);

@@ -11,9 +11,7 @@ use crate::boundary::{Outcome, TextOut, export, text_in, write_if_wanted};
 use crate::c::TCK_API_INSTANCE;
 use crate::process::Process;
 use crate::prompter::{Asker, Callbacks, TicketApiPrompter};
-use crate::status::{
-    Failure, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_RESOURCE_NOT_AVAILABLE, TCK_API_ERR_TICKET_NOT_AVAILABLE,
-};
+use crate::status::{Failure, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_RESOURCE_NOT_AVAILABLE};
 
 /// For ticketapi_role: the role in one line, to be shown.
 pub const TICKETAPI_ROLE_LINE: c_int = 0;
@@ -168,7 +166,7 @@ pub unsafe extern "C" fn ticketapi_chosen_role(instance: TCK_API_INSTANCE, index
 }
 
 fn session(instance: TCK_API_INSTANCE) -> Outcome<Arc<Session>> {
-    Process::engine(instance)?.session().ok_or_else(|| Failure::new(TCK_API_ERR_TICKET_NOT_AVAILABLE))
+    Process::engine(instance)?.live_session().map_err(Failure::no_ticket)
 }
 
 /// # Safety

@@ -33,7 +33,8 @@ pub const TCK_API_ERR_SERVER_BUSY: u32 = 0x8010_0006u32;
 pub const TCK_API_ERR_SERVER_COMM_FAILED: u32 = 0x8010_0007u32;
 /// There are too many handles (65,536).
 pub const TCK_API_ERR_RESOURCE_ALLOCATION_FAILED: u32 = 0x8010_0008u32;
-/// Nobody is logged in, or the session is locked, and the call does not ask the user.
+/// There is no ticket, and the call does not ask the user: nobody is logged in, the session is locked, or
+/// the agent that the settings require cannot be used. TcktApi_getErrorDescription tells which.
 pub const TCK_API_ERR_TICKET_NOT_AVAILABLE: u32 = 0x8010_0009u32;
 /// A defect of the library. The next call works.
 pub const TCK_API_ERR_INTERNAL_ERROR: u32 = 0x8010_000Au32;
@@ -98,7 +99,7 @@ pub(crate) const WORDS: &[(u32, &str)] = &[
     (TCK_API_ERR_SERVER_BUSY, "The library is busy"),
     (TCK_API_ERR_SERVER_COMM_FAILED, "The connection to the server cannot be trusted"),
     (TCK_API_ERR_RESOURCE_ALLOCATION_FAILED, "There is no room for more"),
-    (TCK_API_ERR_TICKET_NOT_AVAILABLE, "There is no ticket: nobody is logged in"),
+    (TCK_API_ERR_TICKET_NOT_AVAILABLE, "There is no ticket"),
     (TCK_API_ERR_INTERNAL_ERROR, "A defect of the library"),
     (TCK_API_ERR_NOT_IMPLEMENTED, "This is not implemented"),
     (TCK_API_ERR_SMARTCARD_NOT_SUPPORTED, "The smartcard is not supported"),
@@ -142,6 +143,11 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(code: u32) -> Self {
         Self { code, detail: None, cause: None }
+    }
+
+    /// For a call that never logs in: one code, and why there is no ticket.
+    pub(crate) fn no_ticket(error: Error) -> Self {
+        Self { code: TCK_API_ERR_TICKET_NOT_AVAILABLE, ..error.into() }
     }
 }
 

@@ -55,9 +55,8 @@ impl Engine {
             question(session.downcast_ref().ok_or_else(other)?, call)
         };
         let cancel = self.inner.lock().questions.cancel.clone();
-        let own = self.own_session();
-        let is_own = own.is_some();
-        let session = own.or_else(|| self.session()).ok_or_else(nobody_is_logged_in)?;
+        let session = self.live_session()?;
+        let is_own = self.own_session().is_some_and(|own| Arc::ptr_eq(&own, &session));
         let answer = self.inner.ask_about(&session, &cancel, question);
         if let (Err(error), Some(remote), false) = (&answer, &self.remote, is_own)
             && *error.kind() == ErrorKind::TicketNotAvailable

@@ -9,10 +9,11 @@ use super::builder::Parts;
 use super::events::{Event, Untold};
 use super::login_flight::LoginFlight;
 use super::monitor::Watching;
-use super::service_calls::Questions;
+use super::service_calls::{Questions, nobody_is_logged_in};
 use super::ticket_cell::TicketCell;
 use crate::cancel::CancelToken;
 use crate::card::events::Presence;
+use crate::error::{Error, ErrorKind, Stage};
 use crate::os::fork::ForkGuard;
 use crate::os::threads::Threads;
 use crate::session::rules::{Change, Happening, Life};
@@ -92,6 +93,14 @@ impl State {
         if let (Some(presence), None) = (&login.presence, &login.without_card) {
             login.without_card = Some(detail(presence));
             login.flight.cancel.cancel();
+        }
+    }
+
+    /// Why no ticket is given out.
+    pub(super) fn no_ticket(&self) -> Error {
+        match self.session {
+            Some(_) => Error::new(ErrorKind::TicketNotAvailable, Stage::Session, "the session is locked"),
+            None => nobody_is_logged_in(),
         }
     }
 

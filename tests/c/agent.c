@@ -174,6 +174,11 @@ static void the_agent_goes(const void *row)
     CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
     CHECK(kill(agent, SIGKILL) == 0 && waitpid(agent, NULL, 0) == agent);
     CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(TcktApi_getErrorDescription(instance, TCK_API_ERR_TICKET_NOT_AVAILABLE, text, sizeof text, NULL), TCK_API_SUCCESS);
+    CHECK(strstr(text, "no ticketapi agent is running") && !strstr(text, "nobody is logged in"));
+    CHECK_EQ(ticketapi_user_uid(instance, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(TcktApi_getErrorDescription(instance, TCK_API_ERR_TICKET_NOT_AVAILABLE, text, sizeof text, NULL), TCK_API_SUCCESS);
+    CHECK(strstr(text, "no ticketapi agent is running") && !strstr(text, "nobody is logged in"));
     CHECK_EQ(TcktApi_getTicket(instance, text, sizeof text, NULL), TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE);
     CHECK_EQ(TcktApi_getErrorDescription(instance, TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE, text, sizeof text, NULL), TCK_API_SUCCESS);
     CHECK(strstr(text, "no ticketapi agent is running"));

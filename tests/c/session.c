@@ -189,6 +189,60 @@ static void the_last_error_is_of_this_thread_and_handle(const void *row)
     CHECK_EQ(TcktApi_getLastError(other), TCK_API_ERR_INVALID_PARAMETER);
 }
 
+static void words_and_versions_leave_the_last_error_alone(const void *row)
+{
+    TCK_API_INSTANCE instance = TcktApi_Initialize();
+    char text[254], again[254];
+    (void)row;
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(TcktApi_getErrorDescription(instance, TCK_API_ERR_TICKET_NOT_AVAILABLE, text, sizeof text, NULL), TCK_API_SUCCESS);
+    CHECK(strstr(text, "nobody is logged in") != NULL);
+    CHECK_EQ(TcktApi_getLastError(instance), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK(TcktApi_GetGAVersion(instance, GATICKET_VERSION_API) && TcktApi_GetGAVersion(instance, GATICKET_VERSION_ENGINE));
+    CHECK(GetDllVersion() != 0);
+    CHECK_EQ(TcktApi_getLastError(instance), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(TcktApi_getErrorDescription(instance, TcktApi_getLastError(instance), again, sizeof again, NULL), TCK_API_SUCCESS);
+    CHECK_TEXT(again, text);
+    /* When they fail, that is the last error. */
+    CHECK_EQ(TcktApi_getErrorDescription(instance, 1, text, sizeof text, NULL), TCK_API_ERR_INVALID_PARAMETER);
+    CHECK_EQ(TcktApi_getLastError(instance), TCK_API_ERR_INVALID_PARAMETER);
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    CHECK_EQ(TcktApi_GetGAVersion(instance, 3), 0);
+    CHECK_EQ(TcktApi_getLastError(instance), TCK_API_ERR_INVALID_PARAMETER);
+    TcktApi_Finalize(instance);
+
+    /* Without a handle too. */
+    CHECK_EQ(ticketapi_set("no_such_key", "1"), TCK_API_ERR_LOAD_RES_FAILED);
+    CHECK_EQ(TcktApi_getErrorDescription(0, TCK_API_ERR_LOAD_RES_FAILED, text, sizeof text, NULL), TCK_API_SUCCESS);
+    CHECK(TcktApi_GetGAVersion(0, GATICKET_VERSION_API) != 0);
+    CHECK_EQ(TcktApi_getLastError(0), TCK_API_ERR_LOAD_RES_FAILED);
+}
+
+static void the_server_is_asked_before_a_ticket_is_given_out(const void *row)
+{
+    User user;
+    TCK_API_INSTANCE instance;
+    char ticket[1024], again[1024];
+    (void)row;
+    at_a_desk(&user);
+    CHECK_EQ(ticketapi_set("check_session", "1"), TCK_API_SUCCESS);
+    instance = TcktApi_Initialize();
+    log_in(instance, ticket);
+    CHECK_EQ(TcktApi_getTicket(instance, again, sizeof again, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(spine_requests("/saml/RoleAssertion"), 0);
+    sleep_the_computer(61);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, again, sizeof again, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(spine_requests("/saml/RoleAssertion"), 0);
+    CHECK_EQ(TcktApi_getTicket(instance, again, sizeof again, NULL), TCK_API_SUCCESS);
+    CHECK_TEXT(again, ticket);
+    CHECK_EQ(spine_requests("/saml/RoleAssertion"), 1);
+    CHECK_EQ(TcktApi_getTicket(instance, again, sizeof again, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(spine_requests("/saml/RoleAssertion"), 1);
+    CHECK_EQ(user.pins, 1);
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    TcktApi_Finalize(instance);
+}
+
 /* With `reauthentication` and `lock_timeout` of a minute each. */
 static TCK_API_INSTANCE at_a_desk_that_locks(User *user, const char *const *server, char ticket[1024])
 {
@@ -303,6 +357,8 @@ const Test session_tests[] = {
     {"a token in the helper logs in", a_token_in_the_helper_logs_in, NULL},
     {"a login without TLS, on this computer", a_login_without_tls, NULL},
     {"the last error is of this thread and handle", the_last_error_is_of_this_thread_and_handle, NULL},
+    {"words and versions leave the last error alone", words_and_versions_leave_the_last_error_alone, NULL},
+    {"the server is asked before a ticket is given out, where the settings say so", the_server_is_asked_before_a_ticket_is_given_out, NULL},
     {"a locked session is unlocked by its user", a_locked_session_is_unlocked_by_its_user, NULL},
     {"the last Finalize waits a little for what is told to the server", the_last_finalize_waits_a_little, NULL},
     {"at most 16 MiB are resident after a login", memory_after_a_login, NULL},

@@ -52,14 +52,6 @@ pub(super) fn record(handle: c_long, failure: Option<&Failure>) {
     });
 }
 
-/// As [`record`], and keeps the sentence: for who has just asked for it, and may ask again.
-pub(super) fn record_and_keep_detail(handle: c_long, failure: Option<&Failure>) {
-    LAST.with(|last| match failure {
-        None => last.forget(handle),
-        Some(failure) => last.remember(handle, failure),
-    });
-}
-
 /// The code of the thread's last call on `handle`, when it failed.
 pub(crate) fn last_error(handle: c_long) -> Option<u32> {
     LAST.with(|last| last.position(handle).map(|index| last.entries[index].get().1))
@@ -154,8 +146,6 @@ mod tests {
         assert_eq!(detail(1, 10).unwrap(), "é".repeat(DETAIL / 2));
         assert_eq!(detail(1, 11), None);
         assert_eq!(detail(2, 10), None);
-        record_and_keep_detail(1, None);
-        assert!(detail(1, 10).is_some());
         record(2, None);
         assert!(detail(1, 10).is_some());
         record(1, None);

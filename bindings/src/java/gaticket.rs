@@ -9,14 +9,13 @@ use std::ffi::c_int;
 use jni::objects::{JByteArray, JObject, JString};
 use jni::sys::{jint, jlong};
 use jni::{Env, EnvUnowned};
+use ticketapi::TicketApi as _;
 
 use super::{handle, may_log_in, native, secret_string, with_env};
-use crate::boundary::{Outcome, export_description, export_value};
+use crate::boundary::{Outcome, export_question, export_quietly, export_value};
 use crate::c;
 use crate::process::Process;
-use crate::status::{
-    Failure, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_TICKET_NOT_AVAILABLE,
-};
+use crate::status::{Failure, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_INVALID_PARAMETER};
 
 /// What the original calls the resources of its texts; there is one language here.
 type ResourceId = jlong;
@@ -63,12 +62,12 @@ pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getTicketBuf<'l>(
     let instance = handle(instance);
     native(&mut env, instance, JString::null(), |env| {
         let engine = Process::engine(instance)?;
-        if let Some(string) = engine.with_ticket(|ticket| ticket_string(env, ticket)) {
+        if let Some(string) = engine.with_ticket_at_hand(|ticket| ticket_string(env, ticket)) {
             return string;
         }
         may_log_in()?;
-        let session = Process::call(instance)?.engine.log_in()?;
-        secret_string(env, session.ticket().expose())
+        let ticket = Process::call(instance)?.engine.get_ticket()?;
+        secret_string(env, ticket.expose())
     })
 }
 
@@ -105,7 +104,7 @@ pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_ticketNoAuth<'l>(
             return Err(Failure::new(TCK_API_ERR_INVALID_PARAMETER));
         }
         let (env, array) = (env.as_raw(), buffer.as_raw());
-        let written = engine.with_ticket(|ticket| {
+        let written = engine.read_ticket(|ticket| {
             let length = ticket.len() as jint;
             // SAFETY: this thread's environment and an array that Java has given to this call; no exception is
             // pending. What is written is within the array, so that none will be.
@@ -116,7 +115,7 @@ pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_ticketNoAuth<'l>(
             }
             length
         });
-        written.ok_or_else(|| Failure::new(TCK_API_ERR_TICKET_NOT_AVAILABLE))
+        written.map_err(Failure::no_ticket)
     })
 }
 
@@ -140,7 +139,8 @@ pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getLastError(
     c::TcktApi_getLastError(handle(instance)).into()
 }
 
-/// `String getErrorDescription(long handle, long code)`
+/// `String getErrorDescription(long handle, long code)`: "" where there are no words, as programs append it
+/// to their own.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getErrorDescription<'l>(
     mut env: EnvUnowned<'l>,
@@ -149,13 +149,19 @@ pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getErrorDescription
     code: jlong,
 ) -> JString<'l> {
     let instance = handle(instance);
-    let described = export_description(instance, || {
+    let described = export_question(instance, || {
         with_env(&mut env, |env| {
-            let code = u32::try_from(code).map_err(|_| Failure::new(TCK_API_ERR_INVALID_PARAMETER))?;
+            let code = error_code(code).ok_or_else(|| Failure::new(TCK_API_ERR_INVALID_PARAMETER))?;
             Ok(env.new_string(c::description(instance, code)?)?)
         })
     });
-    described.unwrap_or(JString::null())
+    described.unwrap_or_else(|_| export_quietly(JString::null(), || with_env(&mut env, |env| Ok(env.new_string("")?))))
+}
+
+/// A code as Java programs have it: a `long` as [`TcktApi_getLastError`](c::TcktApi_getLastError) gives it, or
+/// an `int` with the same 32 bits, which Java has made a negative `long` again.
+fn error_code(code: jlong) -> Option<u32> {
+    u32::try_from(code).ok().or_else(|| i32::try_from(code).ok().map(i32::cast_unsigned))
 }
 
 /// `void finalize(long handle)`: does nothing, as the handle is that of all objects.

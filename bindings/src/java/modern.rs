@@ -9,7 +9,7 @@ use jni::refs::IntoAuto as _;
 use jni::sys::{jboolean, jint, jlong};
 use jni::{Env, EnvUnowned, jni_sig, jni_str};
 use ticketapi::session::Session;
-use ticketapi::{Error, ErrorKind, Stage, TicketApi as _};
+use ticketapi::{Error, TicketApi as _};
 
 use super::{JavaPrompter, handle, may_log_in, native, utf16, with_env};
 use crate::boundary::{Outcome, export_quietly, export_result};
@@ -102,7 +102,7 @@ pub extern "system" fn Java_ticketapi_Native_session<'l>(
     let told = answering(&mut env, instance, &answer, |env| {
         let call = Process::call(instance)?;
         let session = match which {
-            EXISTING => call.engine.session().ok_or_else(nobody)?,
+            EXISTING => call.engine.live_session()?,
             ANY | NEW => {
                 may_log_in()?;
                 if which == NEW { call.engine.log_in_again()? } else { call.engine.log_in()? }
@@ -156,10 +156,6 @@ fn answering<'l, T>(
             None
         }
     }
-}
-
-fn nobody() -> Failure {
-    Error::new(ErrorKind::TicketNotAvailable, Stage::Session, "nobody is logged in").into()
 }
 
 fn tell_failure<'l>(env: &mut Env<'l>, answer: &JObject<'l>, failure: &Failure) -> Outcome {

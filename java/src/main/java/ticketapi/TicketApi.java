@@ -132,7 +132,7 @@ public final class TicketApi implements AutoCloseable {
      * The session that is there. Never prompts, and uses neither card nor network.
      *
      * @return empty when nobody is logged in
-     * @throws TicketException when this object is closed
+     * @throws TicketException when this object is closed, or the agent that the settings require cannot be used
      */
     public Optional<Session> session() throws TicketException {
         try {

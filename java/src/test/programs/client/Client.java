@@ -48,6 +48,10 @@ public class Client {
         check(api.getLastError() == GATicket.TCK_API_SUCCESS, "destroying nothing");
         check(api.getTicketNoAuth() == null && api.getLastError() == 0x80100009L, "no ticket");
         check(api.getErrorDescription(api.getLastError()).contains("nobody is logged in"), "why");
+        check(api.getLastError() == 0x80100009L, "the words leave the code alone");
+        int kept = (int) api.getLastError();
+        check(api.getErrorDescription(kept).contains("nobody is logged in")
+                && api.getErrorDescription(kept & 0xffffffffL).contains("nobody is logged in"), "a code that was kept in an int");
         String ticket = api.getTicket();
         check(ticket != null && ticket.length() > 20 && api.getLastError() == 0, "a ticket");
         check(ticket.equals(api.getTicketNoAuth()) && ticket.equals(new GATicket().getTicket()), "the same ticket");

@@ -21,8 +21,10 @@ public class OriginalClient {
         check(later.dllVersion() != 0, "the library's version");
         String next = later.getNewTicket();
         check(next != null && !next.equals(ticket) && next.equals(first.getTicket()), "a new ticket");
-        check(later.getErrorDescription(0x80100009L).contains("nobody"), "a description");
-        check(later.getErrorDescription(12345) == null, "no description");
+        check(later.getErrorDescription(0x80100009L).equals("There is no ticket"), "a description");
+        check(later.getErrorDescription((int) 0x80100009L).equals("There is no ticket"), "of a code that was kept in an int");
+        check(later.getErrorDescription(12345).isEmpty() && later.getErrorDescription(-1).isEmpty()
+                && later.getErrorDescription(Long.MIN_VALUE).isEmpty(), "no description is empty");
         later.destroyTicket();
         check(later.getLastError() == 0, "destroyed");
         System.out.println("done");

@@ -110,7 +110,7 @@ public class GATicket {
     }
 
     /**
-     * The code of this thread's last call.
+     * The code of this thread's last call. A question about an error or a version does not count when it succeeds.
      *
      * @return 0 to 2^32-1; 0 is success
      */
@@ -121,7 +121,7 @@ public class GATicket {
     /**
      * Words for a code; for this thread's last error with what happened. Never a PIN or a ticket.
      *
-     * @param code the code
+     * @param code the code, also as an {@code int} that has become negative
      * @return the words; "" when there are none
      */
     public String getErrorDescription(long code) {
