@@ -8,6 +8,7 @@ mod program;
 mod search;
 mod shown;
 pub mod system;
+mod table;
 pub mod terminal;
 pub mod text;
 

@@ -65,7 +65,9 @@ fn the_pin_is_what_was_typed() {
     let pinentry = ScriptedPinentry::new("echo 'D 12%25%0A4'; echo OK");
     let pin = pinentry.prompter().pin(&first_time(), &CancelToken::new()).unwrap();
     assert_eq!(pin.expose(), "12%\n4");
-    assert!(pinentry.heard().contains("SETDESC Enter your PIN%0ANHS card (user 123456789012)\n"));
+    assert!(
+        pinentry.heard().contains("SETDESC Enter your PIN%0ANHS Spine login: card of user 123456789012 (NHS card)\n")
+    );
 }
 
 #[test]

@@ -1,6 +1,8 @@
-//! Windows by the programs that desktops have: zenity, kdialog and rofi.
+//! Windows by the programs that desktops have: zenity and rofi.
 //!
-//! Each is given the roles with their numbers, and answers with a number.
+//! Each is given the roles with their numbers, and answers with a number. What comes from cards and
+//! servers goes to their standard input, as every user of the computer can read a command line. So
+//! kdialog, which takes its lists from there, is not used.
 
 use std::env;
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::program::{self, Asking};
 use super::search::Search;
+use super::table::{self, Table};
 use super::text::{self, role_line};
 use super::{FEW_ROLES, Notice, shown};
 use crate::cancel::CancelToken;
@@ -30,7 +33,6 @@ pub(super) struct Windows {
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Zenity,
-    Kdialog,
     Rofi,
 }
 
@@ -40,9 +42,9 @@ pub(super) fn is_there() -> bool {
 }
 
 impl Windows {
-    /// The first of zenity, kdialog and rofi that is installed.
+    /// The first of zenity and rofi that is installed.
     pub(super) fn find() -> Option<Self> {
-        let kinds = [("zenity", Kind::Zenity), ("kdialog", Kind::Kdialog), ("rofi", Kind::Rofi)];
+        let kinds = [("zenity", Kind::Zenity), ("rofi", Kind::Rofi)];
         kinds.into_iter().find_map(|(name, kind)| Some(Self { program: program::find(name)?, kind }))
     }
 
@@ -53,47 +55,38 @@ impl Windows {
 
     /// Asks which role to take. See [`Prompter::role`](super::Prompter::role).
     pub(super) fn role(&self, roles: &[Role], timeout: Option<Duration>, cancel: &CancelToken) -> Result<usize> {
-        let lines: Vec<_> = roles.iter().map(role_line).collect();
         let asking = Asking {
             name: self.program.display().to_string(),
             cancel_codes: self.cancel_codes(),
             deadline: program::deadline(timeout),
             cancel,
         };
-        let mut command = self.command();
-        let answer = match self.kind {
-            Kind::Zenity => {
-                command.args(["--list", "--width=900", "--height=600", "--mid-search"]);
-                command.arg(format!("--text={}", text::CHOOSE_ROLE));
-                // It searches in the first column.
-                command.args(["--column=Role", "--column=Number", "--hide-column=2", "--print-column=2"]);
-                for (number, line) in lines.iter().enumerate() {
-                    command.arg(argument(line)).arg(number.to_string());
-                }
-                let printed = asking.ask(&mut command, "")?;
-                // A double click prints the row twice.
-                printed.split('|').next().unwrap_or_default().to_owned()
-            }
-            Kind::Kdialog => return self.kdialog(&lines, &asking),
+        let table = Table::new(roles);
+        match self.kind {
+            Kind::Zenity => self.zenity(roles, &table, &asking),
             Kind::Rofi => {
+                let mut command = self.command();
                 command.args(["-dmenu", "-i", "-no-custom", "-format", "i", "-p", text::CHOOSE_ROLE]);
-                asking.ask(&mut command, &lines.iter().map(|line| format!("{line}\n")).collect::<String>())?
+                let lines = table.lines(usize::MAX).1.into_iter().map(|line| line + "\n").collect::<String>();
+                number_in(&asking.ask(&mut command, &lines)?, roles.len(), &asking)
             }
-        };
-        number_in(&answer, roles.len(), &asking)
+        }
     }
 
-    /// Its lists find lines by their beginnings only, so many roles are searched first.
-    fn kdialog(&self, lines: &[String], asking: &Asking<'_>) -> Result<usize> {
+    /// Its lists have no search that one can see, so many roles are searched first.
+    fn zenity(&self, roles: &[Role], table: &Table, asking: &Asking<'_>) -> Result<usize> {
         const SEARCH_AGAIN: &str = "search";
+        let lines: Vec<_> = roles.iter().map(role_line).collect();
         let search = Search::new(lines.iter().map(String::as_str));
+        let is_searched = roles.len() > FEW_ROLES;
         let mut nothing_found = "";
         loop {
-            let mut found = (0..lines.len()).collect();
-            if lines.len() > FEW_ROLES {
+            let mut found = (0..roles.len()).collect();
+            if is_searched {
+                let question = format!("{nothing_found}{} (nothing shows all {})", text::SEARCH_ROLES, roles.len());
                 let mut command = self.command();
-                let question = format!("{nothing_found}{} (nothing shows all {})", text::SEARCH_ROLES, lines.len());
-                let words = asking.ask(command.args(["--inputbox", &question]), "")?;
+                let words =
+                    asking.ask(command.args(["--entry", "--width=500"]).arg(format!("--text={question}")), "")?;
                 found = search.find(&words);
                 if found.is_empty() {
                     nothing_found = "There is no such role. ";
@@ -101,16 +94,19 @@ impl Windows {
                 }
             }
             let mut command = self.command();
-            command.args(["--menu", text::CHOOSE_ROLE]);
-            for number in found {
-                command.arg(number.to_string()).arg(argument(&lines[number]));
+            command.args(["--list", "--width=900", "--height=600"]).arg(format!("--text={}", text::CHOOSE_ROLE));
+            command.args(table::HEADINGS.map(|heading| format!("--column={heading}")));
+            command.args(["--column=Number", "--hide-column=4", "--print-column=4"]);
+            let mut rows: String =
+                found.into_iter().map(|number| row(&table.cells()[number], &number.to_string())).collect();
+            if is_searched {
+                rows += &row(&["Search again".into(), String::new(), String::new()], SEARCH_AGAIN);
             }
-            if lines.len() > FEW_ROLES {
-                command.args([SEARCH_AGAIN, "Search again"]);
-            }
-            let answer = asking.ask(&mut command, "")?;
+            let printed = asking.ask(&mut command, &rows)?;
+            // A double click prints the row twice.
+            let answer = printed.split('|').next().unwrap_or_default();
             if answer.trim() != SEARCH_AGAIN {
-                return number_in(&answer, lines.len(), asking);
+                return number_in(answer, roles.len(), asking);
             }
             nothing_found = "";
         }
@@ -118,27 +114,27 @@ impl Windows {
 
     /// Shows a message until the notice is dropped; its cancel button cancels `cancel`.
     pub(super) fn message(self, message: &str, cancel: &CancelToken) -> Notice {
-        let mut command = self.command();
-        match self.kind {
-            Kind::Zenity => {
-                command.args(["--question", "--no-markup"]).arg(format!("--text={message}"));
-                command.arg(format!("--ok-label={}", text::HIDE)).arg(format!("--cancel-label={}", text::CANCEL));
-            }
-            Kind::Kdialog => {
-                // Its texts are HTML where they look like it, and have escapes.
-                let plain =
-                    message.replace('&', "&amp;").replace('<', "&lt;").replace('\\', "&#92;").replace('\n', "<br>");
-                command.args(["--yesno", &format!("<qt>{plain}</qt>")]);
-                command.args(["--yes-label", text::HIDE, "--no-label", text::CANCEL]);
-            }
-            Kind::Rofi => return Notice::default(),
+        if self.kind == Kind::Rofi {
+            return Notice::default();
         }
+        let mut command = self.command();
+        // The window of these that reads its text from standard input.
+        command.args(["--progress", "--pulsate", "--width=420", "--text="]);
+        command.arg(format!("--cancel-label={}", text::CANCEL));
+        let line = format!("#{}\n", message.replace('\\', "\\\\").replace('\n', "\\n"));
         let cancel = cancel.clone();
         shown::while_kept(move |stop| {
             let ended = Child::spawn(&mut command, None::<Instant>, stop).and_then(|mut child| {
+                // Its input stays open: at the end of it the window would count as done.
+                let sent = child.send(line.as_bytes());
                 while child.receive(&mut [0; 64])? > 0 {}
                 // The end of its output may be that of the notice.
-                if stop.is_cancelled() { Ok(None) } else { child.wait().map(Some) }
+                if stop.is_cancelled() {
+                    return Ok(None);
+                }
+                let status = child.wait()?;
+                // One that ends before it has read all has said why by its exit code.
+                if status.success() { sent.map(|()| Some(status)) } else { Ok(Some(status)) }
             });
             match ended {
                 Ok(Some(status)) if status.code().is_some_and(|code| self.cancel_codes().contains(&code)) => {
@@ -164,9 +160,6 @@ impl Windows {
                 command.arg(format!("--title={}", text::TITLE));
                 command.env("ZENITY_CANCEL", ZENITY_CANCEL.to_string()).env("ZENITY_ESC", ZENITY_ESC.to_string());
             }
-            Kind::Kdialog => {
-                command.args(["--title", text::TITLE]);
-            }
             Kind::Rofi => {}
         }
         // In the locale C they refuse names of organisations that are not ASCII.
@@ -181,15 +174,15 @@ impl Windows {
     fn cancel_codes(&self) -> &'static [i32] {
         match self.kind {
             Kind::Zenity => &[ZENITY_CANCEL, ZENITY_ESC],
-            Kind::Kdialog => &[1, 2],
             Kind::Rofi => &[1],
         }
     }
 }
 
-/// A line that is not taken for an option. A `--` before it would not do: zenity 3 shows it.
-fn argument(line: &str) -> String {
-    if line.starts_with('-') { format!(" {line}") } else { line.to_owned() }
+/// A row of a list on zenity's standard input: a line for each cell. An empty one might be left out.
+fn row(cells: &[String; 3], number: &str) -> String {
+    let cells = cells.iter().map(|cell| if cell.is_empty() { " " } else { cell });
+    cells.chain([number]).map(|cell| format!("{cell}\n")).collect()
 }
 
 /// The number that was chosen; nothing where the window was closed without a choice.

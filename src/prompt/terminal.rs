@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 use self::list::RoleList;
 use self::tty::{Key, Tty};
 use super::program::deadline;
-use super::text::{self, role_line};
+use super::table::Table;
+use super::text;
 use super::{FEW_ROLES, Notice, PinRequest, shown};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -63,11 +64,8 @@ impl Terminal {
 
     /// Asks which role to take. See [`Prompter::role`](super::Prompter::role).
     pub fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
-        let lines: Vec<_> = roles.iter().map(role_line).collect();
         self.ask(Stage::RoleSelection, cancel, |tty| {
-            let chosen =
-                if lines.len() > FEW_ROLES && tty.has_cursor() { search(&lines, tty)? } else { number(&lines, tty)? };
-            Ok(chosen)
+            if roles.len() > FEW_ROLES && tty.has_cursor() { search(roles, tty) } else { number(roles, tty) }
         })
     }
 
@@ -163,9 +161,11 @@ fn read_line(tty: &mut Tty) -> io::Result<Option<String>> {
 }
 
 /// A list to choose from by number.
-fn number(lines: &[String], tty: &mut Tty) -> io::Result<Option<usize>> {
+fn number(roles: &[Role], tty: &mut Tty) -> io::Result<Option<usize>> {
+    const BEFORE: usize = 5;
+    let (headings, lines) = Table::new(roles).lines(tty.size().columns.saturating_sub(BEFORE));
     let numbered = lines.iter().enumerate().map(|(index, line)| format!("{:3}  {line}\n", index + 1));
-    tty.write(&format!("{}:\n{}", text::CHOOSE_ROLE, numbered.collect::<String>()))?;
+    tty.write(&format!("{}:\n     {headings}\n{}", text::CHOOSE_ROLE, numbered.collect::<String>()))?;
     loop {
         tty.write(&format!("Number (1 to {}): ", lines.len()))?;
         let Some(answer) = read_line(tty)? else { return Ok(None) };
@@ -177,17 +177,17 @@ fn number(lines: &[String], tty: &mut Tty) -> io::Result<Option<usize>> {
 }
 
 /// A list to search in while typing.
-fn search(lines: &[String], tty: &mut Tty) -> io::Result<Option<usize>> {
-    let mut list = RoleList::new(lines);
+fn search(roles: &[Role], tty: &mut Tty) -> io::Result<Option<usize>> {
+    let mut list = RoleList::new(roles);
     loop {
         let size = tty.size();
-        tty.show(&list.frame(size.rows))?;
+        tty.show(&list.frame(size))?;
         match tty.key()? {
             Key::Cancel => return Ok(None),
             Key::Enter => {
                 if let Some(index) = list.chosen() {
                     tty.erase()?;
-                    tty.write(&lines[index])?;
+                    tty.write(&text::role_words(&roles[index]))?;
                     return Ok(Some(index));
                 }
             }

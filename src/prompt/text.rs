@@ -1,12 +1,14 @@
 //! What a person reads, the same words whichever prompter shows them.
 
+use std::collections::HashMap;
+
 use super::{PinProblem, PinRequest};
 use crate::card::{Absence, PinTries};
 use crate::printable::clean;
 use crate::session::Role;
 
 /// The title of every window.
-pub const TITLE: &str = "Smartcard login";
+pub const TITLE: &str = "NHS Spine login";
 /// Above the roles.
 pub const CHOOSE_ROLE: &str = "Choose your role";
 /// Asks for the words to look for among many roles.
@@ -61,9 +63,35 @@ pub fn problem(request: &PinRequest<'_>) -> Option<String> {
     })
 }
 
+/// A role in words, on one line.
+pub(super) fn role_words(role: &Role) -> String {
+    clean(&role.to_string(), usize::MAX)
+}
+
 /// One line to choose a role by: organisation, code, role, and the id in brackets at its end.
 pub fn role_line(role: &Role) -> String {
     clean(&format!("{role} [{}]", role.id), usize::MAX)
+}
+
+/// What there is in each column to choose a role by: its name, its organisation, and the code of that.
+/// The name says more where two would be the same.
+pub(super) fn role_cells(roles: &[Role]) -> Vec<[String; 3]> {
+    let short = |role: &Role| role.name.clone();
+    let long = |role: &Role| format!("{} ({} : {})", role.name, role.role_type, role.sub_type);
+    let with_id = |role: &Role| format!("{} [{}]", long(role), role.id);
+    let names: [&dyn Fn(&Role) -> String; 3] = [&short, &long, &with_id];
+    let mut counts = HashMap::new();
+    for name in names {
+        for role in roles {
+            *counts.entry((name(role), &role.organisation, &role.organisation_code)).or_insert(0_usize) += 1;
+        }
+    }
+    let cells = |role: &Role| {
+        let is_only = |text: &String| counts[&(text.clone(), &role.organisation, &role.organisation_code)] == 1;
+        let name = names.iter().map(|name| name(role)).find(is_only).unwrap_or_else(|| with_id(role));
+        [&name, &role.organisation, &role.organisation_code].map(|text| clean(text, LONGEST_TEXT))
+    };
+    roles.iter().map(cells).collect()
 }
 
 fn asking(what: &str, request: &PinRequest<'_>) -> String {
@@ -78,7 +106,11 @@ fn asking(what: &str, request: &PinRequest<'_>) -> String {
 }
 
 fn card(request: &PinRequest<'_>) -> String {
-    clean(&request.card_name(), LONGEST_TEXT)
+    let of = match request.uid {
+        Some(uid) => format!("card of user {uid} ({})", request.label),
+        None => format!("card \"{}\"", request.label),
+    };
+    clean(&format!("{TITLE}: {of}"), LONGEST_TEXT)
 }
 
 #[cfg(test)]
@@ -125,10 +157,28 @@ mod tests {
     fn nothing_that_a_terminal_would_obey_comes_from_a_card_or_the_broker() {
         assert_eq!(
             enter_pin(&request(PinTries::Unknown, None)).lines().nth(1),
-            Some("NHS [2J card (user 123456789012)")
+            Some("NHS Spine login: card of user 123456789012 (NHS [2J card)")
         );
         assert_eq!(insert_card(&Absence::NotRecognised("a\nb\u{9b}c".into())), "Card not recognised: a b c");
         let role = Role::new("1\x07", "A", "O\tX, \"A\":\"B\":\"C\"");
         assert_eq!(role_line(&role), "O X (A): A : B : C [1 ]");
+    }
+
+    #[test]
+    fn a_software_card_is_told_with_more_than_a_files_name() {
+        let request = PinRequest { label: "good.p12", uid: None, ..request(PinTries::Unknown, None) };
+        assert_eq!(enter_pin(&request), "Enter your PIN\nNHS Spine login: card \"good.p12\"");
+    }
+
+    #[test]
+    fn roles_that_would_look_the_same_are_told_apart() {
+        let job = |id, job: &str| Role::new(id, "RX1", &format!("TRUST, {job}"));
+        let nurse = job("1", r#""Clinical":"Ward":"Nurse""#);
+        let names = |roles: &[Role]| role_cells(roles).into_iter().map(|[name, ..]| name).collect::<Vec<_>>();
+        assert_eq!(role_cells(&[nurse.clone()]), [["Nurse", "TRUST", "RX1"]]);
+        let other = job("2", r#""Clinical":"Office":"Nurse""#);
+        assert_eq!(names(&[nurse.clone(), other]), ["Nurse (Clinical : Ward)", "Nurse (Clinical : Office)"]);
+        let same = Role { id: "3".into(), ..nurse.clone() };
+        assert_eq!(names(&[nurse, same]), ["Nurse (Clinical : Ward) [1]", "Nurse (Clinical : Ward) [3]"]);
     }
 }

@@ -75,7 +75,10 @@ fn a_user_is_told_where_to_enter_the_pin_for_as_long_as_the_reader_waits() {
             assert!(began.elapsed() < PATIENCE);
             thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!(user.told(), [format!("Enter your PIN on the card reader\ncard (user {UID})")]);
+        assert_eq!(
+            user.told(),
+            [format!("Enter your PIN on the card reader\nNHS Spine login: card of user {UID} (card)")]
+        );
         assert_eq!(user.notices(), 1);
         let cancelled = Instant::now();
         engine.cancel_login();

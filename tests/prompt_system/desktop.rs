@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use ticketapi::prompt::text::role_line;
 
 use crate::host::{host, roles};
 use crate::support::{PATIENCE, script};
@@ -45,7 +44,7 @@ impl Desktop {
     /// Asks, and makes `file` when `program` has been started.
     fn asked_until(&self, question: &str, program: &str, file: &str) -> String {
         let host = self.host(question).stdout(Stdio::piped()).spawn().unwrap();
-        self.wait_for(&format!("{program}.given"));
+        self.wait_for(&if program.contains('.') { program.to_owned() } else { format!("{program}.given") });
         fs::write(self.folder.path().join(file), "").unwrap();
         outcome(host)
     }
@@ -74,28 +73,24 @@ fn pinentry(answer: &str) -> String {
     )
 }
 
-/// The roles as arguments: the first begins as an option does.
-fn lines_of(count: usize) -> Vec<String> {
-    let mut lines: Vec<_> = roles(count).iter().map(role_line).collect();
-    lines[0].insert(0, ' ');
-    lines
+/// The row of a role on zenity's standard input.
+fn row(number: usize) -> String {
+    let role = &roles(number + 1)[number];
+    format!("{}\n{}\n{}\n{number}\n", role.name, role.organisation, role.organisation_code)
 }
 
 const FOR_EVER: &str = "exec sleep 600";
 
 #[test]
-fn zenity_shows_the_roles_and_gives_the_number_of_one() {
-    let desktop = Desktop::with(&[("zenity", "echo 1")]);
-    assert!(desktop.asked("role 3").contains("answer: 1\n"));
-    let mut expected: Vec<_> = "--title=Smartcard login|--list|--width=900|--height=600|--mid-search|\
-         --text=Choose your role|--column=Role|--column=Number|--hide-column=2|--print-column=2"
-        .split('|')
-        .map(str::to_owned)
-        .collect();
-    for (number, line) in lines_of(3).into_iter().enumerate() {
-        expected.extend([line, number.to_string()]);
-    }
-    assert_eq!(desktop.given("zenity"), expected);
+fn zenity_shows_the_roles_in_columns_and_gives_the_number_of_one() {
+    let desktop = Desktop::with(&[("zenity", "cat > $0.rows; echo 1")]);
+    assert!(desktop.asked("role 5").contains("answer: 1\n"));
+    // No role is on the command line, which every user of the computer can read.
+    let expected = "--title=NHS Spine login|--list|--width=900|--height=600|--text=Choose your role|\
+         --column=Role|--column=Organisation|--column=Code|--column=Number|--hide-column=4|--print-column=4";
+    assert_eq!(desktop.given("zenity").join("|"), expected);
+    let rows = fs::read_to_string(desktop.folder.path().join("zenity.rows")).unwrap();
+    assert_eq!(rows, (0..5).map(row).collect::<String>());
 }
 
 #[test]
@@ -139,40 +134,28 @@ fn a_number_that_is_no_role_is_refused() {
 }
 
 #[test]
-fn kdialog_shows_few_roles_at_once() {
-    let desktop = Desktop::with(&[("kdialog", "echo 2")]);
-    assert!(desktop.asked("role 3").contains("answer: 2\n"));
-    let lines = lines_of(3);
-    let expected = ["--title", "Smartcard login", "--menu", "Choose your role"];
-    let shown = ["0", &lines[0], "1", &lines[1], "2", &lines[2]];
-    assert_eq!(desktop.given("kdialog"), [&expected[..], &shown[..]].concat());
-}
-
-#[test]
-fn kdialog_has_many_roles_searched_first() {
+fn zenity_has_more_than_five_roles_searched_first() {
     // Nothing is found at first; the second time the user wants to search again.
-    let body = "echo \"$3 $4\" >> $0.questions\n\
+    let body = "echo \"$@\" >> $0.questions; cat > $0.rows\n\
                 case $(wc -l < $0.questions) in\n\
                 1) echo doctor;; 2) echo 'RX1 nurse';; 3) echo search;; 4) echo 'rx299';; 5) echo 299;; esac";
-    let desktop = Desktop::with(&[("kdialog", body)]);
+    let desktop = Desktop::with(&[("zenity", body)]);
     assert!(desktop.asked("big-role 300").contains("answer: 299\n"));
-    let questions = fs::read_to_string(desktop.folder.path().join("kdialog.questions")).unwrap();
+    let questions = fs::read_to_string(desktop.folder.path().join("zenity.questions")).unwrap();
     let search = "Search by organisation, code or role (nothing shows all 300)";
-    let expected = format!(
-        "--inputbox {search}\n--inputbox There is no such role. {search}\n--menu Choose your role\n\
-         --inputbox {search}\n--menu Choose your role\n"
-    );
-    assert_eq!(questions, expected);
-    let last = role_line(&roles(300)[299]);
-    assert_eq!(desktop.given("kdialog")[4..], ["299", &last, "search", "Search again"]);
-}
-
-#[test]
-fn kdialog_left_with_cancel_cancels() {
-    for question in ["role 3", "big-role 300"] {
-        assert!(Desktop::with(&[("kdialog", "exit 1")]).asked(question).contains("cancelled: "), "{question}");
+    let asked: Vec<_> = questions.lines().map(|line| line.split_once("--text=").unwrap().1).collect();
+    let lists: Vec<_> = asked.iter().map(|asked| asked.starts_with("Choose your role --column")).collect();
+    assert_eq!(lists, [false, false, true, false, true], "{questions}");
+    assert_eq!((asked[0], asked[1]), (search, &*format!("There is no such role. {search}")));
+    let rows = fs::read_to_string(desktop.folder.path().join("zenity.rows")).unwrap();
+    assert_eq!(rows, row(299) + "Search again\n \n \nsearch\n");
+    // Nothing that was typed or found is on a command line.
+    assert!(!questions.contains("RX") && !questions.contains("TRUST") && !questions.contains("doctor"), "{questions}");
+    for (question, first) in [("role 5", "--list"), ("role 6", "--entry")] {
+        let desktop = Desktop::with(&[("zenity", "exit $ZENITY_CANCEL")]);
+        assert!(desktop.asked(question).contains("cancelled: "), "{question}");
+        assert_eq!(desktop.given("zenity")[1], first);
     }
-    assert!(Desktop::with(&[("kdialog", "kill -ABRT $$")]).asked("role 3").contains("NoPrompter: "));
 }
 
 #[test]
@@ -181,16 +164,18 @@ fn rofi_gets_a_line_a_role_and_gives_the_number_of_one() {
     assert!(desktop.asked("big-role 300").contains("answer: 120\n"));
     assert_eq!(desktop.given("rofi"), ["-dmenu", "-i", "-no-custom", "-format", "i", "-p", "Choose your role"]);
     let lines = fs::read_to_string(desktop.folder.path().join("rofi.lines")).unwrap();
-    assert!(lines.lines().eq(roles(300).iter().map(role_line)));
+    assert_eq!(lines.lines().count(), 300);
+    assert_eq!(lines.lines().nth(299), Some("Porter  TRUST 299                            RX299"));
     assert!(Desktop::with(&[("rofi", "exit 1")]).asked("role 3").contains("cancelled: "));
 }
 
 #[test]
-fn zenity_comes_before_kdialog_and_kdialog_before_rofi() {
-    let all = [("zenity", "echo 0"), ("kdialog", "echo 1"), ("rofi", "echo 2")];
-    for first in 0..3 {
+fn zenity_comes_before_rofi_and_kdialog_is_never_used() {
+    let all = [("zenity", "echo 0"), ("rofi", "echo 1"), ("kdialog", "echo 2")];
+    for first in 0..2 {
         assert!(Desktop::with(&all[first..]).asked("role 3").contains(&format!("answer: {first}\n")));
     }
+    assert!(Desktop::with(&all[2..]).asked("role 3").contains("NoPrompter: there is nobody to ask for the role"));
 }
 
 #[test]
@@ -227,7 +212,7 @@ fn settings_and_the_desktop_decide_who_asks() {
 
 #[test]
 fn another_thread_cancels_each_window_within_200_ms() {
-    for program in ["zenity", "kdialog", "rofi"] {
+    for program in ["zenity", "rofi"] {
         for question in ["role 3", "big-role 300"] {
             let outcome = Desktop::with(&[(program, FOR_EVER)]).asked_until(question, program, "cancel");
             assert!(outcome.contains("cancelled: ") && outcome.contains("at once\n"), "{program}: {outcome}");
@@ -238,7 +223,7 @@ fn another_thread_cancels_each_window_within_200_ms() {
         let outcome = desktop.asked_until(question, "pinentry", "cancel");
         assert!(outcome.contains("cancelled: ") && outcome.contains("at once\n"), "{question}: {outcome}");
     }
-    for program in ["zenity", "kdialog"] {
+    for program in ["zenity"] {
         let outcome = Desktop::with(&[(program, FOR_EVER)]).asked_until("card 0", program, "cancel");
         assert!(outcome.contains("cancelled, gone at once\nat once\n"), "{program}: {outcome}");
     }
@@ -246,7 +231,7 @@ fn another_thread_cancels_each_window_within_200_ms() {
 
 #[test]
 fn a_window_that_nobody_answers_ends_in_time() {
-    for program in ["zenity", "kdialog", "rofi"] {
+    for program in ["zenity", "rofi"] {
         let desktop = Desktop::with(&[(program, FOR_EVER)]);
         let host = desktop.host("big-role 300").env("TICKETAPI_PROMPT_TIMEOUT", "1").stdout(Stdio::piped()).spawn();
         assert!(outcome(host.unwrap()).contains("cancelled: nobody chose a role in time\n"), "{program}");
@@ -255,39 +240,20 @@ fn a_window_that_nobody_answers_ends_in_time() {
 
 #[test]
 fn insert_your_card_is_a_window_that_goes_away_when_the_card_comes() {
-    let zenity = Desktop::with(&[("zenity", "echo $$ > $0.pid; exec sleep 600")]);
-    assert!(zenity.asked_until("card 0", "zenity", "card").contains("a card, gone at once\n"));
+    let zenity = Desktop::with(&[(
+        "zenity",
+        "echo $$ > $0.pid; read -r line; printf '%s\\n' \"$line\" > $0.line; exec sleep 600",
+    )]);
+    fs::write(zenity.folder.path().join("absence"), "<b>& a\\nb").unwrap();
+    assert!(zenity.asked_until("card 0", "zenity.line", "card").contains("a card, gone at once\n"));
     assert_eq!(
         zenity.given("zenity"),
-        [
-            "--title=Smartcard login",
-            "--question",
-            "--no-markup",
-            "--text=Insert your card",
-            "--ok-label=Hide",
-            "--cancel-label=Cancel"
-        ]
+        ["--title=NHS Spine login", "--progress", "--pulsate", "--width=420", "--text=", "--cancel-label=Cancel"]
     );
-    if let Ok(pid) = fs::read_to_string(zenity.folder.path().join("zenity.pid")) {
-        assert!(!fs::exists(format!("/proc/{}", pid.trim())).unwrap(), "the window is still there");
-    }
-
-    let kdialog = Desktop::with(&[("kdialog", FOR_EVER)]);
-    fs::write(kdialog.folder.path().join("absence"), "<b>& a\\nb").unwrap();
-    assert!(kdialog.asked_until("card 0", "kdialog", "card").contains("a card, gone at once\n"));
-    assert_eq!(
-        kdialog.given("kdialog"),
-        [
-            "--title",
-            "Smartcard login",
-            "--yesno",
-            "<qt>Card not recognised: &lt;b>&amp; a&#92;nb</qt>",
-            "--yes-label",
-            "Hide",
-            "--no-label",
-            "Cancel"
-        ]
-    );
+    let line = fs::read_to_string(zenity.folder.path().join("zenity.line")).unwrap();
+    assert_eq!(line, "#Card not recognised: <b>& a\\\\nb\n");
+    let pid = fs::read_to_string(zenity.folder.path().join("zenity.pid")).unwrap();
+    assert!(!fs::exists(format!("/proc/{}", pid.trim())).unwrap(), "the window is still there");
 
     let pinentry = Desktop::with(&[("rofi", "exit 1"), ("pinentry", &pinentry(FOR_EVER))]);
     assert!(pinentry.asked_until("card 0", "pinentry", "card").contains("a card, gone at once\n"));
@@ -296,7 +262,7 @@ fn insert_your_card_is_a_window_that_goes_away_when_the_card_comes() {
 #[test]
 fn the_cancel_button_under_insert_your_card_cancels() {
     let cancel = pinentry("echo 'ERR 83886179 cancelled'");
-    for (program, body) in [("zenity", "exit $ZENITY_CANCEL"), ("kdialog", "exit 1"), ("pinentry", &cancel)] {
+    for (program, body) in [("zenity", "exit $ZENITY_CANCEL"), ("pinentry", &cancel)] {
         let outcome = Desktop::with(&[(program, body)]).asked("card 0");
         assert!(outcome.contains("cancelled, gone at once\n"), "{program}: {outcome}");
     }
@@ -305,7 +271,7 @@ fn the_cancel_button_under_insert_your_card_cancels() {
 #[test]
 fn the_waiting_goes_on_when_the_window_is_hidden_or_cannot_be_shown() {
     let hide = pinentry("echo OK");
-    for (program, body) in [("zenity", "exit 0"), ("zenity", "exit 1"), ("kdialog", "exit 0"), ("pinentry", &hide)] {
+    for (program, body) in [("zenity", "exit 0"), ("zenity", "exit 1"), ("pinentry", &hide)] {
         let outcome = Desktop::with(&[(program, body)]).asked_until("card 0", program, "card");
         assert!(outcome.contains("a card, gone at once\n"), "{program}: {outcome}");
     }
@@ -340,6 +306,11 @@ fn pinentry_asks_in_the_same_words() {
     let desktop = Desktop::with(&[("pinentry", &pinentry("echo 'D 4821'; echo OK"))]);
     assert!(desktop.asked("pin 2").contains("answer: 4821\n"));
     let heard = fs::read_to_string(desktop.folder.path().join("pinentry.heard")).unwrap();
-    assert!(heard.contains("SETDESC Enter your PIN (2 tries left)%0ANHS card (user 123456789012)\n"), "{heard}");
+    assert!(
+        heard.contains(
+            "SETDESC Enter your PIN (2 tries left)%0ANHS Spine login: card of user 123456789012 (NHS card)\n"
+        ),
+        "{heard}"
+    );
     assert!(heard.contains("SETERROR Wrong PIN.\n"), "{heard}");
 }

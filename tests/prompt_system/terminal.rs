@@ -8,7 +8,11 @@ use crate::support::{Desk, script};
 fn the_pin_is_typed_without_being_seen() {
     let mut person = Person::asked("pin 0");
     person.sees_text("PIN (not shown):");
-    assert!(person.screen().contains("Enter your PIN\nNHS card (user 123456789012)"), "{}", person.screen());
+    assert!(
+        person.screen().contains("Enter your PIN\nNHS Spine login: card of user 123456789012 (NHS card)"),
+        "{}",
+        person.screen()
+    );
     assert!(!person.echoes());
     // Arrows are no part of a PIN; ü is two bytes, and goes with one backspace.
     person.press("48xü\x7f\x7f\x1b[A21\r");
@@ -100,8 +104,9 @@ fn few_roles_are_chosen_by_number() {
     let mut person = Person::asked("role 3");
     person.sees_text("Number (1 to 3):");
     let screen = person.screen();
-    assert!(screen.contains("Choose your role:\n  1  --help <b>Ysbyty Môn</b> & 'Sons\\n' (RX0)"), "{screen}");
-    assert!(screen.contains("  3  TRUST 2 (RX2): Clinical : General : Porter [1002]"), "{screen}");
+    assert!(screen.contains("Choose your role:\n     Role    Organisation                         Code\n"), "{screen}");
+    assert!(screen.contains("\n  1  Nurse   --help <b>Ysbyty Môn</b> & 'Sons\\n'  RX0\n"), "{screen}");
+    assert!(screen.contains("\n  3  Porter  TRUST 2                              RX2\n"), "{screen}");
     person.press("9\r");
     person.sees("a second question", |screen| screen.matches("Number (1 to 3):").count() == 2);
     person.press("3\x7f2\r");
@@ -135,13 +140,13 @@ fn many_roles_are_searched_while_typing() {
     person.press("nurse rx12");
     person.sees_text("5 of 300 roles");
     let screen = person.screen();
-    for found in ["> TRUST 12 (RX12)", "  TRUST 120 (RX120)", "  TRUST 123 (RX123)", "  TRUST 129 (RX129)"] {
+    for found in ["> Nurse   TRUST 12 ", "  Nurse   TRUST 120 ", "  Nurse   TRUST 123 ", "  Nurse   TRUST 129 "] {
         assert!(screen.contains(found), "{found}: {screen}");
     }
     person.press("\x1b[B\x1b[B");
-    person.sees_text("> TRUST 123");
+    person.sees_text("> Nurse   TRUST 123");
     person.press("\x1b[A");
-    person.sees_text("> TRUST 120");
+    person.sees_text("> Nurse   TRUST 120");
     // Enter takes nothing where nothing is found.
     person.press("zz\r");
     person.sees_text("0 of 300 roles");
@@ -149,7 +154,7 @@ fn many_roles_are_searched_while_typing() {
     person.sees_text("100 of 300 roles");
     person.press("\x1b[F\r");
     assert!(person.outcome().contains("answer: 297\n"));
-    person.sees_text("TRUST 297 (RX297): Clinical : General : Nurse [1297]");
+    person.sees_text("TRUST 297 (RX297): Clinical : General : Nurse");
     assert!(!person.screen().contains("of 300 roles"), "the list is left: {}", person.screen());
 }
 
@@ -157,7 +162,7 @@ fn many_roles_are_searched_while_typing() {
 fn every_key_that_moves_in_the_list_does_so_however_a_terminal_sends_it() {
     let mut person = Person::asked("big-role 300");
     person.sees_text("300 of 300 roles");
-    let page = usize::from(ROWS) - 3;
+    let page = usize::from(ROWS) - 4;
     for (keys, marked) in [
         ("\x1b[B", 1),
         ("\x1bOB", 2),
@@ -176,9 +181,10 @@ fn every_key_that_moves_in_the_list_does_so_however_a_terminal_sends_it() {
         ("\x1b[3~\x1b[15~\x1b[5;2~\x1bx\x1b[B", 2),
     ] {
         person.press(keys);
-        let line = format!("\n> TRUST {marked} ");
+        let line = format!(" TRUST {marked} ");
         // None of it is typed into the search.
-        person.sees(&line, |screen| screen.contains(&line) && screen.contains("300 of 300 roles"));
+        let is_marked = |screen: &str| screen.lines().any(|shown| shown.starts_with('>') && shown.contains(&line));
+        person.sees(&line, |screen| is_marked(screen) && screen.contains("300 of 300 roles"));
     }
     person.press("\r");
     assert!(person.outcome().contains("answer: 2\n"));
@@ -230,7 +236,7 @@ fn insert_your_card_goes_away_when_the_card_comes() {
 #[test]
 fn enter_your_pin_on_the_reader_is_told_with_the_tries_left_until_it_is_done() {
     let mut person = Person::asked("reader 2");
-    person.sees_text("Enter your PIN on the card reader (2 tries left)\nNHS card (user 123456789012) (Ctrl-C cancels)");
+    person.sees_text("Enter your PIN on the card reader (2 tries left)\nNHS Spine login: card of user 123456789012 (NHS card) (Ctrl-C cancels)");
     person.makes("card");
     assert!(person.outcome().contains("a card, gone at once\n"));
     assert_eq!(person.screen(), "");

@@ -1,14 +1,17 @@
 //! The list of roles that is searched while typing: what is typed, found, and shown. Pure.
 
-use super::tty::Key;
+use super::tty::{Key, Size};
 use crate::prompt::search::Search;
-use crate::prompt::text;
+use crate::prompt::table::Table;
+use crate::prompt::text::{self, role_line};
+use crate::session::Role;
 
-/// Lines that are not roles: the heading, what is typed, how many there are.
-const OTHER_LINES: usize = 3;
+/// Lines that are not roles: the heading, what is typed, the columns' headings, how many there are.
+const OTHER_LINES: usize = 4;
 
-pub(super) struct RoleList<'a> {
-    lines: &'a [String],
+pub(super) struct RoleList {
+    table: Table,
+    count: usize,
     search: Search,
     typed: String,
     /// Indices of `lines`.
@@ -19,10 +22,12 @@ pub(super) struct RoleList<'a> {
     first: usize,
 }
 
-impl<'a> RoleList<'a> {
-    pub(super) fn new(lines: &'a [String]) -> Self {
+impl RoleList {
+    pub(super) fn new(roles: &[Role]) -> Self {
+        let lines: Vec<_> = roles.iter().map(role_line).collect();
         let search = Search::new(lines.iter().map(String::as_str));
-        Self { lines, search, typed: String::new(), found: (0..lines.len()).collect(), marked: 0, first: 0 }
+        let (table, count) = (Table::new(roles), roles.len());
+        Self { table, count, search, typed: String::new(), found: (0..count).collect(), marked: 0, first: 0 }
     }
 
     /// The role that is marked; none where nothing is found.
@@ -57,20 +62,22 @@ impl<'a> RoleList<'a> {
         }
     }
 
-    /// What is shown on a terminal of `rows` lines: no more lines than that.
-    pub(super) fn frame(&mut self, rows: usize) -> Vec<String> {
-        let room = room(rows);
+    /// What is shown on a terminal of this size: no more lines than it has.
+    pub(super) fn frame(&mut self, size: Size) -> Vec<String> {
+        let room = room(size.rows);
+        let (headings, lines) = self.table.lines(size.columns.saturating_sub("> ".len()));
         self.first = self.first.min(self.marked).max((self.marked + 1).saturating_sub(room));
         let shown = self.found.iter().enumerate().skip(self.first).take(room);
         let mut frame = vec![
             format!("{} (arrows and Enter; Esc cancels)", text::CHOOSE_ROLE),
             format!("{}: {}", text::SEARCH_ROLES, self.typed),
+            format!("  {headings}"),
         ];
         frame.extend(shown.map(|(position, &index)| {
             let mark = if position == self.marked { '>' } else { ' ' };
-            format!("{mark} {}", self.lines[index])
+            format!("{mark} {}", lines[index])
         }));
-        frame.push(format!("{} of {} roles", self.found.len(), self.lines.len()));
+        frame.push(format!("{} of {} roles", self.found.len(), self.count));
         frame
     }
 
@@ -91,8 +98,11 @@ mod tests {
 
     use super::*;
 
-    fn lines(count: usize) -> Vec<String> {
-        (0..count).map(|number| format!("ORG {number} (A{}): Nurse", number % 7)).collect()
+    fn roles(count: usize) -> Vec<Role> {
+        let role = |number: usize| {
+            Role::new(&number.to_string(), &format!("A{}", number % 7), &format!("ORG {number}, \"\":\"\":\"Nurse\""))
+        };
+        (0..count).map(role).collect()
     }
 
     fn any_key() -> impl Strategy<Value = Key> {
@@ -105,19 +115,20 @@ mod tests {
         #[test]
         fn the_marked_role_is_always_shown_and_is_the_one_chosen(
             count in 1_usize..60,
-            rows in 4_usize..30,
+            rows in 5_usize..30,
             keys in prop::collection::vec(any_key(), 0..40),
         ) {
-            let lines = lines(count);
-            let mut list = RoleList::new(&lines);
+            let roles = roles(count);
+            let lines = Table::new(&roles).lines(78).1;
+            let mut list = RoleList::new(&roles);
             for key in keys {
                 list.press(key, rows);
-                let frame = list.frame(rows);
+                let frame = list.frame(Size { rows, columns: 80 });
                 prop_assert!(frame.len() <= rows);
                 let marked: Vec<_> = frame.iter().filter_map(|line| line.strip_prefix("> ")).collect();
                 let chosen: Vec<_> = list.chosen().into_iter().map(|index| lines[index].as_str()).collect();
                 prop_assert_eq!(marked, chosen);
-                for line in &frame[2..frame.len() - 1] {
+                for line in &frame[3..frame.len() - 1] {
                     let shown = &line[2..];
                     prop_assert!(lines.iter().any(|line| line == shown));
                     for word in list.typed.split_whitespace() {
@@ -128,9 +139,8 @@ mod tests {
         }
 
         #[test]
-        fn moving_down_goes_through_all_that_is_found(count in 1_usize..40, rows in 4_usize..12) {
-            let lines = lines(count);
-            let mut list = RoleList::new(&lines);
+        fn moving_down_goes_through_all_that_is_found(count in 1_usize..40, rows in 5_usize..12) {
+            let mut list = RoleList::new(&roles(count));
             for expected in 0..count {
                 prop_assert_eq!(list.chosen(), Some(expected));
                 list.press(Key::Down, rows);
