@@ -90,7 +90,8 @@ pub trait SmartCard: Send {
     ///
     /// [`PinIncorrect`](crate::ErrorKind::PinIncorrect): `sign` may be called again with another PIN.
     /// [`PinLocked`](crate::ErrorKind::PinLocked).
-    /// [`CardFailed`](crate::ErrorKind::CardFailed): this card can no longer be used.
+    /// [`CardFailed`](crate::ErrorKind::CardFailed): this card can no longer be used. Only if `sign` was called without
+    /// a PIN and [`PinStatus::pin_pad`] is false now, the reader has no keys, and `sign` may be called with a PIN.
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>>;
 }
 
@@ -99,12 +100,25 @@ pub trait SmartCard: Send {
 pub struct PinStatus {
     /// What the card reports about the tries left.
     pub tries: PinTries,
-    /// The shortest PIN that the card takes, in characters.
+    /// The shortest PIN that the card takes, in bytes.
     pub min_len: usize,
-    /// The longest PIN that the card takes, in characters.
+    /// The longest PIN that the card takes, in bytes.
     pub max_len: usize,
     /// The PIN is entered on the reader's keys (`CKF_PROTECTED_AUTHENTICATION_PATH`).
     pub pin_pad: bool,
+}
+
+impl PinStatus {
+    /// Returns `true` if the card's limits allow a PIN of `length` bytes.
+    pub fn allows(&self, length: usize) -> bool {
+        (self.min_len.max(1)..=self.max_len).contains(&length)
+    }
+
+    /// Returns `true` if the card may take a PIN of `length` bytes, whatever its limits are: some modules report wrong
+    /// limits, and the PINs of these cards have 4 to 8 bytes.
+    pub fn may_allow(&self, length: usize) -> bool {
+        self.allows(length) || (4..=8).contains(&length)
+    }
 }
 
 /// What a card reports about the PIN tries left.

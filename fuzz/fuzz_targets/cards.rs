@@ -18,7 +18,7 @@ use pkcs12::kdf::{Pkcs12KeyType, derive_key_utf8};
 use sha1::Sha1;
 use tempfile::TempDir;
 use ticketapi::cancel::CancelToken;
-use ticketapi::card::certificate::{Candidate, choose};
+use ticketapi::card::certificate::{Candidate, PrivateKey, choose};
 use ticketapi::card::protocol::{Channel, ChannelError, Failure, Frame, Hello, Reply, Request};
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::card::{CardReader, Certificate};
@@ -46,10 +46,10 @@ fn read_certificates(data: &[u8]) {
     let mut candidates = Vec::new();
     let mut rest = data;
     while let Some((one, after)) = split_first(rest) {
-        candidates.push(Candidate { der: one.to_vec(), has_private_key: after.len() % 2 == 0, key_can_decrypt: true });
+        candidates.push(Candidate { der: one.to_vec(), private_key: PrivateKey::known(after.len() % 2 == 0), key_can_decrypt: true });
         rest = after;
     }
-    candidates.push(Candidate { der: rest.to_vec(), has_private_key: true, key_can_decrypt: false });
+    candidates.push(Candidate { der: rest.to_vec(), private_key: PrivateKey::There, key_can_decrypt: false });
     for candidate in &candidates {
         if let Ok(certificate) = Certificate::from_der(&candidate.der) {
             assert_eq!(certificate.der(), candidate.der);
@@ -64,7 +64,7 @@ fn read_certificates(data: &[u8]) {
     for issuers in [&[][..], &["Issuing CA".to_owned()]] {
         let _ = choose(&candidates, SystemTime::UNIX_EPOCH, issuers);
         if let Ok((index, certificate)) = choose(&candidates, now(), issuers) {
-            assert!(candidates[index].has_private_key && candidates[index].der == certificate.der());
+            assert!(candidates[index].private_key == PrivateKey::There && candidates[index].der == certificate.der());
         }
     }
 }
@@ -199,8 +199,8 @@ fn misuse_the_channel(ours: UnixStream, theirs: UnixStream) {
     let now = Some(std::time::Instant::now());
     assert!(matches!(channel.receive(now), Err(ChannelError::Timeout)));
     let long = vec![0; 3 << 20];
-    assert!(matches!(channel.send(&Reply::Signature(long), now), Err(ChannelError::Malformed(_))));
-    let filling = Reply::Signature(vec![0; 1 << 20]);
+    assert!(matches!(channel.send(&Reply::Signature { signature: long, certificate: Vec::new() }, now), Err(ChannelError::Malformed(_))));
+    let filling = Reply::Signature { signature: vec![0; 1 << 20], certificate: Vec::new() };
     assert!(matches!(channel.send(&filling, now), Err(ChannelError::Timeout)));
     drop(theirs);
     assert!(matches!(channel.send(&Reply::Detached, None), Err(ChannelError::Closed)));

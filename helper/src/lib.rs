@@ -10,7 +10,6 @@
 //!
 //! let reader = Pkcs11Reader::new(CardSettings { modules: known_modules(), ..CardSettings::default() });
 //! ```
-#![forbid(unsafe_code)]
 
 mod events;
 mod pcsc;

@@ -77,6 +77,20 @@ impl Readers {
         self.0.iter().flatten().any(|reader| is_described_by(&reader.state.name, description))
     }
 
+    /// The reader with the card in the slot with this description. Where no reader is called that, it is the one whose
+    /// name is a part of it, or the only one with a card.
+    pub fn of_slot(&self, description: &str) -> Option<&str> {
+        let names: Vec<_> = self.with_card().map(|reader| reader.state.name.as_str()).collect();
+        if self.describes(description) {
+            return names.into_iter().find(|name| is_described_by(name, description));
+        }
+        let parts: Vec<_> = names.iter().copied().filter(|name| description.contains(name.trim_end())).collect();
+        match (&parts[..], &names[..]) {
+            ([name], _) | ([], [name]) => Some(name),
+            _ => None,
+        }
+    }
+
     /// Where the card is that is in the slot with this description.
     pub fn presence(&self, description: &str) -> Option<Presence> {
         let reader = self.with_card().find(|reader| is_described_by(&reader.state.name, description))?;
@@ -194,9 +208,11 @@ fn try_reset(description: &str, wary: bool) -> Result<Reset, Error> {
 
 /// A slot's description is the reader's name, cut to its field and padded with blanks.
 pub fn is_described_by(reader: &str, description: &str) -> bool {
-    let name = &reader.as_bytes()[..reader.len().min(DESCRIPTION)];
-    let name = String::from_utf8_lossy(name);
-    !description.is_empty() && name.trim_end_matches(' ') == description.trim_end_matches(' ')
+    let cut = |name: &str| {
+        let name = String::from_utf8_lossy(&name.as_bytes()[..name.len().min(DESCRIPTION)]);
+        name.trim_end_matches(' ').to_owned()
+    };
+    !description.is_empty() && cut(reader) == cut(description)
 }
 
 #[cfg(test)]
@@ -211,10 +227,31 @@ mod tests {
         assert!(!is_described_by("", ""));
     }
 
+    fn readers(names: &[(&str, bool)]) -> Readers {
+        let reader = |(name, card): &(&str, bool)| Reader {
+            state: ReaderState { name: (*name).to_owned(), card: *card, counter: 1 },
+            atr: Vec::new(),
+        };
+        Readers(Ok(names.iter().map(reader).collect()))
+    }
+
+    #[test]
+    fn a_slot_by_another_name_is_the_reader_that_it_can_only_be() {
+        let one = readers(&[("Reader 00", false), ("Reader 01", true)]);
+        let two = readers(&[("Reader 00", true), ("Reader 01", true)]);
+        assert_eq!(one.of_slot("Slot 1"), Some("Reader 01"));
+        assert_eq!(one.of_slot("Reader 00"), None, "its card has gone");
+        assert_eq!(two.of_slot("Slot 1"), None);
+        assert_eq!(two.of_slot("Reader 01"), Some("Reader 01"));
+        assert_eq!(two.of_slot("Maker's Reader 01 (CARD)"), Some("Reader 01"));
+        assert_eq!(readers(&[("Reader 00", false)]).of_slot("Slot 1"), None);
+    }
+
     #[test]
     fn a_long_name_is_known_by_what_fits_into_a_slots_description() {
         let name = format!("{} 00 00", "R".repeat(62));
         assert!(is_described_by(&name, &format!("{} 0", "R".repeat(62))));
         assert!(is_described_by("Reader  ", "Reader"));
+        assert!(is_described_by(&name, &name));
     }
 }

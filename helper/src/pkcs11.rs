@@ -1,9 +1,11 @@
 //! Cards through a PKCS#11 module, in this process.
 
+mod calls;
 pub mod card;
 mod error;
 mod look;
 mod module;
+mod objects;
 mod token;
 
 use std::time::{Duration, Instant};
@@ -47,38 +49,54 @@ impl Pkcs11Reader {
 
     /// Looks once, or once more where a card has moved meanwhile.
     pub(crate) fn look(&self) -> Result<Look> {
-        match self.try_look()? {
+        match self.try_look(false)? {
             Tried::Look(look) => Ok(look),
-            Tried::Unsure(_) => match self.try_look()? {
+            Tried::Unsure(_) => match self.try_look(true)? {
                 Tried::Look(look) => Ok(look),
                 Tried::Unsure(error) => Err(error),
             },
         }
     }
 
-    fn try_look(&self) -> Result<Tried> {
+    fn try_look(&self, again: bool) -> Result<Tried> {
         let _turn = turn_to_search();
         // Before the module sees the card: one that is swapped meanwhile has another counter then.
         let before = Readers::now();
-        let modules = module::load(&self.settings.modules, self.exclusive)?;
-        let token = match token::look(&modules, &self.settings, &before) {
-            Ok(token::Look::Found(token)) => token,
-            Ok(token::Look::Absent(lack)) => return Ok(Tried::Look(Look::Absent(lack))),
-            // Modules say the same of a card that left while it was read.
-            Err(error) if matches!(error.kind(), ErrorKind::NoCertificate | ErrorKind::NoKey) => {
-                // Or it forgets nothing.
-                modules.into_iter().for_each(Module::end);
-                return if !before.has_card() {
-                    Err(error)
-                } else if before.lost_a_card(&Readers::once_noticed()) {
-                    let text = "the card was taken out while it was read";
-                    Err(Error::new(ErrorKind::CardFailed, Stage::Card, text))
-                } else {
-                    Ok(Tried::Unsure(error))
-                };
+        let modules = match module::load(&self.settings.modules, self.exclusive) {
+            Ok(modules) => modules,
+            // One may start once there is a reader or a card.
+            Err(unusable) if unusable.may_start && !before.has_card() => {
+                return Ok(Tried::Look(Look::Absent(Lack::without_reader(unusable.error, &before))));
             }
+            Err(unusable) => return Err(unusable.error),
+        };
+        let found = match token::look(&modules, &self.settings, &before) {
+            Ok(token::Look::Found(token)) => Ok(token),
+            Ok(token::Look::Absent(lack)) => return Ok(Tried::Look(Look::Absent(lack))),
+            Err(error) if matches!(error.kind(), ErrorKind::NoCertificate | ErrorKind::NoKey) => Err(error),
             Err(error) => return Err(error),
         };
+        // Modules show no certificate either of a card that leaves or is reset while it is read.
+        let doubtful = found.as_ref().map_or(true, |token| token.certificate.is_none());
+        if doubtful && before.has_card() && before.lost_a_card(&Readers::once_noticed()) {
+            let text = "the card was taken out while it was read";
+            return Err(Error::new(ErrorKind::CardFailed, Stage::Card, text));
+        }
+        let mut token = match found {
+            Ok(token) if !doubtful || again || !before.has_card() => token,
+            unsure => {
+                let error = unsure.err().unwrap_or_else(|| token::no_certificate("the card shows no certificate"));
+                // Or it forgets nothing.
+                modules.into_iter().for_each(Module::end);
+                return if before.has_card() { Ok(Tried::Unsure(error)) } else { Err(error) };
+            }
+        };
+        // Not every module calls a slot what PC/SC calls its reader.
+        if let Some(slot) = &token.reader
+            && let Some(reader) = before.of_slot(slot)
+        {
+            token.reader = Some(reader.to_owned());
+        }
         let presence = |readers: &Readers| readers.presence(token.reader.as_deref()?);
         let here = presence(&before);
         if here.is_none() && presence(&Readers::now()).is_some() {

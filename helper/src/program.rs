@@ -9,12 +9,12 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ticketapi::Pin;
 use ticketapi::card::SmartCard;
 use ticketapi::card::helper::PIN_PAD_WAIT;
 use ticketapi::card::protocol::{
     Channel, ChannelError, EVENTS_ARGUMENT, EXAMINE_ARGUMENT, Failure, Hello, RESET_ARGUMENT, Reply, Request, VERSION,
 };
-use ticketapi::{ErrorKind, Pin};
 
 use self::watch::Watch;
 use crate::pkcs11::Look;
@@ -75,7 +75,7 @@ fn serve(channel: &Channel) -> Result<(), ChannelError> {
 /// Holds the card until it has signed or is not needed any more.
 fn hold(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: Duration) -> Result<(), ChannelError> {
     let reader = card.reader().map(str::to_owned);
-    let certificate = card.certificate().map(|certificate| certificate.der().to_owned()).unwrap_or_default();
+    let certificate = der(&card);
     let label = card.label().to_owned();
     watch.idle();
     let presence = card.presence().cloned();
@@ -85,10 +85,11 @@ fn hold(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: Durati
         let Request::Sign { pin, digest, message } = frame.message()? else { break };
         watch.busy(deadline + if pin.is_none() { PIN_PAD_WAIT } else { Duration::ZERO });
         watch.logged_in(card.reset_afterwards());
+        let pin_pad = pin.is_none();
         let pin = pin.map(|pin| Pin::new(pin.to_owned()));
         let reply = match card.sign(pin, digest, message, &Default::default()) {
-            Ok(signature) => Reply::Signature(signature),
-            Err(error) if matches!(error.kind(), ErrorKind::PinIncorrect { .. }) => {
+            Ok(signature) => Reply::Signature { signature, certificate: der(&card).unwrap_or_default() },
+            Err(error) if card.may_sign_again(pin_pad, &error) => {
                 watch.idle();
                 let failure = Failure::from(&error);
                 channel.send(&Reply::WrongPin { failure, pin: card.pin_status() }, None)?;
@@ -101,4 +102,8 @@ fn hold(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: Durati
     }
     watch.busy(deadline);
     channel.send(&Reply::Done(card.end()), None)
+}
+
+fn der(card: &Pkcs11Card) -> Option<Vec<u8>> {
+    card.certificate().map(|certificate| certificate.der().to_owned())
 }

@@ -12,7 +12,6 @@
 use std::time::Duration;
 
 use ticketapi::cancel::CancelToken;
-use ticketapi::card::Certificate;
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 #[cfg(target_os = "linux")]
@@ -28,14 +27,15 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Waits until no other program uses the PIN of the card with this certificate.
+    /// Waits until no other program uses the PIN of this card, which is known by the end of `card`: its certificate,
+    /// or else its serial number and label.
     ///
     /// # Errors
     ///
     /// [`CardFailed`](ErrorKind::CardFailed) when one has used it for too long;
     /// [`Cancelled`](ErrorKind::Cancelled).
-    pub fn with_pin(certificate: &Certificate, cancel: &CancelToken) -> Result<Self> {
-        Self::take(&format!("ticketapi-pin-{}", end(certificate.der())), cancel, PATIENCE)
+    pub fn with_pin(card: &[u8], cancel: &CancelToken) -> Result<Self> {
+        Self::take(&format!("ticketapi-pin-{}", end(card)), cancel, PATIENCE)
     }
 
     /// Waits until no other program searches or resets the cards; for `patience` at most, as that is

@@ -18,11 +18,11 @@ use cryptoki::object::{Attribute, ObjectClass};
 use cryptoki::session::UserType;
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
-use ticketapi::Pin;
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::CardReader;
 use ticketapi::card::helper::HelperSettings;
 use ticketapi::challenge::Digest;
+use ticketapi::{ErrorKind, Pin};
 use ticketapi_card::Pkcs11Reader;
 use zeroize::Zeroize;
 
@@ -139,7 +139,9 @@ fn a_host_that_is_logged_in_stays_so(host: &Pkcs11, reader: &Pkcs11Reader, desk:
     let session = host.open_ro_session(host.get_slots_with_initialized_token().unwrap()[0]).unwrap();
     session.login(UserType::User, Some(&AuthPin::from(PIN))).unwrap();
     let mut card = reader.wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new()).unwrap();
-    sign(&mut *card, PIN).unwrap();
+    // Nobody has checked this PIN.
+    let error = sign(&mut *card, "4321").unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::CardFailed, "{error}");
     drop(card);
     assert_eq!((desk.called("C_Logout"), desk.called("C_Finalize")), (0, 0));
     assert_eq!(session.find_objects(&[Attribute::Private(true)]).unwrap().len(), 1, "logged out");

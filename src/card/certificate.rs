@@ -125,6 +125,22 @@ impl Certificate {
         self.public_key.n().bits()
     }
 
+    /// Whether its key has this modulus (`CKA_MODULUS`).
+    pub fn has_modulus(&self, modulus: &[u8]) -> bool {
+        let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+        self.public_key.n().to_bytes_be() == modulus[zeros..]
+    }
+
+    /// How well its purposes suit a login; more is better.
+    pub fn purpose(&self) -> impl Ord + Copy + use<> {
+        (self.for_login, self.for_signatures_only)
+    }
+
+    /// Whether it says that it is for logging in.
+    pub fn is_for_login(&self) -> bool {
+        self.for_login
+    }
+
     /// Verifies a signature over `message`: PKCS#1 v1.5 with this digest and the certificate's key.
     ///
     /// # Errors
@@ -177,10 +193,28 @@ pub(crate) fn issuer_and_end(der: &[u8]) -> Option<(String, SystemTime)> {
 pub struct Candidate {
     /// The object's value (`CKA_VALUE`), in DER.
     pub der: Vec<u8>,
-    /// The token has a private key of the same `CKA_ID`.
-    pub has_private_key: bool,
+    /// Its private key.
+    pub private_key: PrivateKey,
     /// That key has `CKA_DECRYPT`.
     pub key_can_decrypt: bool,
+}
+
+/// What can be seen of a certificate's private key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PrivateKey {
+    /// The token does not have it.
+    Absent,
+    /// It cannot be seen, but may be seen after the login.
+    Hidden,
+    /// The token has it.
+    There,
+}
+
+impl PrivateKey {
+    /// What is known where all keys can be seen.
+    pub fn known(there: bool) -> Self {
+        if there { Self::There } else { Self::Absent }
+    }
 }
 
 /// Which one to log in with: its index, and the certificate. Does not depend on their order.
@@ -188,7 +222,7 @@ pub struct Candidate {
 /// Certificates without a private key, outside their time of validity, or (where `issuers` names
 /// any) of an issuer with another common name are out. Of the others, extended key usage clientAuth
 /// or smartcard logon comes first, then key usage digitalSignature without nonRepudiation, then a
-/// key that can decrypt, then the newest. What cannot be read is skipped with a warning.
+/// key that can be seen, then one that can decrypt, then the newest. What cannot be read is skipped with a warning.
 ///
 /// # Errors
 ///
@@ -221,12 +255,12 @@ pub fn choose(candidates: &[Candidate], now: SystemTime, issuers: &[String]) -> 
     }
     let (index, _, certificate) = chosen
         .into_iter()
-        .filter(|(_, candidate, _)| candidate.has_private_key)
+        .filter(|(_, candidate, _)| candidate.private_key != PrivateKey::Absent)
         .max_by_key(|(_, candidate, certificate)| {
             (
                 certificate.check_validity(now).is_ok(),
-                certificate.for_login,
-                certificate.for_signatures_only,
+                certificate.purpose(),
+                candidate.private_key,
                 candidate.key_can_decrypt,
                 certificate.not_before,
                 // Only so that the choice between equals is always the same.

@@ -29,9 +29,12 @@ use crate::secret::Pin;
 /// The time that one operation of a card may take, where nothing else is set.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// After this time a search is begun anew. OpenSC 0.23 waits for itself, for ever, when another program
-/// resets a card that it is finding out about.
-const SEARCH: Duration = Duration::from_secs(10);
+/// This long before its deadline a search is begun anew. OpenSC 0.23 waits for itself, for ever, when another program
+/// resets a card that it is finding out about; other modules just need most of the time.
+const SECOND_SEARCH: Duration = Duration::from_secs(4);
+
+/// A search that would have less time than this before is not begun anew.
+const FIRST_SEARCH: Duration = Duration::from_secs(10);
 
 /// The time that a user gets to enter a PIN on the reader's own keys, in addition to the deadline.
 pub const PIN_PAD_WAIT: Duration = Duration::from_secs(60);
@@ -56,7 +59,8 @@ pub struct HelperSettings {
     /// What the helper does.
     pub card: CardSettings,
     /// The time that each operation may take; waiting for a card and entering a PIN on the reader
-    /// come on top. A search for the card that has not ended after 10 seconds of it is begun anew.
+    /// come on top. A search for the card that has not ended 4 seconds before its deadline is begun anew, unless the
+    /// deadline is shorter than 14.
     pub deadline: Duration,
 }
 
@@ -192,8 +196,9 @@ impl HelperReader {
     /// Looks once, or once more where that has hung: no PIN has been asked for yet.
     fn look(&self, cancel: &CancelToken) -> Result<Look> {
         let (began, deadline) = (Instant::now(), self.settings.deadline);
-        match self.look_for(deadline.min(SEARCH), cancel) {
-            Err(error) if *error.kind() == ErrorKind::CardFailed && (SEARCH..deadline).contains(&began.elapsed()) => {
+        let first = deadline.checked_sub(SECOND_SEARCH).filter(|time| *time >= FIRST_SEARCH).unwrap_or(deadline);
+        match self.look_for(first, cancel) {
+            Err(error) if *error.kind() == ErrorKind::CardFailed && (first..deadline).contains(&began.elapsed()) => {
                 tracing::warn!(%error, "the card is looked for once more");
                 self.look_for(deadline.saturating_sub(began.elapsed()), cancel)
             }
@@ -215,7 +220,7 @@ impl HelperReader {
                 tracing::debug!(reader, ?presence, tries = ?pin.tries, "card found");
                 Ok(Look::Card(Box::new(HelperCard {
                     label,
-                    certificate: Certificate::from_der(&certificate)?,
+                    certificate: certificate.as_deref().map(Certificate::from_der).transpose()?,
                     pin,
                     presence,
                     // Without a name there is nothing that could be reset.
@@ -270,7 +275,7 @@ impl Events {
 /// The card that a helper holds.
 struct HelperCard {
     label: String,
-    certificate: Certificate,
+    certificate: Option<Certificate>,
     pin: PinStatus,
     presence: Option<Presence>,
     /// The reader whose card is to be reset when the helper cannot do it.
@@ -299,7 +304,7 @@ impl SmartCard for HelperCard {
     }
 
     fn certificate(&self) -> Option<&Certificate> {
-        Some(&self.certificate)
+        self.certificate.as_ref()
     }
 
     fn pin_status(&self) -> PinStatus {
@@ -328,7 +333,10 @@ impl SmartCard for HelperCard {
                 self.progress = Progress::WrongPin;
                 return Err(failure.into());
             }
-            Ok(Reply::Signature(signature)) => Ok(signature),
+            Ok(Reply::Signature { signature, certificate }) => Certificate::from_der(&certificate).map(|certificate| {
+                self.certificate = Some(certificate);
+                signature
+            }),
             Ok(Reply::Failed(failure)) => Err(failure.into()),
             other => {
                 let error = helper.lost(other.err(), Stage::Signing, cancel);

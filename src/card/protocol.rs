@@ -39,7 +39,7 @@ use crate::printable;
 use crate::secret::{SecretBytes, secret_buffer};
 
 /// The protocol version. A helper of another version is not used.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The argument of a helper that only resets a card.
 pub const RESET_ARGUMENT: &str = "reset";
@@ -118,8 +118,8 @@ pub enum Reply {
         /// The token's label.
         #[serde(deserialize_with = "printable::read_name")]
         label: String,
-        /// The certificate to log in with, as DER.
-        certificate: Vec<u8>,
+        /// The certificate to log in with, as DER; `None` if the card shows none before the login.
+        certificate: Option<Vec<u8>>,
         /// The PIN status.
         pin: PinStatus,
         /// The slot's description, if the slot may be a PC/SC reader.
@@ -129,8 +129,13 @@ pub enum Reply {
     },
     /// The readers now.
     Readers(Snapshot),
-    /// The signature.
-    Signature(Vec<u8>),
+    /// The card has signed.
+    Signature {
+        /// The signature.
+        signature: Vec<u8>,
+        /// The certificate of its key, as DER.
+        certificate: Vec<u8>,
+    },
     /// The PIN was refused; another may be tried.
     WrongPin {
         /// The error for the caller.

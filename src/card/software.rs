@@ -12,7 +12,7 @@ use rand::rngs::OsRng;
 use rsa::Pkcs1v15Sign;
 
 use self::pkcs12::{Contents, OpenError};
-use super::certificate::{Candidate, choose};
+use super::certificate::{Candidate, PrivateKey, choose};
 use super::{Absence, CardReader, Certificate, PinStatus, PinTries, SmartCard};
 use crate::cancel::CancelToken;
 use crate::challenge::Digest;
@@ -103,7 +103,11 @@ fn sign(contents: &Contents, digest: Digest, message: &[u8]) -> Result<(Vec<u8>,
     let candidates: Vec<_> = contents
         .certificates
         .iter()
-        .map(|der| Candidate { der: der.clone(), has_private_key: key_of(der).is_some(), key_can_decrypt: true })
+        .map(|der| Candidate {
+            der: der.clone(),
+            private_key: PrivateKey::known(key_of(der).is_some()),
+            key_can_decrypt: true,
+        })
         .collect();
     let (_, certificate) = choose(&candidates, SystemTime::now(), &[])?;
     let key = key_of(certificate.der())

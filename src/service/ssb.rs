@@ -225,10 +225,13 @@ impl Login<'_> {
         let uid = card.certificate().map(|certificate| certificate.uid().to_owned());
         let mut problem = None;
         let mut wrong_pin = None;
+        let mut doubted = false;
         for _ in 0..MAX_PINS {
             let request = PinRequest { label: &label, uid: uid.as_deref(), status: card.pin_status(), problem };
             let (pin, _notice) = match self.ask_pin(&request) {
-                Ok((Some(pin), _)) if !fits(&pin, &request.status) => {
+                // A module may give wrong limits: a user who enters such a PIN again means it.
+                Ok((Some(pin), _)) if !fits(&pin, &request.status, doubted) => {
+                    doubted = request.status.may_allow(pin.expose().len());
                     problem = Some(PinProblem::WrongLength);
                     continue;
                 }
@@ -243,6 +246,8 @@ impl Login<'_> {
             match card.sign(pin, self.settings.digest, challenge, self.desk.cancel) {
                 Ok(signature) => return Ok(signature),
                 Err(error) => match *error.kind() {
+                    // The reader has no keys after all.
+                    _ if request.status.pin_pad && !card.pin_status().pin_pad => problem = None,
                     // A reader with a PIN pad has no way to ask the user whether to go on.
                     ErrorKind::PinIncorrect { tries_left } if !request.status.pin_pad => {
                         problem = Some(PinProblem::Incorrect { tries_left });
@@ -321,7 +326,8 @@ fn defect(detail: &str) -> Error {
     Error::new(ErrorKind::Internal, Stage::Authentication, detail)
 }
 
-/// Whether the card could take a PIN of this length. One that it could not costs a try for nothing.
-fn fits(pin: &Pin, status: &PinStatus) -> bool {
-    (status.min_len.max(1)..=status.max_len).contains(&pin.expose().chars().count())
+/// Whether the PIN is to be tried, by its length. One that the card does not take costs a try for nothing.
+fn fits(pin: &Pin, status: &PinStatus, insists: bool) -> bool {
+    let length = pin.expose().len();
+    status.allows(length) || insists && status.may_allow(length)
 }

@@ -104,8 +104,9 @@ fn a_token_other_than_the_one_named_is_not_used() {
 fn an_empty_token_has_no_certificate() {
     let tokens = Tokens::none();
     tokens.hsm.add_token("empty", PIN).unwrap();
+    // Certificates may show themselves after the PIN only.
     let error = tokens.error(&User::new());
-    assert_eq!((error.kind(), error.stage()), (&ErrorKind::NoCertificate, Stage::Card), "{error}");
+    assert_eq!((error.kind(), error.stage()), (&ErrorKind::NoCertificate, Stage::Signing), "{error}");
 }
 
 #[test]

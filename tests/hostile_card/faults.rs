@@ -53,8 +53,7 @@ fn a_module_that_crashes_or_hangs_fails_the_login_and_not_the_host() {
 }
 
 #[test]
-fn a_signature_that_is_not_the_cards_is_not_sent() {
-    // The card signs with another key than the certificate's.
+fn a_key_that_is_not_the_certificates_does_not_sign() {
     let tokens = Tokens::none();
     let spec = CardSpec::new(UID);
     let (card, other) = (tokens.desk.ca.issue(&spec).unwrap(), tokens.desk.ca.issue(&spec.key_number(1)).unwrap());
@@ -62,5 +61,5 @@ fn a_signature_that_is_not_the_cards_is_not_sent() {
     token.add_certificate(&card, 1).unwrap();
     token.add_key(&other, 1).unwrap();
     let error = tokens.error(&User::new());
-    assert_eq!((error.kind(), error.stage()), (&ErrorKind::CardFailed, Stage::Signing), "{error}");
+    assert_eq!((error.kind(), error.stage()), (&ErrorKind::NoKey, Stage::Signing), "{error}");
 }

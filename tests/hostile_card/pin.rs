@@ -44,6 +44,19 @@ fn a_pin_that_the_card_cannot_take_is_not_tried() {
 }
 
 #[test]
+fn a_pin_that_only_the_module_excludes_is_tried_when_it_is_entered_again() {
+    let tokens = Tokens::with_card().scripted("pin-lengths 6 8");
+    let user = User::typing(&[PIN, PIN]);
+    tokens.engine(&user).get_ticket().unwrap();
+    assert_eq!(user.asked()[..2], [Asked::Pin(None), Asked::Pin(Some(PinProblem::WrongLength))]);
+    assert_eq!(tokens.called("C_Login"), 1);
+
+    let tokens = Tokens::with_card().scripted("pin-lengths 6 8");
+    tokens.error(&User::typing(&["123", PIN]));
+    assert_eq!(tokens.called("C_Login"), 0, "it was entered once");
+}
+
+#[test]
 fn the_last_try_is_not_made_without_a_clear_yes() {
     let tokens = Tokens::with_card().scripted(&format!("{LAST_TRY} 0"));
     let user = User::new();

@@ -24,6 +24,16 @@ fn nobody_is_asked_here_for_a_pin_that_the_reader_takes() {
 }
 
 #[test]
+fn a_reader_without_the_keys_that_it_claims_has_the_pin_asked_for_here() {
+    let script = "flag PROTECTED_AUTHENTICATION_PATH C_Login 0\nfault C_Login 1 error 0x30";
+    let tokens = Tokens::with_card().scripted(script);
+    let user = User::new();
+    tokens.engine(&user).get_ticket().unwrap();
+    assert_eq!(user.asked()[..2], [Asked::OnReader, Asked::Pin(None)]);
+    assert_eq!(tokens.called("C_Login"), 2);
+}
+
+#[test]
 fn a_wrong_pin_on_the_reader_is_told_and_the_next_one_is_up_to_the_user() {
     let tokens = reader("0000", "");
     let user = User::new();

@@ -1,9 +1,7 @@
 //! A card with a session on it: log in once, sign once, leave it logged out.
 
-use cryptoki::context::Function;
 use cryptoki::error::{Error as CallError, RvError};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::UserType;
 use cryptoki::types::AuthPin;
 use ticketapi::cancel::CancelToken;
@@ -14,8 +12,9 @@ use ticketapi::card::{Certificate, PinStatus, PinTries, SmartCard};
 use ticketapi::challenge::Digest;
 use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
 
-use super::error::{call, code, failed};
+use super::error::{call, code, failed, is_fault, is_lost};
 use super::module::Module;
+use super::objects::Key;
 use super::token::{Token, pin_status};
 use crate::pcsc;
 use crate::turn::Turn;
@@ -26,8 +25,9 @@ pub struct Pkcs11Card {
     token: Option<Token>,
     modules: Vec<Module>,
     label: String,
-    certificate: Certificate,
     pin: PinStatus,
+    /// The reader says that it has keys to enter a PIN on, and has none.
+    no_keys: bool,
     after_login: AfterLogin,
     presence: Option<Presence>,
     login: Login,
@@ -48,13 +48,13 @@ enum Login {
 
 impl Pkcs11Card {
     pub(super) fn new(token: Token, modules: Vec<Module>, after_login: AfterLogin, presence: Option<Presence>) -> Self {
-        let (label, certificate, pin) = (token.label.clone(), token.certificate.clone(), token.pin);
+        let (label, pin) = (token.label.clone(), token.pin);
         Self {
             token: Some(token),
             modules,
             label,
-            certificate,
             pin,
+            no_keys: false,
             after_login,
             presence,
             login: Login::NotTried,
@@ -71,6 +71,19 @@ impl Pkcs11Card {
     /// [`Pkcs11Card::reader`], where its card is to be reset after a login.
     pub(crate) fn reset_afterwards(&self) -> Option<String> {
         self.reader().filter(|_| self.after_login == AfterLogin::Reset).map(str::to_owned)
+    }
+
+    /// Whether another PIN may be tried after this error: the PIN was not taken, or the reader (`pin_pad`) turned out
+    /// to have no keys.
+    pub(crate) fn may_sign_again(&self, pin_pad: bool, error: &Error) -> bool {
+        matches!(error.kind(), ErrorKind::PinIncorrect { .. }) || pin_pad && self.no_keys
+    }
+
+    /// What all programs know the card by: its certificate, or else the token.
+    fn name(&self) -> Result<Vec<u8>> {
+        let token = self.token()?;
+        let certificate = token.certificate.as_ref().map(|certificate| certificate.der().to_owned());
+        Ok(certificate.unwrap_or_else(|| format!("{} {}", token.serial, token.label).into_bytes()))
     }
 
     /// Logs out, closes the session and, where the settings ask for it, resets the card, so that
@@ -104,13 +117,13 @@ impl Pkcs11Card {
         if self.pin.tries == PinTries::Locked {
             return Err(Error::new(ErrorKind::PinLocked, Stage::Pin, "the card's PIN is locked; it was not tried"));
         }
-        let PinStatus { tries, min_len, max_len, pin_pad } = self.pin;
+        let status @ PinStatus { tries, min_len, max_len, pin_pad } = self.pin;
         let not_tried = |text| Err(pin_incorrect(tries, text));
         if tries == PinTries::Last && before != PinTries::Last {
             return not_tried("only one try is left now, so the PIN was not tried".to_owned());
         }
-        match pin.map(|pin| pin.expose().chars().count()) {
-            Some(length) if !(min_len..=max_len).contains(&length) => {
+        match pin.map(|pin| pin.expose().len()) {
+            Some(length) if !status.may_allow(length) => {
                 not_tried(format!("the card's PINs have {min_len} to {max_len} characters, so this one was not tried"))
             }
             None if !pin_pad => {
@@ -124,30 +137,38 @@ impl Pkcs11Card {
         let Token { context, slot, .. } = self.token()?;
         let info = context.get_token_info(*slot).map_err(|error| failed(Stage::Pin, &error))?;
         self.pin = pin_status(&info);
+        self.pin.pin_pad &= !self.no_keys;
         Ok(())
     }
 
     fn token(&self) -> Result<&Token> {
-        let gone = || Error::new(ErrorKind::CardFailed, Stage::Signing, "the card has been let go of already");
-        self.token.as_ref().ok_or_else(gone)
+        self.token.as_ref().ok_or_else(ended)
+    }
+
+    fn token_mut(&mut self) -> Result<&mut Token> {
+        self.token.as_mut().ok_or_else(ended)
     }
 
     fn log_in(&mut self, pin: Option<&AuthPin>) -> Result<()> {
-        match self.token()?.session.login(UserType::User, pin) {
-            Ok(()) => self.login = Login::Ours,
-            Err(error) if code(&error) == Some(RvError::UserAlreadyLoggedIn) => {
-                let hosts = self.login != Login::Ours && self.modules.iter().any(|module| !module.exclusive);
-                self.login = if hosts { Login::Hosts } else { Login::Ours };
+        let mut login = self.token()?.session.login(UserType::User, pin);
+        if login.as_ref().is_err_and(is_logged_in) {
+            // So the PIN has not been checked.
+            if self.login != Login::Ours && self.modules.iter().any(|module| !module.exclusive) {
+                self.login = Login::Hosts;
+                let text = "this program has logged in to the card itself, so the PIN could not be checked; \
+                    it has to log out of the card first";
+                return Err(Error::new(ErrorKind::CardFailed, Stage::Pin, text));
             }
-            Err(error) => {
-                self.login = Login::Failed;
-                return Err(self.login_error(&error));
-            }
+            let session = &self.token()?.session;
+            // If this fails, so does the login.
+            let _ = session.logout();
+            login = session.login(UserType::User, pin);
         }
-        Ok(())
+        self.login = if login.is_ok() { Login::Ours } else { Login::Failed };
+        login.map_err(|error| self.login_error(&error, pin))
     }
 
-    fn login_error(&mut self, error: &CallError) -> Error {
+    fn login_error(&mut self, error: &CallError, pin: Option<&AuthPin>) -> Error {
         let because = |text: &str| format!("{text} ({})", call(error));
         match code(error) {
             Some(RvError::PinLocked) => {
@@ -170,62 +191,96 @@ impl Pkcs11Card {
             Some(RvError::FunctionCanceled | RvError::FunctionRejected) => {
                 Error::new(ErrorKind::Cancelled, Stage::Pin, because("entering the PIN was cancelled"))
             }
-            _ => failed(Stage::Pin, error),
+            _ => {
+                if pin.is_none() && !is_lost(error) {
+                    self.no_keys = true;
+                    self.pin.pin_pad = false;
+                }
+                failed(Stage::Pin, error)
+            }
         }
     }
 
-    /// The private key of the certificate, which mostly shows itself only after the login.
-    fn key(&self) -> Result<ObjectHandle> {
-        let Token { session, key_id, .. } = self.token()?;
-        let wanted = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Id(key_id.clone())];
-        let keys = session.find_objects(&wanted).map_err(|error| failed(Stage::Signing, &error))?;
-        let no_key = || {
+    fn sign_with_card(&mut self, pin: Option<&AuthPin>, digest: Digest, message: &[u8]) -> Result<Vec<u8>> {
+        let keys = self.token_mut()?.keys()?;
+        let Some((last, others)) = keys.split_last() else {
             let text = "the card has no private key for its authentication certificate";
-            Error::new(ErrorKind::NoKey, Stage::Signing, text)
+            return Err(Error::new(ErrorKind::NoKey, Stage::Signing, text));
         };
-        // Without an id any key at all would be found.
-        keys.first().filter(|_| !key_id.is_empty()).copied().ok_or_else(no_key)
+        // Several keys may have the certificate's id.
+        for key in others {
+            let signature = self.sign_with_key(key, pin, digest, message)?;
+            let fits = |certificate: &Certificate| certificate.verify(digest, message, &signature).is_ok();
+            if self.certificate().is_some_and(fits) {
+                return Ok(signature);
+            }
+        }
+        self.sign_with_key(last, pin, digest, message)
     }
 
-    fn sign_with_key(&mut self, pin: Option<&AuthPin>, digest: Digest, message: &[u8]) -> Result<Vec<u8>> {
-        let key = self.key()?;
+    fn sign_with_key(&mut self, key: &Key, pin: Option<&AuthPin>, digest: Digest, message: &[u8]) -> Result<Vec<u8>> {
         let hashing = match digest {
             Digest::Sha1 => Mechanism::Sha1RsaPkcs,
             Digest::Sha256 => Mechanism::Sha256RsaPkcs,
         };
-        let call_failed = |error| failed(Stage::Signing, &error);
-        let Token { context, slot, session, .. } = self.token()?;
-        let offered = context.get_mechanism_list(*slot).map_err(call_failed)?;
-        let attributes = session.get_attributes(key, &[AttributeType::AlwaysAuthenticate]).map_err(call_failed)?;
-        let login = matches!(attributes[..], [Attribute::AlwaysAuthenticate(true)]).then_some(pin);
+        let Token { context, slot, .. } = self.token()?;
+        let offered = context.get_mechanism_list(*slot).map_err(|error| failed(Stage::Signing, &error))?;
+        let login = key.always_authenticate.then_some(pin);
 
         if offered.contains(&hashing.mechanism_type()) {
             match self.sign_as(&hashing, key, login, message) {
-                // Some modules list it all the same.
-                Err(SignError::Call(CallError::Pkcs11(RvError::MechanismInvalid, Function::SignInit))) => {}
+                // Some modules list it all the same, and refuse it in many ways.
+                Err(SignError::Call(error)) if !is_fault(&error) => self.renew_session(),
                 result => return result.map_err(Error::from),
             }
         }
         self.sign_as(&Mechanism::RsaPkcs, key, login, &digest.digest_info(message)).map_err(Error::from)
     }
 
+    /// Leaves an operation behind that a failed call may not have ended. The login stays, as there is always a session.
+    fn renew_session(&mut self) {
+        if let Some(token) = &mut self.token
+            && let Ok(session) = token.context.open_ro_session(token.slot)
+        {
+            token.session = session;
+        }
+    }
+
     /// Signs; with `login`, as a key needs that asks for the PIN at each use.
     fn sign_as(
         &mut self,
         mechanism: &Mechanism<'_>,
-        key: ObjectHandle,
+        key: &Key,
         login: Option<Option<&AuthPin>>,
         data: &[u8],
     ) -> std::result::Result<Vec<u8>, SignError> {
-        let Some(pin) = login else { return Ok(self.token()?.session.sign(mechanism, key, data)?) };
-        self.token()?.session.sign_init(mechanism, key)?;
-        if let Err(error) = self.token()?.session.login(UserType::ContextSpecific, pin) {
-            return Err(self.login_error(&error).into());
+        let Token { session, calls, .. } = self.token()?;
+        let calls = calls.clone();
+        if let (None, None) = (login, &calls) {
+            return Ok(session.sign(mechanism, key.handle, data)?);
+        }
+        session.sign_init(mechanism, key.handle)?;
+        if let Some(pin) = login {
+            match self.token()?.session.login(UserType::ContextSpecific, pin) {
+                // The card has checked the PIN at the first login.
+                Err(error) if !is_logged_in(&error) => return Err(self.login_error(&error, pin).into()),
+                _ => {}
+            }
         }
         let session = &self.token()?.session;
-        session.sign_update(data)?;
-        Ok(session.sign_final()?)
+        Ok(match calls {
+            Some(calls) => calls.sign(session, data)?,
+            None => {
+                session.sign_update(data)?;
+                session.sign_final()?
+            }
+        })
     }
+}
+
+/// Somebody has logged in before.
+fn is_logged_in(error: &CallError) -> bool {
+    matches!(code(error), Some(RvError::UserAlreadyLoggedIn | RvError::UserAnotherAlreadyLoggedIn))
 }
 
 enum SignError {
@@ -254,6 +309,10 @@ impl From<SignError> for Error {
     }
 }
 
+fn ended() -> Error {
+    Error::new(ErrorKind::CardFailed, Stage::Signing, "the card has been let go of already")
+}
+
 fn pin_incorrect(tries: PinTries, text: String) -> Error {
     Error::new(ErrorKind::PinIncorrect { tries_left: tries.left() }, Stage::Pin, text)
 }
@@ -264,7 +323,7 @@ impl SmartCard for Pkcs11Card {
     }
 
     fn certificate(&self) -> Option<&Certificate> {
-        Some(&self.certificate)
+        self.token.as_ref()?.certificate.as_ref()
     }
 
     fn pin_status(&self) -> PinStatus {
@@ -277,18 +336,19 @@ impl SmartCard for Pkcs11Card {
 
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
         cancel.check(Stage::Signing)?;
+        let pin_pad = pin.is_none();
         // What is in no reader is software, which counts no tries, and there is nothing to reset.
         let turn = match (self.turn.take(), self.reader()) {
-            (None, Some(_)) => Some(Turn::with_pin(&self.certificate, cancel)?),
+            (None, Some(_)) => Some(Turn::with_pin(&self.name()?, cancel)?),
             (kept, _) => kept,
         };
         let signed = self.check_pin(pin.as_ref()).and_then(|()| {
             let pin = pin.map(|pin| AuthPin::from(pin.expose()));
             self.log_in(pin.as_ref())?;
-            self.sign_with_key(pin.as_ref(), digest, message)
+            self.sign_with_card(pin.as_ref(), digest, message)
         });
-        // After a wrong PIN the user is asked again, and may take long.
-        let again = signed.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::PinIncorrect { .. }));
+        // The user is asked again, and may take long.
+        let again = signed.as_ref().is_err_and(|error| self.may_sign_again(pin_pad, error));
         self.turn = turn.filter(|_| !again);
         self.failed = signed.as_ref().is_err_and(|error| *error.kind() == ErrorKind::CardFailed);
         signed

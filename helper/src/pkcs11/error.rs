@@ -3,12 +3,18 @@
 use cryptoki::error::{Error as CallError, RvError};
 use ticketapi::{Error, ErrorKind, Stage};
 
+/// What a call gives.
+pub type CallResult<T> = cryptoki::error::Result<T>;
+
 /// The error of a call that a card's state does not explain any better.
 pub fn failed(stage: Stage, error: &CallError) -> Error {
     let what = match code(error) {
         Some(RvError::DeviceRemoved | RvError::TokenNotPresent | RvError::SlotIdInvalid) => "the card was taken out",
         Some(RvError::SessionHandleInvalid | RvError::SessionClosed | RvError::UserNotLoggedIn) => {
             "the card was taken out or reset by another program"
+        }
+        Some(RvError::UserAlreadyLoggedIn | RvError::UserAnotherAlreadyLoggedIn) => {
+            "another program is logged in to the card, so its PIN could not be checked"
         }
         Some(RvError::DeviceError) => "the card or its reader reports a fault",
         _ => "the card's software reports a failure",
@@ -22,6 +28,21 @@ pub fn code(error: &CallError) -> Option<RvError> {
         CallError::Pkcs11(code, _) => Some(*code),
         _ => None,
     }
+}
+
+/// Whether the card, or the session on it, is not there any more.
+pub fn is_lost(error: &CallError) -> bool {
+    use RvError::{DeviceRemoved, SessionClosed, SessionHandleInvalid, SlotIdInvalid, TokenNotPresent};
+    matches!(code(error), Some(DeviceRemoved | TokenNotPresent | SlotIdInvalid | SessionHandleInvalid | SessionClosed))
+}
+
+/// Whether another mechanism would fail as well: the card, its reader or the login is at fault.
+pub fn is_fault(error: &CallError) -> bool {
+    use RvError::{DeviceError, DeviceMemory, FunctionCanceled, FunctionRejected, HostMemory, UserNotLoggedIn};
+    let faults = |code| {
+        matches!(code, DeviceError | DeviceMemory | FunctionCanceled | FunctionRejected | HostMemory | UserNotLoggedIn)
+    };
+    is_lost(error) || code(error).is_some_and(faults)
 }
 
 /// Call and code as the specification writes them, such as `C_Login: CKR_DEVICE_ERROR`.

@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use cryptoki::context::Pkcs11;
 use cryptoki::error::RvError;
 use cryptoki::slot::{Slot as Number, TokenInfo};
 use ticketapi::card::examination::{Slot, SlotHolds, Token as Found};
 use ticketapi::card::protocol::Failure;
-use ticketapi::{Result, Stage};
+use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use super::error::{code, failed};
-use super::module;
-use super::token::{Token, pin_status};
+use super::module::{self, Module};
+use super::token::{Token, pin_status, text};
 use super::turn_to_search;
 
 /// Every slot of the module. Reads what a login reads before it asks for the PIN.
@@ -26,21 +25,25 @@ pub fn slots(module: &Path, issuers: &[String]) -> Result<Vec<Slot>> {
     let mut slots = Vec::new();
     for module in &modules {
         let numbers = module.context.get_all_slots().map_err(|error| failed(Stage::Card, &error))?;
-        slots.extend(numbers.into_iter().map(|number| look(&module.context, number, issuers)));
+        slots.extend(numbers.into_iter().map(|number| look(module, number, issuers)));
     }
-    modules.into_iter().for_each(module::Module::end);
+    modules.into_iter().for_each(Module::end);
     Ok(slots)
 }
 
-fn look(context: &Pkcs11, number: Number, issuers: &[String]) -> Slot {
+fn look(module: &Module, number: Number, issuers: &[String]) -> Slot {
+    let context = &module.context;
     let (description, may_be_reader) = match context.get_slot_info(number) {
-        Ok(info) => (info.slot_description().to_owned(), info.hardware_slot() || info.removable_device()),
+        Ok(info) => (text(info.slot_description()), info.hardware_slot() || info.removable_device()),
         // What is wrong with it shows below.
         Err(_) => (format!("slot {number}"), true),
     };
     let holds = match context.get_token_info(number) {
-        Ok(info) if !info.token_initialized() => SlotHolds::Empty,
-        Ok(info) => SlotHolds::Token(token(context, number, &info, issuers)),
+        Ok(info) => match token(module, number, &info, issuers) {
+            // Not every module marks its tokens.
+            Found { certificate: Err(_), .. } if !info.token_initialized() => SlotHolds::Empty,
+            token => SlotHolds::Token(token),
+        },
         Err(error) => match code(&error) {
             Some(RvError::TokenNotPresent | RvError::DeviceRemoved) => SlotHolds::Nothing,
             Some(RvError::TokenNotRecognized) => SlotHolds::Unknown,
@@ -50,12 +53,16 @@ fn look(context: &Pkcs11, number: Number, issuers: &[String]) -> Slot {
     Slot { description, may_be_reader, holds }
 }
 
-fn token(context: &Pkcs11, number: Number, info: &TokenInfo, issuers: &[String]) -> Found {
-    let opened = Token::open(context, number, info, issuers);
+fn token(module: &Module, number: Number, info: &TokenInfo, issuers: &[String]) -> Found {
+    let hidden = || {
+        let text = "the card shows no certificate before the PIN is entered";
+        Error::new(ErrorKind::NoCertificate, Stage::Card, text)
+    };
+    let certificate = Token::open(module, number, info, issuers).and_then(|token| token.certificate.ok_or_else(hidden));
     Found {
-        label: info.label().trim().to_owned(),
-        serial: info.serial_number().trim().to_owned(),
+        label: text(info.label()),
+        serial: text(info.serial_number()),
         pin: pin_status(info),
-        certificate: opened.map(|token| token.certificate.der().to_owned()).map_err(|error| Failure::from(&error)),
+        certificate: certificate.map(|certificate| certificate.der().to_owned()).map_err(|error| Failure::from(&error)),
     }
 }

@@ -2,45 +2,77 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as CallError, RvError};
 use ticketapi::os::fs::trusted;
-use ticketapi::{Error, ErrorKind, Result, Stage};
+use ticketapi::{Error, ErrorKind, Stage};
 
-use super::error::{call, code};
+use super::calls::Calls;
+use super::error::{CallResult, call, code};
 
 /// Every module that was ever loaded here: unloading one may crash the process, as modules leave
 /// threads behind.
-static LOADED: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
+static LOADED: Mutex<BTreeMap<PathBuf, Loaded>> = Mutex::new(BTreeMap::new());
+
+#[derive(Clone)]
+struct Loaded {
+    context: Pkcs11,
+    calls: Option<Arc<Calls>>,
+}
 
 /// A module that is ready to be used.
 pub struct Module {
     pub path: PathBuf,
     pub context: Pkcs11,
+    /// What `context` cannot do, where it can be done at all.
+    pub calls: Option<Arc<Calls>>,
     /// Nobody else in this process uses it.
     pub exclusive: bool,
 }
 
+/// Why a module cannot be used.
+struct Refusal {
+    reason: String,
+    /// It could be loaded, and did not start.
+    loaded: bool,
+}
+
+/// Why no module can be used.
+pub struct Unusable {
+    /// With the reason of each.
+    pub error: Error,
+    /// One of them could be loaded, and did not start: some do not without a reader.
+    pub may_start: bool,
+}
+
+impl From<Unusable> for Error {
+    fn from(unusable: Unusable) -> Self {
+        unusable.error
+    }
+}
+
 impl Module {
-    fn load(path: &Path, exclusive: bool) -> std::result::Result<Self, String> {
+    fn load(path: &Path, exclusive: bool) -> std::result::Result<Self, Refusal> {
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        let context = match loaded.get(path) {
-            Some(context) => context.clone(),
+        let Loaded { context, calls } = match loaded.get(path) {
+            Some(loaded) => loaded.clone(),
             None => {
-                let context = open(path)?;
-                loaded.insert(path.to_owned(), context.clone());
-                context
+                let module = open(path).map_err(|reason| Refusal { reason, loaded: false })?;
+                loaded.entry(path.to_owned()).or_insert(module).clone()
             }
         };
         // Each time, as somebody else in the process may have finalized it.
-        match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        match initialize(&context, calls.as_deref()) {
             Ok(()) => {}
             Err(error) if code(&error) == Some(RvError::CryptokiAlreadyInitialized) => {}
-            Err(error) => return Err(format!("{} cannot be started ({})", path.display(), call(&error))),
+            Err(error) => {
+                let reason = format!("{} cannot be started ({})", path.display(), call(&error));
+                return Err(Refusal { reason, loaded: true });
+            }
         }
-        Ok(Self { path: path.to_owned(), context, exclusive })
+        Ok(Self { path: path.to_owned(), context, calls, exclusive })
     }
 
     /// `C_Finalize`, where that takes nothing away from anybody.
@@ -52,17 +84,35 @@ impl Module {
     }
 }
 
-fn open(path: &Path) -> std::result::Result<Pkcs11, String> {
+fn open(path: &Path) -> std::result::Result<Loaded, String> {
     let name = path.display();
     if !path.is_file() {
         return Err(format!("{name} is not there"));
     }
     let real = trusted(path).map_err(|error| format!("{name} is not trusted: {error}"))?;
-    Pkcs11::new(real).map_err(|error| match error {
+    let context = Pkcs11::new(&real).map_err(|error| match error {
         CallError::MissingSymbol(symbol) => format!("{name} is no PKCS#11 module ({symbol} is missing)"),
         CallError::LibraryLoading(error) => format!("{name} cannot be loaded ({error})"),
         error => format!("{name} cannot be loaded ({})", call(&error)),
-    })
+    })?;
+    Ok(Loaded { context, calls: Calls::open(&real).map(Arc::new) })
+}
+
+/// Some modules cannot lock as the system does, and some take no arguments. A module is used by one thread at a
+/// time here, so it needs no locks.
+fn initialize(context: &Pkcs11, calls: Option<&Calls>) -> CallResult<()> {
+    let refused = |started: &CallResult<()>| {
+        let code = started.as_ref().err().and_then(code);
+        matches!(code, Some(RvError::CantLock | RvError::ArgumentsBad | RvError::NeedToCreateThreads))
+    };
+    let mut started = context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+    if refused(&started) {
+        started = context.initialize(CInitializeArgs::new(CInitializeFlags::empty()));
+    }
+    match calls {
+        Some(calls) if refused(&started) => calls.initialize(),
+        _ => started,
+    }
 }
 
 /// Loads those of the modules that can be loaded.
@@ -70,18 +120,19 @@ fn open(path: &Path) -> std::result::Result<Pkcs11, String> {
 /// # Errors
 ///
 /// [`ErrorKind::NotInstalled`] with the reason of each, where that is none.
-pub fn load(paths: &[PathBuf], exclusive: bool) -> Result<Vec<Module>> {
-    let (mut modules, mut reasons) = (Vec::new(), Vec::new());
+pub fn load(paths: &[PathBuf], exclusive: bool) -> std::result::Result<Vec<Module>, Unusable> {
+    let (mut modules, mut refusals) = (Vec::new(), Vec::new());
     for path in paths {
         match Module::load(path, exclusive) {
             Ok(module) => modules.push(module),
-            Err(reason) => reasons.push(reason),
+            Err(refusal) => refusals.push(refusal),
         }
     }
     if modules.is_empty() {
-        let reasons =
-            if reasons.is_empty() { "no PKCS#11 module is configured".to_owned() } else { reasons.join("; ") };
-        return Err(Error::new(ErrorKind::NotInstalled, Stage::Card, reasons));
+        let reasons: Vec<_> = refusals.iter().map(|refusal| refusal.reason.as_str()).collect();
+        let reasons = if reasons.is_empty() { "no PKCS#11 module is configured".into() } else { reasons.join("; ") };
+        let error = Error::new(ErrorKind::NotInstalled, Stage::Card, reasons);
+        return Err(Unusable { error, may_start: refusals.iter().any(|refusal| refusal.loaded) });
     }
     Ok(modules)
 }

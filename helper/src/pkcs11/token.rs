@@ -1,25 +1,25 @@
 //! Finding the token to log in with, and the certificate on it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use cryptoki::context::Pkcs11;
-use cryptoki::error::RvError;
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::error::{Error as CallError, RvError};
 use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
-use ticketapi::card::certificate::{Candidate, choose};
+use ticketapi::card::certificate::choose;
 use ticketapi::card::events::Snapshot;
 use ticketapi::card::pkcs11::CardSettings;
 use ticketapi::card::protocol::{Failure, Reply};
 use ticketapi::card::{Absence, Certificate, PinStatus, PinTries};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
-use super::error::{code, failed};
+use super::calls::Calls;
+use super::error::{CallResult, code, failed, is_lost};
 use super::module::Module;
+use super::objects::{self, CertificateObject, Key};
 use crate::pcsc::{Reader, Readers, is_described_by};
-
-type CallResult<T> = cryptoki::error::Result<T>;
 
 /// What there is in the readers.
 #[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
@@ -48,19 +48,25 @@ impl From<Lack> for Reply {
     }
 }
 
-/// A token with a certificate to log in with, and a session on it.
+/// A token to log in with, and a session on it.
 pub struct Token {
     pub context: Pkcs11,
+    pub calls: Option<Arc<Calls>>,
     pub slot: Slot,
     pub session: Session,
     /// The token's label (`CK_TOKEN_INFO`).
     pub label: String,
+    /// The token's serial number (`CK_TOKEN_INFO`).
+    pub serial: String,
     /// The slot's description, where the slot may be a reader.
     pub reader: Option<String>,
     pub pin: PinStatus,
-    pub certificate: Certificate,
-    /// `CKA_ID` of the certificate and of its key.
-    pub key_id: Vec<u8>,
+    /// `None` where the token shows no certificate before the login.
+    pub certificate: Option<Certificate>,
+    /// `CKA_ID` of the certificate.
+    id: Vec<u8>,
+    /// Names of the issuers whose certificates may be used; empty means all.
+    issuers: Vec<String>,
 }
 
 /// Looks once; the first module that has a card to log in with is the one. `before` is how the
@@ -71,26 +77,59 @@ pub fn look(modules: &[Module], settings: &CardSettings, before: &Readers) -> Re
     let (mut problem, mut seen) = (None, Vec::new());
     for module in modules {
         let mut see = See::default();
-        let looked = see.slots(module, settings, modules.len() == 1).map_err(|error| failed(Stage::Card, &error));
-        match looked.and_then(|()| one_of(module, settings, std::mem::take(&mut see.tokens))) {
-            Ok(Some(token)) => return Ok(Look::Found(token)),
-            Ok(None) => problem = problem.or(see.problem.take()),
+        if let Err(error) = see.slots(module, settings) {
+            see.failed = Some(error);
+        }
+        let tokens = std::mem::take(&mut see.tokens);
+        let found = match one_of(module, settings, tokens) {
+            Ok(None) => unmarked(module, settings, &see),
+            found => found.map(|token| token.map_or(Found::Nothing, Found::Token)),
+        };
+        match found {
+            Ok(Found::Token(token)) => return Ok(Look::Found(token)),
+            Ok(Found::Nothing) => {}
+            Ok(Found::Empty(slot)) if modules.len() == 1 && see.others.is_empty() && see.unknown.is_empty() => {
+                let text = format!("the token in slot {slot} is empty: it has not been initialized");
+                problem = problem.or(Some(Error::new(ErrorKind::NoCertificate, Stage::Card, text)));
+            }
+            // A module for tokens in software always has an empty one, which is no card beside others.
+            Ok(Found::Empty(_)) => {}
             Err(error) if *error.kind() == ErrorKind::SeveralCards => return Err(error),
             Err(error) => problem = problem.or(Some(error)),
         }
         seen.push(see);
     }
-    problem.map_or_else(|| Ok(Look::Absent(lack(modules, settings, before, seen))), Err)
+    let failed = seen.iter().find_map(|see| see.failed.as_ref().map(|error| (failed(Stage::Card, error), see.vacant)));
+    match (failed, problem) {
+        // Modules tell of a missing service or reader in any way.
+        (Some((error, _)), None) if before.problem().is_some() => Ok(Look::Absent(Lack::without_reader(error, before))),
+        (Some((error, true)), None) => Ok(Look::Absent(Lack::beside_fault(error, before))),
+        (_, Some(error)) | (Some((error, false)), None) => Err(error),
+        (None, None) => Ok(Look::Absent(lack(modules, settings, before, seen))),
+    }
+}
+
+/// What one module has.
+#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
+enum Found {
+    Token(Token),
+    Nothing,
+    /// A token that has not been initialized.
+    Empty(Slot),
 }
 
 #[derive(Default)]
 struct See {
     /// Tokens that the settings allow.
     tokens: Vec<(Slot, TokenInfo)>,
+    /// Such tokens that are not marked as initialized.
+    unmarked: Vec<(Slot, TokenInfo)>,
     /// Tokens that they do not allow.
     others: Vec<String>,
-    /// Why waiting would not help.
-    problem: Option<Error>,
+    /// Why a slot, or all of them, cannot be looked at.
+    failed: Option<CallError>,
+    /// There is a slot without a token.
+    vacant: bool,
     /// The descriptions of the slots with a token.
     known: Vec<String>,
     /// The descriptions of the slots with a card that the module does not know.
@@ -100,44 +139,70 @@ struct See {
 }
 
 impl See {
-    fn slots(&mut self, module: &Module, settings: &CardSettings, only: bool) -> CallResult<()> {
-        let mut uninitialized = None;
+    fn slots(&mut self, module: &Module, settings: &CardSettings) -> CallResult<()> {
         // Not only those with a token: OpenSC leaves a card that it does not know out of these.
         for slot in module.context.get_all_slots()? {
             let description = module.context.get_slot_info(slot);
-            let description = description.map_or_else(|_| String::new(), |info| info.slot_description().to_owned());
+            let description = description.map_or_else(|_| String::new(), |info| text(info.slot_description()));
             self.slots.push(description.clone());
             let info = match module.context.get_token_info(slot) {
                 Ok(info) => info,
-                Err(error) => match code(&error) {
-                    Some(RvError::TokenNotRecognized) => {
-                        self.unknown.push(description);
-                        continue;
+                Err(error) => {
+                    match code(&error) {
+                        Some(RvError::TokenNotRecognized) => self.unknown.push(description),
+                        Some(RvError::TokenNotPresent | RvError::DeviceRemoved) => self.vacant = true,
+                        // The card may be in another slot.
+                        _ => self.failed = self.failed.take().or(Some(error)),
                     }
-                    Some(RvError::TokenNotPresent | RvError::DeviceRemoved) => continue,
-                    _ => return Err(error),
-                },
+                    continue;
+                }
             };
             self.known.push(description);
             let allowed =
-                |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted.trim() == is.trim());
-            if !info.token_initialized() {
-                uninitialized = Some(slot);
-            } else if allowed(&settings.token_label, info.label())
-                && allowed(&settings.token_serial, info.serial_number())
+                |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| is_same(wanted, &text(is)));
+            if !(allowed(&settings.token_label, info.label()) && allowed(&settings.token_serial, info.serial_number()))
             {
+                if info.token_initialized() {
+                    self.others.push(describe(&info));
+                }
+            } else if info.token_initialized() {
                 self.tokens.push((slot, info));
             } else {
-                self.others.push(describe(&info));
+                self.unmarked.push((slot, info));
             }
         }
-        // A module for tokens in software always has an empty one, which is no card beside others.
-        let alone = only && self.tokens.is_empty() && self.others.is_empty() && self.unknown.is_empty();
-        if let (Some(slot), true) = (uninitialized, alone) {
-            let text = format!("the token in slot {slot} is empty: it has not been initialized");
-            self.problem = Some(Error::new(ErrorKind::NoCertificate, Stage::Card, text));
-        }
         Ok(())
+    }
+}
+
+/// A text field of PKCS#11. They are padded with blanks, and by some modules with NUL.
+pub fn text(field: &str) -> String {
+    field.split('\0').next().unwrap_or_default().trim().to_owned()
+}
+
+/// Whether a token's text is the one that is wanted. Some are in ISO 8859-1, of which only ASCII can be read.
+fn is_same(wanted: &str, is: &str) -> bool {
+    let same = |(wanted, is): (char, char)| wanted == is || is == char::REPLACEMENT_CHARACTER && !wanted.is_ascii();
+    let wanted = wanted.trim();
+    wanted.chars().count() == is.chars().count() && wanted.chars().zip(is.chars()).all(same)
+}
+
+impl Lack {
+    /// A module that cannot be used fails for the want of a reader, or of the PC/SC service, perhaps.
+    pub fn without_reader(error: Error, before: &Readers) -> Self {
+        let (reason, absence) = before.problem().unwrap_or_else(|| ("no card is in a reader".into(), Absence::NoCard));
+        let kind = match error.kind() {
+            ErrorKind::CardFailed => ErrorKind::ReaderNotAvailable,
+            other => other.clone(),
+        };
+        let error = Error::new(kind, Stage::Card, format!("{reason}: {}", error.detail()));
+        Self { absence, error, readers: before.snapshot(), watched: false }
+    }
+
+    /// One slot fails, but there is another one to put a card into.
+    fn beside_fault(error: Error, before: &Readers) -> Self {
+        let absence = Absence::NotRecognised(error.detail().to_owned());
+        Self { absence, error, readers: before.snapshot(), watched: false }
     }
 }
 
@@ -189,13 +254,32 @@ fn unknown_cards(before: &Readers, seen: &[See]) -> Vec<String> {
     cards
 }
 
+/// A token that is not marked as initialized, and is all the same, as its certificate shows.
+fn unmarked(module: &Module, settings: &CardSettings, see: &See) -> Result<Found> {
+    for (slot, info) in &see.unmarked {
+        match Token::open(module, *slot, info, &settings.issuers) {
+            Ok(token) if token.certificate.is_some() => return Ok(Found::Token(token)),
+            _ => {}
+        }
+    }
+    Ok(see.unmarked.first().map_or(Found::Nothing, |(slot, _)| Found::Empty(*slot)))
+}
+
 fn one_of(module: &Module, settings: &CardSettings, tokens: Vec<(Slot, TokenInfo)>) -> Result<Option<Token>> {
     let (mut usable, mut unusable) = (Vec::new(), Vec::new());
     for (slot, info) in tokens {
-        match Token::open(&module.context, slot, &info, &settings.issuers) {
+        match Token::open(module, slot, &info, &settings.issuers) {
             Ok(token) => usable.push((token, info)),
             Err(error) => unusable.push((error, info)),
         }
+    }
+    // A card may show itself as a token to log in with and one to sign documents with.
+    let purpose = |token: &Token| token.certificate.as_ref().map(Certificate::purpose);
+    let best = usable.iter().map(|(token, _)| purpose(token)).max();
+    usable.retain(|(token, _)| Some(purpose(token)) == best);
+    if usable.len() > 1 && best == Some(None) {
+        let error = || no_certificate("it shows no certificate before the PIN is entered");
+        unusable.extend(usable.drain(..).map(|(_, info)| (error(), info)));
     }
     match (usable.len(), unusable.len()) {
         (0, 0) => Ok(None),
@@ -203,8 +287,7 @@ fn one_of(module: &Module, settings: &CardSettings, tokens: Vec<(Slot, TokenInfo
         (0, _) => {
             let reasons: Vec<_> =
                 unusable.iter().map(|(error, info)| format!("{}: {}", describe(info), error.detail())).collect();
-            let text = format!("none of the cards can be used to log in ({})", reasons.join("; "));
-            Err(Error::new(ErrorKind::NoCertificate, Stage::Card, text))
+            Err(no_certificate(&format!("none of the cards can be used to log in ({})", reasons.join("; "))))
         }
         (1, _) => Ok(Some(usable.remove(0).0)),
         _ => {
@@ -215,37 +298,86 @@ fn one_of(module: &Module, settings: &CardSettings, tokens: Vec<(Slot, TokenInfo
     }
 }
 
+pub fn no_certificate(text: &str) -> Error {
+    Error::new(ErrorKind::NoCertificate, Stage::Card, text)
+}
+
 fn describe(info: &TokenInfo) -> String {
-    format!("\"{}\" (serial number {})", info.label().trim(), info.serial_number().trim())
+    format!("\"{}\" (serial number {})", text(info.label()), text(info.serial_number()))
 }
 
 impl Token {
-    pub fn open(context: &Pkcs11, slot: Slot, info: &TokenInfo, issuers: &[String]) -> Result<Self> {
+    /// Opens a session, and finds the certificate to log in with.
+    ///
+    /// Keys, and on some cards certificates, show themselves only after the login. So before it the certificate's
+    /// purpose counts more than a key that can be seen.
+    pub fn open(module: &Module, slot: Slot, info: &TokenInfo, issuers: &[String]) -> Result<Self> {
         let call_failed = |error| failed(Stage::Card, &error);
+        let context = &module.context;
         let session = context.open_ro_session(slot).map_err(call_failed)?;
-        let (mut candidates, ids) = candidates(&session, info.login_required()).map_err(call_failed)?;
-        let now = SystemTime::now();
-        let (index, certificate) = match choose(&candidates, now, issuers) {
-            Err(error) if *error.kind() == ErrorKind::NoKey && info.login_required() => {
-                // The key may be one that shows itself after the login only.
-                candidates.iter_mut().for_each(|candidate| candidate.has_private_key = true);
-                choose(&candidates, now, issuers)?
+        let certificates = objects::certificates(&session).map_err(call_failed)?;
+        let mut keys = Vec::new();
+        for read in [objects::private_keys(&session), objects::public_keys(&session)] {
+            match read {
+                Ok(some) => keys.extend(some),
+                Err(error) if is_lost(&error) => return Err(call_failed(error)),
+                // They may need the login.
+                Err(_) => {}
             }
-            chosen => chosen?,
+        }
+        let (certificate, id) = match chosen(&certificates, &keys, true, issuers) {
+            Err(_) if certificates.is_empty() => (None, Vec::new()),
+            chosen => chosen.map(|(certificate, id)| (Some(certificate), id))?,
         };
-        let slot_info = context.get_slot_info(slot).map_err(call_failed)?;
-        let may_be_reader = slot_info.hardware_slot() || slot_info.removable_device();
+        let slot_info = context.get_slot_info(slot);
+        let reader = slot_info.ok().filter(|info| info.hardware_slot() || info.removable_device());
         Ok(Self {
             context: context.clone(),
+            calls: module.calls.clone(),
             slot,
             session,
-            label: info.label().to_owned(),
-            reader: may_be_reader.then(|| slot_info.slot_description().to_owned()),
+            label: text(info.label()),
+            serial: text(info.serial_number()),
+            reader: reader.map(|info| text(info.slot_description())),
             pin: pin_status(info),
             certificate,
-            key_id: ids[index].clone(),
+            id,
+            issuers: issuers.to_vec(),
         })
     }
+
+    /// After the login: the keys that may be the certificate's, best first. Chooses the certificate now where it
+    /// could not be seen before, or where it is not said to be for logging in or has no key.
+    pub fn keys(&mut self) -> Result<Vec<Key>> {
+        let call_failed = |error| failed(Stage::Signing, &error);
+        let mut keys = objects::private_keys(&self.session).map_err(call_failed)?;
+        let has_key = |certificate: &&Certificate| keys.iter().any(|key| key.belongs_to(certificate, &self.id));
+        let settled = self.certificate.as_ref().filter(has_key).is_some_and(Certificate::is_for_login);
+        if !settled {
+            let certificates = objects::certificates(&self.session).map_err(call_failed)?;
+            let (certificate, id) = chosen(&certificates, &keys, false, &self.issuers)
+                .map_err(|error| Error::new(error.kind().clone(), Stage::Signing, error.detail()))?;
+            (self.certificate, self.id) = (Some(certificate), id);
+        }
+        keys.retain(|key| self.certificate.as_ref().is_some_and(|certificate| key.belongs_to(certificate, &self.id)));
+        // Keys of other kinds may have the same id.
+        if keys.iter().any(|key| key.modulus.is_some()) {
+            keys.retain(|key| key.modulus.is_some());
+        }
+        Ok(keys)
+    }
+}
+
+/// The certificate to log in with, and its `CKA_ID`.
+fn chosen(
+    certificates: &[CertificateObject],
+    keys: &[Key],
+    hidden: bool,
+    issuers: &[String],
+) -> Result<(Certificate, Vec<u8>)> {
+    let candidates: Vec<_> = certificates.iter().map(|object| object.candidate(keys, hidden)).collect();
+    let (index, certificate) = choose(&candidates, SystemTime::now(), issuers)?;
+    Ok((certificate, certificates[index].id.clone()))
 }
 
 /// How it stands with the PIN (`CK_TOKEN_INFO`).
@@ -268,61 +400,22 @@ fn pin_lengths(min: usize, max: usize) -> (usize, usize) {
     if min <= max && max > 0 && min < usize::MAX { (min, max) } else { (1, 255) }
 }
 
-/// The certificates on the token, each with its `CKA_ID`.
-///
-/// Private keys mostly cannot be seen before the login. Then the public keys tell which
-/// certificates have one, where there are any.
-fn candidates(session: &Session, login_required: bool) -> CallResult<(Vec<Candidate>, Vec<Vec<u8>>)> {
-    let private_keys = keys(session, ObjectClass::PRIVATE_KEY, AttributeType::Decrypt)?;
-    let public_keys =
-        if login_required { keys(session, ObjectClass::PUBLIC_KEY, AttributeType::Encrypt)? } else { Vec::new() };
-    let (mut candidates, mut ids) = (Vec::new(), Vec::new());
-    for certificate in session.find_objects(&[Attribute::Class(ObjectClass::CERTIFICATE)])? {
-        let (mut id, mut der) = (Vec::new(), Vec::new());
-        for attribute in session.get_attributes(certificate, &[AttributeType::Id, AttributeType::Value])? {
-            match attribute {
-                Attribute::Id(value) => id = value,
-                Attribute::Value(value) => der = value,
-                _ => {}
-            }
-        }
-        let key = private_keys.iter().chain(&public_keys).find(|key| key.id == id);
-        let hidden = login_required && private_keys.is_empty() && public_keys.is_empty();
-        candidates.push(Candidate {
-            der,
-            has_private_key: key.is_some() || hidden,
-            key_can_decrypt: key.is_some_and(|key| key.can_decrypt),
-        });
-        ids.push(id);
-    }
-    Ok((candidates, ids))
-}
-
-struct Key {
-    id: Vec<u8>,
-    can_decrypt: bool,
-}
-
-fn keys(session: &Session, class: ObjectClass, can: AttributeType) -> CallResult<Vec<Key>> {
-    let objects = session.find_objects(&[Attribute::Class(class)])?;
-    objects.into_iter().map(|key| key_of(session, key, can)).collect()
-}
-
-fn key_of(session: &Session, key: ObjectHandle, can: AttributeType) -> CallResult<Key> {
-    let mut found = Key { id: Vec::new(), can_decrypt: false };
-    for attribute in session.get_attributes(key, &[AttributeType::Id, can])? {
-        match attribute {
-            Attribute::Id(id) => found.id = id,
-            Attribute::Decrypt(can) | Attribute::Encrypt(can) => found.can_decrypt = can,
-            _ => {}
-        }
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_ends_at_its_padding() {
+        assert_eq!(["CARD", "CARD   ", "CARD\0\0", "CARD\0x", "CARD \0 "].map(text), ["CARD"; 5]);
+        assert_eq!(text(""), "");
+    }
+
+    #[test]
+    fn a_text_in_another_encoding_is_compared_by_what_can_be_read() {
+        let latin1 = String::from_utf8_lossy(b"Karte M\xfcller");
+        assert!(is_same("Karte M\u{fc}ller", &latin1) && is_same(" Karte M\u{fc}ller ", "Karte M\u{fc}ller"));
+        assert!(!is_same("Karte Miller", &latin1) && !is_same("Karte M\u{fc}llers", &latin1));
+    }
 
     #[test]
     fn lengths_that_a_module_does_not_know_keep_no_pin_away() {

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ticketapi::cancel::CancelToken;
-use ticketapi::card::CardReader;
 use ticketapi::card::helper::{HelperReader, HelperSettings};
-use ticketapi::{Error, ErrorKind};
+use ticketapi::card::{Absence, CardReader};
+use ticketapi::challenge::Digest;
+use ticketapi::{Error, ErrorKind, Stage};
 
 use crate::support::*;
 
@@ -86,7 +87,107 @@ fn a_token_that_is_not_initialized_is_no_card_to_log_in_with() {
 fn an_empty_token_has_no_certificate() {
     let desk = Desk::empty();
     desk.add_token(LABEL, PIN);
-    assert_eq!(*refusal(&desk.settings()).kind(), ErrorKind::NoCertificate);
+    // It may show one after the PIN.
+    assert!(card(&desk.settings()).unwrap().certificate().is_none());
+    let error = log_in(&desk.settings()).unwrap_err();
+    assert_eq!((error.kind(), error.stage()), (&ErrorKind::NoCertificate, Stage::Signing));
+}
+
+#[test]
+fn a_certificate_that_shows_itself_after_the_pin_is_used() {
+    let desk = Desk::with_card();
+    let mut card = card(&desk.scripted("private-certificates")).unwrap();
+    assert!(card.certificate().is_none());
+    let signature = sign(&mut *card, PIN).unwrap();
+    assert!(person().signed(Digest::Sha1, MESSAGE, &signature));
+    assert_eq!(card.certificate().unwrap().der(), std::fs::read(person().path("certificate.der")).unwrap());
+}
+
+#[test]
+fn a_card_that_shows_its_certificate_comes_before_one_that_does_not() {
+    let desk = Desk::with_card();
+    desk.add_token("Empty", PIN);
+    assert!(card(&desk.settings()).unwrap().certificate().is_some());
+}
+
+#[test]
+fn the_certificate_for_logging_in_comes_before_one_whose_key_can_be_seen() {
+    let desk = Desk::empty();
+    desk.add_token(LABEL, PIN);
+    desk.write(LABEL, PIN, "document.der", "cert", &[], Some("02"));
+    desk.write(LABEL, PIN, "public.pem", "pubkey", &[], Some("02"));
+    desk.add_certificate(LABEL, PIN);
+    desk.write(LABEL, PIN, "key.der", "privkey", &["--usage-sign"], Some("01"));
+    assert_logs_in(&desk.settings());
+}
+
+#[test]
+fn of_two_tokens_of_one_card_the_one_to_log_in_with_is_used() {
+    let desk = Desk::with_card();
+    desk.add_token("Documents", PIN);
+    desk.write("Documents", PIN, "document.der", "cert", &[], Some("01"));
+    assert_logs_in(&desk.settings());
+}
+
+#[test]
+fn a_slot_that_fails_does_not_keep_the_card_in_another_from_being_used() {
+    let desk = Desk::with_card();
+    for code in ["0x5", "0x6", "0x30", "0x31", "0x54"] {
+        assert_logs_in(&desk.scripted(&format!("bad-slot {code}")));
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_read_is_passed_over() {
+    for code in ["0x5", "0x6", "0x30", "0x82"] {
+        let desk = Desk::with_card();
+        desk.write(LABEL, PIN, "document.der", "cert", &[], Some("02"));
+        // Each certificate is read with two calls.
+        for call in [1, 2, 3, 4] {
+            let found = card(&desk.scripted(&format!("fault C_GetAttributeValue {call} error {code}"))).unwrap();
+            assert!(found.certificate().is_some(), "{call} {code}");
+        }
+    }
+}
+
+#[test]
+fn a_token_without_its_flags_is_used() {
+    let desk = Desk::with_card();
+    for flag in ["TOKEN_INITIALIZED", "LOGIN_REQUIRED"] {
+        assert_logs_in(&desk.scripted(&format!("clear-flag {flag}")));
+    }
+}
+
+#[test]
+fn a_module_that_cannot_lock_or_takes_no_arguments_is_started_as_it_can() {
+    let desk = Desk::with_card();
+    assert_logs_in(&desk.scripted("fault C_Initialize 1 error 0xa"));
+    assert_logs_in(&desk.scripted("fault C_Initialize 1 error 0x7\nfault C_Initialize 2 error 0x7"));
+    assert_eq!(desk.called("C_Initialize"), 3);
+}
+
+#[test]
+fn a_module_that_starts_with_the_reader_is_waited_for() {
+    let desk = Desk::with_card();
+    let reader = HelperReader::new(desk.scripted("fault C_Initialize 1 error 0x30"));
+    let mut told = Vec::new();
+    let mut absent = |absence| {
+        told.push(absence);
+        desk.scripted("");
+    };
+    let mut card = reader.wait_for_card(Duration::MAX, &mut absent, &CancelToken::new()).unwrap();
+    sign(&mut *card, PIN).unwrap();
+    assert_eq!(told, [Absence::NoService]);
+}
+
+#[test]
+fn a_module_that_fails_without_the_card_service_is_told_as_that() {
+    let desk = Desk::with_card();
+    for code in ["0x5", "0x6", "0x30", "0xe0"] {
+        let error = refusal(&desk.scripted(&format!("fault C_GetSlotList 1 error {code}")));
+        assert_eq!(*error.kind(), ErrorKind::ReaderNotAvailable, "{error}");
+        assert!(error.detail().contains("PC/SC service") && error.detail().contains("C_GetSlotList"), "{error}");
+    }
 }
 
 #[test]

@@ -92,6 +92,41 @@ fn a_pin_of_the_wrong_length_is_not_tried() {
 }
 
 #[test]
+fn a_pin_that_these_cards_have_is_tried_though_the_token_excludes_it() {
+    let desk = Desk::with_card();
+    for lengths in ["6 8", "2 3"] {
+        let settings = desk.scripted(&format!("pin-lengths {lengths}"));
+        assert!(!card(&settings).unwrap().pin_status().allows(PIN.len()));
+        assert_logs_in(&settings);
+    }
+}
+
+#[test]
+fn the_length_of_a_pin_is_counted_in_bytes() {
+    let desk = Desk::with_card();
+    let mut card = card(&desk.scripted("pin-lengths 4 8")).unwrap();
+    // Three characters in 5 bytes, and five in 11.
+    assert_eq!(*sign(&mut *card, "\u{20ac}12").unwrap_err().kind(), ErrorKind::PinIncorrect { tries_left: None });
+    sign(&mut *card, "\u{20ac}\u{20ac}\u{20ac}12").unwrap_err();
+    assert_eq!(desk.called("C_Login"), 1);
+}
+
+#[test]
+fn a_reader_without_the_keys_that_it_claims_leaves_the_pin_to_the_screen() {
+    let desk = Desk::with_card();
+    for code in ["0x5", "0x7", "0x30", "0x54"] {
+        let script = format!("flag PROTECTED_AUTHENTICATION_PATH C_Login 0\nfault C_Login 1 error {code}");
+        let mut card = card(&desk.scripted(&script)).unwrap();
+        assert!(card.pin_status().pin_pad);
+        let error = card.sign(None, Digest::Sha1, MESSAGE, &CancelToken::new()).unwrap_err();
+        assert_eq!((error.kind(), card.pin_status().pin_pad), (&ErrorKind::CardFailed, false));
+        let signature = sign(&mut *card, PIN).unwrap();
+        assert!(person().signed(Digest::Sha1, MESSAGE, &signature));
+        assert_eq!(desk.called("C_Login"), 2);
+    }
+}
+
+#[test]
 fn a_reader_with_a_pin_pad_takes_the_pin_itself() {
     let desk = Desk::with_card();
     let mut card = card(&desk.scripted("pin-pad 1234")).unwrap();

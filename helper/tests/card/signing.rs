@@ -8,6 +8,8 @@ use ticketapi::{ErrorKind, Pin, Stage};
 
 use crate::support::*;
 
+const WRONG: ErrorKind = ErrorKind::PinIncorrect { tries_left: None };
+
 fn sign_with(card: &mut dyn SmartCard, digest: Digest) -> Vec<u8> {
     card.sign(Some(Pin::new(PIN.to_owned())), digest, MESSAGE, &CancelToken::new()).unwrap()
 }
@@ -53,8 +55,23 @@ fn a_module_that_does_not_hash_gets_a_digest_info() {
 #[test]
 fn a_module_that_refuses_a_mechanism_it_lists_gets_a_digest_info() {
     let desk = Desk::with_card();
-    assert_logs_in(&desk.scripted("fault C_SignInit 1 error 0x70"));
-    assert_eq!((desk.called("C_SignInit"), desk.called("C_Login")), (2, 1));
+    for code in ["0x5", "0x6", "0x7", "0x54", "0x63", "0x68", "0x70", "0x71"] {
+        for call in ["C_SignInit", "C_Sign"] {
+            assert_logs_in(&desk.scripted(&format!("fault {call} 1 error {code}")));
+            assert_eq!((desk.called("C_SignInit"), desk.called("C_Login")), (2, 1), "{call} {code}");
+        }
+    }
+}
+
+#[test]
+fn a_fault_of_the_card_is_not_taken_for_a_refused_mechanism() {
+    let desk = Desk::with_card();
+    for code in ["0x30", "0x32", "0xe0", "0xb3", "0x101"] {
+        for call in ["C_SignInit", "C_Sign"] {
+            log_in(&desk.scripted(&format!("fault {call} 1 error {code}"))).unwrap_err();
+            assert_eq!(desk.called("C_SignInit"), 1, "{call} {code}");
+        }
+    }
 }
 
 #[test]
@@ -65,6 +82,38 @@ fn a_key_that_asks_each_time_gets_the_pin_once_more() {
     desk.add_certificate(LABEL, PIN);
     assert_logs_in(&desk.scripted(""));
     assert_eq!(desk.called("C_Login"), 2);
+    // CKM_RSA_PKCS signs in one part only.
+    assert_logs_in(&desk.scripted("hide-mechanism 0x6"));
+    assert_eq!((desk.called("C_Login"), desk.called("C_SignUpdate")), (2, 0));
+}
+
+#[test]
+fn the_key_is_known_by_its_modulus() {
+    for id in [None, Some("02")] {
+        let desk = Desk::empty();
+        desk.add_token(LABEL, PIN);
+        desk.add_certificate(LABEL, PIN);
+        desk.write(LABEL, PIN, "key.der", "privkey", &["--usage-sign"], id);
+        assert_logs_in(&desk.settings());
+    }
+}
+
+#[test]
+fn of_two_keys_with_the_certificates_id_the_right_one_signs() {
+    for others_first in [true, false] {
+        let desk = Desk::empty();
+        desk.add_token(LABEL, PIN);
+        desk.add_certificate(LABEL, PIN);
+        let other = || desk.write(LABEL, PIN, "other.der", "privkey", &["--usage-sign"], Some("01"));
+        if others_first {
+            other();
+        }
+        desk.write(LABEL, PIN, "key.der", "privkey", &["--usage-sign"], Some("01"));
+        if !others_first {
+            other();
+        }
+        assert_logs_in(&desk.settings());
+    }
 }
 
 #[test]
@@ -74,15 +123,28 @@ fn a_login_leaves_nothing_open_in_the_module() {
     let calls = desk.calls();
     let expected = ["C_Logout", "C_CloseSession", "C_Finalize"];
     assert_eq!(calls[calls.len() - 3..], expected, "{calls:?}");
-    assert_eq!((desk.called("C_OpenSession"), desk.called("C_Login"), desk.called("C_Sign")), (1, 1, 2));
+    assert_eq!((desk.called("C_OpenSession"), desk.called("C_Login"), desk.called("C_Sign")), (1, 1, 1));
 }
 
 #[test]
 fn a_module_that_calls_a_new_helper_logged_in_is_logged_out() {
     let desk = Desk::with_card();
-    // CKR_USER_ALREADY_LOGGED_IN: nobody else can have logged in here.
-    log_in(&desk.scripted("fault C_Login 1 error 0x100")).unwrap_err();
-    assert_eq!((desk.called("C_Login"), desk.called("C_Logout")), (1, 1));
+    // CKR_USER_ALREADY_LOGGED_IN and its like: the PIN has not been checked.
+    for code in ["0x100", "0x104"] {
+        let settings = desk.scripted(&format!("fault C_Login 1 error {code}"));
+        assert_eq!(*sign(&mut *card(&settings).unwrap(), "4321").unwrap_err().kind(), WRONG);
+        assert_logs_in(&desk.scripted(&format!("fault C_Login 1 error {code}")));
+        assert_eq!((desk.called("C_Login"), desk.called("C_Logout")), (2, 2));
+    }
+}
+
+#[test]
+fn a_pin_that_the_module_never_checks_is_not_right() {
+    let desk = Desk::with_card();
+    let error = log_in(&desk.scripted("fault C_Login 1 error 0x100\nfault C_Login 2 error 0x100")).unwrap_err();
+    assert_eq!((error.kind(), error.stage()), (&ErrorKind::CardFailed, Stage::Pin));
+    assert!(error.detail().contains("another program is logged in"), "{error}");
+    assert_eq!((desk.called("C_Login"), desk.called("C_SignInit")), (2, 0));
 }
 
 #[test]
@@ -103,7 +165,7 @@ fn a_card_signs_once_only() {
 #[test]
 fn a_card_taken_out_between_login_and_signature_is_a_failed_card() {
     let desk = Desk::with_card();
-    let error = log_in(&desk.scripted("fault C_Sign 2 error 0x32")).unwrap_err();
+    let error = log_in(&desk.scripted("fault C_Sign 1 error 0x32")).unwrap_err();
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::CardFailed, Stage::Signing));
     assert_eq!(error.detail(), "the card was taken out (C_Sign: CKR_DEVICE_REMOVED)");
 }

@@ -93,18 +93,20 @@ impl Desk {
 
     /// A key that asks for the PIN at each use.
     pub fn add_careful_key(&self, label: &str, pin: &str) {
-        self.write(label, pin, "key.der", "privkey", &["--always-auth", "--usage-sign"]);
+        self.write(label, pin, "key.der", "privkey", &["--always-auth", "--usage-sign"], Some("01"));
     }
 
     pub fn add_certificate(&self, label: &str, pin: &str) {
-        self.write(label, pin, "certificate.der", "cert", &[]);
+        self.write(label, pin, "certificate.der", "cert", &[], Some("01"));
     }
 
-    fn write(&self, label: &str, pin: &str, file: &str, kind: &str, more: &[&str]) {
+    /// Writes an object with this `CKA_ID`, from a file of the person's.
+    pub fn write(&self, label: &str, pin: &str, file: &str, kind: &str, more: &[&str], id: Option<&str>) {
         let file = person().path(file);
-        let arguments = ["--module", MODULE, "--token-label", label, "--login", "--pin", pin, "--id", "01"];
+        let arguments = ["--module", MODULE, "--token-label", label, "--login", "--pin", pin];
+        let id = id.map_or_else(Vec::new, |id| vec!["--id", id]);
         let object = ["--write-object", file.to_str().unwrap(), "--type", kind];
-        self.run("pkcs11-tool", &[&arguments[..], &object, more].concat());
+        self.run("pkcs11-tool", &[&arguments[..], &id, &object, more].concat());
     }
 
     pub fn serial(&self, label: &str) -> String {
@@ -176,7 +178,7 @@ pub struct Person(PathBuf);
 pub fn person() -> &'static Person {
     static PERSON: OnceLock<Person> = OnceLock::new();
     PERSON.get_or_init(|| {
-        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("person-1");
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("person-2");
         if !kept.exists() {
             let made = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
             let script = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out certificate.pem -days 3650 \
@@ -185,6 +187,9 @@ pub fn person() -> &'static Person {
                 openssl x509 -in certificate.pem -outform DER -out certificate.der
                 openssl x509 -in certificate.pem -noout -pubkey -out public.pem
                 openssl rsa -in key.pem -traditional -outform DER -out key.der
+                openssl genrsa -traditional 2048 | openssl rsa -traditional -outform DER -out other.der
+                openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -outform DER -out document.der \
+                    -days 3650 -subj /O=nhs/OU=people/CN=555025331107 -addext keyUsage=nonRepudiation
                 openssl pkcs8 -topk8 -nocrypt -in key.pem -out key.p8";
             let output = Command::new("sh").args(["-ec", script]).current_dir(made.path()).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -59,7 +59,7 @@ fn usage(usages: impl Into<der::flagset::FlagSet<KeyUsages>>) -> impl FnOnce(&mu
 }
 
 fn with_key(der: Vec<u8>) -> Candidate {
-    Candidate { der, has_private_key: true, key_can_decrypt: false }
+    Candidate { der, private_key: PrivateKey::There, key_can_decrypt: false }
 }
 
 fn chosen(candidates: &[Candidate]) -> usize {
@@ -174,7 +174,7 @@ fn what_cannot_be_read_is_skipped_and_told_when_there_is_nothing_else() {
 
 #[test]
 fn certificates_without_a_private_key_are_out() {
-    let without = Candidate { has_private_key: false, ..with_key(certificate(purpose(SMARTCARD_LOGON))) };
+    let without = Candidate { private_key: PrivateKey::Absent, ..with_key(certificate(purpose(SMARTCARD_LOGON))) };
     assert_eq!(chosen(&[without.clone(), with_key(certificate(|_| ()))]), 1);
     assert_eq!(refused(&[without], &[]).0, ErrorKind::NoKey);
 }
@@ -236,6 +236,25 @@ fn signing_without_content_commitment_comes_second() {
 }
 
 #[test]
+fn a_hidden_key_counts_less_than_the_purpose_and_more_than_none() {
+    let seen = |purpose: ObjectIdentifier| with_key(certificate(self::purpose(purpose)));
+    let hidden = |purpose| Candidate { private_key: PrivateKey::Hidden, ..seen(purpose) };
+    assert_eq!(chosen(&[seen(rfc5280::ID_KP_EMAIL_PROTECTION), hidden(SMARTCARD_LOGON)]), 1);
+    assert_eq!(chosen(&[hidden(SMARTCARD_LOGON), seen(SMARTCARD_LOGON)]), 1);
+    let absent = Candidate { private_key: PrivateKey::Absent, ..seen(SMARTCARD_LOGON) };
+    assert_eq!(chosen(&[absent, hidden(SMARTCARD_LOGON)]), 1);
+}
+
+#[test]
+fn a_modulus_is_known_with_and_without_zeros_before_it() {
+    let certificate = Certificate::from_der(&certificate(|_| ())).unwrap();
+    let modulus = certificate.public_key.n().to_bytes_be();
+    let padded = [&[0, 0], &modulus[..]].concat();
+    assert!(certificate.has_modulus(&modulus) && certificate.has_modulus(&padded));
+    assert!(!certificate.has_modulus(&modulus[1..]) && !certificate.has_modulus(&[]));
+}
+
+#[test]
 fn a_key_that_can_decrypt_comes_third() {
     let newer = with_key(certificate(|tbs| tbs.validity.not_before = time(now() - DAY)));
     let decrypting = Candidate { key_can_decrypt: true, ..with_key(certificate(|_| ())) };
@@ -265,7 +284,7 @@ fn any_candidate() -> impl Strategy<Value = Candidate> {
         if !readable && serial == 0 {
             der.truncate(100);
         }
-        Candidate { der, has_private_key: key, key_can_decrypt: decrypt }
+        Candidate { der, private_key: PrivateKey::known(key), key_can_decrypt: decrypt }
     })
 }
 

@@ -12,6 +12,10 @@
 //! fault C_Sign 2 hang                             error, hang, crash, exit or corrupt (the heap)
 //! hold C_SignInit /tmp/x/go                        waits until there is such a file
 //! flag USER_PIN_FINAL_TRY C_Login 1               set once C_Login has been called that often
+//! clear-flag LOGIN_REQUIRED                       never set
+//! pin-lengths 6 8                                 what the token says of its PINs
+//! bad-slot 0x30                                   a slot before the others, whose C_GetTokenInfo fails
+//! private-certificates                            are not found until somebody has logged in
 //! hide-mechanism 0x6                              left out of C_GetMechanismList
 //! pin-pad 1234                                    the reader takes this PIN on its own keys, and no other way
 //! reader Some Reader 00 00                        the slots are readers of this name
@@ -50,6 +54,9 @@ struct Module {
 unsafe impl Sync for Module {}
 // SAFETY: as above.
 unsafe impl Send for Module {}
+
+/// The number of the slot that fails.
+const BAD_SLOT: CK_SLOT_ID = 0xBAD;
 
 static MODULE: OnceLock<Option<Module>> = OnceLock::new();
 /// How often each function was called; not on the heap, which a script may have corrupted.
@@ -166,6 +173,7 @@ macro_rules! scripted {
                 C_GetFunctionList: Some(C_GetFunctionList),
                 C_GetSlotList: Some(C_GetSlotList),
                 C_Login: Some(C_Login),
+                C_FindObjectsInit: Some(C_FindObjectsInit),
                 $($name: Some($name),)*
                 ..*real
             }
@@ -177,12 +185,11 @@ scripted! {
     C_Initialize(arguments: *mut c_void);
     C_Finalize(reserved: *mut c_void);
     C_GetSlotInfo(slot: CK_SLOT_ID, info: CK_SLOT_INFO_PTR) -> pose_as_reader;
-    C_GetTokenInfo(slot: CK_SLOT_ID, info: CK_TOKEN_INFO_PTR) -> set_flags;
+    C_GetTokenInfo(slot: CK_SLOT_ID, info: CK_TOKEN_INFO_PTR) -> set_token_info;
     C_GetMechanismList(slot: CK_SLOT_ID, list: CK_MECHANISM_TYPE_PTR, count: CK_ULONG_PTR) -> hide_mechanisms;
     C_OpenSession(slot: CK_SLOT_ID, flags: CK_FLAGS, application: *mut c_void, notify: CK_NOTIFY, session: CK_SESSION_HANDLE_PTR);
     C_CloseSession(session: CK_SESSION_HANDLE);
     C_Logout(session: CK_SESSION_HANDLE);
-    C_FindObjectsInit(session: CK_SESSION_HANDLE, template: CK_ATTRIBUTE_PTR, count: CK_ULONG);
     C_FindObjects(session: CK_SESSION_HANDLE, objects: CK_OBJECT_HANDLE_PTR, max: CK_ULONG, count: CK_ULONG_PTR);
     C_FindObjectsFinal(session: CK_SESSION_HANDLE);
     C_GetAttributeValue(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: CK_ATTRIBUTE_PTR, count: CK_ULONG);
@@ -220,8 +227,49 @@ unsafe extern "C" fn C_GetSlotList(present: CK_BBOOL, slots: CK_SLOT_ID_PTR, cou
         return CKR_OK;
     }
     let Some(real) = module.real.C_GetSlotList else { return CKR_FUNCTION_NOT_SUPPORTED };
+    if module.script.bad_slot.is_none() {
+        // SAFETY: the caller's arguments are those of the same function.
+        return unsafe { real(present, slots, count) };
+    }
+    // SAFETY: PKCS#11 asks for a valid pointer to the count, and for as many places as it says, of which the first is
+    // for the bad slot.
+    unsafe {
+        let mut rest = (*count).saturating_sub(1);
+        let places = if slots.is_null() { slots } else { slots.add(1) };
+        let answer = real(present, places, &raw mut rest);
+        *count = rest + 1;
+        if answer == CKR_OK && !slots.is_null() {
+            *slots = BAD_SLOT;
+        }
+        answer
+    }
+}
+
+unsafe extern "C" fn C_FindObjectsInit(
+    session: CK_SESSION_HANDLE,
+    template: CK_ATTRIBUTE_PTR,
+    count: CK_ULONG,
+) -> CK_RV {
+    let Some(module) = module() else { return CKR_GENERAL_ERROR };
+    if let Some(answer) = module.called("C_FindObjectsInit") {
+        return answer;
+    }
+    let Some(real) = module.real.C_FindObjectsInit else { return CKR_FUNCTION_NOT_SUPPORTED };
+    // SAFETY: the caller's template has as many attributes.
+    let attributes = unsafe { std::slice::from_raw_parts(template, count as usize) };
+    let class = attributes.iter().find(|attribute| attribute.type_ == CKA_CLASS);
+    // SAFETY: a class is a number.
+    let class = class.map(|class| unsafe { *class.pValue.cast::<CK_OBJECT_CLASS>() });
+    let for_certificates = class == Some(CKO_CERTIFICATE);
+    if module.script.private_certificates && for_certificates && counted("C_Login") == 0 {
+        let mut no_class = CK_ULONG::MAX;
+        let size = size_of::<CK_ULONG>() as CK_ULONG;
+        let mut none = CK_ATTRIBUTE { type_: CKA_CLASS, pValue: (&raw mut no_class).cast(), ulValueLen: size };
+        // SAFETY: this is one attribute, which modules only read.
+        return unsafe { real(session, &raw mut none, 1) };
+    }
     // SAFETY: the caller's arguments are those of the same function.
-    unsafe { real(present, slots, count) }
+    unsafe { real(session, template, count) }
 }
 
 unsafe extern "C" fn C_Login(
@@ -258,12 +306,19 @@ fn pose_as_reader(module: &Module, answer: CK_RV, _: CK_SLOT_ID, info: CK_SLOT_I
     answer
 }
 
-fn set_flags(module: &Module, answer: CK_RV, _: CK_SLOT_ID, info: CK_TOKEN_INFO_PTR) -> CK_RV {
+fn set_token_info(module: &Module, answer: CK_RV, slot: CK_SLOT_ID, info: CK_TOKEN_INFO_PTR) -> CK_RV {
+    if let (BAD_SLOT, Some(code)) = (slot, module.script.bad_slot) {
+        return code;
+    }
     if answer == CKR_OK {
         // SAFETY: the real module has just filled it in.
         let info = unsafe { &mut *info };
         let due = module.script.flags.iter().filter(|flag| counted(&flag.function) >= flag.times);
         due.for_each(|flag| info.flags |= flag.bit);
+        info.flags &= !module.script.cleared;
+        if let Some(lengths) = module.script.pin_lengths {
+            (info.ulMinPinLen, info.ulMaxPinLen) = lengths;
+        }
         if module.script.pin_pad.is_some() {
             info.flags |= CKF_PROTECTED_AUTHENTICATION_PATH;
         }
