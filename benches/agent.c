@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,8 @@ typedef struct {
 } Agent;
 
 static int failed;
+/* What is said after each ratio: on how many processors. */
+static const char *where = "";
 
 static void die(const char *what)
 {
@@ -68,7 +71,9 @@ static double median(double *times, int count)
 static void report(const char *what, double value, double bound, int at_least)
 {
     int good = at_least ? value >= bound : value <= bound;
-    printf("%-66s %8.2f  (at %s %.2f)%s\n", what, value, at_least ? "least" : "most", bound, good ? "" : "  FAILED");
+    char line[128];
+    snprintf(line, sizeof line, "%s%s", what, where);
+    printf("%-82s %8.2f  (at %s %.2f)%s\n", line, value, at_least ? "least" : "most", bound, good ? "" : "  FAILED");
     fflush(stdout);
     failed += !good;
 }
@@ -356,26 +361,71 @@ static void growth(const char *process)
     report("its growth in a million requests, MiB", (double)(status_of(process, "VmRSS") - before) / 1024, 1, 0);
 }
 
+/* Keeps all threads of a process on these processors. */
+static void pin(const char *process, const cpu_set_t *processors)
+{
+    char path[300];
+    struct dirent *entry;
+    DIR *threads;
+    snprintf(path, sizeof path, "/proc/%s/task", process);
+    threads = opendir(path);
+    while (threads && (entry = readdir(threads))) {
+        /* A thread may end meanwhile. */
+        if (entry->d_name[0] != '.' && sched_setaffinity(atoi(entry->d_name), sizeof *processors, processors) != 0 && errno != ESRCH)
+            die("sched_setaffinity");
+    }
+    if (!threads)
+        die(path);
+    closedir(threads);
+}
+
+/* Where the scheduler puts client and agents decides a call between them: all are kept on one processor,
+   and then on two. */
+static void on_processors(const char *self, const char *ssh_program, const char *const agents[2])
+{
+    static const char *const names[] = {" (1 processor)", " (2 processors)"};
+    cpu_set_t usable, some;
+    int processor, count = 0;
+    CPU_ZERO(&some);
+    if (sched_getaffinity(0, sizeof usable, &usable) != 0)
+        die("sched_getaffinity");
+    for (processor = 0; processor < CPU_SETSIZE && count < 2; processor++) {
+        if (!CPU_ISSET(processor, &usable))
+            continue;
+        CPU_SET(processor, &some);
+        where = names[count++];
+        pin("self", &some);
+        pin(agents[0], &some);
+        pin(agents[1], &some);
+        latency();
+        fresh(self, ssh_program);
+        loads();
+    }
+    if (count < 2)
+        printf("there is one processor only: nothing is measured on two\n");
+}
+
 int main(int argc, char **argv)
 {
+    const char *agents[2];
     char ticket[1024];
     if (argc > 1 && strcmp(argv[1], "ticket") == 0) {
         instance = TcktApi_Initialize();
         no_auth();
         return 0;
     }
-    if (argc < 4)
+    if (argc < 5)
         return 2;
-    idle(argv[2], atoi(argv[3]), "without a session");
+    agents[0] = argv[2];
+    agents[1] = argv[3];
+    idle(argv[2], atoi(argv[4]), "without a session");
     instance = TcktApi_Initialize();
     if (TcktApi_getTicket(instance, ticket, sizeof ticket, NULL) != 0)
         die("getTicket");
     TcktApi_Finalize(instance);
-    idle(argv[2], atoi(argv[3]), "with a session");
+    idle(argv[2], atoi(argv[4]), "with a session");
     growth(argv[2]);
-    latency();
-    fresh(argv[0], argv[1]);
-    loads();
-    return argc > 4 && strcmp(argv[4], "--check") == 0 && failed;
+    on_processors(argv[0], argv[1], agents);
+    return argc > 5 && strcmp(argv[5], "--check") == 0 && failed;
 }
 #endif
