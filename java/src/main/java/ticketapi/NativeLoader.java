@@ -25,7 +25,7 @@ final class NativeLoader {
     static synchronized void load() throws TicketException {
         if (!loaded) {
             NativeLoader loader = new NativeLoader();
-            if (!loader.loadFromAnywhere()) {
+            if (!loader.loadUnlessForbidden()) {
                 String places = String.join("\n  ", loader.failures);
                 throw new TicketException(TicketException.NOT_INSTALLED, null,
                         "The native library cannot be loaded:\n  " + places,
@@ -33,6 +33,25 @@ final class NativeLoader {
             }
             loaded = true;
         }
+    }
+
+    private boolean loadUnlessForbidden() throws TicketException {
+        try {
+            return loadFromAnywhere();
+        } catch (RuntimeException e) {
+            if (!isForbidden(e)) {
+                throw e;
+            }
+            throw new TicketException(TicketException.NOT_INSTALLED, null,
+                    "This JVM does not allow native libraries (" + e.getMessage() + "): start it with --enable-native-access=ALL-UNNAMED,"
+                    + " or --enable-native-access=ticketapi where the jar is on the module path",
+                    "Start Java with --enable-native-access.", -1);
+        }
+    }
+
+    /** As Java 24 and later refuse with {@code --illegal-native-access=deny}. Java 8 does not have that class. */
+    private static boolean isForbidden(Exception e) {
+        return e.getClass().getName().equals("java.lang.IllegalCallerException");
     }
 
     private boolean loadFromAnywhere() {
@@ -71,7 +90,13 @@ final class NativeLoader {
                 return false;
             }
             return tried(place, library, null);
-        } catch (IOException | RuntimeException e) {
+        } catch (IOException e) {
+            failures.add(place + ": " + e.getMessage());
+            return false;
+        } catch (RuntimeException e) {
+            if (isForbidden(e)) {
+                throw e;
+            }
             failures.add(place + ": " + e.getMessage());
             return false;
         }

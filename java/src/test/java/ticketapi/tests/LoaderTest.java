@@ -16,9 +16,12 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledForJreRange;
+import org.junit.jupiter.api.condition.JRE;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 
 /** Where the native library is looked for, and what is said when it is not there. */
 class LoaderTest {
@@ -67,6 +70,15 @@ class LoaderTest {
             withoutBundled().option("-Djava.library.path=" + folder);
             loads();
         }
+    }
+
+    @Test
+    @EnabledForJreRange(min = JRE.JAVA_17, max = JRE.JAVA_21)
+    void aJvmThatForbidsNativeLibrariesIsToldTheOption() throws Exception {
+        desk.option("-Djava.security.manager=allow");
+        desk.run(Forbidden.class).done().says("80800002 0x80800002: This JVM does not allow native libraries")
+                .says("start it with --enable-native-access=ALL-UNNAMED");
+        assertFalse(Files.exists(unpacked), "nothing else is tried");
     }
 
     @Test

@@ -1,0 +1,29 @@
+package ticketapi.tests;
+
+import java.security.Permission;
+
+/** As {@link Loading}, in a JVM that allows no native library, as Java 24 and later can be told. */
+public final class Forbidden {
+    private Forbidden() {
+    }
+
+    @SuppressWarnings({"deprecation", "removal"})
+    public static void main(String[] arguments) throws Exception {
+        // By its name, as Java 8 does not have it.
+        RuntimeException illegal = (RuntimeException) Class.forName("java.lang.IllegalCallerException").getConstructor(String.class)
+                .newInstance("Illegal native access");
+        System.setSecurityManager(new SecurityManager() {
+            @Override
+            public void checkPermission(Permission permission) {
+            }
+
+            @Override
+            public void checkLink(String library) {
+                if (library.contains("icket")) {
+                    throw illegal;
+                }
+            }
+        });
+        Loading.main(arguments);
+    }
+}
