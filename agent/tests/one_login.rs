@@ -190,6 +190,30 @@ fn errors_arrive_as_they_are() {
 }
 
 #[test]
+fn a_program_asks_by_itself_where_the_agent_can_ask_nobody() {
+    for stage in [Stage::Pin, Stage::RoleSelection] {
+        let desk = Desk::new();
+        let nobody = move || Error::new(ErrorKind::NoPrompter, stage, "there is nobody to ask");
+        let agents_user = match stage {
+            Stage::Pin => User::new().asked_for_pin(move |_| Err(nobody())),
+            _ => User::new().asked_for_role(move |_| Err(nobody())),
+        };
+        let _agent = InThread::start(&desk, &agents_user);
+        let user = User::new();
+        let engine = auto_program(&desk, &user);
+        engine.get_ticket().unwrap();
+        assert_eq!((user.pins_asked(), desk.spine.open_sessions()), (1, 1));
+        // It is this process's session from then on.
+        engine.get_ticket().unwrap();
+        assert_eq!((user.pins_asked(), agents_user.pins_asked()), (1, 1));
+        engine.destroy_ticket().unwrap();
+        assert_eq!(desk.spine.open_sessions(), 0);
+        // One that has to use the agent says why it cannot.
+        assert_eq!(kind(program(&desk).get_ticket()), ErrorKind::NoPrompter);
+    }
+}
+
+#[test]
 fn without_an_agent_auto_logs_in_by_itself_and_require_says_so() {
     let desk = Desk::new();
     let user = User::new();

@@ -76,7 +76,14 @@ impl Remote {
         let request = if anew { Request::NewTicket } else { Request::Ticket };
         match self.ask_apart(&request, &cancel)? {
             Reply::Ticket(ticket) => Ok(ticket),
-            other => Err(unexpected(other)),
+            other => Err(match unexpected(other) {
+                // An agent without desktop and terminal. The user may be at this program's: a PIN is
+                // typed in the process that uses it, and never sent to the agent.
+                RemoteError::Failed(error) if *error.kind() == ErrorKind::NoPrompter => {
+                    RemoteError::Unavailable(Unavailable { error, is_normal: false })
+                }
+                other => other,
+            }),
         }
     }
 

@@ -178,7 +178,7 @@ mod tests {
         let job = |id, job: &str| Role::new(id, "RX1", &format!("TRUST, {job}"));
         let nurse = job("1", r#""Clinical":"Ward":"Nurse""#);
         let names = |roles: &[Role]| role_cells(roles).into_iter().map(|[name, ..]| name).collect::<Vec<_>>();
-        assert_eq!(role_cells(&[nurse.clone()]), [["Nurse", "TRUST", "RX1"]]);
+        assert_eq!(role_cells(std::slice::from_ref(&nurse)), [["Nurse", "TRUST", "RX1"]]);
         let other = job("2", r#""Clinical":"Office":"Nurse""#);
         assert_eq!(names(&[nurse.clone(), other]), ["Nurse (Clinical : Ward)", "Nurse (Clinical : Office)"]);
         let same = Role { id: "3".into(), ..nurse.clone() };
