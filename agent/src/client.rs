@@ -1,4 +1,4 @@
-//! One connected program: what it sent and did not yet get an answer to.
+//! One connected program: its unread bytes and unanswered requests.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,30 +14,29 @@ use zeroize::Zeroizing;
 
 use crate::jobs::Kind;
 
-/// The time in which a program has to send the rest of a message, or read its answers.
+/// Time allowed for a program to complete a message, or to read its answers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How much may wait to be read by the program before it is asked for more requests.
+/// How many unread answer bytes are kept before no further request is taken.
 const OUTBOX: usize = 128 << 10;
 
-/// What one program may cost before it is the next one's turn, and what an answer costs besides its
-/// length, in bytes.
+/// A program's budget for one turn, and the cost of an answer besides its length, in bytes.
 const TURN: usize = 16 << 10;
 const ANSWER: usize = 512;
 
 pub(crate) struct Client {
     pub(crate) id: u64,
     pub(crate) greeted: bool,
-    /// What it waits for.
+    /// The request that waits.
     pub(crate) waits_for: Option<Kind>,
-    /// When it last sent something.
+    /// When it last sent a message.
     pub(crate) active: Instant,
     socket: UnixStream,
     inbox: Inbox,
     outbox: Zeroizing<Vec<u8>>,
-    /// What it has cost in this turn.
+    /// Its cost in this turn.
     spent: usize,
-    /// When it has to have done what it began.
+    /// When it must have completed what it began.
     pub(crate) due: Option<Instant>,
 }
 
@@ -56,7 +55,7 @@ impl Client {
         }
     }
 
-    /// What to wait for. That it goes away is always told.
+    /// Returns what to poll for. A closed connection is always reported.
     pub(crate) fn interest(&self) -> PollFlags {
         if !self.outbox.is_empty() {
             PollFlags::OUT
@@ -67,9 +66,9 @@ impl Client {
         }
     }
 
-    /// Reads a part of what has come. An error means that the program has gone.
+    /// Reads some of the received bytes. An error means that the program has disconnected.
     ///
-    /// Only a part, so that a flood is no longer than others can wait.
+    /// Only some, so that a flood does not hold up the others.
     pub(crate) fn receive(&mut self, now: Instant) -> io::Result<()> {
         let room = self.inbox.room().map_err(io::Error::other)?;
         match recv(&self.socket, &mut *room, RecvFlags::DONTWAIT) {
@@ -84,18 +83,18 @@ impl Client {
         }
     }
 
-    /// Begins its turn. True when it has sent a request before that can be answered now.
+    /// Starts its turn. Returns `true` if an earlier request can be answered now.
     pub(crate) fn begin_turn(&mut self) -> bool {
         self.spent = 0;
         self.has_request()
     }
 
-    /// Whether a request is there that can be answered now.
+    /// Returns `true` if a request can be answered now.
     pub(crate) fn has_request(&self) -> bool {
         self.waits_for.is_none() && self.outbox.len() < OUTBOX && !matches!(self.inbox.message(), Ok(None))
     }
 
-    /// The next request, if it can be answered in this turn.
+    /// Returns the next request that fits into this turn.
     pub(crate) fn request(&mut self) -> Option<Result<Request, Malformed>> {
         if !self.has_request() || self.spent >= TURN {
             return None;
@@ -109,13 +108,13 @@ impl Client {
         Some(request)
     }
 
-    /// Answers. What the program does not read at once is kept for it.
+    /// Sends an answer, and keeps what the program does not read at once.
     pub(crate) fn answer(&mut self, reply: &Reply) -> io::Result<()> {
         let message = reply.encode();
         self.spent += ANSWER + message.len();
         let sent = if self.outbox.is_empty() { self.send(&message)? } else { 0 };
         if sent < message.len() {
-            // In a buffer of its own: one that grows leaves its old bytes behind.
+            // A new buffer: a growing one would leave copies of a ticket in memory.
             let mut outbox = Zeroizing::new(Vec::with_capacity(self.outbox.len() + message.len() - sent));
             outbox.extend_from_slice(&self.outbox);
             outbox.extend_from_slice(&message[sent..]);
@@ -124,19 +123,19 @@ impl Client {
         Ok(())
     }
 
-    /// Sends what was kept.
+    /// Sends kept answers.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         let sent = self.send(&self.outbox)?;
         self.outbox = Zeroizing::new(self.outbox[sent..].to_vec());
         Ok(())
     }
 
-    /// Whether it reads its answers.
+    /// Returns `true` if the program reads its answers.
     pub(crate) fn keeps_up(&self) -> bool {
         self.outbox.is_empty()
     }
 
-    /// Gives it time for what it has begun.
+    /// Restarts its time allowance.
     pub(crate) fn set_due(&mut self, now: Instant) {
         let has_begun = !self.greeted || !self.keeps_up() || (self.waits_for.is_none() && !self.inbox.is_empty());
         self.due = has_begun.then(|| self.due.unwrap_or(now + PATIENCE));

@@ -1,9 +1,9 @@
-//! Keeps others of the same user out of the agent's memory, as far as the system lets it.
+//! Protects the agent's memory from other programs of the user, as far as the system can.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
-/// No core dumps, no debugger, nothing on the swap device.
+/// Disables core dumps, debuggers and swapping.
 pub(crate) fn harden() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {
@@ -17,8 +17,8 @@ pub(crate) fn harden() {
     lock_memory();
 }
 
-/// Locks memory as it is used. Not where there is a limit: what is asked for beyond it would fail
-/// later, in the middle of a login.
+/// Locks memory as it is used, unless there is a limit: allocation beyond the limit would fail later, in
+/// the middle of a login.
 #[cfg(target_os = "linux")]
 fn lock_memory() {
     use rustix::mm::{MlockAllFlags, mlockall};

@@ -1,4 +1,4 @@
-//! What takes time, on threads that end with it: logins, and telling the broker that one is over.
+//! Slow operations, each on its own thread: logins and logouts.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -9,12 +9,12 @@ use std::thread;
 use ticketapi::agent::protocol::{Failure, Reply};
 use ticketapi::{Engine, Error, ErrorKind, Result, Stage, TicketApi as _};
 
-/// What a thread does. Programs that want the same at the same time wait for the same thread.
+/// A thread's operation. Programs that request the same at the same time share one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Log the user in, `anew` also where there is a session.
+    /// Log the user in; with `anew` even if there is a session.
     Login { anew: bool },
-    /// Log the user in with the card that was just put in, for nobody in particular.
+    /// Log the user in with the card that was just inserted, without a program's request.
     Offer,
     /// End the session.
     Destroy,
@@ -29,16 +29,16 @@ impl Kind {
     }
 }
 
-/// A thread at work.
+/// A running thread.
 struct Job {
     waiting: Vec<u64>,
-    /// The user wants it, whoever else waits.
+    /// The user wants the operation, whoever else waits.
     offered: bool,
-    /// Nobody waits any more: it has been told to stop.
+    /// Nobody waits any more: it was cancelled.
     cancelled: bool,
 }
 
-/// The threads, and who waits for them.
+/// The threads and the programs that wait for them.
 pub(crate) struct Jobs {
     engine: Arc<Engine>,
     running: [Option<Job>; 2],
@@ -48,13 +48,13 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    /// `wake` gets a byte whenever a thread has ended.
+    /// `wake` gets a byte whenever a thread ends.
     pub(crate) fn new(engine: Arc<Engine>, wake: UnixStream) -> Self {
         let (report, ended) = mpsc::channel();
         Self { engine, running: [None, None], ended, report, wake }
     }
 
-    /// Whether somebody may be asked for a PIN just now.
+    /// Returns `true` if a PIN prompt may be shown now.
     pub(crate) fn login_is_under_way(&self) -> bool {
         self.running[Kind::slot(Kind::Login { anew: false })].is_some()
     }
@@ -63,13 +63,13 @@ impl Jobs {
         self.running.iter().any(Option::is_some)
     }
 
-    /// Has `client` wait for the thread that does `kind`, which is started where there is none.
-    /// False where it has to come again: the last login was cancelled, and has not ended yet.
+    /// Makes `client` wait for the thread of `kind`, and starts it if none runs. Returns `false` if the
+    /// request must be repeated: the last login was cancelled and has not ended yet.
     pub(crate) fn wait(&mut self, kind: Kind, client: Option<u64>) -> io::Result<bool> {
         if kind == Kind::Destroy
             && let Some(login) = &mut self.running[0]
         {
-            // It ends for those who wait for it, and not for those who come after.
+            // Destroying ends it for those who wait now, not for later requests.
             login.cancelled = true;
         }
         match &mut self.running[kind.slot()] {
@@ -79,7 +79,7 @@ impl Jobs {
                 let (engine, report, wake) = (Arc::clone(&self.engine), self.report.clone(), self.wake.try_clone()?);
                 thread::Builder::new().name(format!("{kind:?}")).spawn(move || {
                     let result = catch_unwind(AssertUnwindSafe(|| work(kind, &engine)));
-                    // The server may have gone, and then nobody wants to know.
+                    // The server may have ended; then nobody needs the byte.
                     let _ = report.send((kind, result.unwrap_or_else(|_| Err(defect()))));
                     let _ = (&wake).write(&[0]);
                 })?;
@@ -90,7 +90,7 @@ impl Jobs {
         Ok(true)
     }
 
-    /// `client` has gone. A login that nobody else waits for is cancelled.
+    /// Removes a disconnected `client`. Cancels a login that nobody else waits for.
     pub(crate) fn leave(&mut self, kind: Kind, client: u64) {
         let Some(job) = &mut self.running[kind.slot()] else { return };
         job.waiting.retain(|&waiting| waiting != client);
@@ -100,8 +100,8 @@ impl Jobs {
         }
     }
 
-    /// A thread that has ended: what came of it, and who waits for that. Nothing came of an offer
-    /// whose card was not there any more: a program's login would have waited for it.
+    /// Takes a thread that has ended, its result, and the clients that wait for it. An offered login whose card
+    /// had left has no result: a program's login would have waited for the card.
     pub(crate) fn next_ended(&mut self) -> Option<(Kind, Option<Reply>, Vec<u64>)> {
         let (kind, result) = self.ended.try_recv().ok()?;
         let waiting = self.running[kind.slot()].take().map(|job| job.waiting).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! The agent: one login for all programs of the user's desktop.
 //!
-//! It holds the only engine that logs in, and serves the programs of the same user over a socket;
-//! `docs/agent-protocol.md` tells what they say to each other. The programs need to do nothing for
-//! it: their engines find the agent, as the setting `agent` says.
+//! Holds the only engine that logs in, and serves the programs of the same user over a socket.
+//! `docs/agent-protocol.md` describes the messages. Programs need no code for it: their engines find
+//! the agent as the setting `agent` says.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -24,21 +24,21 @@ use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage};
 use listener::Listener;
 use server::Server;
 
-/// An agent that listens, and does not serve yet.
+/// An agent that listens and does not serve yet.
 pub struct Agent {
     server: Server,
     stop: UnixStream,
 }
 
 impl Agent {
-    /// Listens at the socket that the service manager hands over (`LISTEN_FDS`), else at the place
-    /// that `config` names; `engine` is to be the one that logs in, and tells the agent what happens to
-    /// it. A socket that a crashed agent left behind is replaced.
+    /// Listens at the socket that the service manager passes (`LISTEN_FDS`), else where `config` says.
+    /// `engine` logs in and reports its events to the agent. Replaces a socket that a crashed agent
+    /// left behind.
     ///
     /// # Errors
     ///
     /// [`AgentRunning`](ErrorKind::AgentRunning); [`AgentNotAvailable`](ErrorKind::AgentNotAvailable)
-    /// where there can be no socket that is closed to others;
+    /// if no socket closed to others can be created;
     /// [`Configuration`](ErrorKind::Configuration).
     pub fn listen(engine: EngineBuilder, config: &Config) -> Result<Self> {
         let listener = Listener::open(config)?;
@@ -47,32 +47,32 @@ impl Agent {
         Ok(Self { server, stop })
     }
 
-    /// What ends the agent, from any thread or a signal, when a byte is written to it or it is closed.
+    /// Returns the descriptor that stops the agent, from any thread or a signal handler: write a byte, or close it.
     ///
     /// # Errors
     ///
-    /// Where the process has no descriptor left.
+    /// An I/O error if the process has no free descriptor.
     pub fn stopper(&self) -> Result<UnixStream> {
         self.stop.try_clone().map_err(failure)
     }
 
-    /// Serves on this thread, until it is stopped. Then the socket goes, a login that is under way is
-    /// cancelled, and the session is ended on the broker, which takes ten seconds at most.
+    /// Serves on this thread until it is stopped. Then it removes the socket, cancels a login in
+    /// progress and ends the session on the broker, which takes at most ten seconds.
     ///
-    /// Sleeps while nobody asks for anything. What takes time is done on threads that end with it.
+    /// Sleeps while there are no requests. Slow operations run on threads that end with them.
     ///
     /// # Errors
     ///
-    /// [`AgentNotAvailable`](ErrorKind::AgentNotAvailable), with what the system says.
+    /// [`AgentNotAvailable`](ErrorKind::AgentNotAvailable), with the system's reason.
     pub fn serve(self) -> Result<()> {
         self.server.run().map_err(failure)
     }
 }
 
-/// The program: an agent with the settings of `config`, until a SIGTERM or SIGINT.
+/// The program: an agent with the settings of `config`, until SIGTERM or SIGINT.
 ///
-/// Core dumps and debuggers are switched off for this process, and its memory is locked where there
-/// is no limit to that.
+/// Disables core dumps and debuggers for this process, and locks its memory if the system sets no
+/// limit.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! The agent's socket: one agent a user, in a folder that is closed to others.
+//! The agent's socket: one agent per user, in a folder closed to others.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File};
@@ -16,21 +16,21 @@ use ticketapi::agent::socket::{Folder, Unusable, is_same_user, place};
 use ticketapi::{Config, Error, ErrorKind, Result, Stage};
 use tracing::{debug, warn};
 
-/// How many programs may wait to be let in.
+/// How many connections may wait to be accepted.
 const QUEUE: i32 = 1024;
 
-/// The socket that programs connect to, and the lock that keeps a second agent away.
+/// The socket that programs connect to, and the lock that prevents a second agent.
 pub(crate) struct Listener {
     socket: UnixListener,
     folder: Folder,
     name: OsString,
-    /// The file that is this agent's to remove; nothing where the service manager made it.
+    /// The file to remove at the end; `None` if the service manager created it.
     made: Option<u64>,
     _lock: File,
 }
 
 impl Listener {
-    /// Takes the socket of the service manager, or makes one where the settings say.
+    /// Takes the service manager's socket, or creates one where the settings say.
     pub(crate) fn open(config: &Config) -> Result<Self> {
         match ListenFd::from_env().take_unix_listener(0) {
             Ok(Some(socket)) => Self::given(socket),
@@ -52,18 +52,18 @@ impl Listener {
         let cannot = |error: io::Error| failed(format!("{} cannot be made: {error}", path.display()));
         let (folder, name) = parts(path).ok_or_else(|| cannot(io::ErrorKind::InvalidInput.into()))?;
         DirBuilder::new().recursive(true).mode(0o700).create(folder).or_else(|error| match error.kind() {
-            // What is there is looked at below.
+            // An existing file is examined below.
             io::ErrorKind::AlreadyExists => Ok(()),
             _ => Err(cannot(error)),
         })?;
         let folder = Folder::open(folder).map_err(unusable)?;
         let lock = lock(&folder, name)?;
         match folder.check_socket(name) {
-            // Whoever made one did not remove it, and has no lock: it has crashed.
+            // Its creator did not remove it and holds no lock: it has crashed.
             Err(Unusable::Absent(_)) | Ok(()) => {}
             Err(other) => return Err(unusable(other)),
         }
-        // Under another name until it listens and is closed to others: programs may be waiting for it.
+        // Created under another name until it listens and is closed to others: programs may be waiting for it.
         let new = path.with_extension("new");
         let new_name = new.file_name().unwrap_or(name);
         let _ = unlinkat(&folder, new_name, AtFlags::empty());
@@ -82,15 +82,15 @@ impl Listener {
         Ok(Self { socket, folder, name: name.to_owned(), made, _lock: lock })
     }
 
-    /// The next program of the same user; `None` when nobody waits.
+    /// Accepts the next program of the same user; `None` if none waits.
     pub(crate) fn accept(&self) -> io::Result<Option<UnixStream>> {
         loop {
             match self.socket.accept() {
                 Ok((socket, _)) if is_same_user(&socket).unwrap_or(false) => return Ok(Some(socket)),
-                // It gets nothing, not even a reason.
+                // Another user gets no answer.
                 Ok(_) => warn!("another user's program was turned away"),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                // It went before it was let in.
+                // It disconnected before it was accepted.
                 Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {
                 }
                 Err(error) => return Err(error),
@@ -115,7 +115,7 @@ impl Drop for Listener {
     }
 }
 
-/// Keeps other agents away for as long as the file is open; it names this process.
+/// Prevents other agents while the file is open; it names this process.
 fn lock(folder: &Folder, socket: &OsStr) -> Result<File> {
     let name = PathBuf::from(socket).with_extension("lock");
     let cannot = |error: io::Error| failed(format!("the lock {} cannot be used: {error}", name.display()));
@@ -129,7 +129,7 @@ fn lock(folder: &Folder, socket: &OsStr) -> Result<File> {
             let mut process = String::new();
             let _ = (&file).take(20).read_to_string(&mut process);
             let process = match process.trim() {
-                // It has only just begun.
+                // The other agent has only just started.
                 "" => String::new(),
                 process => format!(" (process {process})"),
             };

@@ -1,4 +1,4 @@
-//! The agent as a program of its own; `ticketapi agent` is the same. `-v` tells everything that happens.
+//! The agent as a separate program, the same as `ticketapi agent`. `-v` reports every event.
 #![forbid(unsafe_code)]
 
 use std::alloc::System;
@@ -9,7 +9,7 @@ use ticketapi::Config;
 use tracing::Level;
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes what is freed: TLS keeps what it has read in buffers of its own.
+/// Wipes freed memory: TLS buffers hold tickets.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 

@@ -1,7 +1,7 @@
-//! Offers the login: asks for the PIN when a card is put in and nobody is logged in.
+//! Offers a login: prompts for the PIN when a card is inserted and nobody is logged in.
 //!
-//! A thread watches the readers for as long as there is neither a session that is live nor a login;
-//! otherwise the engine's own watch does, and tells what it sees. So one process watches at a time.
+//! A thread watches the readers while there is neither a live session nor a login. Otherwise the
+//! engine's own watch does and reports its events. So only one process watches at a time.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use ticketapi::engine::Event;
 use ticketapi::{Engine, ErrorKind};
 use tracing::warn;
 
-/// What a card that is put in asks for, until it is taken.
+/// A login that an inserted card asks for.
 pub(crate) struct Offers(Arc<Shared>);
 
 struct Shared {
@@ -28,33 +28,33 @@ struct State {
     watched: Watched,
     /// Changes whenever [`Watched::is_idle`] does.
     turn: u64,
-    /// Ends the watch of this turn.
+    /// Ends this turn's watch.
     over: CancelToken,
     wanted: bool,
     ended: bool,
 }
 
 impl Offers {
-    /// `wake` gets a byte whenever there is something to take.
+    /// `wake` gets a byte whenever an offer is waiting.
     pub(crate) fn new(wake: UnixStream) -> Self {
         let state = State { watched: Watched::new(), turn: 0, over: CancelToken::new(), wanted: false, ended: false };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), wake }))
     }
 
-    /// What the engine has to tell its events to.
+    /// Returns the listener for the engine's events.
     pub(crate) fn listener(&self) -> impl Fn(&Event) + Send + Sync + 'static {
         let shared = Arc::clone(&self.0);
         move |event| shared.hear(event)
     }
 
-    /// Begins to watch.
+    /// Starts watching.
     pub(crate) fn start(&self, engine: &Arc<Engine>) -> io::Result<()> {
         let (shared, engine) = (Arc::clone(&self.0), Arc::downgrade(engine));
         thread::Builder::new().name("Offers".to_owned()).spawn(move || shared.watch(&engine))?;
         Ok(())
     }
 
-    /// Whether a card asks for a login. Only once for each that is put in.
+    /// Returns `true` once for each inserted card.
     pub(crate) fn take_wanted(&self) -> bool {
         std::mem::take(&mut self.0.lock().wanted)
     }
@@ -62,7 +62,7 @@ impl Offers {
 
 impl Drop for Offers {
     fn drop(&mut self) {
-        // Not waited for: it may be about to start a helper that hangs.
+        // Not joined: it may be starting a helper that hangs.
         let mut state = self.0.lock();
         state.ended = true;
         state.over.cancel();
@@ -72,11 +72,11 @@ impl Drop for Offers {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under this lock.
+        // No code that can panic runs under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a change in, and has the server know when a card asks for a login.
+    /// Applies a change, and wakes the server if a card asks for a login.
     fn take(&self, change: impl FnOnce(&mut Watched) -> bool) {
         let mut state = self.lock();
         let was_idle = state.watched.is_idle();
@@ -88,7 +88,7 @@ impl Shared {
         }
         if asks {
             state.wanted = true;
-            // With a full pipe it is woken already.
+            // A full pipe already wakes it.
             let _ = (&self.wake).write(&[0]);
         }
     }
@@ -97,7 +97,7 @@ impl Shared {
         self.take(|watched| watched.hear(event));
     }
 
-    /// Watches whenever nobody is logged in.
+    /// Watches while nobody is logged in.
     fn watch(&self, engine: &Weak<Engine>) {
         let mut last = None;
         while let Some((turn, over)) = self.wait_for_another_turn(last) {
@@ -116,7 +116,7 @@ impl Shared {
         }
     }
 
-    /// Waits until nobody is logged in, again where that was so in the turn `last`.
+    /// Waits until nobody is logged in; if that held in turn `last`, until it holds again.
     fn wait_for_another_turn(&self, last: Option<u64>) -> Option<(u64, CancelToken)> {
         let waits = |state: &mut State| !state.ended && (!state.watched.is_idle() || Some(state.turn) == last);
         let state = self.changed.wait_while(self.lock(), waits).unwrap_or_else(PoisonError::into_inner);
@@ -138,18 +138,18 @@ impl Shared {
     }
 }
 
-/// What is known of readers and session: tells whether a card asks for a login.
+/// Tracks readers and session, and decides when a card asks for a login.
 ///
-/// A card asks once. It has to leave and come back to ask again, whatever became of the login.
+/// A card asks once. It must be removed and inserted to ask again, whatever the outcome of the login.
 #[derive(Debug)]
 struct Watched {
     live: bool,
     login: bool,
-    /// How the readers stood; `None` while they are not watched here.
+    /// The readers' last state; `None` while they are not watched here.
     last: Option<Snapshot>,
-    /// The agent has only begun: what is in the readers then was put in.
+    /// The agent has just started: cards already inserted count as inserted now.
     begins: bool,
-    /// Readers that the engine has seen losing their card, since it had a login.
+    /// Readers whose card the engine saw leave since its last login.
     emptied: BTreeSet<String>,
 }
 
@@ -162,7 +162,7 @@ impl Watched {
         !self.live && !self.login
     }
 
-    /// What the engine tells.
+    /// Applies an event of the engine.
     fn hear(&mut self, event: &Event) -> bool {
         match event {
             Event::LoginBegun => {
@@ -174,10 +174,10 @@ impl Watched {
             Event::LoginEnded(_) => self.login = false,
             Event::SessionBegun | Event::SessionUnlocked => self.live = true,
             Event::SessionLocked(_) | Event::SessionEnded(_) => self.live = false,
-            // It sees the rest of what has ended a session, a swap for one.
+            // The engine also reports what follows a removal, such as the insertion of another card.
             Event::Card(event) if self.last.is_none() => match event {
                 CardEvent::Removed { reader } => drop(self.emptied.insert(reader.clone())),
-                // One that came back before a login had failed for it asks when that is over.
+                // A card inserted before its login had failed asks when the login is over.
                 CardEvent::Inserted { reader } if self.live || !self.login => {
                     self.emptied.remove(reader);
                     return self.is_idle();
@@ -189,14 +189,14 @@ impl Watched {
         false
     }
 
-    /// What is seen while nobody is logged in.
+    /// Applies a snapshot taken while nobody is logged in.
     fn see(&mut self, now: Snapshot) -> bool {
         if !self.is_idle() {
             return false;
         }
         let asks = match &self.last {
             Some(last) => changes(last, &now).iter().any(|event| matches!(event, CardEvent::Inserted { .. })),
-            // Those that were there during a login or a session have been asked about.
+            // Cards that were there during a login or a session have already asked.
             None => match &now {
                 Snapshot::Readers(readers) => {
                     readers.iter().any(|reader| reader.card && (self.begins || self.emptied.contains(&reader.name)))
@@ -217,7 +217,7 @@ mod tests {
 
     use super::*;
 
-    /// The first reader's card, and the second's; each is told by how many cards have come and gone.
+    /// The cards of the two readers, identified by their counters.
     fn readers(cards: [Option<u16>; 2]) -> Snapshot {
         let reader = |(name, counter): (&str, Option<u16>)| ReaderState {
             name: name.into(),
@@ -300,7 +300,7 @@ mod tests {
         assert!(!hear(&mut watched, &[Event::LoginBegun, Event::SessionBegun, Event::LoginEnded(None)]));
         assert!(!hear(&mut watched, &[removed("two"), inserted("two")]));
         assert!(!watched.see(readers([Some(1), Some(7)])));
-        // The user has logged out, with the card in the reader.
+        // The user has logged out and left the card in the reader.
         assert!(!hear(&mut watched, &[Event::SessionEnded(EndReason::Destroyed)]));
         assert!(!watched.see(readers([Some(1), Some(7)])));
     }

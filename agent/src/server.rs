@@ -1,5 +1,5 @@
-//! The loop that serves all programs. It sleeps until one of them, a thread or a signal wakes it;
-//! nothing in it blocks.
+//! The loop that serves all programs. It sleeps until a program, a thread or a signal wakes it; nothing
+//! in it blocks.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -23,42 +23,42 @@ use crate::jobs::{Jobs, Kind};
 use crate::listener::Listener;
 use crate::offers::Offers;
 
-/// How many programs are connected at once. When one more comes, the one that has been silent for
-/// longest has to connect again for its next request.
+/// How many programs may be connected. Beyond that, the one silent longest is disconnected and has to
+/// reconnect for its next request.
 const CLIENTS: usize = 512;
 
-/// How long nobody is let in after the system had no room for another.
+/// How long to stop accepting when the system is out of resources.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The time in which the session is ended on the broker when the agent ends.
+/// Time allowed for ending the session on the broker when the agent ends.
 const ENDING: Duration = Duration::from_secs(10);
 
 pub(crate) struct Server {
     engine: Arc<Engine>,
     broker: String,
-    /// Whether a session is looked at before its ticket is given out.
+    /// Whether the session is checked before its ticket is given out.
     checks: bool,
-    /// None once the agent is ending.
+    /// `None` while the agent is ending.
     listener: Option<Listener>,
     clients: BTreeMap<u64, Client>,
     next: u64,
     jobs: Jobs,
-    /// Where the settings want the login offered.
+    /// `None` unless the settings say to offer logins.
     offers: Option<Offers>,
-    /// Clients whose request has to wait for the end of a login that was cancelled.
+    /// Clients whose request waits for the end of a cancelled login.
     later: Vec<u64>,
     session: (u64, Weak<Session>),
     woken: UnixStream,
     stop: UnixStream,
     paused: Option<Instant>,
-    /// When clients that wait are told that the agent is still there.
+    /// When waiting clients next hear that the agent is still there.
     beat: Option<Instant>,
-    /// By then the agent ends in any case.
+    /// When the agent ends in any case.
     ending: Option<Instant>,
 }
 
 impl Server {
-    /// Ends when `stop` can be read.
+    /// Stops when this is readable.
     pub(crate) fn new(engine: EngineBuilder, config: &Config, listener: Listener, stop: UnixStream) -> Result<Self> {
         let broker = config.broker()?.to_string();
         let (woken, wake) = UnixStream::pair().map_err(failure)?;
@@ -80,7 +80,7 @@ impl Server {
             jobs: Jobs::new(Arc::clone(&engine), wake),
             offers,
             later: Vec::new(),
-            // Not that of an agent that was there before: programs remember it.
+            // Starts at a random number: programs remember those of an earlier agent.
             session: (rand::random::<u64>() >> 1, Weak::new()),
             engine,
             woken,
@@ -91,7 +91,7 @@ impl Server {
         })
     }
 
-    /// Serves until it is told to stop; then ends the session.
+    /// Serves until it is stopped, then ends the session.
     pub(crate) fn run(mut self) -> io::Result<()> {
         if let Some(offers) = &self.offers {
             offers.start(&self.engine)?;
@@ -103,7 +103,7 @@ impl Server {
                 self.begin_to_end(now)?;
             }
             if ready.woken {
-                // How many bytes there are does not matter.
+                // The number of bytes does not matter.
                 while self.woken.read(&mut [0; 64]).is_ok_and(|count| count == 64) {}
             }
             self.answer_ended();
@@ -125,7 +125,7 @@ impl Server {
     fn wait(&self) -> io::Result<Ready> {
         let mut fds = Vec::with_capacity(self.clients.len() + 3);
         fds.push(PollFd::new(&self.woken, PollFlags::IN));
-        // Whoever could tell to stop may have gone.
+        // The writing end of `stop` may be closed.
         let stop = if self.ending.is_none() { PollFlags::IN } else { PollFlags::empty() };
         fds.push(PollFd::new(&self.stop, stop));
         let listener = self.listener.as_ref().filter(|_| self.paused.is_none());
@@ -158,7 +158,7 @@ impl Server {
         })
     }
 
-    /// Takes the socket away, and ends the session.
+    /// Removes the socket and ends the session.
     fn begin_to_end(&mut self, now: Instant) -> io::Result<()> {
         self.listener = None;
         self.ending = Some(now + ENDING);
@@ -189,14 +189,14 @@ impl Server {
         }
     }
 
-    /// Reads from a client, answers it, or lets it go.
+    /// Reads from a client, answers it, or disconnects it.
     fn serve(&mut self, id: u64, now: Instant) {
         let Some(mut client) = self.clients.remove(&id) else { return };
         let received = match (client.waits_for, client.keeps_up()) {
             _ if client.begin_turn() => Ok(()),
             (_, false) => client.flush(),
             (None, true) => client.receive(now),
-            // It sends nothing while it waits: it has gone.
+            // A waiting client sends nothing: readable means it has disconnected.
             (Some(_), true) => Err(io::ErrorKind::UnexpectedEof.into()),
         };
         match received.and_then(|()| self.answer_requests(&mut client)) {
@@ -223,7 +223,7 @@ impl Server {
                 Err(Malformed::Kind(kind)) if client.greeted => client.answer(&Reply::Unsupported(kind))?,
                 Err(malformed) => {
                     client.answer(&failed(ErrorKind::Internal, format!("the agent got {malformed}")))?;
-                    // What follows can only be guessed.
+                    // The next request's start is unknown.
                     return Err(io::Error::other(malformed));
                 }
             }
@@ -242,7 +242,7 @@ impl Server {
         match request {
             Request::Hello(_) => Ok(()),
             Request::TicketNoAuth => client.answer(&ticket(&self.engine)),
-            // Where the broker may have to be asked first, that takes time.
+            // The check may need the broker, which takes time.
             Request::Ticket if !self.jobs.login_is_under_way() && !self.checks => match ticket(&self.engine) {
                 Reply::Failed(_) => self.wait_for(client, Kind::Login { anew: false }),
                 reply => client.answer(&reply),
@@ -265,7 +265,7 @@ impl Server {
                 env!("CARGO_PKG_VERSION").to_owned(),
                 self.engine.status(),
                 self.jobs.login_is_under_way(),
-                // Without the one that is being served.
+                // Without the client being served.
                 self.clients.len() as u32 + 1,
             ))),
         }
@@ -281,7 +281,7 @@ impl Server {
         Ok(())
     }
 
-    /// Begins the login that a card which was put in asks for.
+    /// Starts the login that an inserted card asks for.
     fn offer(&mut self) {
         let wanted = self.offers.as_ref().is_some_and(Offers::take_wanted);
         if wanted && self.ending.is_none() && !self.jobs.login_is_under_way() {
@@ -292,7 +292,7 @@ impl Server {
         }
     }
 
-    /// Answers who waits for threads that have ended.
+    /// Answers the clients that waited for threads which have ended.
     fn answer_ended(&mut self) {
         while let Some((kind, reply, waiting)) = self.jobs.next_ended() {
             for id in waiting {
@@ -309,7 +309,7 @@ impl Server {
         }
     }
 
-    /// Answers a client that waits, and what it has asked since.
+    /// Answers a waiting client, and the requests it has sent since.
     fn end_wait(&mut self, id: u64, answer: impl FnOnce(&mut Self, &mut Client, Kind) -> io::Result<()>) {
         let Some(mut client) = self.clients.remove(&id) else { return };
         let answered = client.waits_for.take().map_or(Ok(()), |wanted| answer(self, &mut client, wanted));
@@ -322,7 +322,7 @@ impl Server {
         }
     }
 
-    /// What the time that has come asks for.
+    /// Does what is due now.
     fn keep_time(&mut self, now: Instant) {
         let is_late = |client: &Client| client.due.is_some_and(|due| due <= now);
         let late: Vec<_> = self.clients.values().filter(|client| is_late(client)).map(|client| client.id).collect();
@@ -334,7 +334,7 @@ impl Server {
         match self.beat {
             Some(beat) if beat <= now => {
                 for client in waiting.filter(|client| client.keeps_up()) {
-                    // Whether it has gone is told by the next wait.
+                    // The next poll reports a disconnect.
                     let _ = client.answer(&Reply::Waiting);
                 }
                 self.beat = None;
@@ -348,7 +348,7 @@ impl Server {
         }
     }
 
-    /// The live session and its number.
+    /// Returns the live session and its number.
     fn session(&mut self) -> Result<(u64, Arc<Session>)> {
         let live = self.engine.live_session()?;
         if !std::ptr::eq(self.session.1.as_ptr(), Arc::as_ptr(&live)) {
@@ -358,7 +358,7 @@ impl Server {
     }
 }
 
-/// Who has something to say.
+/// Sources of events.
 struct Ready {
     woken: bool,
     stop: bool,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ticketapi::{ErrorKind, Group};
 
-/// The exit code of a failure of this kind. 2 is for the command line.
+/// Returns the exit code of this kind of failure. 2 means a wrong command line.
 pub fn code(kind: &ErrorKind) -> ExitCode {
     ExitCode::from(number(kind.group()))
 }

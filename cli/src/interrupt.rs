@@ -1,4 +1,4 @@
-//! Ctrl-C and its kin: end what is under way in good order, and at once when asked twice.
+//! Ctrl-C and other termination signals: end the login properly, and at once on the second signal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,15 +9,15 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
-/// A login that has not begun yet cannot be cancelled, so it is tried until the program ends.
+/// A login cannot be cancelled before it starts, so cancelling is repeated until the program ends.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// Whether the user has asked to end.
+/// Whether the user asked to end.
 #[derive(Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From now on `cancel` is called, until the program ends, when a signal asks to end.
+    /// Calls `cancel` repeatedly from the first termination signal until the program ends.
     pub fn watch(cancel: impl Fn() + Send + 'static) -> Result<Self> {
         let cannot = |error: std::io::Error| {
             Error::new(ErrorKind::Internal, Stage::Configuration, "signals cannot be waited for").because(error)
@@ -42,7 +42,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Whether it was asked to end.
+    /// Returns `true` after a termination signal.
     pub fn asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }

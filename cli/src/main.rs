@@ -1,4 +1,4 @@
-//! `ticketapi`: the healthcare login in a terminal, and what is wrong where it does not work.
+//! `ticketapi`: the healthcare login in a terminal, and the diagnosis of a computer that cannot log in.
 #![forbid(unsafe_code)]
 
 mod doctor;
@@ -20,7 +20,7 @@ use tracing_subscriber::filter::LevelFilter;
 use options::{Command, Common, Options};
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes what is freed: TLS keeps what it has read in buffers of its own, and the agent lives long.
+/// Wipes freed memory: TLS buffers hold tickets, and the agent runs for long.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells what is wrong with the command line, or what was asked for instead of a command.
+/// Reports a wrong command line, or prints the requested help.
 fn refuse(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
         show::usage(&error.render().to_string());
@@ -63,7 +63,7 @@ fn agent(common: &Common, verbose: bool) -> Result<()> {
     ticketapi_agent::run(settings(common)?.0)
 }
 
-/// The settings that the command line asks for, and where they came from.
+/// The settings of the command line, and their sources.
 fn settings(common: &Common) -> Result<(Config, Sources)> {
     let (mut config, sources) = Config::load_telling(common.config.as_deref())?;
     for (key, value) in &common.settings {

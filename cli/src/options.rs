@@ -12,52 +12,52 @@ pub struct Options {
     pub command: Command,
 }
 
-/// Tested to be what `exit::code` gives.
+/// A test compares these with `exit::code`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  the library or the connection (generic)
-  2  the command line is wrong
-  3  the card, the reader or the PIN counter (card device)
-  4  the login: no card, cancelled, refused, broker not available (authentication)
-  5  how the computer is set up (config)";
+  1  generic: the library or the connection
+  2  wrong command line
+  3  card device: the card, the reader or a locked PIN
+  4  authentication: no card, cancelled, refused, broker not available
+  5  config: the computer's configuration";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Log in, and show who is logged in
     Login(Common),
-    /// Print the ticket, and nothing else, on standard output; log in first where nobody is logged in
+    /// Print the ticket and nothing else on standard output; log in first if nobody is logged in
     Ticket {
-        /// Only the ticket that is there: never ask, never log in
+        /// Print only an existing ticket: never prompt, never log in
         #[arg(long)]
         no_auth: bool,
         #[command(flatten)]
         common: Common,
     },
-    /// Show whether somebody is logged in; never asks anything
+    /// Show whether somebody is logged in; never prompts
     Status(Common),
-    /// List the user's roles; log in first where nobody is logged in
+    /// List the user's roles; log in first if nobody is logged in
     Roles(Common),
-    /// Ask the broker whose the session is and what its user may do; log in first where nobody is
+    /// Ask the broker whose session it is and what its user may do; log in first if nobody is logged in
     Assertion(Common),
     /// End the session, here and on the broker
     Logout(Common),
-    /// Keep one session for all programs of this user, until it is ended by a signal
+    /// Keep one session for all programs of this user, until a signal ends it
     Agent {
-        /// Tell everything that happens, on standard error
+        /// Report every event on standard error
         #[arg(long, short)]
         verbose: bool,
         #[command(flatten)]
         common: Common,
     },
-    /// Look for what keeps a login from working, and say what to do
+    /// Find out why a login does not work, and what to do
     ///
-    /// Goes the whole way from the settings to the broker. Begins no session, asks for nothing and
-    /// tries no PIN.
+    /// Checks every step from the settings to the broker. Starts no session, asks nothing and tries
+    /// no PIN.
     Doctor(Common),
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Args, Debug)]
 pub struct Common {
     /// Read the settings from FILE, then from the environment
@@ -66,7 +66,7 @@ pub struct Common {
     /// Set KEY to VALUE, after the file and the environment; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     pub settings: Vec<(String, String)>,
-    /// Answer in JSON, on standard output
+    /// Print JSON on standard output
     #[arg(long)]
     pub json: bool,
 }

@@ -1,4 +1,4 @@
-//! What is shown on a terminal while the user waits, and nowhere else.
+//! Progress on a terminal while the user waits.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use crate::show::printable;
 
 const CLEAR_LINE: &str = "\r\x1b[2K";
 
-/// One line at the bottom of the terminal, gone when the last of its clones is.
+/// One line at the bottom of the terminal, removed when its last clone is dropped.
 #[derive(Clone)]
 pub struct Progress(Option<Arc<Line>>);
 
 struct Line(Mutex<String>);
 
 impl Progress {
-    /// Nothing yet; and nothing ever where standard error is no terminal.
+    /// Starts empty. Shows nothing if standard error is not a terminal.
     pub fn new() -> Self {
         Self(stderr().is_terminal().then(|| Arc::new(Line(Mutex::default()))))
     }
 
-    /// Shows `text` instead of what was shown.
+    /// Replaces the line's text.
     pub fn say(&self, text: &str) {
         if let Some(line) = &self.0 {
             line.show(text);
         }
     }
 
-    /// Takes the line away, so that something else can be written.
+    /// Removes the line, so that other output can follow.
     pub fn clear(&self) {
         self.say("");
     }
@@ -51,7 +51,7 @@ impl Line {
     fn show(&self, text: &str) {
         let Ok(mut shown) = self.0.lock() else { return };
         if !shown.is_empty() || !text.is_empty() {
-            // A terminal that has gone is no reason to end.
+            // A closed terminal is no reason to end.
             let _ = write!(stderr(), "{CLEAR_LINE}{text}");
         }
         text.clone_into(&mut shown);
@@ -64,7 +64,7 @@ impl Drop for Line {
     }
 }
 
-/// Shows another text for a while.
+/// Shows another text while it lives.
 struct Meanwhile {
     progress: Progress,
     before: String,
@@ -76,7 +76,7 @@ impl Drop for Meanwhile {
     }
 }
 
-/// Asks as the settings say, and shows what is waited for in its own line where it has one.
+/// Prompts as the settings say, and shows notices in the progress line.
 pub struct Telling {
     system: SystemPrompter,
     seconds: u64,

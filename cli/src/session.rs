@@ -1,7 +1,7 @@
-//! The commands about a session.
+//! The commands that use a session.
 //!
-//! A session lives as long as the process that has it. So without an agent `login`, `roles` and
-//! `assertion` end theirs again, and `ticket` leaves it to whoever uses the ticket.
+//! Without an agent a session cannot outlive the process: `login`, `roles` and `assertion` end theirs,
+//! `ticket` leaves it to the program that uses the ticket.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::progress::{Progress, Telling};
 use crate::settings;
 use crate::show;
 
-/// An engine, and a terminal in front of it.
+/// An engine and its terminal.
 struct Desk {
     engine: Arc<Engine>,
     interrupt: Interrupt,
@@ -96,7 +96,7 @@ pub fn ticket(common: &Common, no_auth: bool) -> Result<()> {
     printed
 }
 
-/// The ticket goes straight to standard output, without copies on the way.
+/// Writes the ticket straight to standard output, without copies.
 fn print_ticket(ticket: &str, as_json: bool) -> Result<()> {
     #[derive(Serialize)]
     struct Whole<'a> {
@@ -146,7 +146,7 @@ pub fn logout(common: &Common) -> Result<()> {
     show::out("Logged out.\n")
 }
 
-/// The agent, or why there is none where the settings do without.
+/// Returns the agent, or why the settings do without one.
 fn find_agent(config: &Config) -> Result<std::result::Result<AgentStatus, String>> {
     if config.agent == AgentUse::Never {
         return Ok(Err("the setting agent is never".to_owned()));
@@ -158,7 +158,7 @@ fn find_agent(config: &Config) -> Result<std::result::Result<AgentStatus, String
     }
 }
 
-/// A session ends with its process, so without an agent there is none.
+/// A session ends with its process: without an agent there is none.
 fn nobody(common: &Common, why: &str) -> Result<()> {
     if common.json {
         return show::json(
@@ -171,7 +171,7 @@ fn nobody(common: &Common, why: &str) -> Result<()> {
 
 pub fn roles(common: &Common) -> Result<()> {
     let (mut config, _) = settings(common)?;
-    // A user who has set a role that is not there is to see those that are.
+    // A user whose configured role does not exist must see those that do.
     config.role = None;
     config.require_role = false;
     let progress = Progress::new();
@@ -201,7 +201,7 @@ pub fn assertion(common: &Common) -> Result<()> {
     if common.json { show::json(&show::assertion(&assertion)) } else { show::out(&show::assertion_words(&assertion)) }
 }
 
-/// Asks for everything but the role: the session ends before it matters.
+/// Prompts for everything but the role: the session ends before a role matters.
 struct AnyRole(Telling);
 
 impl Prompter for AnyRole {

@@ -1,4 +1,4 @@
-//! Words and JSON.
+//! Output as text and as JSON.
 
 use std::io::{self, Write};
 
@@ -14,13 +14,12 @@ pub const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
 pub const FAINT: Style = Style::new().dimmed();
 
-/// `text` without what could steer a terminal: cards and servers write what they like.
+/// Removes what could control a terminal: cards and servers choose these texts.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if is_unfit(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// Writes on standard output; colours stay on terminals. That nobody reads any more is the reader's
-/// business.
+/// Writes to standard output, with colours on terminals only. A closed reader is not an error.
 pub fn out(text: &str) -> Result<()> {
     let mut stdout = anstream::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -29,12 +28,12 @@ pub fn out(text: &str) -> Result<()> {
     }
 }
 
-/// Writes JSON on standard output.
+/// Writes JSON to standard output.
 pub fn json(value: &Value) -> Result<()> {
     out(&format!("{}\n", escaped(&format!("{value:#}"))))
 }
 
-/// JSON in which a terminal finds nothing to obey: what serde_json leaves as it is is escaped.
+/// Escapes what serde_json leaves but a terminal would obey.
 fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -48,28 +47,28 @@ fn escaped(json: &str) -> String {
     escaped
 }
 
-/// The error of a standard output that does not take what is written.
+/// The error of a standard output that cannot be written.
 pub fn unwritten(error: io::Error) -> Error {
     let detail = format!("standard output cannot be written to: {error}");
     Error::new(ErrorKind::Internal, Stage::Session, detail).because(error)
 }
 
-/// A remark on standard error.
+/// Writes a note to standard error.
 pub fn note(text: &str) {
     anstream::eprintln!("{FAINT}{text}{FAINT:#}");
 }
 
-/// What happened, then what to do about it.
+/// Writes what happened, then what to do.
 pub fn error(error: &Error, as_json: bool) {
     if as_json {
-        // There is no other place to tell that this one fails.
+        // There is nowhere else to report this error.
         let _ = json(&json!({ "error": failure(error) }));
     } else {
         anstream::eprintln!("{BAD}{}{BAD:#}\n{}", printable(&error.to_string()), error.remedy());
     }
 }
 
-/// What is wrong with the command line, in JSON.
+/// Writes a wrong command line as JSON.
 pub fn usage(message: &str) {
     let _ = json(&json!({ "error": { "kind": "Usage", "group": "command line", "message": message.trim_end() } }));
 }
@@ -85,13 +84,13 @@ fn failure(error: &Error) -> Value {
     })
 }
 
-/// The kind's name alone, without what it holds.
+/// The kind's name, without its fields.
 pub fn kind(kind: &ErrorKind) -> String {
     let name = format!("{kind:?}");
     name.split([' ', '{']).next().unwrap_or_default().to_owned()
 }
 
-/// A session, with its ticket shortened.
+/// Formats a session, with its ticket shortened.
 pub fn session(session: &Session) -> Value {
     let minutes = |time: Option<std::time::Duration>| time.map(|time| time.as_secs() / 60);
     json!({
@@ -103,7 +102,7 @@ pub fn session(session: &Session) -> Value {
     })
 }
 
-/// A session in words.
+/// Formats a session as text.
 pub fn session_words(session: &Session) -> String {
     let role = session.role().map_or_else(|| "none".to_owned(), role_words);
     let text = [
@@ -150,7 +149,7 @@ fn profile(profile: &RoleProfile) -> Value {
     shown
 }
 
-/// The user, the role, and what may be done in it.
+/// Formats the user, the role and its permissions.
 pub fn assertion_words(assertion: &RoleAssertion) -> String {
     let role = assertion.session_role();
     let functions = role.map_or_else(String::new, |role| role.business_functions.join(", "));

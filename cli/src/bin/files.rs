@@ -1,5 +1,5 @@
-//! `ticketapi-files FOLDER` writes what `make install` installs beside `ticketapi`: completions and man
-//! pages, made from the description of its command line. Not installed itself.
+//! `ticketapi-files FOLDER` writes the completions and man pages that `make install` installs, generated
+//! from the command line's description. Not installed itself.
 #![forbid(unsafe_code)]
 
 #[path = "../options.rs"]
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Each file under the name by which its shell or `man` knows it.
+/// Writes each file under the name that its shell or `man` expects.
 fn write(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     for (shell, name) in [(Shell::Bash, "ticketapi"), (Shell::Zsh, "_ticketapi"), (Shell::Fish, "ticketapi.fish")] {
