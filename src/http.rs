@@ -3,6 +3,7 @@
 mod address;
 pub(crate) mod charset;
 mod connection;
+mod cookies;
 pub(crate) mod message;
 mod probe;
 
@@ -24,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fs::read_trusted;
 pub use address::{BadAddress, BrokerAddress, Environment};
 use connection::Connection;
+use cookies::Cookies;
 pub use message::Request;
 use message::{Answer, Failure, read_answer};
 
@@ -75,9 +77,10 @@ impl Default for HttpsSettings {
 ///
 /// - TLS 1.2 or 1.3, and the server's certificate is always verified. Plain TCP only where the
 ///   [`BrokerAddress`] is a loopback one.
-/// - No redirect is followed; no proxy, cookie, compression or TLS session resumption is used; no
+/// - No redirect is followed; no proxy, compression or TLS session resumption is used; no
 ///   environment variable is read but those that say where the system's trust anchors are
 ///   (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
+/// - Cookies that the server sets are sent back to it until this is dropped: load balancers need that.
 /// - A connection that the server has closed meanwhile is replaced before the next request. A request
 ///   that was sent is not repeated: the broker may have acted on it.
 /// - Looking up the name and connecting are done by a thread of their own, which ends before the
@@ -90,12 +93,13 @@ pub struct HttpsTransport {
     address: BrokerAddress,
     settings: HttpsSettings,
     connection: Option<Connection>,
+    cookies: Cookies,
 }
 
 impl HttpsTransport {
     /// A transport to `address`. Opens no file and no connection yet.
     pub fn new(address: BrokerAddress, settings: HttpsSettings) -> Self {
-        Self { address, settings, connection: None }
+        Self { address, settings, connection: None, cookies: Cookies::default() }
     }
 
     fn open(&self, deadline: Instant, stage: Stage, cancel: &CancelToken) -> Result<Connection> {
@@ -112,7 +116,7 @@ impl HttpsTransport {
     }
 
     fn write(&self, connection: &mut Connection, request: &Request) -> std::result::Result<(), Failure> {
-        connection.write_all(&request.to_bytes(&self.address.host_header()))?;
+        connection.write_all(&request.to_bytes(&self.address.host_header(), &self.cookies))?;
         Ok(connection.flush()?)
     }
 
@@ -184,6 +188,8 @@ impl HttpsTransport {
             Failure::Status(status) => (BadAnswer, format!("answered with HTTP status {status}")),
             Failure::Truncated => (BadAnswer, "broke off within its answer".to_owned()),
             Failure::TooLarge => (BadAnswer, "sent an answer of more than 1.5 MiB".to_owned()),
+            Failure::LargeHead => (BadAnswer, "sent more headers than are read (200 lines, 32 KiB)".to_owned()),
+            Failure::Compressed => (BadAnswer, "compressed its answer although the request refuses that".to_owned()),
             Failure::NotHttp => (BadAnswer, "does not answer in HTTP/1.1".to_owned()),
         };
         Error::new(kind, stage, format!("{broker} {detail}"))
@@ -219,6 +225,7 @@ impl Transport for HttpsTransport {
         let guard = connection.limit(deadline, cancel).map_err(|e| self.explain(e.into(), stage))?;
         let answer = self.send(&mut connection, &request).map_err(|e| or_cancelled(self.explain(e, stage)))?;
         drop(guard);
+        self.cookies.extend(answer.cookies);
         if answer.keep_alive {
             self.connection = Some(connection);
         }

@@ -9,15 +9,17 @@ use httparse::{EMPTY_HEADER, Header, Response, Status};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::charset::{Charset, Unconvertible};
+use super::cookies::Cookies;
 use crate::secret::{SecretBytes, secret_buffer};
 use crate::ssb::message::MAX_ANSWER;
 
 /// As the Identity Agent of this version names itself, in its odd spacing.
 pub(crate) const GAC_VERSION: &str = "10. 0. 0. 1";
 
-/// Head of an answer, or what frames a piece of its body: what has to be there at once.
-const BUFFER: usize = 16 << 10;
-const MAX_HEADERS: usize = 64;
+/// Head of an answer, or what frames a piece of its body: what has to be there at once. Gateways add
+/// headers of many kilobytes.
+const BUFFER: usize = 32 << 10;
+const MAX_HEADERS: usize = 200;
 
 /// What is asked of the broker.
 pub struct Request {
@@ -41,17 +43,25 @@ impl Request {
     }
 
     /// The request as it goes over the wire.
-    pub(crate) fn to_bytes(&self, host: &str) -> SecretBytes {
+    pub(super) fn to_bytes(&self, host: &str, cookies: &Cookies) -> SecretBytes {
         let method = if self.message.is_some() { "POST " } else { "GET " };
+        // Without a word on encodings a server may choose any (RFC 9110, 12.5.3).
         let mut headers = format!(
-            " HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Mozilla/4.0(compatible;IE;GACv{GAC_VERSION})\r\nAccept: */*\r\n"
+            " HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Mozilla/4.0(compatible;IE;GACv{GAC_VERSION})\r\nAccept: */*\r\n\
+             Accept-Encoding: identity\r\n"
         );
         let body = self.message().unwrap_or_default();
         if self.message.is_some() {
             headers += &format!("Content-Type: text/xml; charset=UTF-8\r\nContent-Length: {}\r\n", body.len());
         }
-        headers += "\r\n";
-        let parts = [method.as_bytes(), self.path.as_bytes(), headers.as_bytes(), body];
+        let mut parts = vec![method.as_bytes(), self.path.as_bytes(), headers.as_bytes()];
+        for (number, cookie) in cookies.iter().enumerate() {
+            parts.extend([if number == 0 { &b"Cookie: "[..] } else { b"; " }, cookie]);
+        }
+        if cookies.iter().next().is_some() {
+            parts.push(b"\r\n");
+        }
+        parts.extend([&b"\r\n"[..], body]);
         let mut bytes = secret_buffer(parts.iter().map(|part| part.len()).sum());
         parts.iter().for_each(|part| bytes.extend_from_slice(part));
         bytes
@@ -61,6 +71,8 @@ impl Request {
 /// The body of an answer with status 200.
 pub(crate) struct Answer {
     pub(crate) body: SecretBytes,
+    /// What the server wants to be sent back with the requests that follow.
+    pub(crate) cookies: Cookies,
     /// Whether the connection can carry another request.
     pub(crate) keep_alive: bool,
 }
@@ -74,6 +86,10 @@ pub(crate) enum Failure {
     /// The connection ended within the answer.
     Truncated,
     TooLarge,
+    /// The head of the answer has too many lines or bytes.
+    LargeHead,
+    /// The body is compressed, though the request refuses that.
+    Compressed,
     NotHttp,
     Status(u16),
 }
@@ -108,7 +124,7 @@ pub(crate) fn read_answer(stream: &mut impl Read) -> Result<Answer, Failure> {
         Some(charset) if str::from_utf8(&body).is_err() => in_utf8(charset, &body)?,
         _ => body,
     };
-    Ok(Answer { body, keep_alive: head.keep_alive && ends && input.is_empty() })
+    Ok(Answer { body, cookies: head.cookies, keep_alive: head.keep_alive && ends && input.is_empty() })
 }
 
 fn in_utf8(charset: Charset, body: &[u8]) -> Result<SecretBytes, Failure> {
@@ -127,7 +143,7 @@ pub(crate) fn read_date(stream: &mut impl Read) -> Result<Option<String>, Failur
 fn parse_date(bytes: &[u8]) -> Result<Option<(Option<String>, usize)>, Failure> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut response = Response::new(&mut headers);
-    let Status::Complete(len) = response.parse(bytes).map_err(|_| Failure::NotHttp)? else {
+    let Status::Complete(len) = response.parse(bytes).map_err(bad_head)? else {
         return Ok(None);
     };
     let date = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("date"));
@@ -139,6 +155,7 @@ struct Head {
     keep_alive: bool,
     charset: Option<Charset>,
     body: Body,
+    cookies: Cookies,
 }
 
 enum Body {
@@ -150,10 +167,14 @@ enum Body {
 /// Parses the beginning of `bytes`: what it says and how long it is, or `None` when more is needed.
 type Parse<T> = fn(bytes: &[u8]) -> Result<Option<(T, usize)>, Failure>;
 
+fn bad_head(error: httparse::Error) -> Failure {
+    if matches!(error, httparse::Error::TooManyHeaders) { Failure::LargeHead } else { Failure::NotHttp }
+}
+
 fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut response = Response::new(&mut headers);
-    let Status::Complete(len) = response.parse(bytes).map_err(|_| Failure::NotHttp)? else {
+    let Status::Complete(len) = response.parse(bytes).map_err(bad_head)? else {
         return Ok(None);
     };
     let (Some(status), Some(version)) = (response.code, response.version) else {
@@ -163,7 +184,12 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
     let mut keep_alive = version == 1;
     let mut body = Body::UntilClosed;
     let mut charset = None;
+    let (mut cookies, mut compressed) = (Cookies::default(), false);
     for Header { name, value } in response.headers.iter() {
+        if name.eq_ignore_ascii_case("set-cookie") {
+            cookies.set(value);
+            continue;
+        }
         let value = str::from_utf8(value).map(str::trim).unwrap_or_default();
         if name.eq_ignore_ascii_case("connection") {
             keep_alive &= !value.split(',').any(|token| token.trim().eq_ignore_ascii_case("close"));
@@ -186,10 +212,13 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
         } else if name.eq_ignore_ascii_case("content-type") {
             charset = Charset::of_content_type(value);
         } else if name.eq_ignore_ascii_case("content-encoding") && !value.eq_ignore_ascii_case("identity") {
-            return Err(Failure::NotHttp);
+            compressed = true;
         }
     }
-    Ok(Some((Head { status, keep_alive, charset, body }, len)))
+    if compressed && status == 200 {
+        return Err(Failure::Compressed);
+    }
+    Ok(Some((Head { status, keep_alive, charset, body, cookies }, len)))
 }
 
 fn parse_chunk_size(bytes: &[u8]) -> Result<Option<(usize, usize)>, Failure> {
@@ -243,7 +272,7 @@ impl<'a, R: Read> Input<'a, R> {
     fn fill(&mut self) -> Result<bool, Failure> {
         if self.end == BUFFER {
             if self.start == 0 {
-                return Err(Failure::NotHttp);
+                return Err(Failure::LargeHead);
             }
             self.buffer.copy_within(self.start.., 0);
             self.end -= self.start;
@@ -443,7 +472,27 @@ mod tests {
         }
         let largest = "x".repeat(MAX_ANSWER);
         assert_eq!(read(format!("HTTP/1.1 200 OK\r\n\r\n{largest}").as_bytes()), ok(&largest, false));
-        assert_eq!(read(format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(BUFFER)).as_bytes()), failed("NotHttp"));
+        assert_eq!(read(format!("HTTP/1.1 200 OK\r\nA: {}", "x".repeat(BUFFER)).as_bytes()), failed("LargeHead"));
+    }
+
+    #[test]
+    fn a_head_may_have_as_many_lines_as_gateways_add() {
+        let with = |count| format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{}\r\nx", "X-Trace: y\r\n".repeat(count));
+        assert_eq!(read(with(MAX_HEADERS - 1).as_bytes()), ok("x", true));
+        assert_eq!(read(with(MAX_HEADERS).as_bytes()), failed("LargeHead"));
+        let long = format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nPolicy: {}\r\n\r\nx", "y".repeat(20_000));
+        assert_eq!(read(long.as_bytes()), ok("x", true));
+    }
+
+    #[test]
+    fn a_compressed_answer_is_told_apart() {
+        for coding in ["gzip", "br", "deflate, gzip"] {
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: 1\r\n\r\nx");
+            assert_eq!(read(answer.as_bytes()), failed("Compressed"));
+        }
+        assert_eq!(read(b"HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\n\r\nx"), ok("x", false));
+        // Why there is no good answer goes before how that is written.
+        assert_eq!(read(b"HTTP/1.1 503 Oh\r\nContent-Encoding: gzip\r\n\r\n"), failed("Status(503)"));
     }
 
     #[test]
@@ -454,7 +503,6 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nhi",
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nhi",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nhi\r\n",
         ] {
@@ -466,13 +514,19 @@ mod tests {
     fn a_request_is_one_head_and_its_message() {
         let post = Request { path: "/a".to_owned().into(), message: Some(b"<x/>".to_vec().into()) };
         assert_eq!(
-            std::str::from_utf8(&post.to_bytes("gas.example")).unwrap(),
+            std::str::from_utf8(&post.to_bytes("gas.example", &Cookies::default())).unwrap(),
             "POST /a HTTP/1.1\r\nHost: gas.example\r\nUser-Agent: Mozilla/4.0(compatible;IE;GACv10. 0. 0. 1)\r\n\
-             Accept: */*\r\nContent-Type: text/xml; charset=UTF-8\r\nContent-Length: 4\r\n\r\n<x/>"
+             Accept: */*\r\nAccept-Encoding: identity\r\nContent-Type: text/xml; charset=UTF-8\r\nContent-Length: 4\r\n\r\n<x/>"
         );
         let get = Request { path: "/b?c".to_owned().into(), message: None };
-        assert!(get.to_bytes("h").starts_with(b"GET /b?c HTTP/1.1\r\nHost: h\r\n"));
-        assert!(get.to_bytes("h").ends_with(b"Accept: */*\r\n\r\n"));
+        let bytes = get.to_bytes("h", &Cookies::default());
+        assert!(bytes.starts_with(b"GET /b?c HTTP/1.1\r\nHost: h\r\n"));
+        assert!(bytes.ends_with(b"Accept-Encoding: identity\r\n\r\n"));
+        let mut cookies = Cookies::default();
+        cookies.set(b"node=1; path=/");
+        assert!(get.to_bytes("h", &cookies).ends_with(b"identity\r\nCookie: node=1\r\n\r\n"));
+        cookies.set(b"lb=a");
+        assert!(post.to_bytes("h", &cookies).ends_with(b"\r\nCookie: node=1; lb=a\r\n\r\n<x/>"));
         // What another transport is given.
         assert_eq!((get.path(), get.message()), ("/b?c", None));
         assert_eq!((post.path(), post.message()), ("/a", Some(&b"<x/>"[..])));
