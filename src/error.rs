@@ -82,6 +82,8 @@ pub enum ErrorKind {
     ServerNotAvailable,
     /// No trusted connection: unknown issuer, wrong name, expired certificate.
     Tls,
+    /// The server's TLS or certificate is of a kind that is not supported, whatever is trusted.
+    TlsNotSupported,
     /// The broker's answer cannot be understood.
     BadAnswer,
     /// The broker refused.
@@ -205,7 +207,9 @@ impl ErrorKind {
             | Self::BadAnswer
             | Self::Refused
             | Self::UserNotValid => Group::Authentication,
-            Self::Tls | Self::TicketNotAvailable | Self::LoginUnderWay | Self::Internal => Group::Generic,
+            Self::Tls | Self::TlsNotSupported | Self::TicketNotAvailable | Self::LoginUnderWay | Self::Internal => {
+                Group::Generic
+            }
         }
     }
 
@@ -240,6 +244,9 @@ impl ErrorKind {
             }
             Self::Tls => {
                 "Set ca_file to the broker's CA certificate. If it is set, check this computer's date and do not go on: the server may not be the broker."
+            }
+            Self::TlsNotSupported => {
+                "Check base_url or environment; if they are right, ask the operator of the server to change this: no setting here accepts it."
             }
             Self::BadAnswer => "Check base_url or environment: the server there does not answer as a broker does.",
             Self::Refused => "The broker gave the reason above. Ask your Registration Authority if it goes on.",

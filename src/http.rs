@@ -2,10 +2,13 @@
 
 mod address;
 pub(crate) mod charset;
+mod ca_file;
 mod connection;
 mod cookies;
 pub(crate) mod message;
+mod path;
 mod probe;
+mod tls;
 
 use std::io::{self, ErrorKind as Io, Write};
 use std::net::IpAddr;
@@ -13,10 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::client::Resumption;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 use tracing::debug;
 use zeroize::Zeroizing;
 
@@ -24,7 +24,7 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fs::read_trusted;
 pub use address::{BadAddress, BrokerAddress, Environment};
-use connection::Connection;
+use connection::{Connection, Limits, OpenError};
 use cookies::Cookies;
 pub use message::Request;
 use message::{Answer, Failure, read_answer};
@@ -60,9 +60,10 @@ pub trait Transport: Send {
 pub struct HttpsSettings {
     /// PEM file of the trust anchors; the system's where it is `None`. Read for each connection.
     pub ca_file: Option<PathBuf>,
-    /// The time to find the broker, connect and agree on TLS.
+    /// The time to connect and agree on TLS, once the broker's name is resolved.
     pub connect_deadline: Duration,
-    /// The time for all of a request: connecting where that is needed, sending, and the whole answer.
+    /// The time for all of a request: resolving the name and connecting where that is needed, sending,
+    /// and the whole answer.
     pub request_deadline: Duration,
 }
 
@@ -104,8 +105,11 @@ impl HttpsTransport {
 
     fn open(&self, deadline: Instant, stage: Stage, cancel: &CancelToken) -> Result<Connection> {
         let tls = self.address.is_tls().then(|| client_config(self.settings.ca_file.as_deref())).transpose()?;
-        let connection = Connection::open(&self.address, tls, deadline, cancel)
-            .map_err(|error| self.explain_connecting(error, stage))?;
+        let limits = Limits { connect: self.settings.connect_deadline, deadline };
+        let connection = Connection::open(&self.address, tls, limits, cancel).map_err(|failed| match failed {
+            OpenError::Lookup(error) => self.explain_lookup(error, stage),
+            OpenError::Connect(error) => self.explain_connecting(error, stage),
+        })?;
         debug!(broker = %self.address, "connected");
         Ok(connection)
     }
@@ -118,6 +122,18 @@ impl HttpsTransport {
     fn write(&self, connection: &mut Connection, request: &Request) -> std::result::Result<(), Failure> {
         connection.write_all(&request.to_bytes(&self.address.host_header(), &self.cookies))?;
         Ok(connection.flush()?)
+    }
+
+    fn explain_lookup(&self, error: io::Error, stage: Stage) -> Error {
+        let name = self.address.host();
+        let detail = match error.kind() {
+            Io::TimedOut => {
+                let limit = seconds(self.settings.request_deadline);
+                format!("the name {name} was not resolved within {limit}: no name server answers")
+            }
+            _ => format!("the name {name} cannot be resolved"),
+        };
+        Error::new(ErrorKind::ServerNotAvailable, stage, detail).because(error)
     }
 
     fn explain_connecting(&self, error: io::Error, stage: Stage) -> Error {
@@ -133,35 +149,14 @@ impl HttpsTransport {
             Io::UnexpectedEof | Io::ConnectionReset | Io::BrokenPipe => {
                 format!("{broker} closed the connection while it was being opened")
             }
-            Io::NotFound => format!("the name {} cannot be resolved", broker.host()),
             _ => format!("no connection to {broker}: {error}"),
         };
         Error::new(ErrorKind::ServerNotAvailable, stage, detail).because(error)
     }
 
     fn explain_tls(&self, error: rustls::Error, stage: Stage) -> Error {
-        let broker = &self.address;
-        let detail = match &error {
-            rustls::Error::InvalidCertificate(reason) => {
-                let reason = match reason {
-                    // Another CA of the same name shows as a bad signature.
-                    CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                        "it is not signed by a trusted issuer".to_owned()
-                    }
-                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                        format!("it is not for the name {}", broker.host())
-                    }
-                    CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
-                    CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                        "it is not valid yet".to_owned()
-                    }
-                    other => other.to_string(),
-                };
-                format!("the certificate of {broker} is refused: {reason}")
-            }
-            other => format!("no TLS connection to {broker}: {other}"),
-        };
-        Error::new(ErrorKind::Tls, stage, detail).because(error)
+        let (kind, detail) = tls::explain(&error, &self.address.to_string(), self.address.host());
+        Error::new(kind, stage, detail).because(error)
     }
 
     fn explain(&self, failure: Failure, stage: Stage) -> Error {
@@ -208,18 +203,14 @@ impl Transport for HttpsTransport {
         cancel: &CancelToken,
     ) -> Result<Zeroizing<Vec<u8>>> {
         cancel.check(stage)?;
-        let began = Instant::now();
-        let deadline = began + self.settings.request_deadline;
+        let deadline = Instant::now() + self.settings.request_deadline;
         // Cancelling shows as a broken connection of some kind.
         let or_cancelled = |error: Error| cancel.check(stage).err().unwrap_or(error);
 
         let kept = self.connection.take().and_then(Connection::if_open);
         let mut connection = match kept {
             Some(connection) => connection,
-            None => {
-                let connected_by = deadline.min(began + self.settings.connect_deadline);
-                self.open(connected_by, stage, cancel).map_err(or_cancelled)?
-            }
+            None => self.open(deadline, stage, cancel).map_err(or_cancelled)?,
         };
         let request = request(connection.local())?;
         let guard = connection.limit(deadline, cancel).map_err(|e| self.explain(e.into(), stage))?;
@@ -233,16 +224,8 @@ impl Transport for HttpsTransport {
     }
 }
 
-/// Reads the trust anchors. Installs nothing for the process: the host may use TLS in its own way.
 fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>> {
-    let roots = roots(ca_file)?;
-    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::new(ErrorKind::Internal, Stage::Configuration, "TLS cannot be set up").because(error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
+    Ok(Arc::new(tls::client_config(roots(ca_file)?)?.0))
 }
 
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore> {
@@ -258,11 +241,10 @@ fn roots_from(file: &Path) -> Result<RootCertStore> {
     };
     let pem = read_trusted(file, CA_FILE_LIMIT).map_err(|error| wrong(&format!("it cannot be read: {error}")))?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|_| wrong("it is not in PEM form"))?;
+    for certificate in ca_file::certificates(&pem).map_err(wrong)? {
         roots.add(certificate).map_err(|error| wrong("it holds what is no certificate").because(error))?;
     }
-    if roots.is_empty() { Err(wrong("it holds no certificate")) } else { Ok(roots) }
+    Ok(roots)
 }
 
 fn system_roots() -> Result<RootCertStore> {

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustls::pki_types::ServerName;
@@ -42,6 +42,29 @@ impl Write for Socket {
     }
 }
 
+/// How long opening a connection may take.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// For connecting and TLS, from when the addresses are known: a resolver waits five seconds by
+    /// itself before it asks the second name server.
+    pub(super) connect: Duration,
+    /// For everything.
+    pub(super) deadline: Instant,
+}
+
+impl Limits {
+    pub(super) fn connect_by(self) -> Instant {
+        self.deadline.min(Instant::now() + self.connect)
+    }
+}
+
+/// Which step of opening a connection failed.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    Lookup(io::Error),
+    Connect(io::Error),
+}
+
 /// A connection that is ready for a request.
 pub(super) struct Connection {
     stream: Stream,
@@ -55,14 +78,18 @@ enum Stream {
 }
 
 impl Connection {
-    /// Finds and connects to the broker, and agrees on TLS, until `deadline`.
+    /// Finds and connects to the broker, and agrees on TLS, within `limits`.
     pub(super) fn open(
         address: &BrokerAddress,
         tls: Option<Arc<ClientConfig>>,
-        deadline: Instant,
+        limits: Limits,
         cancel: &CancelToken,
-    ) -> io::Result<Self> {
-        Self::secure(connect(address, deadline, cancel)?, address, tls, deadline, cancel)
+    ) -> Result<Self, OpenError> {
+        let found = find(address, limits.deadline, cancel).map_err(OpenError::Lookup)?;
+        let connect_by = limits.connect_by();
+        connect(found, connect_by, cancel)
+            .and_then(|stream| Self::secure(stream, address, tls, connect_by, cancel))
+            .map_err(OpenError::Connect)
     }
 
     /// Agrees on TLS over `stream`, until `deadline`.
@@ -184,20 +211,16 @@ fn shut_down_on_cancel(socket: &Socket, cancel: &CancelToken) -> io::Result<Canc
 
 /// The host's addresses, in the order in which they are tried.
 pub(super) fn find(address: &BrokerAddress, deadline: Instant, cancel: &CancelToken) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(ip) = address.host().parse() {
+        return Ok(vec![SocketAddr::new(ip, address.port())]);
+    }
     let address = address.clone();
-    apart(deadline, cancel, move || resolve(&address))
+    apart(deadline, cancel, move || Ok((address.host(), address.port()).to_socket_addrs()?.collect()))
 }
 
-/// Connects to the first of the host's addresses that answers.
-pub(super) fn connect(address: &BrokerAddress, deadline: Instant, cancel: &CancelToken) -> io::Result<TcpStream> {
-    let address = address.clone();
-    apart(deadline, cancel, move || connect_to_one(&resolve(&address)?, deadline))
-}
-
-fn resolve(address: &BrokerAddress) -> io::Result<Vec<SocketAddr>> {
-    // The resolver's errors have no kind of their own.
-    let found = (address.host(), address.port()).to_socket_addrs();
-    found.map(Iterator::collect).map_err(|error| io::Error::new(ErrorKind::NotFound, error))
+/// Connects to the first of the addresses that answers.
+pub(super) fn connect(addresses: Vec<SocketAddr>, deadline: Instant, cancel: &CancelToken) -> io::Result<TcpStream> {
+    apart(deadline, cancel, move || connect_to_one(&addresses, deadline))
 }
 
 /// Neither looking a name up nor connecting can be cut short from outside, so a thread does both and
@@ -254,7 +277,6 @@ mod tests {
     use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
 
     use std::thread;
-    use std::time::Duration;
 
     use super::*;
 
@@ -276,22 +298,20 @@ mod tests {
     #[test]
     fn connecting_ends_at_its_deadline() {
         let (silent, ..) = &silent_port();
-        let address = BrokerAddress::parse(&format!("http://{silent}"), true).unwrap();
         let began = Instant::now();
-        let error = connect(&address, began + Duration::from_millis(300), &CancelToken::new()).unwrap_err();
+        let error = connect(vec![*silent], began + Duration::from_millis(300), &CancelToken::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(began.elapsed() < Duration::from_millis(800), "{:?}", began.elapsed());
     }
 
     #[test]
     fn cancelling_ends_connecting() {
-        let (silent, ..) = &silent_port();
-        let address = BrokerAddress::parse(&format!("http://{silent}"), true).unwrap();
+        let (silent, _listener, _waiting) = silent_port();
         let cancel = CancelToken::new();
         let connecting = thread::spawn({
             let cancel = cancel.clone();
             move || {
-                let error = connect(&address, Instant::now() + Duration::from_secs(60), &cancel).unwrap_err();
+                let error = connect(vec![silent], Instant::now() + Duration::from_secs(60), &cancel).unwrap_err();
                 (error.kind(), Instant::now())
             }
         });

@@ -4,17 +4,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use super::connection::{Connection, connect, find};
 use super::message::{self, Request};
-use super::{BrokerAddress, HttpsSettings, HttpsTransport, client_config, roots};
+use super::tls::{self, Verifier};
+use super::{BrokerAddress, HttpsSettings, HttpsTransport, roots};
 use crate::cancel::CancelToken;
 use crate::card::certificate::issuer_and_end;
-use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::error::{Result, Stage};
 
 /// Goes the way that a login goes, with the same limits and the same trust, and begins none: what is
 /// sent at its end is a `GET /`.
@@ -38,13 +38,14 @@ impl Probe {
         Self(HttpsTransport::new(address, settings))
     }
 
-    /// Looks the name up. Blocks until the deadline for connecting at most.
+    /// Looks the name up. Blocks until the deadline of a request at most.
     ///
     /// # Errors
     ///
     /// [`ServerNotAvailable`](ErrorKind::ServerNotAvailable).
     pub fn find(&self, cancel: &CancelToken) -> Result<Vec<SocketAddr>> {
-        find(&self.0.address, self.deadline(), cancel).map_err(|error| self.0.explain_connecting(error, Stage::Session))
+        let deadline = Instant::now() + self.0.settings.request_deadline;
+        find(&self.0.address, deadline, cancel).map_err(|error| self.0.explain_lookup(error, Stage::Session))
     }
 
     /// Connects to the first address that answers. Blocks as [`Probe::find`] does.
@@ -53,8 +54,8 @@ impl Probe {
     ///
     /// As [`Probe::find`].
     pub fn connect(&self, cancel: &CancelToken) -> Result<TcpStream> {
-        connect(&self.0.address, self.deadline(), cancel)
-            .map_err(|error| self.0.explain_connecting(error, Stage::Session))
+        let found = self.find(cancel)?;
+        connect(found, self.connect_by(), cancel).map_err(|error| self.0.explain_connecting(error, Stage::Session))
     }
 
     /// Agrees on TLS, where the address asks for it; also returns the certificate that the server
@@ -75,7 +76,7 @@ impl Probe {
     fn try_secure(&self, stream: TcpStream, shown: &Shown, cancel: &CancelToken) -> Result<Secured> {
         let HttpsTransport { address, settings, .. } = &self.0;
         let tls = address.is_tls().then(|| telling(settings, shown)).transpose()?;
-        Connection::secure(stream, address, tls, self.deadline(), cancel)
+        Connection::secure(stream, address, tls, self.connect_by(), cancel)
             .map(Secured)
             .map_err(|error| self.0.explain_connecting(error, Stage::Session))
     }
@@ -95,7 +96,7 @@ impl Probe {
         self.0.write(&mut connection, &request).and_then(|()| message::read_date(&mut connection)).map_err(explain)
     }
 
-    fn deadline(&self) -> Instant {
+    fn connect_by(&self) -> Instant {
         Instant::now() + self.0.settings.connect_deadline
     }
 }
@@ -105,13 +106,7 @@ type Shown = Arc<Mutex<Option<Vec<u8>>>>;
 
 /// The settings of a login, that also keep the certificate which the server shows.
 fn telling(settings: &HttpsSettings, shown: &Shown) -> Result<Arc<ClientConfig>> {
-    let ca_file = settings.ca_file.as_deref();
-    let mut config = (*client_config(ca_file)?).clone();
-    let provider = Arc::clone(config.crypto_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca_file)?), provider).build();
-    let inner = verifier.map_err(|error| {
-        Error::new(ErrorKind::Internal, Stage::Configuration, "TLS cannot be set up").because(error)
-    })?;
+    let (mut config, inner) = tls::client_config(roots(settings.ca_file.as_deref())?)?;
     config.dangerous().set_certificate_verifier(Arc::new(Telling { inner, shown: Arc::clone(shown) }));
     Ok(Arc::new(config))
 }
@@ -119,7 +114,7 @@ fn telling(settings: &HttpsSettings, shown: &Shown) -> Result<Arc<ClientConfig>>
 /// Decides nothing itself.
 #[derive(Debug)]
 struct Telling {
-    inner: Arc<WebPkiServerVerifier>,
+    inner: Arc<Verifier>,
     shown: Shown,
 }
 

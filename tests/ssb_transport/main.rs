@@ -234,7 +234,7 @@ fn trust_anchors_that_cannot_be_read_are_a_wrong_setting() {
         ("/nowhere/ca.pem".as_ref(), "cannot be read"),
         (no_pem.path(), "not in PEM form"),
         (no_certificate.path(), "holds what is no certificate"),
-        (empty.path(), "holds no certificate"),
+        (empty.path(), "it is empty"),
     ] {
         let settings = HttpsSettings { ca_file: Some(file.to_owned()), ..Default::default() };
         let error = activate(&mut to_url(&format!("https://{}", server.address), settings)).unwrap_err();
@@ -258,6 +258,29 @@ fn every_address_of_a_name_is_tried() {
     // `localhost` has an IPv6 address too on most systems; nobody listens there.
     let server = Server::plain(broker);
     log_in(&mut to_url(&format!("http://localhost:{}", server.address.port()), HttpsSettings::default()));
+}
+
+#[test]
+fn a_load_balancers_cookie_comes_back_within_a_login() {
+    let server = Server::plain(|peer| {
+        let mut answers = 0;
+        while let Some(request) = peer.request() {
+            answers += 1;
+            let body = if request.contains("ACTIVATION") { ACTIVATED } else { AUTHENTICATED };
+            let length = body.len();
+            peer.send(&format!(
+                "HTTP/1.1 200 OK\r\nSet-Cookie: node={answers}; path=/\r\nContent-Length: {length}\r\n\r\n{body}"
+            ));
+        }
+    });
+    log_in(&mut to(&server));
+    activate(&mut to(&server)).unwrap();
+    let cookies: Vec<_> = server
+        .requests()
+        .iter()
+        .map(|r| r.lines().find(|line| line.starts_with("Cookie")).map(str::to_owned))
+        .collect();
+    assert_eq!(cookies, [None, Some("Cookie: node=1".to_owned()), None]);
 }
 
 #[test]

@@ -69,8 +69,8 @@ pub fn tls(chain: &mut Chain<'_>) -> Finding {
                     Finding::not_needed(words::no_tls())
                 }
             }
-            Err(error) if *error.kind() == ErrorKind::Tls => {
-                Finding::failed(ErrorKind::Tls, words::tls_refused(error.detail(), shown.as_ref()))
+            Err(error) if matches!(error.kind(), ErrorKind::Tls | ErrorKind::TlsNotSupported) => {
+                Finding::failed(error.kind().clone(), words::tls_refused(error.detail(), shown.as_ref()))
             }
             Err(error) => error.into(),
         })
