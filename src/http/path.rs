@@ -367,3 +367,6 @@ fn shown(oid: ObjectIdentifier) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests;

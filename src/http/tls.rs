@@ -65,7 +65,7 @@ impl Verifier {
         // What rustls cannot read has been validated without it.
         let plain = ParsedCertificate::try_from(certificate).is_err().then(|| names_only(certificate)).flatten();
         check(plain.as_ref().unwrap_or(certificate))
-            .map_err(|error| path::unusable_key(certificate).map_or(error, |refusal| refused(refusal)))
+            .map_err(|error| path::unusable_key(certificate).map_or(error, refused))
     }
 }
 

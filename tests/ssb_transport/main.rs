@@ -5,15 +5,14 @@
 mod connection;
 mod secrecy;
 mod server;
+mod trust;
 
-use std::io::Write;
 use std::net::TcpListener;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustls::ALL_VERSIONS;
-use rustls::version::{TLS12, TLS13};
 use ticketapi::cancel::CancelToken;
 use ticketapi::ssb::{Activation, Authentication, BrokerAddress, HttpsSettings, HttpsTransport, Ssb};
 use ticketapi::{Error, ErrorKind, Stage};
@@ -183,65 +182,6 @@ fn urls_of_the_broker_are_used_when_they_lead_back_to_it() {
         assert_eq!(paths, ["/login/authactivate", validate, log_out]);
     }
     assert_eq!(elsewhere.connections(), 0);
-}
-
-#[test]
-fn both_versions_of_tls_are_spoken() {
-    let ca = Ca::new();
-    for version in [&TLS12, &TLS13] {
-        let server = Server::tls(ca.server(&["127.0.0.1"], 2099, &[version]), broker);
-        log_in(&mut over_tls(&server, &ca));
-        assert_eq!(server.handshakes(), 1);
-    }
-}
-
-#[test]
-fn a_server_that_is_not_the_broker_is_not_spoken_to() {
-    let (ca, other) = (Ca::new(), Ca::new());
-    for (config, why) in [
-        (other.server(&["127.0.0.1"], 2099, ALL_VERSIONS), "it is not signed by a trusted issuer"),
-        (ca.server(&["gas.example"], 2099, ALL_VERSIONS), "it is not for the name 127.0.0.1"),
-        (ca.server(&["127.0.0.1"], 2018, ALL_VERSIONS), "it has expired"),
-    ] {
-        let server = Server::tls(config, broker);
-        let error = activate(&mut over_tls(&server, &ca)).unwrap_err();
-        assert_error(&error, ErrorKind::Tls, why);
-        assert!(error.detail().contains(&server.address.to_string()), "{error}");
-        assert_eq!(server.requests(), [""; 0]);
-    }
-    let plain = Server::plain(|peer| {
-        peer.send("HTTP/1.1 400 Bad Request\r\n\r\n");
-        peer.wait_until_closed();
-    });
-    assert_error(&activate(&mut over_tls(&plain, &ca)).unwrap_err(), ErrorKind::Tls, "no TLS connection");
-}
-
-#[test]
-fn trust_anchors_that_cannot_be_read_are_a_wrong_setting() {
-    let (server, mut no_pem, mut no_certificate) =
-        (Server::plain(broker), tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
-    no_pem.write_all(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
-    no_certificate.write_all(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
-    let empty = tempfile::NamedTempFile::new().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let pipe = folder.path().join("ca.pem");
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-    let writable = tempfile::NamedTempFile::new().unwrap();
-    writable.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-    for (file, why) in [
-        (pipe.as_path(), "not a regular file"),
-        (writable.path(), "can be changed by other users"),
-        ("/nowhere/ca.pem".as_ref(), "cannot be read"),
-        (no_pem.path(), "not in PEM form"),
-        (no_certificate.path(), "holds what is no certificate"),
-        (empty.path(), "it is empty"),
-    ] {
-        let settings = HttpsSettings { ca_file: Some(file.to_owned()), ..Default::default() };
-        let error = activate(&mut to_url(&format!("https://{}", server.address), settings)).unwrap_err();
-        assert_error(&error, ErrorKind::Configuration, why);
-        assert!(error.detail().contains(file.to_str().unwrap()), "{error}");
-    }
-    assert_eq!(server.connections(), 0);
 }
 
 #[test]

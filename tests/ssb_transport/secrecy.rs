@@ -73,7 +73,9 @@ fn no_log_and_no_error_shows_a_ticket_or_a_challenge() {
     let quotes_the_ticket = |peer: &mut crate::Peer| {
         while let Some(request) = peer.request() {
             if request.contains("RoleSelection") {
-                peer.answer(&format!("<HTML><STATUS>bad token {TICKET}</STATUS></HTML>"));
+                let body = format!("<HTML><STATUS>bad token {TICKET}</STATUS></HTML>");
+                let cookie = format!("Set-Cookie: iPlanetDirectoryPro={TICKET}; Path=/");
+                peer.send(&format!("HTTP/1.1 200 OK\r\n{cookie}\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
             } else {
                 answer(peer, &request);
             }

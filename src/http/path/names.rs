@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use der::asn1::Ia5StringRef;
 use der::{Any, Tag, Tagged};
 use x509_cert::TbsCertificate;
 use x509_cert::attr::AttributeTypeAndValue;
@@ -47,7 +46,7 @@ fn text(value: &Any) -> Option<Cow<'_, str>> {
         Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::VisibleString => {
             str::from_utf8(bytes).ok().map(Cow::Borrowed)
         }
-        Tag::BmpString if bytes.len() % 2 == 0 => {
+        Tag::BmpString if bytes.len().is_multiple_of(2) => {
             let units: Vec<_> = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
             String::from_utf16(&units).ok().map(Cow::Owned)
         }
@@ -67,17 +66,18 @@ fn folded(text: &str) -> String {
 pub(super) fn permitted(constraints: &NameConstraints, tbs: &TbsCertificate, alternatives: &[GeneralName]) -> bool {
     let permitted = constraints.permitted_subtrees.as_deref().unwrap_or_default();
     let excluded = constraints.excluded_subtrees.as_deref().unwrap_or_default();
-    // RFC 5280 knows no other bounds.
-    if permitted.iter().chain(excluded).any(|subtree| subtree.minimum != 0 || subtree.maximum.is_some()) {
-        return false;
-    }
+    // Constraints on e-mail addresses apply to those in the subject as well.
     let has_email = tbs.subject.0.iter().flat_map(|rdn| rdn.0.iter()).any(|attribute| attribute.oid == EMAIL);
-    let email = has_email.then(|| Ia5StringRef::new("").ok()?.try_into().ok()).flatten().map(GeneralName::Rfc822Name);
-    if has_email && email.is_none() {
+    let is_unknown = |subtree: &GeneralSubtree| {
+        // RFC 5280 knows no other bounds.
+        let has_bounds = subtree.minimum != 0 || subtree.maximum.is_some();
+        has_bounds || has_email && matches!(subtree.base, GeneralName::Rfc822Name(_))
+    };
+    if permitted.iter().chain(excluded).any(is_unknown) {
         return false;
     }
     let subject = (!tbs.subject.is_empty()).then(|| GeneralName::DirectoryName(tbs.subject.clone()));
-    alternatives.iter().chain(&subject).chain(&email).all(|name| {
+    alternatives.iter().chain(&subject).all(|name| {
         let same_kind = |subtree: &&GeneralSubtree| kind(&subtree.base) == kind(name);
         let mut of_kind = permitted.iter().filter(same_kind).peekable();
         (of_kind.peek().is_none() || of_kind.any(|subtree| permits(&subtree.base, name)))

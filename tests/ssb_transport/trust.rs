@@ -1,0 +1,137 @@
+//! Which servers are trusted, and what is said of the others.
+
+use std::io::Write;
+
+use rcgen::{CertificateParams, CustomExtension};
+use rustls::ALL_VERSIONS;
+use rustls::version::{TLS12, TLS13};
+use ticketapi::ErrorKind;
+use ticketapi::ssb::HttpsSettings;
+
+use crate::server::{Ca, Peer, Server};
+use crate::{activate, assert_error, broker, log_in, over_tls, to_url};
+
+#[test]
+fn both_versions_of_tls_are_spoken() {
+    let ca = Ca::new();
+    for version in [&TLS12, &TLS13] {
+        let server = Server::tls(ca.server(&["127.0.0.1"], 2099, &[version]), broker);
+        log_in(&mut over_tls(&server, &ca));
+        assert_eq!(server.handshakes(), 1);
+    }
+}
+
+#[test]
+fn a_server_that_is_not_the_broker_is_not_spoken_to() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    for (config, why) in [
+        (other.server(&["127.0.0.1"], 2099, ALL_VERSIONS), "it is not signed by a trusted issuer"),
+        (ca.server(&["gas.example"], 2099, ALL_VERSIONS), "it is not for the name 127.0.0.1"),
+        (ca.server(&["127.0.0.1"], 2018, ALL_VERSIONS), "it has expired"),
+    ] {
+        let server = Server::tls(config, broker);
+        let error = activate(&mut over_tls(&server, &ca)).unwrap_err();
+        assert_error(&error, ErrorKind::Tls, why);
+        assert!(error.detail().contains(&server.address.to_string()), "{error}");
+        assert_eq!(server.requests(), [""; 0]);
+    }
+    let plain = Server::plain(|peer| {
+        peer.send("HTTP/1.1 400 Bad Request\r\n\r\n");
+        peer.wait_until_closed();
+    });
+    assert_error(&activate(&mut over_tls(&plain, &ca)).unwrap_err(), ErrorKind::Tls, "no TLS connection");
+}
+
+#[test]
+fn trust_anchors_that_cannot_be_read_are_a_wrong_setting() {
+    let (server, mut no_pem, mut no_certificate) =
+        (Server::plain(broker), tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    no_pem.write_all(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
+    no_certificate.write_all(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("ca.pem");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let writable = tempfile::NamedTempFile::new().unwrap();
+    writable.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    for (file, why) in [
+        (pipe.as_path(), "not a regular file"),
+        (writable.path(), "can be changed by other users"),
+        ("/nowhere/ca.pem".as_ref(), "cannot be read"),
+        (no_pem.path(), "not in PEM form"),
+        (no_certificate.path(), "holds what is no certificate"),
+        (empty.path(), "it is empty"),
+    ] {
+        let settings = HttpsSettings { ca_file: Some(file.to_owned()), ..Default::default() };
+        let error = activate(&mut to_url(&format!("https://{}", server.address), settings)).unwrap_err();
+        assert_error(&error, ErrorKind::Configuration, why);
+        assert!(error.detail().contains(file.to_str().unwrap()), "{error}");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+fn with_critical(oid: &[u64], content: &[u8]) -> CertificateParams {
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let mut extension = CustomExtension::from_oid_content(oid, content.to_vec());
+    extension.set_criticality(true);
+    params.custom_extensions.push(extension);
+    params
+}
+
+#[test]
+fn a_server_with_critical_policies_is_trusted_when_its_issuer_and_name_are() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let any_policy = b"\x30\x08\x30\x06\x06\x04\x55\x1d\x20\x00";
+    let mut params = with_critical(&[2, 5, 29, 32], any_policy);
+    for version in [&TLS12, &TLS13] {
+        let server = Server::tls(ca.server_with(&params, &[version]), broker);
+        log_in(&mut over_tls(&server, &ca));
+        let error = activate(&mut over_tls(&server, &other)).unwrap_err();
+        assert_error(&error, ErrorKind::Tls, "it is not signed by a trusted issuer");
+    }
+    params.subject_alt_names = CertificateParams::new(vec!["gas.example".to_owned()]).unwrap().subject_alt_names;
+    let server = Server::tls(ca.server_with(&params, ALL_VERSIONS), broker);
+    let error = activate(&mut over_tls(&server, &ca)).unwrap_err();
+    assert_error(&error, ErrorKind::Tls, "it is not for the name 127.0.0.1");
+}
+
+#[test]
+fn what_no_setting_changes_is_not_said_to_be_a_missing_issuer() {
+    let ca = Ca::new();
+    for (config, says) in [
+        (ca.server(&[], 2099, ALL_VERSIONS), "names no host in subjectAltName"),
+        (
+            ca.server_with(&with_critical(&[1, 2, 3, 4], b"\x05\0"), ALL_VERSIONS),
+            "it has the critical extension 1.2.3.4, which is not supported",
+        ),
+    ] {
+        let server = Server::tls(config, broker);
+        let error = activate(&mut over_tls(&server, &ca)).unwrap_err();
+        assert_error(&error, ErrorKind::TlsNotSupported, says);
+        assert!(!error.remedy().contains("ca_file"), "{}", error.remedy());
+        assert_eq!(server.requests(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_server_that_ends_the_handshake_is_quoted_in_words() {
+    let ca = Ca::new();
+    for (alert, kind, says) in [
+        (
+            '\x28',
+            ErrorKind::TlsNotSupported,
+            "cipher suite or version in common with ticketapi, which supports TLS 1.3",
+        ),
+        ('\x46', ErrorKind::TlsNotSupported, "offers only older versions of TLS"),
+        ('\x47', ErrorKind::TlsNotSupported, "no cipher suite in common"),
+        ('\x74', ErrorKind::TlsNotSupported, "requires a client certificate"),
+        ('\x70', ErrorKind::Tls, "says that it is not 127.0.0.1"),
+        ('\x50', ErrorKind::Tls, "with the alert InternalError"),
+    ] {
+        let server = Server::plain(move |peer: &mut Peer| {
+            peer.send(&format!("\x15\x03\x03\0\x02\x02{alert}"));
+            peer.wait_until_closed();
+        });
+        assert_error(&activate(&mut over_tls(&server, &ca)).unwrap_err(), kind, says);
+    }
+}
