@@ -1,8 +1,8 @@
 //! How requests get to the broker and answers back: HTTPS, with a limit on everything.
 
 mod address;
-pub(crate) mod charset;
 mod ca_file;
+pub(crate) mod charset;
 mod connection;
 mod cookies;
 pub(crate) mod message;
