@@ -16,11 +16,11 @@ pub struct Options {
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  generic: the library or the connection
+  1  the library or the connection (generic)
   2  wrong command line
-  3  card device: the card, the reader or a locked PIN
-  4  authentication: no card, cancelled, refused, broker not available
-  5  config: the computer's configuration";
+  3  the card, the reader or a locked PIN (card device)
+  4  the login: no card, cancelled, refused, broker not available (authentication)
+  5  the computer's configuration (config)";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
