@@ -22,6 +22,7 @@ import org.junit.jupiter.api.condition.JRE;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 /** Where the native library is looked for, and what is said when it is not there. */
 class LoaderTest {
@@ -75,9 +76,15 @@ class LoaderTest {
     @Test
     @EnabledForJreRange(min = JRE.JAVA_17, max = JRE.JAVA_21)
     void aJvmThatForbidsNativeLibrariesIsToldTheOption() throws Exception {
-        desk.option("-Djava.security.manager=allow");
-        desk.run(Forbidden.class).done().says("80800002 0x80800002: This JVM does not allow native libraries")
-                .says("start it with --enable-native-access=ALL-UNNAMED");
+        Path said = desk.folder.resolve("said");
+        // Without -Xcheck:jni's look at the errors, where this JVM warns of the security manager.
+        Process program = desk.program(System.getProperty("java.home") + "/bin/java", "-Djava.security.manager=allow",
+                "-Duser.home=" + desk.folder, "-cp", Desk.jar() + File.pathSeparator + Desk.classesOf(Forbidden.class),
+                Forbidden.class.getName()).redirectOutput(said.toFile()).redirectError(new File("/dev/null")).start();
+        assertEquals(0, program.waitFor());
+        String text = new String(Files.readAllBytes(said));
+        assertTrue(text.startsWith("80800002 0x80800002: This JVM does not allow native libraries")
+                && text.contains("start it with --enable-native-access=ALL-UNNAMED"), text);
         assertFalse(Files.exists(unpacked), "nothing else is tried");
     }
 
