@@ -48,9 +48,9 @@ pub struct TicketApiPinRequest {
     pub tries_left: c_int,
     /// 1 when a wrong PIN was entered before, as far as the card tells, else 0.
     pub tries_low: c_int,
-    /// The shortest PIN that the card takes, in characters.
+    /// The shortest PIN the card accepts, in bytes.
     pub shortest: c_uint,
-    /// The longest PIN that the card takes, in characters.
+    /// The longest PIN the card accepts, in bytes.
     pub longest: c_uint,
     /// Why it is asked again: TICKETAPI_PIN_FIRST, TICKETAPI_PIN_WRONG or TICKETAPI_PIN_LENGTH.
     pub problem: c_int,

@@ -179,18 +179,24 @@ void use_card(const char *name)
 
 void use_scripted_module(const char *script)
 {
-    char path[512], module[512], line[1024];
+    char path[512], module[512], line[2048];
+    const char *cards = needed("TEST_CARDS");
     FILE *file;
-    snprintf(path, sizeof path, "%s/faulty.so.script", needed("TEST_CARDS"));
+    snprintf(path, sizeof path, "%s/faulty.so.script", cards);
     file = fopen(path, "r");
     CHECK(file && fgets(module, sizeof module, file) && fclose(file) == 0);
     snprintf(path, sizeof path, "%s/module-%d.so", home, (int)getpid());
-    snprintf(line, sizeof line, "cp '%s/faulty.so' '%s'", needed("TEST_CARDS"), path);
+    /* SoftHSM rewrites a token's files at each login: tests that run at once need tokens of their own. */
+    snprintf(line, sizeof line,
+        "cp '%s/faulty.so' '%s' && cp -r \"$(sed -n 's/^directories.tokendir = //p' '%s/faulty.conf')\" '%s.tokens' && "
+        "sed 's|^directories.tokendir = .*|directories.tokendir = %s.tokens|' '%s/faulty.conf' >'%s.conf'",
+        cards, path, cards, path, path, cards, path);
     CHECK(access(path, F_OK) == 0 || system(line) == 0);
     setenv("TICKETAPI_PKCS11_MODULE", path, 1);
+    snprintf(line, sizeof line, "env SOFTHSM2_CONF %s.conf", path);
     strcat(path, ".script");
     file = fopen(path, "w");
-    CHECK(file && fprintf(file, "%s%s\n", module, script) > 0 && fclose(file) == 0);
+    CHECK(file && fprintf(file, "%s%s\n%s\n", module, line, script) > 0 && fclose(file) == 0);
 }
 
 static int count_entries(const char *folder)

@@ -111,6 +111,7 @@ fn make(
         std::fs::copy(scripted, &copy)?;
         let script = format!("module {}\n{}\n", module.display(), card.script.join("\n"));
         std::fs::write(folder.join(format!("{}.so.script", card.name)), script)?;
+        std::fs::copy(hsm.conf(), folder.join(format!("{}.conf", card.name)))?;
         module = copy;
     }
     let helper = hsm.helper_wrapper(helper)?;

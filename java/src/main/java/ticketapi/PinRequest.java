@@ -72,7 +72,7 @@ public final class PinRequest {
     /**
      * The shortest PIN that the card takes.
      *
-     * @return in characters
+     * @return in bytes, as PKCS#11 counts
      */
     public int shortest() {
         return shortest;
@@ -81,7 +81,7 @@ public final class PinRequest {
     /**
      * The longest PIN that the card takes.
      *
-     * @return in characters
+     * @return in bytes, as PKCS#11 counts
      */
     public int longest() {
         return longest;
