@@ -86,15 +86,17 @@
  *     environment          the broker's environment: live, int or dep (live)
  *     base_url             the broker's address, instead of an environment
  *     allow_http           allows plain http in base_url, for loopback addresses only (false)
- *     ca_file              PEM trust anchors for the broker, instead of the system's (the system's)
- *     connect_timeout      seconds allowed for connecting to the broker (5)
+ *     ca_file              PEM trust anchors for the broker, instead of the system's. Revocation is
+ *                          not checked (the system's)
+ *     connect_timeout      seconds allowed for connecting to the broker, once its name is resolved
+ *                          (5)
  *     request_timeout      seconds allowed for one request, connecting included (15)
  *     pkcs11_module        absolute path of the card's PKCS#11 module (the known places)
  *     helper               path of ticketapi-card (beside the program or library, then libexec)
  *     card_after_login     reset the card after the signature, or leave it for a program that keeps
  *                          its own login on the card (reset)
- *     card_timeout         seconds allowed for one card operation; a search for the card restarts
- *                          after 10 of them (20)
+ *     card_timeout         seconds allowed for one card operation; a search for the card restarts 4
+ *                          before the end (20)
  *     card_wait            seconds to wait for a card; 0 does not wait (60)
  *     token_label          label of the token to use (the only one)
  *     token_serial         serial number of the token to use (the only one)
@@ -448,11 +450,11 @@ typedef struct {
    */
   int tries_low;
   /**
-   * The shortest PIN that the card takes, in characters.
+   * The shortest PIN the card accepts, in bytes.
    */
   unsigned int shortest;
   /**
-   * The longest PIN that the card takes, in characters.
+   * The longest PIN the card accepts, in bytes.
    */
   unsigned int longest;
   /**
