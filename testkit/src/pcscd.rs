@@ -2,12 +2,13 @@
 //!
 //! Needs Linux, Debian's `pcscd` and `vsmartcard-vpcd`, and either root or user namespaces. The service runs
 //! in a mount namespace of its own, where its fixed folder `/run/pcscd` is a folder of the test: so it
-//! disturbs no other, and tests may run at once.
+//! disturbs no other, and tests may run at once. Its readers listen on the loopback interface only, for which
+//! a C compiler is needed.
 
 mod usb;
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -24,17 +25,18 @@ use crate::wrapper::write_wrapper;
 const SERVICE: &str = "/usr/sbin/pcscd";
 const DRIVER: &str = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";
 
+const LOOPBACK: &str = include_str!("pcscd/loopback.c");
+
 /// Starts the service, tells its process id, and ends it when standard input ends: that is, when this
 /// object is dropped or when the test's process dies, however it dies.
 const SCRIPT: &str = r#"
 mount -t tmpfs none /run && mkdir /run/pcscd && mount --bind "$1/run" /run/pcscd || exit 1
+preload=$1/loopback.so
 if [ -d "$1/drivers" ]; then
     mount --bind "$1/drivers" /usr/lib/pcsc/drivers || exit 1
-    set -- "$1" env LD_PRELOAD="$1/drivers/usb.bundle/Contents/Linux/usb.so" "$2"
+    preload=$preload:$1/drivers/usb.bundle/Contents/Linux/usb.so
 fi
-folder=$1
-shift
-"$@" --foreground --config "$folder/readers" --error </dev/null >"$folder/log" 2>&1 &
+LD_PRELOAD=$preload "$2" --foreground --config "$1/readers" --error </dev/null >"$1/log" 2>&1 &
 echo $!
 read -r _
 kill -KILL $! 2>/dev/null
@@ -60,7 +62,6 @@ impl Pcscd {
     }
 
     /// Starts a service without readers, where [`Pcscd::plug_in`] plugs two in: they are one USB device.
-    /// Needs a C compiler.
     pub fn start_with_usb() -> Result<Self> {
         Self::start_with(|pcscd| usb::write_driver(pcscd.folder.path(), pcscd.port))
     }
@@ -81,6 +82,7 @@ impl Pcscd {
             let path = folder.path().join(name);
             std::fs::create_dir(&path).context(|| format!("cannot make {}", path.display()))?;
         }
+        compile(LOOPBACK, &folder.path().join("loopback.so"), [])?;
         let mut pcscd = Self { folder, port: 0, running: None };
         // Another process may take a port between finding it free and using it.
         for _ in 0..5 {
@@ -198,6 +200,25 @@ impl Pcscd {
 impl Drop for Pcscd {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Compiles a shared library from `source`.
+fn compile(source: &str, library: &Path, arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let mut compiler = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-x", "c", "-", "-x", "none", "-o"])
+        .arg(library)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .spawn()
+        .context(|| "cannot run cc".into())?;
+    if let Some(mut input) = compiler.stdin.take() {
+        input.write_all(source.as_bytes()).context(|| "cannot run cc".into())?;
+    }
+    if compiler.wait().context(|| "cannot run cc".into())?.success() {
+        Ok(())
+    } else {
+        Err(failed(format!("cc could not compile {}", library.display())))
     }
 }
 

@@ -245,3 +245,24 @@ fn the_wrapper_leads_a_program_to_the_service() {
     let wrapper = desk.pcscd.helper_wrapper(Path::new("/usr/bin/opensc-tool")).unwrap();
     assert!(common::output_of(wrapper.to_str().unwrap(), &["-l"], &[]).contains("Virtual PCD 00 00"));
 }
+
+#[test]
+fn virtual_readers_listen_on_the_loopback_interface_only() {
+    let pcscd = Pcscd::start().unwrap();
+    // The service answers before its readers are all there.
+    let open = |port| std::iter::from_fn(move || Some(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()));
+    assert!([pcscd.port(), pcscd.second_port()].iter().all(|port| open(*port).take(1000).any(|open| open)));
+    let mut listening = 0;
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        for line in std::fs::read_to_string(table).unwrap().lines().skip(1) {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let (address, port) = fields[1].rsplit_once(':').unwrap();
+            let port = u16::from_str_radix(port, 16).unwrap();
+            if fields[3] == "0A" && (port == pcscd.port() || port == pcscd.second_port()) {
+                assert_eq!(address, "0100007F", "{line}");
+                listening += 1;
+            }
+        }
+    }
+    assert_eq!(listening, 2);
+}

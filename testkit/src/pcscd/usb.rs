@@ -2,9 +2,9 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use super::{DRIVER, failed};
+use super::{DRIVER, compile, failed};
 use crate::error::{Context, Result, write_file};
 
 const SOURCE: &str = include_str!("usb.c");
@@ -28,18 +28,9 @@ pub(super) fn write_driver(folder: &Path, port: u16) -> Result<()> {
     // Its own name, by which the other finds it.
     let reader = code.join("libifdvpcd.so.0");
     std::fs::copy(DRIVER, &reader).context(|| format!("cannot copy {DRIVER}"))?;
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-x", "c", "-", "-x", "none"]);
-    compiler.arg(format!("-DEVENTS=\"{}\"", folder.join("usb").display())).arg(format!("-DPORT={port}"));
-    compiler.arg("-o").arg(code.join("usb.so"));
-    compiler.args(["-Wl,--no-as-needed", "-Wl,-rpath,$ORIGIN"]).arg(&reader).stdin(Stdio::piped());
-    let mut compiler = compiler.spawn().context(|| "cannot run cc".into())?;
-    if let Some(mut input) = compiler.stdin.take() {
-        input.write_all(SOURCE.as_bytes()).context(|| "cannot run cc".into())?;
-    }
-    if !compiler.wait().context(|| "cannot run cc".into())?.success() {
-        return Err(failed("cc could not compile the driver of its USB reader".into()));
-    }
+    let definitions = [format!("-DEVENTS=\"{}\"", folder.join("usb").display()), format!("-DPORT={port}")];
+    let links = ["-Wl,--no-as-needed".into(), "-Wl,-rpath,$ORIGIN".into(), reader.into_os_string()];
+    compile(SOURCE, &code.join("usb.so"), definitions.map(Into::into).into_iter().chain(links))?;
     let pipe = folder.join("usb");
     let _ = std::fs::remove_file(&pipe);
     let made = Command::new("mkfifo").arg(&pipe).status().context(|| "cannot run mkfifo".into())?;
