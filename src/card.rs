@@ -1,5 +1,6 @@
 //! Cards, as a login uses them.
 
+mod ber;
 pub mod certificate;
 pub mod events;
 pub mod examination;

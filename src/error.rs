@@ -63,6 +63,11 @@ pub enum ErrorKind {
     NoCertificate,
     /// The card has no private key for its authentication certificate.
     NoKey,
+    /// The card's authentication certificate is for a key that no login is possible with: not RSA,
+    /// of another size, or for PSS only.
+    KeyNotSupported,
+    /// The PKCS#12 file of a software card is damaged, or of a form that is not read.
+    SoftwareCard,
     /// The certificate has expired or is not valid yet.
     CertificateNotValid,
     /// The PIN was wrong.
@@ -188,6 +193,7 @@ impl ErrorKind {
         match self {
             Self::Configuration
             | Self::NotInstalled
+            | Self::SoftwareCard
             | Self::NoPrompter
             | Self::AgentNotAvailable
             | Self::AgentRunning
@@ -196,6 +202,7 @@ impl ErrorKind {
             | Self::CardNotSupported
             | Self::NoCertificate
             | Self::NoKey
+            | Self::KeyNotSupported
             | Self::CertificateNotValid
             | Self::PinLocked
             | Self::CardFailed => Group::CardDevice,
@@ -228,6 +235,12 @@ impl ErrorKind {
             }
             Self::NoCertificate | Self::NoKey => {
                 "This card cannot be used to log in. Ask your Registration Authority to look at it."
+            }
+            Self::KeyNotSupported => {
+                "This card's key cannot be used to log in. Ask your Registration Authority for a card with an ordinary RSA key."
+            }
+            Self::SoftwareCard => {
+                "Export the key and its certificate anew, as a PKCS#12 file (.p12 or .pfx) that is protected with a password."
             }
             Self::CertificateNotValid => {
                 "Ask your Registration Authority to renew the card, and check this computer's date."

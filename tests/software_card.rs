@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/pkcs12.rs"]
+mod file;
 #[path = "support/memory.rs"]
 mod memory;
 
@@ -24,8 +26,12 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn insert(path: &Path) -> Result<Box<dyn SmartCard>> {
+    insert_into(&SoftwareCardReader::new(path.to_owned()))
+}
+
+fn insert_into(reader: &SoftwareCardReader) -> Result<Box<dyn SmartCard>> {
     let mut absent = |_| panic!("a file is not waited for");
-    SoftwareCardReader::new(path.to_owned()).wait_for_card(Duration::ZERO, &mut absent, &CancelToken::new())
+    reader.wait_for_card(Duration::ZERO, &mut absent, &CancelToken::new())
 }
 
 fn sign(card: &mut dyn SmartCard, pin: &str) -> Result<Vec<u8>> {
@@ -62,6 +68,22 @@ impl Made {
         openssl(&[&["pkcs12", "-export", "-in", &pem, "-passout", &password, "-out", &out], options].concat());
     }
 
+    /// With a new key and a certificate of its own for it.
+    fn with_key(options: &[&str]) -> Self {
+        let made = Self { folder: tempfile::tempdir().unwrap() };
+        let (pem, key, certificate) = (made.at("pem"), made.at("key"), made.at("certificate"));
+        openssl(&[&["genpkey", "-out", &key][..], options].concat());
+        openssl(&["req", "-x509", "-key", &key, "-subj", "/CN=555000000005", "-out", &certificate]);
+        fs::write(&pem, [fs::read(&key).unwrap(), fs::read(&certificate).unwrap()].concat()).unwrap();
+        made.export(PASSWORD, &[]);
+        made
+    }
+
+    /// Rewrites the file.
+    fn rewrite(&self, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+        fs::write(self.path(), change(fs::read(self.path()).unwrap())).unwrap();
+    }
+
     fn at(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
@@ -84,8 +106,13 @@ fn assert_error(error: &Error, kind: ErrorKind, stage: Stage, words: &str) {
 
 #[track_caller]
 fn assert_unusable(path: &Path, words: &str) {
+    assert_refused(path, ErrorKind::SoftwareCard, words);
+}
+
+#[track_caller]
+fn assert_refused(path: &Path, kind: ErrorKind, words: &str) {
     let error = signed_by(path, PASSWORD).unwrap_err();
-    assert_error(&error, ErrorKind::Configuration, Stage::Card, words);
+    assert_error(&error, kind, Stage::Card, words);
     assert!(error.detail().contains(path.to_str().unwrap()), "the file is named: {error}");
 }
 
@@ -106,25 +133,130 @@ fn every_way_that_openssl_protects_a_file_is_read() {
     let made = Made::new(PASSWORD, &[]);
     for options in [
         &["-legacy", "-certpbe", "PBE-SHA1-RC2-128", "-keypbe", "PBE-SHA1-RC2-128"][..],
+        &["-legacy", "-certpbe", "PBE-SHA1-RC2-40", "-keypbe", "PBE-SHA1-2DES"],
+        &["-legacy", "-certpbe", "PBE-SHA1-RC4-128", "-keypbe", "PBE-SHA1-RC4-40"],
+        &["-legacy", "-certpbe", "PBE-MD5-DES", "-keypbe", "PBE-SHA1-DES"],
+        &["-legacy", "-certpbe", "PBE-MD5-RC2-64", "-keypbe", "PBE-SHA1-RC2-64"],
         &["-certpbe", "AES-128-CBC", "-keypbe", "AES-192-CBC"],
+        &["-legacy", "-certpbe", "DES-EDE3-CBC", "-keypbe", "DES-CBC"],
+        &["-legacy", "-certpbe", "RC2-CBC", "-keypbe", "RC2-40-CBC"],
+        &["-legacy", "-certpbe", "RC2-64-CBC", "-keypbe", "RC2-64-CBC"],
+        &["-macalg", "md5"],
         &["-macalg", "sha1"],
+        &["-macalg", "sha224"],
         &["-macalg", "sha384"],
         &["-macalg", "sha512"],
+        &["-macalg", "sha512-224"],
+        &["-macalg", "sha512-256"],
         &["-certpbe", "NONE", "-keypbe", "NONE"],
         &["-nomaciter", "-noiter"],
+        &["-nomac"],
+        &["-nomac", "-legacy"],
+        &["-nomac", "-legacy", "-certpbe", "PBE-SHA1-RC4-40", "-keypbe", "PBE-SHA1-RC4-128"],
+        &["-nomac", "-certpbe", "NONE"],
     ] {
         made.export(PASSWORD, options);
         assert_eq!(signed_by(&made.path(), PASSWORD).unwrap(), "555000000002", "{options:?}");
+        let error = signed_by(&made.path(), "wrong").unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::PinIncorrect { tries_left: None }, "{options:?}");
+    }
+}
+
+#[test]
+fn a_kind_of_protection_that_is_not_read_is_named() {
+    for (options, words) in [
+        (&["-keypbe", "CAMELLIA-128-CBC"][..], "an unsupported encryption: 1.2.392.200011.61.1.1.1.2"),
+        (&["-macalg", "sha3-256"], "an unsupported MAC: "),
+    ] {
+        assert_unusable(&Made::new(PASSWORD, options).path(), words);
     }
 }
 
 #[test]
 fn a_password_is_read_whatever_its_letters() {
     for password in ["", "Grüße 😀"] {
-        for options in [&[][..], &["-legacy"]] {
+        for options in [&[][..], &["-legacy"], &["-nomac"], &["-nomac", "-legacy"]] {
             let made = Made::new(password, options);
             assert_eq!(signed_by(&made.path(), password).unwrap(), "555000000002", "{password:?} {options:?}");
         }
+    }
+}
+
+#[test]
+fn a_password_is_read_as_openssl_before_1_1_wrote_it() {
+    let password = "Grüße 😀";
+    let bytes_as_characters: String = password.bytes().map(char::from).collect();
+    for options in [&["-legacy"][..], &["-legacy", "-nomac"]] {
+        let made = Made::new(&bytes_as_characters, options);
+        assert_eq!(signed_by(&made.path(), password).unwrap(), "555000000002", "{options:?}");
+        let error = signed_by(&made.path(), "Gruesse").unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::PinIncorrect { tries_left: None });
+    }
+}
+
+#[test]
+fn an_empty_password_may_be_no_password_at_all() {
+    let made = Made::new("", &["-nomac", "-certpbe", "NONE", "-keypbe", "NONE"]);
+    made.rewrite(|file| file::with_mac(&file, &file::Mac::OfNoPassword));
+    assert_eq!(signed_by(&made.path(), "").unwrap(), "555000000002");
+    let error = signed_by(&made.path(), "wrong").unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::PinIncorrect { tries_left: None });
+}
+
+#[test]
+fn the_mac_of_rfc_9879_is_verified() {
+    let made = Made::new(PASSWORD, &["-nomac"]);
+    made.rewrite(|file| file::with_mac(&file, &file::Mac::Pbmac1(PASSWORD)));
+    assert_eq!(signed_by(&made.path(), PASSWORD).unwrap(), "555000000002");
+    let error = signed_by(&made.path(), "wrong").unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::PinIncorrect { tries_left: None });
+}
+
+#[test]
+fn a_file_in_ber_is_read() {
+    for options in [&[][..], &["-certpbe", "NONE", "-keypbe", "NONE"]] {
+        let made = Made::new(PASSWORD, options);
+        made.rewrite(|file| file::in_ber(&file));
+        assert_eq!(fs::read(made.path()).unwrap()[..2], [0x30, 0x80]);
+        assert_eq!(signed_by(&made.path(), PASSWORD).unwrap(), "555000000002", "{options:?}");
+    }
+}
+
+#[test]
+fn what_follows_the_file_is_left_alone() {
+    let made = Made::new(PASSWORD, &[]);
+    for rest in [&b"\r\n"[..], &[0; 100]] {
+        made.export(PASSWORD, &[]);
+        made.rewrite(|file| [&file, rest].concat());
+        assert_eq!(signed_by(&made.path(), PASSWORD).unwrap(), "555000000002");
+    }
+}
+
+#[test]
+fn the_certificate_is_of_the_issuers_that_the_settings_name() {
+    let reader = SoftwareCardReader::new(fixture("openssl3.p12"));
+    let issuer = {
+        let mut card = insert_into(&reader).unwrap();
+        sign(&mut *card, PASSWORD).unwrap();
+        card.certificate().unwrap().issuer_name().unwrap().to_owned()
+    };
+    let mut card = insert_into(&reader.clone().issuers(vec!["Nobody".into(), issuer])).unwrap();
+    sign(&mut *card, PASSWORD).unwrap();
+    let mut card = insert_into(&reader.issuers(vec!["Nobody".into()])).unwrap();
+    let error = sign(&mut *card, PASSWORD).unwrap_err();
+    assert_error(&error, ErrorKind::NoCertificate, Stage::Card, "issued by Nobody");
+}
+
+#[test]
+fn a_key_with_a_long_public_exponent_signs() {
+    for exponent in [
+        "3",
+        "8589934593",
+        "1099511627777",
+        "115792089237316195423570985008687907853269984665640564039457584007913129639935",
+    ] {
+        let options = ["-algorithm", "RSA", "-pkeyopt", &format!("rsa_keygen_pubexp:{exponent}")];
+        assert_eq!(signed_by(&Made::with_key(&options).path(), PASSWORD).unwrap(), "555000000005", "{exponent}");
     }
 }
 
@@ -162,12 +294,12 @@ fn a_login_that_is_cancelled_does_not_sign() {
 #[test]
 fn a_path_without_a_readable_file_is_a_wrong_setting() {
     let folder = tempfile::tempdir().unwrap();
-    assert_unusable(&folder.path().join("missing.p12"), "No such file");
-    assert_unusable(folder.path(), "not a regular file");
+    assert_refused(&folder.path().join("missing.p12"), ErrorKind::Configuration, "No such file");
+    assert_refused(folder.path(), ErrorKind::Configuration, "not a regular file");
     let large = folder.path().join("large.p12");
     fs::File::create(&large).unwrap().set_len((1 << 20) + 1).unwrap();
-    assert_unusable(Path::new("/dev/zero"), "/dev/zero");
-    assert_unusable(&large, "too large");
+    assert_refused(Path::new("/dev/zero"), ErrorKind::Configuration, "/dev/zero");
+    assert_refused(&large, ErrorKind::Configuration, "too large");
 }
 
 #[test]
@@ -177,7 +309,7 @@ fn a_broken_file_is_not_taken_for_a_wrong_pin() {
     let whole = fs::read(fixture("openssl3.p12")).unwrap();
     for broken in [&b""[..], b"-----BEGIN CERTIFICATE-----\n", &whole[..whole.len() - 1]] {
         fs::write(&path, broken).unwrap();
-        assert_unusable(&path, "is not a PKCS#12 file in DER, or is damaged");
+        assert_unusable(&path, "is not a PKCS#12 file, or is damaged");
     }
 }
 
@@ -193,15 +325,16 @@ fn a_changed_byte_never_gives_a_signature_of_another_key_or_a_panic() {
         fs::write(&path, &changed).unwrap();
         let error = signed_by(&path, PASSWORD).unwrap_err();
         assert!(
-            matches!(error.kind(), ErrorKind::Configuration | ErrorKind::PinIncorrect { tries_left: None }),
+            matches!(error.kind(), ErrorKind::SoftwareCard | ErrorKind::PinIncorrect { tries_left: None }),
             "byte {at}: {error}"
         );
     }
 }
 
 #[test]
-fn a_file_without_a_mac_is_not_trusted() {
-    assert_unusable(&Made::new(PASSWORD, &["-nomac"]).path(), "has no MAC");
+fn a_file_that_any_pin_would_open_is_refused() {
+    let made = Made::new(PASSWORD, &["-nomac", "-certpbe", "NONE", "-keypbe", "NONE"]);
+    assert_unusable(&made.path(), "is not protected by a password");
 }
 
 #[test]
@@ -229,15 +362,16 @@ fn a_certificate_without_its_key_and_a_key_without_its_certificate_are_told() {
 
 #[test]
 fn a_card_with_an_elliptic_curve_key_is_not_supported() {
-    let made = Made { folder: tempfile::tempdir().unwrap() };
-    let (pem, curve) = (made.at("pem"), "ec_paramgen_curve:P-256");
-    let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", curve, "-nodes", "-subj", "/CN=555000000005"];
-    openssl(&[&request[..], &["-keyout", &pem, "-out", &made.at("certificate")]].concat());
-    let certificate = fs::read_to_string(made.at("certificate")).unwrap();
-    fs::write(&pem, fs::read_to_string(&pem).unwrap() + &certificate).unwrap();
-    made.export(PASSWORD, &[]);
+    let made = Made::with_key(&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]);
     let error = signed_by(&made.path(), PASSWORD).unwrap_err();
-    assert_error(&error, ErrorKind::CardNotSupported, Stage::Card, "555000000005 has a key that is not RSA");
+    assert_error(&error, ErrorKind::KeyNotSupported, Stage::Card, "555000000005 has a key that is not RSA");
+}
+
+#[test]
+fn a_card_with_a_key_for_pss_only_is_not_supported() {
+    let made = Made::with_key(&["-algorithm", "RSA-PSS"]);
+    let error = signed_by(&made.path(), PASSWORD).unwrap_err();
+    assert_error(&error, ErrorKind::KeyNotSupported, Stage::Card, "555000000005 has an RSA key for PSS");
 }
 
 #[test]

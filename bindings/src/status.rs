@@ -159,11 +159,11 @@ impl From<Error> for Failure {
 
 fn code(kind: &ErrorKind) -> u32 {
     match kind {
-        ErrorKind::Configuration => TCK_API_ERR_LOAD_RES_FAILED,
+        ErrorKind::Configuration | ErrorKind::SoftwareCard => TCK_API_ERR_LOAD_RES_FAILED,
         ErrorKind::NotInstalled => TCK_API_ERR_NOT_INSTALLED,
         ErrorKind::ReaderNotAvailable => TCK_API_ERR_READER_NOT_AVAILABLE,
         ErrorKind::NoCard | ErrorKind::SeveralCards => TCK_API_ERR_AUTHENTICATION_NOT_POSSIBLE,
-        ErrorKind::CardNotSupported => TCK_API_ERR_SMARTCARD_NOT_SUPPORTED,
+        ErrorKind::CardNotSupported | ErrorKind::KeyNotSupported => TCK_API_ERR_SMARTCARD_NOT_SUPPORTED,
         ErrorKind::NoCertificate => TCK_API_ERR_NO_CERT_FOUND,
         ErrorKind::NoKey => TCK_API_ERR_NO_KEY_FOUND,
         ErrorKind::CertificateNotValid => TCK_API_ERR_SMARTCARD_NOT_VALID,
@@ -203,6 +203,8 @@ mod tests {
             CardNotSupported,
             NoCertificate,
             NoKey,
+            KeyNotSupported,
+            SoftwareCard,
             CertificateNotValid,
             PinIncorrect { tries_left: None },
             PinLocked,

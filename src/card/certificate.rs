@@ -2,28 +2,30 @@
 
 use std::time::SystemTime;
 
-use der::asn1::{Any, AnyRef, BitStringRef, BmpString};
+use der::asn1::{Any, AnyRef, BitStringRef, OctetStringRef};
 use der::oid::ObjectIdentifier;
 use der::oid::db::{rfc4519, rfc5280, rfc5912};
 use der::{DateTime, Decode, Sequence, Tag, Tagged};
-use rsa::pkcs1::DecodeRsaPublicKey;
 use rsa::traits::PublicKeyParts;
-use rsa::{Pkcs1v15Sign, RsaPublicKey};
-use x509_cert::ext::Extensions;
-use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, KeyUsages};
+use rsa::{BigUint, Pkcs1v15Sign, RsaPublicKey};
+use x509_cert::ext::pkix::{KeyUsage, KeyUsages};
 use x509_cert::name::Name;
-use x509_cert::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use x509_cert::time::Validity;
 
+use super::ber;
 use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::printable;
+use crate::secret::SecretBytes;
 
 /// Microsoft's extended key usage for logging in with a smartcard.
 const SMARTCARD_LOGON: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.2");
 
 /// Sizes of RSA keys, in bits, that can be logged in with.
-const KEY_BITS: std::ops::RangeInclusive<usize> = 1024..=4096;
+pub(super) const KEY_BITS: std::ops::RangeInclusive<usize> = 1024..=4096;
+
+/// The longest public exponent, in bits: that of FIPS 186. A longer one only makes verifying slow.
+pub(super) const MAX_EXPONENT_BITS: usize = 256;
 
 /// A certificate, taken apart as far as a login needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +43,12 @@ pub struct Certificate {
 }
 
 /// `Certificate` of RFC 5280. The x509-cert crate's own refuses serial numbers longer than the
-/// standard allows, which old cards have.
+/// standard allows, which old cards have, and each certificate with an OID such as 2.25.UUID or with
+/// a UniversalString. So what is only compared or left alone is not decoded here.
 #[derive(Sequence)]
 struct RawCertificate<'a> {
     tbs: TbsCertificate<'a>,
-    signature_algorithm: AlgorithmIdentifierRef<'a>,
+    signature_algorithm: AnyRef<'a>,
     signature: BitStringRef<'a>,
 }
 
@@ -54,44 +57,71 @@ struct TbsCertificate<'a> {
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT", optional = "true")]
     version: Option<u8>,
     serial: AnyRef<'a>,
-    signature_algorithm: AlgorithmIdentifierRef<'a>,
+    signature_algorithm: AnyRef<'a>,
     issuer: AnyRef<'a>,
     validity: Validity,
-    subject: Name,
-    public_key: SubjectPublicKeyInfoRef<'a>,
+    subject: AnyRef<'a>,
+    public_key: PublicKeyInfo<'a>,
     #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
     issuer_unique_id: Option<BitStringRef<'a>>,
     #[asn1(context_specific = "2", tag_mode = "IMPLICIT", optional = "true")]
     subject_unique_id: Option<BitStringRef<'a>>,
     #[asn1(context_specific = "3", tag_mode = "EXPLICIT", optional = "true")]
-    extensions: Option<Extensions>,
+    extensions: Option<Vec<Extension<'a>>>,
+}
+
+#[derive(Sequence)]
+struct PublicKeyInfo<'a> {
+    algorithm: KeyAlgorithm<'a>,
+    key: BitStringRef<'a>,
+}
+
+#[derive(Sequence)]
+struct KeyAlgorithm<'a> {
+    oid: AnyRef<'a>,
+    parameters: Option<AnyRef<'a>>,
+}
+
+#[derive(Sequence)]
+struct Extension<'a> {
+    oid: AnyRef<'a>,
+    #[asn1(default = "Default::default")]
+    critical: bool,
+    value: OctetStringRef<'a>,
 }
 
 impl Certificate {
-    /// Reads a certificate from DER.
+    /// Reads a certificate from DER, or from BER as some issuers write.
     ///
     /// # Errors
     ///
     /// [`NoCertificate`](ErrorKind::NoCertificate) where it cannot be read or its subject has not
-    /// exactly one common name; [`CardNotSupported`](ErrorKind::CardNotSupported) where its key is
-    /// not RSA of 1,024 to 4,096 bits.
+    /// exactly one common name; [`KeyNotSupported`](ErrorKind::KeyNotSupported) where its key is not
+    /// RSA of 1,024 to 4,096 bits.
     pub fn from_der(der: &[u8]) -> Result<Self> {
-        let tbs = RawCertificate::from_der(der).map_err(unreadable)?.tbs;
-        let issuer_common_name = common_name(&tbs.issuer.decode_as().map_err(unreadable)?);
-        let uid = common_name(&tbs.subject)
+        // What is DER as far as it is read is taken as it is: its issuer goes into messages.
+        let canonical = if RawCertificate::from_der(der).is_ok() { None } else { Some(canonical(der)?) };
+        let encoded = canonical.as_ref().map_or(der, |canonical| canonical.as_slice());
+        let tbs = RawCertificate::from_der(encoded).map_err(unreadable)?.tbs;
+        let uid = common_name(tbs.subject)
             .ok_or_else(|| no_certificate("the certificate does not name its user by one common name".into()))?;
-        let usages = extension::<KeyUsage>(&tbs, rfc5280::ID_CE_KEY_USAGE)?;
-        let purposes = extension::<ExtendedKeyUsage>(&tbs, rfc5280::ID_CE_EXT_KEY_USAGE)?;
+        let usages = extension(&tbs, rfc5280::ID_CE_KEY_USAGE)?;
+        let usages = usages.map(|der| KeyUsage::from_der(&der)).transpose().map_err(unreadable)?;
+        let purposes = extension(&tbs, rfc5280::ID_CE_EXT_KEY_USAGE)?;
+        let purposes =
+            purposes.as_deref().map(|der| Vec::<AnyRef<'_>>::from_der(der)).transpose().map_err(unreadable)?;
         Ok(Self {
-            der: der.to_vec(),
+            // The broker verifies the issuer's signature over these bytes. A whole that is not DER has no
+            // place in its messages.
+            der: if AnyRef::from_der(der).is_ok() { der } else { encoded }.to_vec(),
+            issuer_common_name: common_name(tbs.issuer),
             issuer: tbs.issuer.into(),
             serial: tbs.serial.into(),
-            issuer_common_name,
             not_before: tbs.validity.not_before.to_date_time(),
             not_after: tbs.validity.not_after.to_date_time(),
             public_key: public_key(&tbs.public_key, &uid)?,
             for_login: purposes.is_some_and(|purposes| {
-                purposes.0.iter().any(|purpose| [rfc5280::ID_KP_CLIENT_AUTH, SMARTCARD_LOGON].contains(purpose))
+                purposes.iter().any(|purpose| is(*purpose, rfc5280::ID_KP_CLIENT_AUTH) || is(*purpose, SMARTCARD_LOGON))
             }),
             for_signatures_only: usages.is_some_and(|KeyUsage(usages)| {
                 usages.contains(KeyUsages::DigitalSignature) && !usages.contains(KeyUsages::NonRepudiation)
@@ -100,7 +130,8 @@ impl Certificate {
         })
     }
 
-    /// The certificate as DER, byte for byte as it is on the card.
+    /// The certificate, byte for byte as it is on the card; in DER where its outermost length there
+    /// is not.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
@@ -183,7 +214,8 @@ impl Certificate {
 
 /// The issuer of any certificate, such as `O=nhs,CN=SubCA02`, and the last moment at which it is valid.
 pub(crate) fn issuer_and_end(der: &[u8]) -> Option<(String, SystemTime)> {
-    let tbs = RawCertificate::from_der(der).ok()?.tbs;
+    let canonical = canonical(der).ok()?;
+    let tbs = RawCertificate::from_der(&canonical).ok()?.tbs;
     let issuer: Name = tbs.issuer.decode_as().ok()?;
     Some((printable::name(&issuer.to_string()), tbs.validity.not_after.to_date_time().to_system_time()))
 }
@@ -228,7 +260,7 @@ impl PrivateKey {
 ///
 /// At the stage [`Card`](Stage::Card): [`NoCertificate`](ErrorKind::NoCertificate),
 /// [`NoKey`](ErrorKind::NoKey), [`CertificateNotValid`](ErrorKind::CertificateNotValid), and
-/// [`CardNotSupported`](ErrorKind::CardNotSupported) when there are none but of other keys than
+/// [`KeyNotSupported`](ErrorKind::KeyNotSupported) when there are none but of other keys than
 /// [`Certificate::from_der`] takes.
 pub fn choose(candidates: &[Candidate], now: SystemTime, issuers: &[String]) -> Result<(usize, Certificate)> {
     let mut chosen: Vec<(usize, &Candidate, Certificate)> = Vec::new();
@@ -244,7 +276,7 @@ pub fn choose(candidates: &[Candidate], now: SystemTime, issuers: &[String]) -> 
     }
     if chosen.is_empty() {
         let most_telling = skipped.into_iter().max_by_key(|error| {
-            (*error.kind() == ErrorKind::CardNotSupported, std::cmp::Reverse(error.detail().to_owned()))
+            (*error.kind() == ErrorKind::KeyNotSupported, std::cmp::Reverse(error.detail().to_owned()))
         });
         return Err(most_telling.unwrap_or_else(|| no_certificate("the card holds no certificate".into())));
     }
@@ -274,46 +306,96 @@ pub fn choose(candidates: &[Candidate], now: SystemTime, issuers: &[String]) -> 
     Ok((index, certificate))
 }
 
-fn public_key(info: &SubjectPublicKeyInfoRef<'_>, uid: &str) -> Result<RsaPublicKey> {
-    let unsupported = |what: String| {
-        let detail = format!("the certificate of {uid} has {what}");
-        Error::new(ErrorKind::CardNotSupported, Stage::Card, detail)
-    };
-    if info.algorithm.oid != rfc5912::RSA_ENCRYPTION {
-        return Err(unsupported("a key that is not RSA".into()));
-    }
-    let size = format!("an RSA key that is not one of {} to {} bits", KEY_BITS.start(), KEY_BITS.end());
-    match RsaPublicKey::from_pkcs1_der(info.subject_public_key.raw_bytes()) {
-        Ok(key) if KEY_BITS.contains(&key.n().bits()) => Ok(key),
-        Ok(_) => Err(unsupported(size)),
-        Err(error) => Err(unsupported(size).because(error.to_string())),
-    }
+/// `der` in DER, where it is BER.
+fn canonical(der: &[u8]) -> Result<SecretBytes> {
+    let canonical = ber::to_der(der).filter(|(_, rest)| rest.is_empty()).map(|(canonical, _)| canonical);
+    canonical.ok_or_else(|| no_certificate("the certificate cannot be read".into()))
 }
 
-fn extension<'a, T: Decode<'a>>(tbs: &'a TbsCertificate<'_>, oid: ObjectIdentifier) -> Result<Option<T>> {
+fn is(value: AnyRef<'_>, oid: ObjectIdentifier) -> bool {
+    value.tag() == Tag::ObjectIdentifier && value.value() == oid.as_bytes()
+}
+
+fn public_key(info: &PublicKeyInfo<'_>, uid: &str) -> Result<RsaPublicKey> {
+    let unsupported = |what: &str| {
+        let detail = format!("the certificate of {uid} has {what}");
+        Error::new(ErrorKind::KeyNotSupported, Stage::Card, detail)
+    };
+    let algorithm = info.algorithm.oid;
+    if is(algorithm, rfc5912::ID_RSASSA_PSS) {
+        return Err(unsupported("an RSA key for PSS signatures only (RSASSA-PSS), which the broker does not accept"));
+    }
+    if is(algorithm, rfc5912::ID_RSAES_OAEP) {
+        return Err(unsupported("an RSA key for encryption only (RSAES-OAEP)"));
+    }
+    if !is(algorithm, rfc5912::RSA_ENCRYPTION) {
+        return Err(unsupported("a key that is not RSA"));
+    }
+    let size = format!("an RSA key that is not one of {} to {} bits", KEY_BITS.start(), KEY_BITS.end());
+    let key = rsa::pkcs1::RsaPublicKey::from_der(info.key.raw_bytes())
+        .map_err(|error| unsupported(&size).because(error.to_string()))?;
+    let [modulus, exponent] =
+        [key.modulus, key.public_exponent].map(|number| BigUint::from_bytes_be(number.as_bytes()));
+    if !KEY_BITS.contains(&modulus.bits()) {
+        return Err(unsupported(&size));
+    }
+    let odd = [key.modulus, key.public_exponent].iter().all(|n| n.as_bytes().last().is_some_and(|byte| byte & 1 == 1));
+    if !odd || !(2..=MAX_EXPONENT_BITS).contains(&exponent.bits()) {
+        return Err(unsupported("an RSA key that is damaged, or has a public exponent that is too long"));
+    }
+    // Not `new`, which takes exponents of 33 bits at most.
+    Ok(RsaPublicKey::new_unchecked(modulus, exponent))
+}
+
+fn extension(tbs: &TbsCertificate<'_>, oid: ObjectIdentifier) -> Result<Option<SecretBytes>> {
     let extensions = tbs.extensions.as_deref().unwrap_or_default();
-    let found = extensions.iter().find(|extension| extension.extn_id == oid);
-    found.map(|extension| T::from_der(extension.extn_value.as_bytes())).transpose().map_err(unreadable)
+    let found = extensions.iter().find(|extension| is(extension.oid, oid));
+    found.map(|extension| canonical(extension.value.as_bytes())).transpose()
 }
 
 /// The common name, where there is exactly one and it is fit to be shown and sent.
-fn common_name(name: &Name) -> Option<String> {
-    let mut values = name.0.iter().flat_map(|rdn| rdn.0.iter()).filter(|part| part.oid == rfc4519::CN);
-    let value = &values.next()?.value;
-    if values.next().is_some() {
-        return None;
-    }
-    let text = match value.tag() {
-        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::TeletexString => {
-            String::from_utf8(value.value().to_vec()).ok()?
+fn common_name(name: AnyRef<'_>) -> Option<String> {
+    let mut found = None;
+    for rdn in ber::values(name.value())? {
+        for attribute in ber::values(rdn.contents)? {
+            let [oid, value] = ber::values(attribute.contents)?.try_into().ok()?;
+            if oid.contents == rfc4519::CN.as_bytes() && found.replace(value).is_some() {
+                return None;
+            }
         }
-        Tag::BmpString => value.decode_as::<BmpString>().ok()?.to_string(),
-        _ => return None,
-    };
+    }
+    let text = text(found?)?;
     // The last two have no form in the broker's messages.
     let is_unfit = |c: char| printable::is_unfit(c) || matches!(c, '\u{fffe}' | '\u{ffff}');
     let length = text.chars().count();
     ((1..=printable::LONGEST_NAME).contains(&length) && !text.contains(is_unfit)).then_some(text)
+}
+
+/// The text of a string of characters.
+fn text(ber::Value { tag, contents }: ber::Value<'_>) -> Option<String> {
+    match tag {
+        // UTF8String.
+        0x0c => String::from_utf8(contents.to_vec()).ok(),
+        // NumericString, PrintableString, TeletexString, IA5String and VisibleString. Their letters
+        // beyond ASCII are ISO 8859-1 almost everywhere, whatever the standards say, or else UTF-8.
+        0x12 | 0x13 | 0x14 | 0x16 | 0x1a => Some(match str::from_utf8(contents) {
+            Ok(text) => text.to_owned(),
+            Err(_) => contents.iter().copied().map(char::from).collect(),
+        }),
+        // UniversalString.
+        0x1c => {
+            let (characters, rest) = contents.as_chunks::<4>();
+            let text = characters.iter().map(|bytes| char::from_u32(u32::from_be_bytes(*bytes))).collect();
+            if rest.is_empty() { text } else { None }
+        }
+        // BMPString; some write surrogates.
+        0x1e => {
+            let (units, rest) = contents.as_chunks::<2>();
+            let text = char::decode_utf16(units.iter().map(|bytes| u16::from_be_bytes(*bytes)));
+            if rest.is_empty() { text.collect::<std::result::Result<_, _>>().ok() } else { None }
+        }
+        _ => None,
+    }
 }
 
 fn date(time: DateTime) -> String {

@@ -3,13 +3,13 @@
 //! The PIN is the file's password, and the certificate is known only after it was given: in most
 //! files it is encrypted as well. The key is in memory while it signs, and no longer.
 
+mod encryption;
+mod key;
+mod password;
 mod pkcs12;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-
-use rand::rngs::OsRng;
-use rsa::Pkcs1v15Sign;
 
 use self::pkcs12::{Contents, OpenError};
 use super::certificate::{Candidate, PrivateKey, choose};
@@ -28,12 +28,19 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct SoftwareCardReader {
     path: PathBuf,
+    issuers: Vec<String>,
 }
 
 impl SoftwareCardReader {
     /// The card in the file at `path`. The file is read for each login anew.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, issuers: Vec::new() }
+    }
+
+    /// Logs in only with a certificate that one of `issuers` issued, named by their common names.
+    pub fn issuers(mut self, issuers: Vec<String>) -> Self {
+        self.issuers = issuers;
+        self
     }
 }
 
@@ -42,8 +49,8 @@ impl CardReader for SoftwareCardReader {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) where it cannot be read, is longer than 1 MiB or
-    /// is not a PKCS#12 file.
+    /// [`Configuration`](ErrorKind::Configuration) where it cannot be read or is longer than 1 MiB;
+    /// [`SoftwareCard`](ErrorKind::SoftwareCard) where it is not a PKCS#12 file.
     fn wait_for_card(
         &self,
         _: Duration,
@@ -52,15 +59,15 @@ impl CardReader for SoftwareCardReader {
     ) -> Result<Box<dyn SmartCard>> {
         cancel.check(Stage::Card)?;
         let file = read_trusted(&self.path, MAX_FILE)
-            .map_err(|error| unusable(&self.path, &format!("cannot be read: {error}")))?;
+            .map_err(|error| unusable(ErrorKind::Configuration, &self.path, &format!("cannot be read: {error}")))?;
         pkcs12::check(&file).map_err(|error| not_opened(&self.path, error))?;
         let label = printable::name(&self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy());
-        Ok(Box::new(SoftwareCard { path: self.path.clone(), label, file, certificate: None }))
+        Ok(Box::new(SoftwareCard { settings: self.clone(), label, file, certificate: None }))
     }
 }
 
 struct SoftwareCard {
-    path: PathBuf,
+    settings: SoftwareCardReader,
     label: String,
     file: Vec<u8>,
     certificate: Option<Certificate>,
@@ -69,7 +76,7 @@ struct SoftwareCard {
 impl SoftwareCard {
     fn open(&self, pin: Option<Pin>) -> Result<Contents> {
         let pin = pin.ok_or_else(|| Error::new(ErrorKind::Internal, Stage::Pin, "a software card was given no PIN"))?;
-        pkcs12::open(&self.file, pin.expose()).map_err(|error| not_opened(&self.path, error))
+        pkcs12::open(&self.file, pin.expose()).map_err(|error| not_opened(&self.settings.path, error))
     }
 }
 
@@ -89,16 +96,16 @@ impl SmartCard for SoftwareCard {
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
         cancel.check(Stage::Signing)?;
         let contents = self.open(pin)?;
-        let (signature, certificate) = sign(&contents, digest, message)?;
+        let (signature, certificate) = sign(&contents, &self.settings.issuers, digest, message)?;
         self.certificate = Some(certificate);
         Ok(signature)
     }
 }
 
-fn sign(contents: &Contents, digest: Digest, message: &[u8]) -> Result<(Vec<u8>, Certificate)> {
+fn sign(contents: &Contents, issuers: &[String], digest: Digest, message: &[u8]) -> Result<(Vec<u8>, Certificate)> {
     let key_of = |der: &[u8]| {
         let certificate = Certificate::from_der(der).ok()?;
-        contents.keys.iter().find(|key| key.to_public_key() == *certificate.public_key())
+        contents.keys.iter().find(|key| key.public() == *certificate.public_key())
     };
     let candidates: Vec<_> = contents
         .certificates
@@ -109,20 +116,18 @@ fn sign(contents: &Contents, digest: Digest, message: &[u8]) -> Result<(Vec<u8>,
             key_can_decrypt: true,
         })
         .collect();
-    let (_, certificate) = choose(&candidates, SystemTime::now(), &[])?;
+    let (_, certificate) = choose(&candidates, SystemTime::now(), issuers)?;
     let key = key_of(certificate.der())
         .ok_or_else(|| Error::new(ErrorKind::Internal, Stage::Card, "the chosen certificate lost its key"))?;
-    let signature = key
-        .sign_with_rng(&mut OsRng, Pkcs1v15Sign::new_unprefixed(), &digest.digest_info(message))
-        .map_err(|error| {
-            Error::new(ErrorKind::CardFailed, Stage::Signing, "the software card's key does not sign").because(error)
-        })?;
+    let signature = key.sign(&digest.digest_info(message)).map_err(|error| {
+        Error::new(ErrorKind::CardFailed, Stage::Signing, "the software card's key does not sign").because(error)
+    })?;
     Ok((signature, certificate))
 }
 
 fn not_opened(path: &Path, error: OpenError) -> Error {
     match error {
-        OpenError::Unusable(problem) => unusable(path, &problem),
+        OpenError::Unusable(problem) => unusable(ErrorKind::SoftwareCard, path, &problem),
         OpenError::WrongPassword => Error::new(
             ErrorKind::PinIncorrect { tries_left: None },
             Stage::Pin,
@@ -131,7 +136,6 @@ fn not_opened(path: &Path, error: OpenError) -> Error {
     }
 }
 
-fn unusable(path: &Path, problem: &str) -> Error {
-    let detail = format!("the software card {} {problem}", path.display());
-    Error::new(ErrorKind::Configuration, Stage::Card, detail)
+fn unusable(kind: ErrorKind, path: &Path, problem: &str) -> Error {
+    Error::new(kind, Stage::Card, format!("the software card {} {problem}", path.display()))
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use x509_cert::TbsCertificate;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::ExtendedKeyUsage;
 use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 use x509_cert::time::Time;
@@ -79,31 +80,153 @@ fn the_user_is_the_common_name_of_the_subject() {
     assert_eq!(certificate.uid(), "102048843983");
 }
 
+/// DER of a value.
+fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let length = der::Length::try_from(contents.len()).unwrap().to_der().unwrap();
+    [&[tag][..], &length, contents].concat()
+}
+
+/// The certificate with its parts changed as bytes: `old` by `new`, once, and all lengths around it
+/// with it. What the der crate would not write is written so.
+fn with_bytes(der: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    fn rewrite(der: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+        if der == old {
+            return new.to_vec();
+        }
+        let mut reader = der::SliceReader::new(der).unwrap();
+        let header = der::Header::decode(&mut reader).unwrap();
+        let contents = &der[der.len() - usize::try_from(header.length).unwrap()..];
+        if !der.windows(old.len()).any(|window| window == old) || !header.tag.is_constructed() {
+            return der.to_vec();
+        }
+        let mut parts = Vec::new();
+        let mut rest = contents;
+        while !rest.is_empty() {
+            let mut reader = der::SliceReader::new(rest).unwrap();
+            let length = der::Header::decode(&mut reader).unwrap();
+            let whole =
+                usize::try_from(length.encoded_len().unwrap()).unwrap() + usize::try_from(length.length).unwrap();
+            parts.extend(rewrite(&rest[..whole], old, new));
+            rest = &rest[whole..];
+        }
+        let length = der::Length::try_from(parts.len()).unwrap();
+        [der::Header { tag: header.tag, length }.to_der().unwrap(), parts].concat()
+    }
+    let changed = rewrite(der, old, new);
+    assert_ne!(changed, der);
+    changed
+}
+
 #[test]
 fn the_common_name_may_be_a_string_of_any_kind_that_holds_the_users_id() {
-    let value = |tag, text: &[u8]| Any::new(tag, text).unwrap();
-    let wide: Vec<u8> = "5550Ωμ".encode_utf16().flat_map(u16::to_be_bytes).collect();
-    for (value, uid) in [
-        (value(Tag::Utf8String, "5550Ωμ".as_bytes()), Some("5550Ωμ")),
-        (value(Tag::PrintableString, b"5550"), Some("5550")),
-        (value(Tag::Ia5String, b"5550"), Some("5550")),
-        (value(Tag::TeletexString, b"5550"), Some("5550")),
-        (value(Tag::BmpString, &wide), Some("5550Ωμ")),
-        (value(Tag::BmpString, b"odd"), None),
-        (value(Tag::OctetString, b"5550"), None),
-        (value(Tag::Utf8String, b"55\x0750"), None),
-        (value(Tag::Utf8String, "55\u{fffe}50".as_bytes()), None),
-        (value(Tag::Utf8String, "55\u{9b}50".as_bytes()), None),
-        (value(Tag::Utf8String, "55\u{2028}50".as_bytes()), None),
-        (value(Tag::Utf8String, "\u{202e}0555".as_bytes()), None),
-        (value(Tag::Utf8String, "5".repeat(257).as_bytes()), None),
+    let wide: Vec<u8> = "5550Ωμ😀".encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let wider: Vec<u8> = "5550Ωμ😀".chars().flat_map(|c| u32::from(c).to_be_bytes()).collect();
+    for (tag, value, uid) in [
+        (0x0c, "5550Ωμ😀".as_bytes(), Some("5550Ωμ😀")),
+        (0x0c, b"5550\xfc", None),
+        (0x12, b"5550", Some("5550")),
+        (0x13, b"5550", Some("5550")),
+        (0x13, b"M\xfcller 5550", Some("Müller 5550")),
+        (0x14, b"5550", Some("5550")),
+        (0x14, b"M\xfcller 5550", Some("Müller 5550")),
+        (0x14, "Müller 5550".as_bytes(), Some("Müller 5550")),
+        (0x16, b"M\xfcller 5550", Some("Müller 5550")),
+        (0x1a, b"5550", Some("5550")),
+        (0x1c, &wider, Some("5550Ωμ😀")),
+        (0x1c, &wider[..wider.len() - 1], None),
+        (0x1c, b"\x00\x11\x00\x00", None),
+        (0x1e, &wide, Some("5550Ωμ😀")),
+        (0x1e, &wide[..wide.len() - 1], None),
+        (0x1e, b"\xd8\x00", None),
+        (0x04, b"5550", None),
+        (0x0c, b"55\x0750", None),
+        (0x14, b"55\x9050", None),
+        (0x0c, "55\u{fffe}50".as_bytes(), None),
+        (0x0c, "55\u{9b}50".as_bytes(), None),
+        (0x0c, "55\u{2028}50".as_bytes(), None),
+        (0x0c, "\u{202e}0555".as_bytes(), None),
+        (0x0c, &[b'5'; 257], None),
     ] {
-        let part = AttributeTypeAndValue { oid: rfc4519::CN, value: value.clone() };
-        let rdn = RelativeDistinguishedName(SetOfVec::try_from(vec![part]).unwrap());
-        let der = certificate(|tbs| tbs.subject = RdnSequence(vec![rdn]));
+        let der = certificate(|tbs| tbs.subject = name(&[(rfc4519::CN, "x")]));
+        let der = with_bytes(&der, &tlv(0x0c, b"x"), &tlv(tag, value));
         let certificate = Certificate::from_der(&der);
-        assert_eq!(certificate.as_ref().ok().map(Certificate::uid), uid, "{value:?}");
+        assert_eq!(certificate.as_ref().ok().map(Certificate::uid), uid, "{tag:x} {value:x?}");
     }
+}
+
+#[test]
+fn an_issuer_is_named_whatever_string_it_is() {
+    let der = certificate(|tbs| tbs.issuer = name(&[(rfc4519::CN, "x")]));
+    let certificate =
+        Certificate::from_der(&with_bytes(&der, &tlv(0x0c, b"x"), &tlv(0x1c, b"\0\0\0C\0\0\0A"))).unwrap();
+    assert_eq!(certificate.issuer_name(), Some("CA"));
+}
+
+/// 2.25 and a UUID: an arc of 128 bits.
+const UUID_OID: &[u8] = b"\x06\x14\x69\x83\xb0\xa5\xc6\xd7\xe8\xf9\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8b\x0c";
+
+#[test]
+fn an_oid_of_any_length_stands_wherever_an_oid_may() {
+    let short = ObjectIdentifier::new_unwrap("1.2.3.4");
+    let replaced = short.to_der().unwrap();
+    for der in [
+        certificate(|tbs| {
+            add(tbs, rfc5280::ID_CE_EXT_KEY_USAGE, &ExtendedKeyUsage(vec![short, rfc5280::ID_KP_CLIENT_AUTH]));
+        }),
+        certificate(|tbs| add(tbs, short, &der::asn1::Null)),
+        certificate(|tbs| tbs.subject = name(&[(short, "x"), (rfc4519::CN, "102048843983")])),
+        certificate(|tbs| tbs.issuer = name(&[(short, "x"), (rfc4519::CN, "CA")])),
+        certificate(|tbs| tbs.signature.oid = short),
+    ] {
+        // An extension's value is bytes to the certificate: its length is changed there too.
+        let purposes = ExtendedKeyUsage(vec![short, rfc5280::ID_KP_CLIENT_AUTH]).to_der().unwrap();
+        let is_purpose = der.windows(purposes.len()).any(|window| window == purposes);
+        let der = if is_purpose {
+            let longer = [UUID_OID, &rfc5280::ID_KP_CLIENT_AUTH.to_der().unwrap()].concat();
+            with_bytes(&der, &tlv(0x04, &purposes), &tlv(0x04, &tlv(0x30, &longer)))
+        } else {
+            with_bytes(&der, &replaced, UUID_OID)
+        };
+        let certificate = Certificate::from_der(&der).unwrap();
+        assert_eq!((certificate.uid(), certificate.for_login), ("102048843983", is_purpose));
+    }
+    let key = certificate(|tbs| {
+        tbs.subject_public_key_info.algorithm = AlgorithmIdentifierOwned { oid: short, parameters: None };
+    });
+    let error = Certificate::from_der(&with_bytes(&key, &replaced, UUID_OID)).unwrap_err();
+    assert_eq!(error.detail(), "the certificate of 102048843983 has a key that is not RSA");
+}
+
+#[test]
+fn a_certificate_in_ber_is_read_and_kept_as_it_is() {
+    let der = certificate(|tbs| {
+        add(tbs, rfc5280::ID_CE_KEY_USAGE, &KeyUsage(KeyUsages::DigitalSignature.into()));
+        tbs.extensions.as_mut().unwrap()[0].critical = true;
+    });
+    let strict = Certificate::from_der(&der).unwrap();
+    assert!(strict.for_signatures_only);
+    let (start, end) = (&der[..4], &der[4..]);
+    assert_eq!(start[..2], [0x30, 0x82]);
+    let response = |certificate: &Certificate| {
+        crate::challenge::encode(b"challenge", certificate, Digest::Sha256, b"signature").unwrap()
+    };
+    for ber in [
+        with_bytes(&der, &[0x01, 0x01, 0xff], &[0x01, 0x01, 0x01]),
+        with_bytes(&der, &[0x01, 0x01, 0xff], &[0x01, 0x81, 0x01, 0xff]),
+        // Bits that are zero at the end, written out.
+        with_bytes(&der, b"\x04\x04\x03\x02\x07\x80", b"\x04\x04\x03\x02\x00\x80"),
+    ] {
+        let certificate = Certificate::from_der(&ber).unwrap();
+        assert_eq!(certificate.der(), ber);
+        assert!(response(&certificate).windows(ber.len()).any(|window| window == ber));
+        assert_eq!(Certificate { der: der.clone(), ..certificate }, strict);
+    }
+    for ber in [[&[0x30, 0x80], end, &[0, 0]].concat(), [&[0x30, 0x83, 0, start[2], start[3]], end].concat()] {
+        let certificate = Certificate::from_der(&ber).unwrap();
+        assert_eq!(certificate, strict);
+        assert_eq!(response(&certificate), response(&strict));
+    }
+    assert!(Certificate::from_der(&[&der[..], &[0]].concat()).is_err());
 }
 
 #[test]
@@ -133,12 +256,48 @@ fn a_key_that_is_not_rsa_is_not_supported() {
             AlgorithmIdentifierOwned { oid: rfc5912::ID_EC_PUBLIC_KEY, parameters: None };
     });
     let (kind, detail) = refused(&[with_key(ec.clone())], &[]);
-    assert_eq!(kind, ErrorKind::CardNotSupported);
+    assert_eq!(kind, ErrorKind::KeyNotSupported);
     assert_eq!(detail, "the certificate of 102048843983 has a key that is not RSA");
     assert_eq!(chosen(&[with_key(ec.clone()), with_key(certificate(|_| ()))]), 1);
     // It says more than what cannot be read at all.
     let broken = with_key(b"\x30\x03abc".to_vec());
-    assert_eq!(refused(&[broken.clone(), with_key(ec), broken], &[]).0, ErrorKind::CardNotSupported);
+    assert_eq!(refused(&[broken.clone(), with_key(ec), broken], &[]).0, ErrorKind::KeyNotSupported);
+}
+
+#[test]
+fn a_key_that_is_for_pss_or_encryption_only_is_told_as_that() {
+    for (oid, words) in [(rfc5912::ID_RSASSA_PSS, "PSS"), (rfc5912::ID_RSAES_OAEP, "for encryption only")] {
+        let der = certificate(|tbs| tbs.subject_public_key_info.algorithm.oid = oid);
+        let (kind, detail) = refused(&[with_key(der)], &[]);
+        assert_eq!(kind, ErrorKind::KeyNotSupported);
+        assert!(detail.contains(words) && !detail.contains("not RSA"), "{detail}");
+    }
+}
+
+#[test]
+fn public_exponents_of_up_to_256_bits_are_read() {
+    for (exponent, supported) in [
+        (&[3][..], true),
+        (&[1, 0, 0, 0, 1], true),
+        (&[0xff; 32], true),
+        (&[1; 33], false),
+        (&[1], false),
+        (&[1, 0, 0], false),
+    ] {
+        let key = rsa::pkcs1::RsaPublicKey {
+            modulus: rsa::pkcs1::UintRef::new(&[0xff; 256]).unwrap(),
+            public_exponent: rsa::pkcs1::UintRef::new(exponent).unwrap(),
+        };
+        let der = certificate(|tbs| {
+            let key = der::asn1::BitString::from_bytes(&key.to_der().unwrap()).unwrap();
+            tbs.subject_public_key_info.subject_public_key = key;
+        });
+        let certificate = Certificate::from_der(&der);
+        assert_eq!(certificate.is_ok(), supported, "{exponent:x?} {certificate:?}");
+        if let Ok(certificate) = certificate {
+            assert!(certificate.verify(Digest::Sha256, b"message", &[1; 256]).is_err());
+        }
+    }
 }
 
 #[test]
@@ -155,7 +314,7 @@ fn keys_outside_1024_to_4096_bits_are_not_supported() {
         });
         match Certificate::from_der(&der) {
             Ok(certificate) => assert!(supported && certificate.key_bits() == bits),
-            Err(error) => assert!(!supported && *error.kind() == ErrorKind::CardNotSupported, "{bits}: {error}"),
+            Err(error) => assert!(!supported && *error.kind() == ErrorKind::KeyNotSupported, "{bits}: {error}"),
         }
     }
 }
