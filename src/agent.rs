@@ -13,8 +13,18 @@ pub mod socket;
 pub use protocol::StatusData as AgentStatus;
 pub(crate) use remote::{Remote, RemoteError};
 
-use crate::config::Config;
+use std::path::PathBuf;
+
 use crate::error::Result;
+
+/// The settings about the agent.
+#[derive(Clone, Debug)]
+pub struct AgentSettings {
+    /// Whether a program uses the agent.
+    pub wanted: AgentUse,
+    /// The agent's socket; in the user's runtime folder where there is none.
+    pub socket: Option<PathBuf>,
+}
 
 /// Whether a program uses the agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,6 +46,6 @@ pub enum AgentUse {
 /// [`AgentNotAvailable`](crate::ErrorKind::AgentNotAvailable): none runs, or it may not be trusted,
 /// or it does not answer; [`AgentVersion`](crate::ErrorKind::AgentVersion);
 /// [`Configuration`](crate::ErrorKind::Configuration).
-pub fn status(config: &Config) -> Result<AgentStatus> {
-    remote::status(&socket::place(config)?)
+pub fn status(settings: impl Into<AgentSettings>) -> Result<AgentStatus> {
+    remote::status(&socket::place(&settings.into())?)
 }

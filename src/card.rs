@@ -2,6 +2,7 @@
 
 mod ber;
 pub mod certificate;
+pub(crate) mod digest;
 pub mod events;
 pub mod examination;
 pub mod helper;
@@ -14,12 +15,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cancel::CancelToken;
-use crate::challenge::Digest;
 use crate::error::Result;
 use crate::printable;
 use crate::secret::Pin;
 
 pub use certificate::Certificate;
+pub use digest::Digest;
 use events::{CardWatch, Presence};
 
 /// Card readers: find the card to log in with.

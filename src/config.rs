@@ -5,11 +5,11 @@ mod layers;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::agent::AgentUse;
+use crate::agent::{AgentSettings, AgentUse};
+use crate::card::Digest;
 use crate::card::pkcs11::AfterLogin;
-use crate::challenge::Digest;
 use crate::error::{Error, ErrorKind, Stage};
-use crate::prompt::PrompterKind;
+use crate::prompt::{PrompterKind, PrompterSettings};
 use crate::session::Mode;
 use crate::ssb::{BrokerAddress, Environment};
 
@@ -247,6 +247,23 @@ impl Config {
             _ => return Err(NO_SUCH_SETTING.into()),
         }
         Ok(())
+    }
+}
+
+impl From<&Config> for AgentSettings {
+    fn from(config: &Config) -> Self {
+        Self { wanted: config.agent, socket: config.agent_socket.clone() }
+    }
+}
+
+impl From<&Config> for PrompterSettings {
+    fn from(config: &Config) -> Self {
+        Self {
+            kind: config.prompter,
+            pinentry: config.pinentry.clone(),
+            role_command: config.role_command.clone(),
+            timeout: config.prompt_timeout,
+        }
     }
 }
 

@@ -23,11 +23,11 @@ use zeroize::Zeroizing;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fs::read_trusted;
-pub use address::{BadAddress, BrokerAddress, Environment};
+pub use address::{BadAddress, BrokerAddress};
 use connection::{Connection, Limits, OpenError};
 use cookies::Cookies;
-pub use message::Request;
 use message::{Answer, Failure, read_answer};
+pub use message::{MAX_ANSWER, Request};
 
 pub use probe::{Probe, Secured, ServerCertificate};
 

@@ -22,7 +22,7 @@ pub use command::RoleCommand;
 pub use pinentry::Pinentry;
 #[doc(hidden)]
 pub use program::locate;
-pub use system::{PrompterKind, SystemPrompter};
+pub use system::{PrompterKind, PrompterSettings, SystemPrompter};
 pub use terminal::Terminal;
 
 /// So many roles are seen at a glance; more have to be searched.

@@ -34,7 +34,7 @@ impl Listener {
     pub(crate) fn open(config: &Config) -> Result<Self> {
         match ListenFd::from_env().take_unix_listener(0) {
             Ok(Some(socket)) => Self::given(socket),
-            Ok(None) => Self::make(&place(config)?),
+            Ok(None) => Self::make(&place(&config.into())?),
             Err(error) => Err(failed(format!("the service manager gave no socket to listen at: {error}"))),
         }
     }

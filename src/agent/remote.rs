@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::AgentUse;
 use super::connection::{Connection, NoAnswer, PROMPT};
 use super::protocol::{Reply, Request, SessionData, WAITING};
+use super::{AgentSettings, AgentUse};
 use crate::cancel::CancelToken;
-use crate::config::Config;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::secret::Ticket;
 use crate::service::IdentityService;
@@ -52,17 +51,17 @@ pub(crate) struct Remote {
 
 impl Remote {
     /// Returns the agent that the settings name; `None` if they name none.
-    pub(crate) fn new(config: &Config, service: Arc<dyn IdentityService>) -> crate::Result<Option<Self>> {
-        let place = match config.agent {
+    pub(crate) fn new(settings: &AgentSettings, service: Arc<dyn IdentityService>) -> crate::Result<Option<Self>> {
+        let place = match settings.wanted {
             AgentUse::Never => return Ok(None),
-            AgentUse::Auto => super::socket::place(config).ok(),
-            AgentUse::Require => Some(super::socket::place(config)?),
+            AgentUse::Auto => super::socket::place(settings).ok(),
+            AgentUse::Require => Some(super::socket::place(settings)?),
         };
         let Some(place) = place else { return Ok(None) };
         Ok(Some(Self {
             place,
             service,
-            required: config.agent == AgentUse::Require,
+            required: settings.wanted == AgentUse::Require,
             warm: Mutex::default(),
             session: Mutex::default(),
             logins: Mutex::default(),

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, stat
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use crate::config::Config;
+use super::AgentSettings;
 use crate::error::{Error, ErrorKind, Stage};
 
 /// The socket: what `agent_socket` names, else `ticketapi/agent.sock` in `$XDG_RUNTIME_DIR`, else
@@ -19,8 +19,8 @@ use crate::error::{Error, ErrorKind, Stage};
 /// # Errors
 ///
 /// [`Configuration`](ErrorKind::Configuration) where none of these is known.
-pub fn place(config: &Config) -> crate::Result<PathBuf> {
-    if let Some(socket) = &config.agent_socket {
+pub fn place(settings: &AgentSettings) -> crate::Result<PathBuf> {
+    if let Some(socket) = &settings.socket {
         return Ok(socket.clone());
     }
     // The XDG base directory specification says to ignore relative paths.

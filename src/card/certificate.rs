@@ -12,8 +12,7 @@ use x509_cert::ext::pkix::{KeyUsage, KeyUsages};
 use x509_cert::name::Name;
 use x509_cert::time::Validity;
 
-use super::ber;
-use crate::challenge::Digest;
+use super::{Digest, ber};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::printable;
 use crate::secret::SecretBytes;

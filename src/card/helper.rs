@@ -21,7 +21,7 @@ use super::pkcs11::{AfterLogin, CardSettings, known_places};
 use super::protocol::{Channel, RESET_ARGUMENT, Reply, Request, Reset};
 use super::{Absence, CardReader, Certificate, PinStatus, SmartCard};
 use crate::cancel::CancelToken;
-use crate::challenge::Digest;
+use crate::card::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fs::trusted;
 use crate::secret::Pin;

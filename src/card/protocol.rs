@@ -32,7 +32,7 @@ use zeroize::Zeroizing;
 use super::events::{Presence, Snapshot};
 use super::pkcs11::CardSettings;
 use super::{Absence, PinStatus};
-use crate::challenge::Digest;
+use crate::card::Digest;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::os::ipc::until_ready;
 use crate::printable;

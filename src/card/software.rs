@@ -15,7 +15,7 @@ use self::pkcs12::{Contents, OpenError};
 use super::certificate::{Candidate, PrivateKey, choose};
 use super::{Absence, CardReader, Certificate, PinStatus, PinTries, SmartCard};
 use crate::cancel::CancelToken;
-use crate::challenge::Digest;
+use crate::card::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fs::read_trusted;
 use crate::printable;

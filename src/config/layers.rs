@@ -249,7 +249,7 @@ mod tests {
     fn the_program_overrides_both() {
         let mut config = Desk::new().with("TICKETAPI_DIGEST", "sha256").load().unwrap();
         config.set("digest", "sha1").unwrap();
-        assert_eq!(config.digest, crate::challenge::Digest::Sha1);
+        assert_eq!(config.digest, crate::card::Digest::Sha1);
         let error = config.set("digest", "md5").unwrap_err();
         assert_eq!(error.detail(), "digest: \"md5\" is not one of sha1, sha256");
     }

@@ -109,7 +109,7 @@ impl EngineBuilder {
         let Self { config, reader, prompter, folders, clock, listener } = self;
         let service: Arc<dyn IdentityService> = Arc::new(ssb(&config)?);
         // A program with cards of its own means these.
-        let remote = if reader.is_none() { Remote::new(&config, Arc::clone(&service))? } else { None };
+        let remote = if reader.is_none() { Remote::new(&(&config).into(), Arc::clone(&service))? } else { None };
         let reader: Box<dyn CardReader> = reader.unwrap_or_else(|| match &config.software_card {
             Some(file) => Box::new(SoftwareCardReader::new(file.clone()).issuers(config.certificate_issuers.clone())),
             None => Box::new(InstalledHelper { config: config.clone(), folders, found: Mutex::default() }),

@@ -6,39 +6,6 @@ use std::net::IpAddr;
 use http::Uri;
 use http::uri::Scheme;
 
-/// The broker of an environment of the Spine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Environment {
-    /// The live service.
-    Live,
-    /// Integration.
-    Int,
-    /// Deployment.
-    Dep,
-}
-
-impl Environment {
-    /// The environment of this name: `live`, `int` or `dep`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "live" => Some(Self::Live),
-            "int" => Some(Self::Int),
-            "dep" => Some(Self::Dep),
-            _ => None,
-        }
-    }
-
-    /// Where its broker is.
-    pub fn broker(self) -> BrokerAddress {
-        let host = match self {
-            Self::Live => "gas.national.ncrs.nhs.uk",
-            Self::Int => "gas.nis1.national.ncrs.nhs.uk",
-            Self::Dep => "gas.vn1.national.ncrs.nhs.uk",
-        };
-        BrokerAddress { tls: true, host: host.to_owned(), port: 443 }
-    }
-}
-
 /// Scheme, host and port of a broker. Shown as `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerAddress {
@@ -63,6 +30,11 @@ pub enum BadAddress {
 }
 
 impl BrokerAddress {
+    /// That of `host`, by https at its usual port.
+    pub(crate) fn https(host: &str) -> Self {
+        Self { tls: true, host: host.to_owned(), port: 443 }
+    }
+
     /// Reads a base URL such as `https://gas.example` or `https://gas.example:8443/`.
     ///
     /// Plain http is for test servers: it needs `allow_plain_http` and a host that is the loopback
@@ -152,18 +124,6 @@ impl fmt::Display for BrokerAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_environment_has_its_broker() {
-        for (name, broker) in [
-            ("live", "gas.national.ncrs.nhs.uk:443"),
-            ("int", "gas.nis1.national.ncrs.nhs.uk:443"),
-            ("dep", "gas.vn1.national.ncrs.nhs.uk:443"),
-        ] {
-            assert_eq!(Environment::from_name(name).unwrap().broker().to_string(), broker);
-        }
-        assert_eq!(Environment::from_name("training"), None);
-    }
 
     #[test]
     fn an_address_is_scheme_host_and_port() {

@@ -11,7 +11,9 @@ use zeroize::{Zeroize, Zeroizing};
 use super::charset::{Charset, Unconvertible};
 use super::cookies::Cookies;
 use crate::secret::{SecretBytes, secret_buffer};
-use crate::ssb::message::MAX_ANSWER;
+
+/// The longest answer that is read, in bytes: a role assertion of 400 roles has 1.1 MB.
+pub const MAX_ANSWER: usize = 3 << 19;
 
 /// As the Identity Agent of this version names itself, in its odd spacing.
 pub(crate) const GAC_VERSION: &str = "10. 0. 0. 1";

@@ -8,7 +8,6 @@ use super::desktop::{self, Windows};
 use super::{Notice, PinRequest, Pinentry, Prompter, RoleCommand, Terminal, nobody, program, shown, text};
 use crate::cancel::CancelToken;
 use crate::card::Absence;
-use crate::config::Config;
 use crate::error::{Result, Stage};
 use crate::secret::Pin;
 use crate::session::Role;
@@ -29,6 +28,19 @@ pub enum PrompterKind {
     None,
 }
 
+/// The settings about prompts.
+#[derive(Clone, Debug)]
+pub struct PrompterSettings {
+    /// Where users are asked.
+    pub kind: PrompterKind,
+    /// The program that asks for the PIN: a path, or a name on the `PATH`.
+    pub pinentry: Option<PathBuf>,
+    /// Program and arguments of the chooser for roles; empty where there is none.
+    pub role_command: Vec<String>,
+    /// How long a prompt waits for the user; zero waits for ever.
+    pub timeout: Duration,
+}
+
 /// Asks with pinentry, a chooser for roles, or on the terminal, as the settings say and the
 /// computer has them. It looks at each question, as terminals are put into the background and
 /// programs are installed.
@@ -46,16 +58,12 @@ enum PinWay {
 }
 
 impl SystemPrompter {
-    /// As `config` says.
-    pub fn new(config: &Config) -> Self {
-        let timeout = Some(config.prompt_timeout).filter(|timeout| !timeout.is_zero());
-        let words = Some(config.role_command.clone()).filter(|words| !words.is_empty());
-        Self {
-            kind: config.prompter,
-            pinentry: config.pinentry.clone(),
-            role_command: words.map(|words| RoleCommand::new(words, timeout)),
-            timeout,
-        }
+    /// As the settings say.
+    pub fn new(settings: impl Into<PrompterSettings>) -> Self {
+        let PrompterSettings { kind, pinentry, role_command, timeout } = settings.into();
+        let timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
+        let words = Some(role_command).filter(|words| !words.is_empty());
+        Self { kind, pinentry, role_command: words.map(|words| RoleCommand::new(words, timeout)), timeout }
     }
 
     fn pin_way(&self) -> Result<PinWay> {

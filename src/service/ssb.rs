@@ -6,6 +6,7 @@
 pub mod assertion;
 pub mod challenge;
 mod client;
+mod environment;
 pub mod message;
 pub mod role_line;
 mod session;
@@ -36,9 +37,10 @@ pub(crate) use self::session::SsbSession;
 
 pub use self::assertion::{RoleAssertion, RoleProfile};
 pub use self::client::{Activation, Authentication, BrokerSession, Ssb};
+pub use self::environment::Environment;
 pub use self::role_line::Role;
 pub use self::session_service::{SessionInfo, SessionState};
-pub use crate::http::{BrokerAddress, Environment, HttpsSettings, HttpsTransport, Probe, Request, Transport};
+pub use crate::http::{BrokerAddress, HttpsSettings, HttpsTransport, Probe, Request, Transport};
 
 /// A prompter that ignores what it is told could go on for ever, and lock the card.
 const MAX_PINS: u32 = 3;

@@ -10,51 +10,12 @@ use der::asn1::{AnyRef, OctetStringRef, SetOf};
 use der::oid::ObjectIdentifier;
 use der::oid::db::{rfc5911, rfc5912};
 use der::{Decode, Encode, Sequence, ValueOrd};
-use serde::{Deserialize, Serialize};
-use sha1::{Digest as _, Sha1};
-use sha2::Sha256;
 use x509_cert::spki::AlgorithmIdentifierRef;
 
 use crate::card::Certificate;
+pub use crate::card::Digest;
+use crate::card::digest::with_null;
 use crate::error::{Error, ErrorKind, Result, Stage};
-
-/// The digest that is signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Digest {
-    /// SHA-1, which the broker expects today.
-    #[default]
-    Sha1,
-    /// SHA-256.
-    Sha256,
-}
-
-impl Digest {
-    /// The digest of `message`.
-    pub fn hash(self, message: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Sha1 => Sha1::digest(message).to_vec(),
-            Self::Sha256 => Sha256::digest(message).to_vec(),
-        }
-    }
-
-    /// The DER `DigestInfo` of `message`'s digest: what PKCS#1 v1.5 pads and signs (RFC 8017 §9.2),
-    /// and what `CKM_RSA_PKCS` takes.
-    pub fn digest_info(self, message: &[u8]) -> Vec<u8> {
-        let hash = self.hash(message);
-        #[expect(clippy::expect_used, reason = "a few dozen bytes are far below the limits of DER")]
-        OctetStringRef::new(&hash)
-            .and_then(|digest| DigestInfo { algorithm: self.algorithm(), digest }.to_der())
-            .expect("a digest fits into DER")
-    }
-
-    fn algorithm(self) -> AlgorithmIdentifierRef<'static> {
-        with_null(match self {
-            Self::Sha1 => rfc5912::ID_SHA_1,
-            Self::Sha256 => rfc5912::ID_SHA_256,
-        })
-    }
-}
 
 /// A signed challenge, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,12 +28,6 @@ pub struct SignedChallenge {
     pub digest: Digest,
     /// The signature: PKCS#1 v1.5, not verified by taking the message apart.
     pub signature: Vec<u8>,
-}
-
-#[derive(Sequence)]
-struct DigestInfo<'a> {
-    algorithm: AlgorithmIdentifierRef<'a>,
-    digest: OctetStringRef<'a>,
 }
 
 #[derive(Sequence)]
@@ -113,10 +68,6 @@ struct SignerInfo<'a> {
 struct IssuerAndSerial<'a> {
     issuer: AnyRef<'a>,
     serial: AnyRef<'a>,
-}
-
-fn with_null(oid: ObjectIdentifier) -> AlgorithmIdentifierRef<'static> {
-    AlgorithmIdentifierRef { oid, parameters: Some(AnyRef::NULL) }
 }
 
 /// The value of the broker's `response` parameter: base64 of the S/MIME entity.
@@ -284,17 +235,6 @@ mod tests {
         assert_eq!(old.len(), new.len());
         let at = (0..CAPTURE.len() - old.len()).filter(|&at| CAPTURE[at..].starts_with(old)).nth(nth).unwrap();
         [&CAPTURE[..at], new, &CAPTURE[at + old.len()..]].concat()
-    }
-
-    #[test]
-    fn a_digest_info_is_the_one_of_rfc_8017() {
-        let prefix = [0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 0x14];
-        assert_eq!(Digest::Sha1.digest_info(b"x"), [&prefix[..], &Digest::Sha1.hash(b"x")].concat());
-        let prefix = [
-            0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04,
-            0x20,
-        ];
-        assert_eq!(Digest::Sha256.digest_info(b"x"), [&prefix[..], &Digest::Sha256.hash(b"x")].concat());
     }
 
     #[test]

@@ -11,8 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::http::charset;
 
-/// The longest answer that is read, in bytes: a role assertion of 400 roles has 1.1 MB.
-pub const MAX_ANSWER: usize = 3 << 19;
+pub use crate::http::MAX_ANSWER;
 
 const MAX_DEPTH: usize = 64;
 /// The parser compares each attribute of an element with each other one.

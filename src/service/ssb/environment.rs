@@ -1,0 +1,53 @@
+//! Where the brokers of the Spine are.
+
+use crate::http::BrokerAddress;
+
+/// The broker of an environment of the Spine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// The live service.
+    Live,
+    /// Integration.
+    Int,
+    /// Deployment.
+    Dep,
+}
+
+impl Environment {
+    /// The environment of this name: `live`, `int` or `dep`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "live" => Some(Self::Live),
+            "int" => Some(Self::Int),
+            "dep" => Some(Self::Dep),
+            _ => None,
+        }
+    }
+
+    /// Where its broker is.
+    pub fn broker(self) -> BrokerAddress {
+        let host = match self {
+            Self::Live => "gas.national.ncrs.nhs.uk",
+            Self::Int => "gas.nis1.national.ncrs.nhs.uk",
+            Self::Dep => "gas.vn1.national.ncrs.nhs.uk",
+        };
+        BrokerAddress::https(host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_environment_has_its_broker() {
+        for (name, broker) in [
+            ("live", "gas.national.ncrs.nhs.uk:443"),
+            ("int", "gas.nis1.national.ncrs.nhs.uk:443"),
+            ("dep", "gas.vn1.national.ncrs.nhs.uk:443"),
+        ] {
+            assert_eq!(Environment::from_name(name).unwrap().broker().to_string(), broker);
+        }
+        assert_eq!(Environment::from_name("training"), None);
+    }
+}
