@@ -179,7 +179,7 @@ void use_card(const char *name)
 
 void use_scripted_module(const char *script)
 {
-    char path[512], module[512], line[2048];
+    char path[512], module[512], line[8192];
     const char *cards = needed("TEST_CARDS");
     FILE *file;
     snprintf(path, sizeof path, "%s/faulty.so.script", cards);

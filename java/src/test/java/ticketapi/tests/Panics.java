@@ -60,6 +60,7 @@ public final class Panics {
         check(!old.getErrorDescription(INTERNAL_ERROR).isEmpty(), "and again");
         next(place);
         check(old.getGAVersion(1) == 0 && old.getLastError() == INTERNAL_ERROR && old.getGAVersion(1) != 0, "getGAVersion");
+        check(old.getTicket() != null, "a ticket");
         next(place);
         check(old.getLastError() == INTERNAL_ERROR && old.getLastError() == 0, "getLastError");
     }
