@@ -12,7 +12,7 @@ pub(crate) use handles::Handles;
 #[cfg(test)]
 pub(crate) use last_error::DETAIL;
 pub(crate) use last_error::{detail, last_error};
-pub(crate) use platform::{Eternal, library_folder, on_fork};
+pub(crate) use platform::{Eternal, count_fork, forks, library_folder, on_fork};
 
 use crate::status::{Failure, TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_INVALID_PARAMETER};
 

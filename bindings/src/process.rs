@@ -1,7 +1,7 @@
 //! What the process has of the library: handles, settings, and one engine for all of them.
 
 use std::ffi::c_long;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
@@ -9,7 +9,7 @@ use ticketapi::engine::Status;
 use ticketapi::session::Session;
 use ticketapi::{Config, Engine};
 
-use crate::boundary::{Eternal, Handles, Outcome, Place, library_folder, on_fork, test_panic};
+use crate::boundary::{Eternal, Handles, Outcome, Place, count_fork, library_folder, on_fork, test_panic};
 use crate::prompter::{Asker, HostPrompter};
 use crate::status::{
     Failure, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_RESOURCE_ALLOCATION_FAILED,
@@ -20,16 +20,10 @@ static PROCESS: Eternal<Process> = Eternal::empty();
 /// What a forked child has of its parent. It is neither used nor freed there; kept, so that leak
 /// checkers see whose it is.
 static INHERITED: Eternal<Process> = Eternal::empty();
-static FORKS: AtomicU32 = AtomicU32::new(0);
-
-/// Tells a process from the one it was forked from.
-pub(crate) fn forks() -> u32 {
-    FORKS.load(Ordering::Relaxed)
-}
 
 /// Makes the library in a forked child as it is when freshly loaded.
 extern "C" fn in_child() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
+    count_fork();
     PROCESS.move_to(&INHERITED);
 }
 

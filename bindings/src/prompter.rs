@@ -12,8 +12,8 @@ use ticketapi::ssb::Role;
 use ticketapi::{Config, Error, ErrorKind, Pin, Result, Stage};
 use zeroize::Zeroizing;
 
+use crate::boundary::forks;
 use crate::java::JavaPrompter;
-use crate::process::forks;
 
 /// A prompt's answer: the user answered.
 pub const TICKETAPI_ANSWERED: c_int = 0;

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::ffi::c_long;
 
-use crate::process::forks;
+use super::forks;
 use crate::status::Failure;
 
 /// Handles on which the last call of one thread failed, that are remembered at once.
