@@ -11,12 +11,15 @@ use common::{AS_AGENT, Client, USER_AGENT, entity, escaped, sign};
 use ticketapi_testkit::spine::Refusal;
 use ticketapi_testkit::{CardIdentity, CardSpec, Spine, TestCa};
 
+/// Makes the S/MIME entity of a CMS message.
+type Entity = fn(&[u8]) -> String;
+
 /// What a client does in its own way.
 struct Manner {
     user_agent: &'static str,
     /// `log_session_id` and `device_id` of the activation, then those of what follows.
     ids: [(&'static str, &'static str); 2],
-    entity: fn(&[u8]) -> String,
+    entity: Entity,
     select_role: fn(ticket: &str, role: &str) -> String,
     log_out_with: &'static str,
 }
@@ -169,7 +172,7 @@ fn working_clients_are_taken_with_warnings_and_refused_by_a_strict_simulator() {
 fn each_form_is_refused_when_strict_and_taken_with_a_warning_else() {
     let ca = TestCa::new().unwrap();
     let card = ca.issue(&CardSpec::default()).unwrap();
-    let signed = |spine: &Spine, entity: &dyn Fn(&[u8]) -> String| {
+    let signed = |spine: &Spine, entity: Entity| {
         let mut client = Client::connect(spine);
         let good = client.answer_challenge(&card);
         let cms = sign(&STANDARD.decode(good.get("challenge")).unwrap(), &card, &AS_AGENT);
@@ -177,25 +180,25 @@ fn each_form_is_refused_when_strict_and_taken_with_a_warning_else() {
     };
     let lenient = Spine::builder().card_ca(&ca).start().unwrap();
     let strict = Spine::builder().card_ca(&ca).strict().start().unwrap();
-    let forms: [&dyn Fn(&[u8]) -> String; 6] = [
-        &|cms| entity(cms).replace("\r\n", "\n"),
-        &|cms| entity(cms).replace("\r\n", "\r\n "),
-        &|cms| entity(cms).trim_end().to_owned(),
-        &|cms| entity(cms).replace("; name", ";\r\n name"),
-        &|cms| entity(cms).replace("MIME-Version: 1.0\r\n", ""),
-        &|cms| {
+    let forms: [Entity; 6] = [
+        |cms| entity(cms).replace("\r\n", "\n"),
+        |cms| entity(cms).replace("\r\n", "\r\n "),
+        |cms| entity(cms).trim_end().to_owned(),
+        |cms| entity(cms).replace("; name", ";\r\n name"),
+        |cms| entity(cms).replace("MIME-Version: 1.0\r\n", ""),
+        |cms| {
             entity(cms).split_once("\r\n\r\n").map(|(head, _)| format!("{head}\n\n{}", STANDARD.encode(cms))).unwrap()
         },
     ];
     for (number, form) in forms.iter().enumerate() {
-        assert!(signed(&lenient, form), "{number}: {:?}", lenient.log().last());
+        assert!(signed(&lenient, *form), "{number}: {:?}", lenient.log().last());
         assert!(matches!(lenient.log().last().unwrap().warnings[..], [Refusal::Entity(_)]), "{number}");
-        assert!(!signed(&strict, form), "{number}");
+        assert!(!signed(&strict, *form), "{number}");
     }
     // What is no entity at all is refused by both.
-    let nothing: [&dyn Fn(&[u8]) -> String; 3] =
-        [&|cms| STANDARD.encode(cms), &|_| String::new(), &|cms| entity(cms).replace("pkcs7-mime", "other")];
+    let nothing: [Entity; 3] =
+        [|cms| STANDARD.encode(cms), |_| String::new(), |cms| entity(cms).replace("pkcs7-mime", "other")];
     for (number, form) in nothing.iter().enumerate() {
-        assert!(!signed(&lenient, form) && !signed(&strict, form), "{number}");
+        assert!(!signed(&lenient, *form) && !signed(&strict, *form), "{number}");
     }
 }
