@@ -25,6 +25,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     cancelled: bool,
+    reason: Option<String>,
     next: u64,
     hooks: BTreeMap<u64, Hook>,
 }
@@ -45,6 +46,17 @@ impl CancelToken {
         }
         drop(state);
         self.0.changed.notify_all();
+    }
+
+    /// Cancels the token and keeps the reason, if it has none yet.
+    pub(crate) fn cancel_because(&self, reason: String) {
+        self.0.lock().reason.get_or_insert(reason);
+        self.cancel();
+    }
+
+    /// Returns the reason that [`CancelToken::cancel_because`] was given.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.0.lock().reason.clone()
     }
 
     /// Returns `true` if the token is cancelled.
@@ -169,6 +181,16 @@ mod tests {
         });
         token.cancel();
         assert!(waiter.join().unwrap());
+    }
+
+    #[test]
+    fn the_first_reason_of_a_cancelled_token_stays() {
+        let token = CancelToken::new();
+        assert_eq!(token.reason(), None);
+        token.cancel_because("first".into());
+        token.cancel_because("second".into());
+        assert!(token.is_cancelled());
+        assert_eq!(token.reason().as_deref(), Some("first"));
     }
 
     #[test]

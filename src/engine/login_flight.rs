@@ -86,7 +86,7 @@ impl Inner {
             // One that is there all the same is locked.
             let locked = state.session.as_ref().filter(|_| !anew).map(|kept| Arc::clone(&kept.session));
             let flight = Arc::new(LoginFlight::begin(card_wait));
-            state.login = Some(UnderWay { flight: Arc::clone(&flight), presence: None, without_card: None });
+            state.login = Some(UnderWay { flight: Arc::clone(&flight), presence: None });
             self.tell(&mut state, Event::LoginBegun);
             drop(state);
             return self.log_in(flight, locked);
@@ -185,8 +185,9 @@ impl Finish<'_> {
         let mine = |login: &mut UnderWay| Arc::ptr_eq(&login.flight, &self.flight);
         let login = state.login.take_if(mine);
         let lives_on = login.is_some() && !self.flight.cancel.is_cancelled();
-        let (presence, without_card) = login.map_or((None, None), |login| (login.presence, login.without_card));
-        let failed = |error: Error| match (&without_card, error.kind()) {
+        let card_lost = login.as_ref().and_then(|login| login.flight.cancel.reason());
+        let presence = login.and_then(|login| login.presence);
+        let failed = |error: Error| match (&card_lost, error.kind()) {
             // Cancelling it was what taking the card out did.
             (Some(detail), ErrorKind::Cancelled | ErrorKind::CardFailed) => {
                 Error::new(ErrorKind::CardFailed, error.stage(), detail)

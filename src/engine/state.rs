@@ -60,8 +60,6 @@ pub(super) struct LiveSession {
 pub(super) struct UnderWay {
     pub(super) flight: Arc<LoginFlight>,
     pub(super) presence: Option<Presence>,
-    /// Why the card cannot be used any more.
-    pub(super) without_card: Option<String>,
 }
 
 impl State {
@@ -89,10 +87,9 @@ impl State {
 
     /// Fails the login that is under way.
     pub(super) fn fail_login(&mut self, detail: impl FnOnce(&Presence) -> String) {
-        let Some(login) = &mut self.login else { return };
-        if let (Some(presence), None) = (&login.presence, &login.without_card) {
-            login.without_card = Some(detail(presence));
-            login.flight.cancel.cancel();
+        let Some(login) = &self.login else { return };
+        if let (Some(presence), None) = (&login.presence, login.flight.cancel.reason()) {
+            login.flight.cancel.cancel_because(detail(presence));
         }
     }
 
@@ -107,7 +104,7 @@ impl State {
     /// Where the cards are that matter.
     pub(super) fn presences(&self) -> impl Iterator<Item = &Presence> {
         let session = self.session.as_ref().filter(|kept| kept.life.is_bound_to_card());
-        let login = self.login.as_ref().filter(|login| login.without_card.is_none());
+        let login = self.login.as_ref().filter(|login| login.flight.cancel.reason().is_none());
         let login = login.and_then(|login| login.presence.as_ref());
         session.and_then(|kept| kept.presence.as_ref()).into_iter().chain(login)
     }
