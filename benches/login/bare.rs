@@ -132,7 +132,7 @@ impl<'a> BareLogin<'a> {
             validate: post("/login/authvalidate", &host, &validate),
             select_role: format!(
                 "GET /saml/RoleSelectionGP.jsp?token={TICKET_BLANK}&selectedRoleUid={role}&ssbMode=0&fallbackStatus=0\
-                 &gacVersion=10.%200.%200.%201 HTTP/1.1\r\nHost: {host}\r\n{HEADERS}\r\n"
+                 &gacVersion=GACv10.%200.%200.%201 HTTP/1.1\r\nHost: {host}\r\n{HEADERS}\r\n"
             ),
             cms,
         }
