@@ -102,7 +102,7 @@ pub trait SmartCard: Send {
 pub struct PinStatus {
     /// What the card reports about the tries left.
     pub tries: PinTries,
-    /// The shortest PIN that the card takes, in bytes.
+    /// The shortest PIN that the card takes, in bytes. Zero only for a software card, whose password may be empty.
     pub min_len: usize,
     /// The longest PIN that the card takes, in bytes.
     pub max_len: usize,
@@ -113,7 +113,7 @@ pub struct PinStatus {
 impl PinStatus {
     /// Returns `true` if the card's limits allow a PIN of `length` bytes.
     pub fn allows(&self, length: usize) -> bool {
-        (self.min_len.max(1)..=self.max_len).contains(&length)
+        (self.min_len..=self.max_len).contains(&length)
     }
 
     /// Returns `true` if the card may take a PIN of `length` bytes, whatever its limits are: some modules report wrong

@@ -204,6 +204,11 @@ fn an_empty_password_may_be_no_password_at_all() {
 }
 
 #[test]
+fn an_empty_pin_may_be_the_password() {
+    assert!(insert(&fixture("openssl3.p12")).unwrap().pin_status().allows(0));
+}
+
+#[test]
 fn the_mac_of_rfc_9879_is_verified() {
     let made = Made::new(PASSWORD, &["-nomac"]);
     made.rewrite(|file| file::with_mac(&file, &file::Mac::Pbmac1(PASSWORD)));

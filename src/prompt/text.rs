@@ -58,7 +58,7 @@ pub fn problem(request: &PinRequest<'_>) -> Option<String> {
         PinProblem::Incorrect { .. } => "Wrong PIN.".into(),
         PinProblem::WrongLength => {
             let status = request.status;
-            let (min, max) = (status.min_len.max(1), status.max_len);
+            let (min, max) = (status.min_len, status.max_len);
             let doubtful = (4..=8).any(|length| !status.allows(length));
             let hint = if doubtful { " If yours is right, enter it again." } else { "" };
             format!("The PIN has {min} to {max} characters. The card was not asked.{hint}")

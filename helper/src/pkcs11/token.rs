@@ -396,8 +396,9 @@ pub fn pin_status(info: &TokenInfo) -> PinStatus {
 }
 
 /// Modules that do not know the lengths say zero or `CK_UNAVAILABLE_INFORMATION`, which is all ones.
+/// An empty PIN is none: it is never tried.
 fn pin_lengths(min: usize, max: usize) -> (usize, usize) {
-    if min <= max && max > 0 && min < usize::MAX { (min, max) } else { (1, 255) }
+    if min <= max && max > 0 && min < usize::MAX { (min.max(1), max) } else { (1, 255) }
 }
 
 #[cfg(test)]
@@ -420,7 +421,7 @@ mod tests {
     #[test]
     fn lengths_that_a_module_does_not_know_keep_no_pin_away() {
         const UNAVAILABLE: usize = usize::MAX;
-        assert_eq!([(4, 8), (8, 8), (0, 8)].map(|(min, max)| pin_lengths(min, max)), [(4, 8), (8, 8), (0, 8)]);
+        assert_eq!([(4, 8), (8, 8), (0, 8)].map(|(min, max)| pin_lengths(min, max)), [(4, 8), (8, 8), (1, 8)]);
         assert_eq!(pin_lengths(4, UNAVAILABLE), (4, UNAVAILABLE));
         let unknown = [(0, 0), (UNAVAILABLE, UNAVAILABLE), (UNAVAILABLE, 8), (8, 4)];
         assert_eq!(unknown.map(|(min, max)| pin_lengths(min, max)), [(1, 255); 4]);

@@ -142,7 +142,7 @@ impl Verifier {
         // OpenSSL has shown that the signer is the certificate in the message, as there is one only.
         let certificate = X509::from_der(certificate).map_err(failed)?;
         match only(certificate.subject_name().entries_by_nid(Nid::COMMONNAME)) {
-            Some(name) if name.data().as_slice() == uid.as_bytes() => Ok(()),
+            Some(name) if name.data().to_string().is_ok_and(|name| name == uid) => Ok(()),
             _ => Err(Refusal::OtherUser),
         }
     }
