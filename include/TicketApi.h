@@ -254,7 +254,7 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_PIN_BLOCKED 0x80200004u
 
 /**
- * The card left the reader, or its software failed, during the login.
+ * The card left the reader, its software failed, or another program kept using it, during the login.
  */
 #define TCK_API_ERR_CARD_TRANSACTION_FAILED 0x80200005u
 

@@ -107,6 +107,8 @@ pub enum ErrorKind {
     AgentVersion,
     /// A defect of ticketapi.
     Internal,
+    /// Another program of this user kept using the card; the PIN was not tried.
+    CardBusy,
 }
 
 /// The groups of the Ticket API's codes (`TCK_ERR_GRP_`).
@@ -205,7 +207,8 @@ impl ErrorKind {
             | Self::KeyNotSupported
             | Self::CertificateNotValid
             | Self::PinLocked
-            | Self::CardFailed => Group::CardDevice,
+            | Self::CardFailed
+            | Self::CardBusy => Group::CardDevice,
             Self::NoCard
             | Self::SeveralCards
             | Self::PinIncorrect { .. }
@@ -248,6 +251,7 @@ impl ErrorKind {
             Self::PinIncorrect { .. } => "Log in again with the right PIN; too many wrong ones lock the card.",
             Self::PinLocked => "Ask your Registration Authority to unlock the card.",
             Self::CardFailed => "Leave the card in the reader until the login has ended, then log in again.",
+            Self::CardBusy => "Wait until the other program has logged in, or end it; then log in again.",
             Self::Cancelled => "Log in again when you are ready.",
             Self::NoPrompter => {
                 "Log in on a desktop or a terminal; or set pinentry, and role or role_command for users with several roles."

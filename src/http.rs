@@ -10,6 +10,7 @@ mod path;
 mod probe;
 mod tls;
 
+use std::env;
 use std::io::{self, ErrorKind as Io, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ use zeroize::Zeroizing;
 
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::os::fs::read_trusted;
+use crate::os::fs::{read_trusted, trusted};
+use crate::os::privilege::{is_raised, variable};
 pub use address::{BadAddress, BrokerAddress};
 use connection::{Connection, Limits, OpenError};
 use cookies::Cookies;
@@ -247,10 +249,37 @@ fn roots_from(file: &Path) -> Result<RootCertStore> {
     Ok(roots)
 }
 
+/// Where systems have their trust anchors in one file; looked at where the environment may not say so.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+fn system_certificates() -> Result<Vec<rustls::pki_types::CertificateDer<'static>>> {
+    if is_raised() {
+        let pem = BUNDLES.iter().find_map(|file| read_trusted(Path::new(file), CA_FILE_LIMIT).ok()).unwrap_or_default();
+        return Ok(ca_file::certificates(&pem).unwrap_or_default());
+    }
+    let refused = |name: &str, path: &Path, error: io::Error| {
+        let detail = format!("{name} {}: it cannot be read: {error}", path.display());
+        Error::new(ErrorKind::Configuration, Stage::Configuration, detail)
+    };
+    // What is not there is skipped below.
+    if let Some(file) = variable("SSL_CERT_FILE").map(PathBuf::from).filter(|file| file.exists()) {
+        read_trusted(&file, CA_FILE_LIMIT).map_err(|error| refused("SSL_CERT_FILE", &file, error))?;
+    }
+    for folder in env::split_paths(&variable("SSL_CERT_DIR").unwrap_or_default()).filter(|folder| folder.exists()) {
+        trusted(&folder).map_err(|error| refused("SSL_CERT_DIR", &folder, error))?;
+    }
+    Ok(rustls_native_certs::load_native_certs().certs)
+}
+
 fn system_roots() -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     // Systems come with certificates that nobody can read; those that are left count.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.add_parsable_certificates(system_certificates()?);
     if roots.is_empty() {
         let detail = "this system has no trusted certificates, and ca_file names none";
         return Err(Error::new(ErrorKind::Configuration, Stage::Configuration, detail));

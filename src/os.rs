@@ -8,4 +8,4 @@ mod unix;
 #[cfg(unix)]
 pub use unix::fs;
 #[cfg(unix)]
-pub(crate) use unix::{child, ipc, thread, timer};
+pub(crate) use unix::{child, ipc, privilege, thread, timer};

@@ -49,7 +49,7 @@ pub const TCK_API_ERR_READER_NOT_AVAILABLE: u32 = 0x8020_0002u32;
 pub const TCK_API_ERR_SMARTCARD_NOT_VALID: u32 = 0x8020_0003u32;
 /// The PIN is locked, or this login locked it.
 pub const TCK_API_ERR_PIN_BLOCKED: u32 = 0x8020_0004u32;
-/// The card left the reader, or its software failed, during the login.
+/// The card left the reader, its software failed, or another program kept using it, during the login.
 pub const TCK_API_ERR_CARD_TRANSACTION_FAILED: u32 = 0x8020_0005u32;
 /// The card has no certificate to log in with.
 pub const TCK_API_ERR_NO_CERT_FOUND: u32 = 0x8020_0006u32;
@@ -106,7 +106,7 @@ pub(crate) const WORDS: &[(u32, &str)] = &[
     (TCK_API_ERR_READER_NOT_AVAILABLE, "There is no card reader"),
     (TCK_API_ERR_SMARTCARD_NOT_VALID, "The smartcard is not valid today"),
     (TCK_API_ERR_PIN_BLOCKED, "The PIN of the smartcard is locked"),
-    (TCK_API_ERR_CARD_TRANSACTION_FAILED, "The smartcard was lost during the login"),
+    (TCK_API_ERR_CARD_TRANSACTION_FAILED, "The smartcard could not be used for the login"),
     (TCK_API_ERR_NO_CERT_FOUND, "The smartcard has no certificate to log in with"),
     (TCK_API_ERR_NO_KEY_FOUND, "The smartcard has no key to log in with"),
     (TCK_API_ERR_USER_ABORT, "The login was cancelled"),
@@ -169,7 +169,7 @@ fn code(kind: &ErrorKind) -> u32 {
         ErrorKind::CertificateNotValid => TCK_API_ERR_SMARTCARD_NOT_VALID,
         ErrorKind::PinIncorrect { .. } | ErrorKind::Refused => TCK_API_ERR_AUTHENTICATION_FAILED,
         ErrorKind::PinLocked => TCK_API_ERR_PIN_BLOCKED,
-        ErrorKind::CardFailed => TCK_API_ERR_CARD_TRANSACTION_FAILED,
+        ErrorKind::CardFailed | ErrorKind::CardBusy => TCK_API_ERR_CARD_TRANSACTION_FAILED,
         ErrorKind::Cancelled => TCK_API_ERR_USER_ABORT,
         ErrorKind::AgentVersion => TCK_API_ERR_VERSION_CONFLICT,
         ErrorKind::AgentNotAvailable | ErrorKind::AgentRunning => TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE,
@@ -209,6 +209,7 @@ mod tests {
             PinIncorrect { tries_left: None },
             PinLocked,
             CardFailed,
+            CardBusy,
             Cancelled,
             NoPrompter,
             ServerNotAvailable,

@@ -11,12 +11,12 @@
 //! let reader = Pkcs11Reader::new(CardSettings { modules: known_modules(), ..CardSettings::default() });
 //! ```
 
+mod card_lock;
 mod events;
 mod pcsc;
 mod pkcs11;
 #[doc(hidden)]
 pub mod program;
-mod turn;
 
 pub use pkcs11::Pkcs11Reader;
 pub use pkcs11::card::Pkcs11Card;

@@ -11,7 +11,7 @@ use ticketapi::card::examination::{Holds, Reader as Examined};
 use ticketapi::card::protocol::Reset;
 use ticketapi::{ErrorKind, Stage};
 
-use crate::turn::Turn;
+use crate::card_lock::CardLock;
 
 /// The length of a slot's description in PKCS#11; modules cut the reader's name to it.
 const DESCRIPTION: usize = 64;
@@ -180,7 +180,7 @@ fn text(name: &CStr) -> String {
 /// failed (`wary`), which the card may have left: reset before pcscd 1.9 has noticed that, the reader
 /// would count as empty until the card is taken out once more.
 pub fn reset(description: &str, wary: bool) -> Reset {
-    let _turn = Turn::with_cards(SEARCHED);
+    let _lock = CardLock::with_cards(SEARCHED);
     match try_reset(description, wary) {
         Ok(reset) => reset,
         Err(Error::NoSmartcard | Error::RemovedCard) => Reset::NoReader,

@@ -19,8 +19,8 @@ use self::card::Pkcs11Card;
 pub use self::look::slots;
 use self::module::Module;
 use self::token::Lack;
+use crate::card_lock::{self, CardLock};
 use crate::pcsc::Readers;
-use crate::turn::{self, Turn};
 
 /// How often a card is looked for.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ impl Pkcs11Reader {
     }
 
     fn try_look(&self, again: bool) -> Result<Tried> {
-        let _turn = turn_to_search();
+        let _lock = lock_for_search();
         // Before the module sees the card: one that is swapped meanwhile has another counter then.
         let before = Readers::now();
         let modules = match module::load(&self.settings.modules, self.exclusive) {
@@ -135,8 +135,8 @@ impl Pkcs11Reader {
 }
 
 /// Where there are cards that another program could reset meanwhile.
-fn turn_to_search() -> Option<Turn> {
-    Readers::now().has_card().then(|| Turn::with_cards(turn::PATIENCE))
+fn lock_for_search() -> Option<CardLock> {
+    Readers::now().has_card().then(|| CardLock::with_cards(card_lock::PATIENCE))
 }
 
 /// What a look at the readers gave.

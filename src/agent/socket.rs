@@ -1,10 +1,10 @@
 //! The agent's socket: where it is, and whether it belongs to the user.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::{env, io};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
@@ -12,9 +12,10 @@ use rustix::process::geteuid;
 
 use super::AgentSettings;
 use crate::error::{Error, ErrorKind, Stage};
+use crate::os::fs::own_folder;
 
-/// The socket: what `agent_socket` names, else `ticketapi/agent.sock` in `$XDG_RUNTIME_DIR`, else
-/// `.local/state/ticketapi/agent.sock` in the user's home.
+/// The socket: what `agent_socket` names, else `ticketapi/agent.sock` in `$XDG_RUNTIME_DIR`, else in
+/// `/run/user/UID` where that is the user's, else `.local/state/ticketapi/agent.sock` in the user's home.
 ///
 /// # Errors
 ///
@@ -23,10 +24,7 @@ pub fn place(settings: &AgentSettings) -> crate::Result<PathBuf> {
     if let Some(socket) = &settings.socket {
         return Ok(socket.clone());
     }
-    // The XDG base directory specification says to ignore relative paths.
-    let folder = |name| env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let folder = folder("XDG_RUNTIME_DIR").or_else(|| Some(folder("HOME")?.join(".local/state")));
-    folder.map(|folder| folder.join("ticketapi/agent.sock")).ok_or_else(|| {
+    own_folder().map(|folder| folder.join("agent.sock")).ok_or_else(|| {
         let detail = "there is no place for the agent's socket: agent_socket, XDG_RUNTIME_DIR and HOME are not set";
         Error::new(ErrorKind::Configuration, Stage::Configuration, detail)
     })

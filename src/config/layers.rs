@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, KEYS};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fs::read_trusted;
+use crate::os::privilege::{is_raised, variable};
 
 /// Where the settings came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,9 @@ const FILE_LIMIT: u64 = 1 << 20;
 impl Config {
     /// Reads the settings as every program of the desk does: from the file that `TICKETAPI_CONFIG`
     /// names, else `$XDG_CONFIG_HOME/ticketapi/config.toml`, else `/etc/ticketapi/config.toml`,
-    /// where there is one; then from the environment.
+    /// where there is one; then from the environment. A program with more rights than its user has,
+    /// because it is setuid or setgid, has file capabilities or runs as root with another user's home,
+    /// reads `/etc/ticketapi/config.toml` alone.
     ///
     /// # Errors
     ///
@@ -44,8 +47,10 @@ impl Config {
     ///
     /// As [`Config::load`].
     pub fn load_telling(file: Option<&Path>) -> Result<(Self, Sources)> {
-        let variable = |name: &str| std::env::var_os(name);
         let file = file.map(Path::to_owned).or_else(|| find_file(&variable, Path::new("/etc")));
+        if is_raised() {
+            tracing::warn!("this program has more rights than its user: the environment's settings are not used");
+        }
         Self::load_from(&variable, file)
     }
 

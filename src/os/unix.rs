@@ -3,5 +3,6 @@
 pub(crate) mod child;
 pub mod fs;
 pub(crate) mod ipc;
+pub(crate) mod privilege;
 pub(crate) mod thread;
 pub(crate) mod timer;

@@ -17,6 +17,7 @@ use super::{FEW_ROLES, Notice, shown};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage};
 use crate::os::child::Child;
+use crate::os::privilege;
 use crate::session::Role;
 
 /// Exit codes that zenity is told to use, as its usual one is also that of a screen that it cannot
@@ -152,7 +153,7 @@ impl Windows {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = privilege::command(&self.program);
         // What toolkits have to say is not for the host's user.
         command.stderr(Stdio::null());
         match self.kind {

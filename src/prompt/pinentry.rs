@@ -10,6 +10,7 @@ use super::{PinRequest, text};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::child::Child;
+use crate::os::privilege;
 use crate::secret::{Pin, SecretBytes, pin_from_bytes};
 
 /// Codes of libgpg-error, which are the low 16 bits of the number after `ERR`.
@@ -121,7 +122,8 @@ impl Pinentry {
 fn terminal_options() -> Vec<(&'static str, String)> {
     let mut options = Vec::new();
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if let Some(tty) = variable("GPG_TTY").or_else(|| Path::new("/dev/tty").exists().then(|| "/dev/tty".into())) {
+    let named = privilege::variable("GPG_TTY").and_then(|tty| tty.into_string().ok()).filter(|tty| !tty.is_empty());
+    if let Some(tty) = named.or_else(|| Path::new("/dev/tty").exists().then(|| "/dev/tty".into())) {
         options.push(("ttyname", tty));
     }
     if let Some(term) = variable("TERM") {

@@ -15,6 +15,7 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::child::Child;
 use crate::os::fs::trusted;
+use crate::os::privilege::{self, search_path};
 use crate::printable::clean;
 
 /// More than any answer is long.
@@ -148,7 +149,7 @@ pub fn locate(name: &Path) -> io::Result<PathBuf> {
     if name.components().count() > 1 {
         return trusted(name);
     }
-    let path = env::var_os("PATH").unwrap_or_default();
+    let path = search_path();
     let mut problem = io::ErrorKind::NotFound.into();
     // A relative folder is wherever the program happens to run.
     for folder in env::split_paths(&path).filter(|folder| folder.is_absolute()) {
@@ -165,7 +166,7 @@ pub fn locate(name: &Path) -> io::Result<PathBuf> {
 
 /// A command that runs the program `name`, which may go by its name in what it does.
 pub(super) fn command(name: &Path) -> io::Result<Command> {
-    let mut command = Command::new(locate(name)?);
+    let mut command = privilege::command(&locate(name)?);
     command.arg0(name);
     Ok(command)
 }

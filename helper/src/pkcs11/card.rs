@@ -16,8 +16,8 @@ use super::error::{call, code, failed, is_fault, is_lost};
 use super::module::Module;
 use super::objects::Key;
 use super::token::{Token, pin_status};
+use crate::card_lock::CardLock;
 use crate::pcsc;
-use crate::turn::Turn;
 
 /// A card that was found through PKCS#11. Dropping it ends it as [`Pkcs11Card::end`] does.
 pub struct Pkcs11Card {
@@ -34,7 +34,7 @@ pub struct Pkcs11Card {
     /// The card may have been taken out.
     failed: bool,
     /// While no other program is to use the PIN.
-    turn: Option<Turn>,
+    lock: Option<CardLock>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Pkcs11Card {
             presence,
             login: Login::NotTried,
             failed: false,
-            turn: None,
+            lock: None,
         }
     }
 
@@ -105,7 +105,7 @@ impl Pkcs11Card {
             (AfterLogin::Reset, _, None) => Reset::NoReader,
             (AfterLogin::Reset, _, Some(reader)) => pcsc::reset(&reader, self.failed),
         };
-        self.turn = None;
+        self.lock = None;
         reset
     }
 
@@ -338,8 +338,8 @@ impl SmartCard for Pkcs11Card {
         cancel.check(Stage::Signing)?;
         let pin_pad = pin.is_none();
         // What is in no reader is software, which counts no tries, and there is nothing to reset.
-        let turn = match (self.turn.take(), self.reader()) {
-            (None, Some(_)) => Some(Turn::with_pin(&self.name()?, cancel)?),
+        let lock = match (self.lock.take(), self.reader()) {
+            (None, Some(_)) => Some(CardLock::with_pin(&self.name()?, cancel)?),
             (kept, _) => kept,
         };
         let signed = self.check_pin(pin.as_ref()).and_then(|()| {
@@ -349,7 +349,7 @@ impl SmartCard for Pkcs11Card {
         });
         // The user is asked again, and may take long.
         let again = signed.as_ref().is_err_and(|error| self.may_sign_again(pin_pad, error));
-        self.turn = turn.filter(|_| !again);
+        self.lock = lock.filter(|_| !again);
         self.failed = signed.as_ref().is_err_and(|error| *error.kind() == ErrorKind::CardFailed);
         signed
     }

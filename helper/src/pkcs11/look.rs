@@ -9,9 +9,9 @@ use ticketapi::card::protocol::Failure;
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use super::error::{code, failed};
+use super::lock_for_search;
 use super::module::{self, Module};
 use super::token::{Token, pin_status, text};
-use super::turn_to_search;
 
 /// Every slot of the module. Reads what a login reads before it asks for the PIN.
 ///
@@ -20,7 +20,7 @@ use super::turn_to_search;
 /// [`NotInstalled`](ticketapi::ErrorKind::NotInstalled) when the module cannot be loaded,
 /// [`CardFailed`](ticketapi::ErrorKind::CardFailed) when it does not tell its slots.
 pub fn slots(module: &Path, issuers: &[String]) -> Result<Vec<Slot>> {
-    let _turn = turn_to_search();
+    let _lock = lock_for_search();
     let modules = module::load(&[module.to_owned()], true)?;
     let mut slots = Vec::new();
     for module in &modules {

@@ -12,6 +12,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use crate::os::fs::read_trusted;
 use crate::os::ipc::above_stdio;
+use crate::os::privilege::variable;
 
 /// What OpenSC reads for programs in place of its own file, and where that is.
 const VARIABLE: &str = "OPENSC_CONF";
@@ -28,7 +29,7 @@ const KEEP_NO_PIN: &str = "framework pkcs15 {\n\tuse_pin_caching = false;\n}\n";
 /// The settings are standard output, which no module has a use for: they have to be a file with a name,
 /// and this one leaves nothing behind.
 pub(super) fn keep_no_pin(helper: &mut Command) {
-    match write(&settings(std::env::var_os(VARIABLE))) {
+    match write(&settings(variable(VARIABLE))) {
         Ok(file) => drop(helper.stdout(Stdio::from(file)).env(VARIABLE, "/proc/self/fd/1")),
         Err(error) => tracing::warn!(%error, "OpenSC may keep the PIN"),
     }

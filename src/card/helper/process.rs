@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use crate::card::protocol::{Channel, ChannelError, Hello, Reply, VERSION};
 use crate::error::{Error, Result, Stage};
 use crate::os::fork::ForkGuard;
 use crate::os::ipc::socket_pair;
+use crate::os::privilege::command;
 
 /// A running helper; killed and reaped when dropped.
 pub(in crate::card) struct Helper {
@@ -27,7 +28,7 @@ impl Helper {
             not_installed(format!("the card helper {} cannot be started: {error}", program.display()))
         };
         let (ours, theirs) = socket_pair().map_err(cannot_start)?;
-        let mut helper = Command::new(program);
+        let mut helper = command(program);
         helper.args(argument).stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         // A Ctrl-C for this program must not keep the helper from resetting the card.
         helper.process_group(0);

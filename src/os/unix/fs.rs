@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{getegid, geteuid};
 
+use super::privilege::variable;
+
 /// The number that the kernel shows for users that a user namespace does not know.
 const OVERFLOW: u32 = 65534;
 
@@ -66,6 +68,22 @@ pub fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
     }
     Ok(bytes)
+}
+
+/// The user's own folder for sockets and locks: that in `$XDG_RUNTIME_DIR`, else that in `/run/user/UID`
+/// where the system has made one for this user (programs of `cron` and `su` have no variable), else that in
+/// the user's home. It need not be there, or be private, yet.
+pub fn own_folder() -> Option<PathBuf> {
+    // The XDG base directory specification has relative paths ignored.
+    let folder = |name| variable(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let me = geteuid().as_raw();
+    let systems = || {
+        let folder = PathBuf::from(format!("/run/user/{me}"));
+        let metadata = fs::symlink_metadata(&folder).ok()?;
+        (metadata.is_dir() && metadata.uid() == me && metadata.mode() & 0o777 == 0o700).then_some(folder)
+    };
+    let folder = folder("XDG_RUNTIME_DIR").or_else(systems).or_else(|| Some(folder("HOME")?.join(".local/state")))?;
+    Some(folder.join("ticketapi"))
 }
 
 /// For whom files are to be safe.
