@@ -92,7 +92,8 @@
  *                          (5)
  *     request_timeout      seconds allowed for one request, connecting included (15)
  *     pkcs11_module        absolute path of the card's PKCS#11 module (the known places)
- *     helper               path of ticketapi-card (beside the program or library, then libexec)
+ *     helper               path of ticketapi-card (beside the program or library, then libexec of
+ *                          its prefix, then the system's)
  *     card_after_login     reset the card after the signature, or leave it for a program that keeps
  *                          its own login on the card (reset)
  *     card_timeout         seconds allowed for one card operation; a search for the card restarts 4
@@ -120,7 +121,7 @@
  *                          in within the program (auto)
  *     agent_socket         absolute path of the agent's socket; no other user may have access to
  *                          its folder (ticketapi/agent.sock in $XDG_RUNTIME_DIR, else in
- *                          ~/.local/state)
+ *                          /run/user/UID, else in ~/.local/state)
  *     offer_login          the agent asks for the PIN when a card is inserted and nobody is logged
  *                          in (false)
  *     mode                 effect of removing the card: normal, session_lock or mobility (normal)

@@ -279,7 +279,7 @@ fn an_empty_token_is_told() {
 fn a_token_without_certificate_is_told() {
     let desk = TokenDesk::empty();
     desk.hsm.add_token("CARD", PIN).unwrap().add_key(&desk.desk.identity(&spec()), 1).unwrap();
-    assert_token_failure(&desk, "certificate", 3, "the card holds no certificate");
+    assert_token_failure(&desk, "certificate", 3, "the card shows no certificate before the PIN is entered");
 }
 
 #[test]
