@@ -79,7 +79,11 @@ fn a_ca_file_that_is_none_is_told() {
     std::fs::write(desk.path("empty.pem"), "").unwrap();
     let file = desk.text("empty.pem");
     let visit = Visit::to(&desk.set("ca_file", &file));
-    visit.assert_only_failure("tls", 5, &format!("ca_file {file}: it is empty; it must hold the certificates of CAs in PEM form"));
+    visit.assert_only_failure(
+        "tls",
+        5,
+        &format!("ca_file {file}: it is empty; it must hold the certificates of CAs in PEM form"),
+    );
 }
 
 #[test]
