@@ -133,5 +133,5 @@ impl Prompter for NoPrompter {
 }
 
 fn nobody(stage: Stage, what: &str) -> Error {
-    Error::new(ErrorKind::NoPrompter, stage, format!("there is nobody to ask for {what}"))
+    Error::new(ErrorKind::NoPrompter, stage, format!("nobody can be asked for {what}"))
 }

@@ -1,4 +1,4 @@
-//! Looks at each link of the chain from the settings to the broker, in the order of a login.
+//! Checks every step from the settings to the broker, in the order of a login.
 
 mod broker;
 mod card;
@@ -19,12 +19,12 @@ use crate::options::Common;
 use crate::progress::Progress;
 use crate::{exit, show};
 
-/// One link of the chain.
+/// One step.
 struct Check {
     name: &'static str,
-    /// Its name in words.
+    /// Its name for the user.
     title: &'static str,
-    /// The names of those without which it cannot be looked at.
+    /// The names of the steps it needs.
     needs: &'static [&'static str],
     look: fn(&mut Chain<'_>) -> Finding,
 }
@@ -47,7 +47,7 @@ const CHECKS: &[Check] = &[
     Check { name: "agent", title: "agent", needs: &["configuration"], look: computer::agent },
 ];
 
-/// What the checks have found that later ones go on from.
+/// The results that later steps use.
 struct Chain<'a> {
     common: &'a Common,
     cancel: &'a CancelToken,
@@ -64,13 +64,13 @@ enum State {
     Skipped,
 }
 
-/// How it stands with one link.
+/// The result of one step.
 struct Finding {
     state: State,
     sentence: String,
     remedy: Option<String>,
     kind: Option<ErrorKind>,
-    /// Without this link there is no looking at those that need it, for this reason.
+    /// Why the steps that need this one are skipped.
     blocks: Option<&'static str>,
 }
 
@@ -83,7 +83,7 @@ impl Finding {
         Self { state: State::Warning, remedy: Some(remedy.to_owned()), ..Self::ok(sentence) }
     }
 
-    /// A login does without it.
+    /// A login does not need this step.
     fn not_needed(sentence: String) -> Self {
         Self { state: State::Skipped, ..Self::ok(sentence) }
     }
@@ -108,14 +108,14 @@ impl From<Error> for Finding {
     }
 }
 
-/// The outcome of a check, where an error is as good a finding as any.
+/// A check's result; an error is a finding too.
 impl From<Result<Finding, Error>> for Finding {
     fn from(result: Result<Finding, Error>) -> Self {
         result.unwrap_or_else(Self::from)
     }
 }
 
-/// The whole command.
+/// Runs the command.
 pub fn run(common: &Common) -> ExitCode {
     let cancel = CancelToken::new();
     let cancelled = cancel.clone();
@@ -132,7 +132,7 @@ pub fn run(common: &Common) -> ExitCode {
     }
 }
 
-/// Looks at one link after the other, and shows each as soon as it is known.
+/// Runs the checks in order, and shows each result at once.
 fn walk(common: &Common, cancel: &CancelToken) -> ticketapi::Result<Vec<Finding>> {
     let progress = Progress::new();
     let mut chain = Chain {
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_needs_only_what_was_looked_at_before() {
+    fn a_check_needs_only_earlier_checks() {
         for (index, check) in CHECKS.iter().enumerate() {
             for need in check.needs {
                 assert!(CHECKS[..index].iter().any(|earlier| earlier.name == *need), "{}: {need}", check.name);

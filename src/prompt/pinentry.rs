@@ -33,6 +33,10 @@ impl Pinentry {
         Self { program: program.into(), timeout }
     }
 
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Asks for a PIN. See [`Prompter::pin`](super::Prompter::pin).
     pub fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
         let mut dialogue = self.open(&text::enter_pin(request), deadline(self.timeout), cancel)?;

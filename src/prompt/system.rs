@@ -66,6 +66,20 @@ impl SystemPrompter {
         Self { kind, pinentry, role_command: words.map(|words| RoleCommand::new(words, timeout)), timeout }
     }
 
+    /// Returns the pinentry program that would ask for the PIN now, a path or a name on the `PATH`; `None` for the
+    /// terminal. Does not prompt.
+    ///
+    /// # Errors
+    ///
+    /// [`NoPrompter`](crate::ErrorKind::NoPrompter) where nobody could be asked.
+    pub fn pin_program(&self) -> Result<Option<PathBuf>> {
+        match self.pin_way()? {
+            PinWay::Pinentry(pinentry) => Ok(Some(pinentry.program().to_owned())),
+            PinWay::Terminal(_) if Terminal::is_there() => Ok(None),
+            PinWay::Terminal(_) => Err(nobody(Stage::Pin, "the PIN: there is no terminal")),
+        }
+    }
+
     fn pin_way(&self) -> Result<PinWay> {
         let pinentry = |program| PinWay::Pinentry(Pinentry::new(program, self.timeout));
         let set = || self.pinentry.clone().map(pinentry);

@@ -175,7 +175,7 @@ fn zenity_comes_before_rofi_and_kdialog_is_never_used() {
     for first in 0..2 {
         assert!(Desktop::with(&all[first..]).asked("role 3").contains(&format!("answer: {first}\n")));
     }
-    assert!(Desktop::with(&all[2..]).asked("role 3").contains("NoPrompter: there is nobody to ask for the role"));
+    assert!(Desktop::with(&all[2..]).asked("role 3").contains("NoPrompter: nobody can be asked for the role"));
 }
 
 #[test]
@@ -194,15 +194,15 @@ fn settings_and_the_desktop_decide_who_asks() {
         ("role 3", vec![("TICKETAPI_ROLE_COMMAND", chooser)], "answer: 2"),
         ("role 3", vec![("TICKETAPI_PROMPTER", "desktop")], "answer: 0"),
         ("role 3", vec![("TICKETAPI_PROMPTER", "terminal")], "NoPrompter: the terminal cannot be used"),
-        ("role 3", vec![("TICKETAPI_PROMPTER", "none")], "NoPrompter: there is nobody to ask for the role"),
-        ("role 3", vec![(none, "")], "NoPrompter: there is nobody to ask for the role"),
+        ("role 3", vec![("TICKETAPI_PROMPTER", "none")], "NoPrompter: nobody can be asked for the role"),
+        ("role 3", vec![(none, "")], "NoPrompter: nobody can be asked for the role"),
         ("role 3", vec![(none, ""), ("WAYLAND_DISPLAY", "wayland-0")], "answer: 0"),
         ("pin 0", vec![], "answer: found"),
         ("pin 0", vec![("TICKETAPI_PINENTRY", other)], "answer: set"),
         ("pin 0", vec![(none, "")], "answer: found"),
         ("pin 0", vec![("TICKETAPI_PINENTRY", other), (none, "")], "answer: set"),
         ("pin 0", vec![("TICKETAPI_PROMPTER", "terminal")], "NoPrompter: the terminal cannot be used"),
-        ("pin 0", vec![("TICKETAPI_PROMPTER", "none")], "NoPrompter: there is nobody to ask for the PIN"),
+        ("pin 0", vec![("TICKETAPI_PROMPTER", "none")], "NoPrompter: nobody can be asked for the PIN"),
     ] {
         let host = desktop.host(question).envs(settings.iter().copied()).stdout(Stdio::piped()).spawn();
         let told = self::outcome(host.unwrap());

@@ -280,7 +280,7 @@ fn a_background_job_is_not_stopped_but_told() {
         assert!(outcome.contains("NoPrompter") && outcome.contains("foreground"), "{outcome}");
     }
     let mut person = Person::at_terminal(|folder| host_on_terminal("pin 0", folder, in_background));
-    assert!(person.outcome().contains("NoPrompter: there is nobody to ask for the PIN"));
+    assert!(person.outcome().contains("NoPrompter: nobody can be asked for the PIN"));
 }
 
 #[test]

@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use ticketapi::card::examination::{Examination, Holds, Reader, Slot, SlotHolds, Token, examine};
-use ticketapi::card::helper::find_helper;
-use ticketapi::card::pkcs11::known_modules;
+use ticketapi::card::examination::{Examination, Holds, Reader, Slot, SlotHolds, examine};
+use ticketapi::card::helper::{HelperReader, HelperSettings, find_helper};
+use ticketapi::card::pkcs11::{AfterLogin, CardSettings, known_modules};
 use ticketapi::card::software::SoftwareCardReader;
-use ticketapi::card::{CardReader, Certificate, PinTries};
+use ticketapi::card::{CardReader, Certificate, PinStatus, PinTries, SmartCard};
 use ticketapi::{Config, Error, ErrorKind, Result, Stage};
 
 use super::{Chain, Finding, words};
@@ -25,6 +25,14 @@ pub struct Found {
     readers: Vec<Reader>,
     modules: Option<Vec<Module>>,
     token: Option<Token>,
+}
+
+/// The token that a login uses.
+struct Token {
+    label: String,
+    /// `None` where it is shown only after the PIN.
+    certificate: Result<Option<Certificate>>,
+    pin: PinStatus,
 }
 
 struct Module {
@@ -45,6 +53,21 @@ impl Chain<'_> {
             paths.into_iter().map(|path| Module { slots: self.slots(&path), path }).collect()
         });
         self.card.modules.insert(seen)
+    }
+
+    /// Searches for the card as a login does, by the same rules.
+    fn search(&mut self) -> Result<Box<dyn SmartCard>> {
+        let modules = self.modules().iter().map(|module| module.path.clone()).collect();
+        let config = &self.config;
+        let card = CardSettings {
+            modules,
+            token_label: config.token_label.clone(),
+            token_serial: config.token_serial.clone(),
+            issuers: config.certificate_issuers.clone(),
+            after_login: AfterLogin::Leave,
+        };
+        let settings = HelperSettings { program: self.card.helper.clone(), card, deadline: config.card_timeout };
+        HelperReader::new(settings).wait_for_card(Duration::ZERO, &mut |_| {}, self.cancel)
     }
 
     fn slots(&self, module: &Path) -> Result<Vec<Slot>> {
@@ -177,66 +200,47 @@ pub fn token(chain: &mut Chain<'_>) -> Finding {
     if let Some(finding) = chain.card_in_file() {
         return finding;
     }
-    chain.modules();
-    let modules = chain.card.modules.take().unwrap_or_default();
-    match choose(modules, &chain.config) {
-        Ok(token) => {
-            let finding = Finding::ok(words::token(&token.label, &token.serial));
-            chain.card.token = Some(token);
-            finding
+    let searched = chain.search();
+    let config = &chain.config;
+    let allowed = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted.trim() == is);
+    let label = searched.as_ref().ok().map(|card| card.label().to_owned());
+    let label = label.or_else(|| config.token_label.clone());
+    let slots = chain.card.modules.iter().flatten().flat_map(|module| &module.slots).flatten();
+    let mut tokens = slots.filter_map(|slot| match &slot.holds {
+        SlotHolds::Token(token) => Some(token),
+        _ => None,
+    });
+    let shown = tokens.find(|token| allowed(&label, &token.label) && allowed(&config.token_serial, &token.serial));
+    let token = match (searched, shown) {
+        (Ok(card), _) => Token {
+            label: card.label().to_owned(),
+            certificate: Ok(card.certificate().cloned()),
+            pin: card.pin_status(),
+        },
+        // The token is there. What is wrong with its certificate is the next check's.
+        (Err(error), Some(shown)) if is_about_certificate(error.kind()) => {
+            Token { label: shown.label.clone(), certificate: Err(error), pin: shown.pin }
         }
-        Err(finding) => finding,
-    }
+        (Err(error), _) => return error.into(),
+    };
+    let finding = Finding::ok(words::token(&token.label, shown.map(|shown| shown.serial.as_str())));
+    chain.card.token = Some(token);
+    finding
 }
 
-/// The token that a login takes, or one that it would take if its certificate were better.
-fn choose(modules: Vec<Module>, config: &Config) -> std::result::Result<Token, Finding> {
-    let allowed = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted.trim() == is);
-    let (mut unusable, mut others, mut problem) = (None, Vec::new(), None);
-    for Module { path, slots } in modules {
-        let mut usable = Vec::new();
-        for slot in slots.into_iter().flatten() {
-            match slot.holds {
-                SlotHolds::Nothing => {}
-                SlotHolds::Unknown => {
-                    problem = Some(Finding::failed(ErrorKind::CardNotSupported, words::card_unknown(&path)));
-                }
-                SlotHolds::Failed(failure) => problem = Some(Error::from(failure).into()),
-                // A module for tokens in software always has one, beside those that are used.
-                SlotHolds::Empty => {
-                    let empty = words::token_empty(slot.description.trim());
-                    problem = problem.or_else(|| Some(Finding::failed(ErrorKind::NoCertificate, empty)));
-                }
-                SlotHolds::Token(token)
-                    if !(allowed(&config.token_label, &token.label)
-                        && allowed(&config.token_serial, &token.serial)) =>
-                {
-                    others.push(words::token(&token.label, &token.serial));
-                }
-                SlotHolds::Token(token) if token.certificate.is_ok() => usable.push(token),
-                SlotHolds::Token(token) => unusable = unusable.or(Some(token)),
-            }
-        }
-        if usable.len() > 1 {
-            let names: Vec<_> = usable.iter().map(|token| words::token(&token.label, &token.serial)).collect();
-            return Err(Finding::failed(ErrorKind::SeveralCards, words::several_tokens(&names)));
-        }
-        if let Some(token) = usable.pop() {
-            return Ok(token);
-        }
-    }
-    let wanted = words::wanted(config.token_label.as_deref(), config.token_serial.as_deref());
-    let problem = problem.filter(|_| others.is_empty());
-    unusable
-        .ok_or_else(|| problem.unwrap_or_else(|| Finding::failed(ErrorKind::NoCard, words::no_token(&wanted, &others))))
+fn is_about_certificate(kind: &ErrorKind) -> bool {
+    use ErrorKind::{CertificateNotValid, KeyNotSupported, NoCertificate, NoKey};
+    matches!(kind, CertificateNotValid | KeyNotSupported | NoCertificate | NoKey)
 }
 
 pub fn certificate(chain: &mut Chain<'_>) -> Finding {
     let Some(token) = &mut chain.card.token else { return Finding::not_needed(words::only_with_pin()) };
     // Only here is it asked for.
-    let certificate = std::mem::replace(&mut token.certificate, Ok(Vec::new()));
-    let certificate = certificate.map_err(Error::from).and_then(|der| Certificate::from_der(&der));
-    certificate.map(|certificate| judge(&certificate, SystemTime::now())).into()
+    match std::mem::replace(&mut token.certificate, Ok(None)) {
+        Ok(Some(certificate)) => judge(&certificate, SystemTime::now()),
+        Ok(None) => Finding::warning(words::certificate_hidden(), words::HIDDEN_REMEDY),
+        Err(error) => error.into(),
+    }
 }
 
 fn judge(certificate: &Certificate, now: SystemTime) -> Finding {

@@ -1,9 +1,9 @@
-//! The settings, and the programs that ask the user.
+//! The settings, and how the user is asked.
 
 use std::path::Path;
 
 use ticketapi::agent::{self, AgentUse};
-use ticketapi::prompt::locate;
+use ticketapi::prompt::{PrompterKind, SystemPrompter, locate};
 use ticketapi::{ErrorKind, Result};
 
 use super::{Chain, Finding, words};
@@ -20,20 +20,26 @@ pub fn configuration(chain: &mut Chain<'_>) -> Finding {
 }
 
 pub fn prompt(chain: &mut Chain<'_>) -> Finding {
-    let pinentry = chain.config.pinentry.as_deref().unwrap_or(Path::new("pinentry"));
-    let found = match locate(pinentry) {
-        Ok(found) => found,
-        Err(error) => {
-            let sentence = words::no_prompt(pinentry, &error);
-            return Finding::failed(ErrorKind::NoPrompter, sentence).with_remedy(words::PROMPT_REMEDY);
-        }
+    let config = &chain.config;
+    let asks = match SystemPrompter::new(config).pin_program() {
+        Ok(None) => words::prompt_terminal(),
+        Ok(Some(program)) => match locate(&program) {
+            Ok(found) => words::prompt(&found),
+            Err(error) => {
+                let sentence = words::no_prompt(&program, &error);
+                return Finding::failed(ErrorKind::NoPrompter, sentence).with_remedy(words::PROMPT_REMEDY);
+            }
+        },
+        Err(error) => return error.into(),
     };
-    let chooser = chain.config.role_command.first().map(|chooser| (chooser, locate(Path::new(chooser))));
+    let in_windows = matches!(config.prompter, PrompterKind::Auto | PrompterKind::Desktop);
+    let chooser =
+        config.role_command.first().filter(|_| in_windows).map(|chooser| (chooser, locate(Path::new(chooser))));
     if let Some((chooser, Err(error))) = chooser {
         let sentence = words::no_chooser(chooser, &error);
         return Finding::failed(ErrorKind::NoPrompter, sentence).with_remedy(words::CHOOSER_REMEDY);
     }
-    Finding::ok(words::prompt(&found))
+    Finding::ok(asks)
 }
 
 pub fn agent(chain: &mut Chain<'_>) -> Finding {

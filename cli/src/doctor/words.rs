@@ -1,4 +1,4 @@
-//! What the doctor says, where it does not pass on the words of an error.
+//! The doctor's sentences, except those that are an error's own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ pub const CLOCK_REMEDY: &str = "Set this computer's date and time, or have them 
 pub const PROMPT_REMEDY: &str = "Install pinentry, or set pinentry to the full path of a program like it.";
 pub const CHOOSER_REMEDY: &str = "Install the program, or set role_command to another one.";
 pub const RENEWAL_REMEDY: &str = "Ask your Registration Authority to renew the card before then.";
+pub const HIDDEN_REMEDY: &str = "Log in to find out whether the card has one.";
 pub const LAST_TRY_REMEDY: &str =
     "Be sure of the PIN before you enter it, or ask your Registration Authority for help.";
 pub const TRIES_REMEDY: &str = "Take care to enter the right PIN; too many wrong ones lock the card.";
@@ -23,11 +24,11 @@ pub const TAKEN_REMEDY: &str = "Close the other program if the login fails.";
 pub const BROKEN_REMEDY: &str = "Unplug the card reader and plug it in again.";
 
 pub fn blocked(title: &str) -> String {
-    format!("not looked at, because of what is wrong with: {title}")
+    format!("needs: {title}")
 }
 
 pub fn looking(title: &str) -> String {
-    format!("Looking at: {title} …")
+    format!("Checking: {title} …")
 }
 
 pub fn configuration(sources: &Sources, set: &[(String, String)]) -> String {
@@ -50,18 +51,22 @@ pub fn prompt(program: &Path) -> String {
     format!("{} asks for the PIN", program.display())
 }
 
+pub fn prompt_terminal() -> String {
+    "the terminal asks for the PIN".to_owned()
+}
+
 pub fn no_prompt(program: &Path, error: &io::Error) -> String {
-    format!("the program {}, which is to ask for the PIN, {}", program.display(), not_usable(error))
+    format!("{}, which asks for the PIN, {}", program.display(), not_usable(error))
 }
 
 pub fn no_chooser(program: &str, error: &io::Error) -> String {
-    format!("the program {program}, which is to ask for the role, {}", not_usable(error))
+    format!("{program}, which asks for the role, {}", not_usable(error))
 }
 
 fn not_usable(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::NotFound => "is not there".to_owned(),
-        _ => format!("is not used: {error}"),
+        io::ErrorKind::NotFound => "does not exist".to_owned(),
+        _ => format!("cannot be used: {error}"),
     }
 }
 
@@ -70,7 +75,7 @@ pub fn path(path: &Path) -> String {
 }
 
 pub fn software_card() -> String {
-    "not needed: a card in a file is used".to_owned()
+    "not needed: the card is a file".to_owned()
 }
 
 pub fn card_in_file(path: &Path) -> String {
@@ -78,11 +83,11 @@ pub fn card_in_file(path: &Path) -> String {
 }
 
 pub fn only_with_pin() -> String {
-    "not looked at: a card in a file shows it only with the PIN".to_owned()
+    "a card in a file shows it only after the PIN".to_owned()
 }
 
 pub fn not_needed(problem: &str) -> String {
-    format!("{problem}; the token in software does without")
+    format!("{problem}; the software token does not need it")
 }
 
 pub fn service() -> String {
@@ -115,11 +120,11 @@ pub fn card_mute(reader: &str) -> String {
 }
 
 pub fn card_taken(reader: &str) -> String {
-    format!("another program has the card in {reader} for itself alone")
+    format!("another program uses the card in {reader} exclusively")
 }
 
 pub fn no_module() -> String {
-    "no PKCS#11 module is set, and none of those that are known is installed".to_owned()
+    "no PKCS#11 module is set, and none of the known ones is installed".to_owned()
 }
 
 pub fn modules(loaded: &[String], others: &[String]) -> String {
@@ -135,32 +140,13 @@ pub fn module_failed(module: &Path, problem: &str) -> String {
     if problem.contains(&module) { problem.to_owned() } else { format!("{module}: {problem}") }
 }
 
-pub fn card_unknown(module: &Path) -> String {
-    format!("there is a card that {} does not know", module.display())
+pub fn token(label: &str, serial: Option<&str>) -> String {
+    let serial = serial.map_or_else(String::new, |serial| format!(" (serial number {serial})"));
+    format!("\"{label}\"{serial}")
 }
 
-pub fn token_empty(slot: &str) -> String {
-    format!("the token in the slot \"{slot}\" is empty: it has not been initialized")
-}
-
-pub fn no_token(wanted: &str, others: &[String]) -> String {
-    if others.is_empty() {
-        return format!("the module sees no card{wanted}");
-    }
-    format!("the module sees no card{wanted}; it sees {}", others.join(", "))
-}
-
-pub fn wanted(label: Option<&str>, serial: Option<&str>) -> String {
-    let part = |what, name: Option<&str>| name.map_or_else(String::new, |name| format!(" with {what} \"{name}\""));
-    part("label", label) + &part("serial number", serial)
-}
-
-pub fn token(label: &str, serial: &str) -> String {
-    format!("\"{label}\" (serial number {serial})")
-}
-
-pub fn several_tokens(tokens: &[String]) -> String {
-    format!("there are several cards: {}", tokens.join(", "))
+pub fn certificate_hidden() -> String {
+    "the card shows no certificate before the PIN is entered".to_owned()
 }
 
 pub fn certificate(certificate: &Certificate) -> String {
@@ -191,7 +177,7 @@ pub fn pin_unknown() -> String {
 }
 
 pub fn address(host: &str) -> String {
-    format!("{host} is an address, no name")
+    format!("{host} is an address")
 }
 
 pub fn resolved(host: &str, addresses: &[SocketAddr]) -> String {
@@ -201,11 +187,11 @@ pub fn resolved(host: &str, addresses: &[SocketAddr]) -> String {
 }
 
 pub fn connected(to: &str) -> String {
-    format!("{to} takes connections")
+    format!("{to} accepts connections")
 }
 
 pub fn no_tls() -> String {
-    "not needed: the broker is spoken to in plain http, on this computer".to_owned()
+    "not needed: the broker is on this computer and uses plain http".to_owned()
 }
 
 pub fn tls(shown: Option<&ServerCertificate>) -> String {
@@ -216,7 +202,7 @@ pub fn tls(shown: Option<&ServerCertificate>) -> String {
 }
 
 pub fn tls_refused(problem: &str, shown: Option<&ServerCertificate>) -> String {
-    let issuer = shown.map_or_else(String::new, |shown| format!(" (it says that it is from {})", shown.issuer));
+    let issuer = shown.map_or_else(String::new, |shown| format!(" (it names the issuer {})", shown.issuer));
     format!("{problem}{issuer}")
 }
 
@@ -224,7 +210,7 @@ pub fn clock_unknown() -> String {
     "the broker does not tell its time".to_owned()
 }
 
-/// `skew` is how far this computer's clock is off, and whether that is ahead.
+/// `skew` is the difference of this computer's clock; `ahead` its direction.
 pub fn clock(skew: Duration, ahead: bool) -> String {
     let direction = if ahead { "ahead of" } else { "behind" };
     format!("this computer's clock is {} {direction} the broker's", rough(skew))
@@ -267,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_as_people_tell_them() {
+    fn durations_are_rounded_as_people_round_them() {
         let told = |seconds| rough(Duration::from_secs(seconds));
         assert_eq!(
             [told(59), told(599), told(7_200), told(400_000)],

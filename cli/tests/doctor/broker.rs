@@ -23,7 +23,7 @@ fn a_broker_that_answers_is_found_reached_and_trusted() {
     let port = desk.spine.port();
     let visit = Visit::to(&desk.set("base_url", &format!("https://localhost:{port}")));
     assert!(visit.told("name").sentence.starts_with("localhost is "), "{:?}", visit.told("name"));
-    assert_eq!(visit.told("connection").sentence, format!("127.0.0.1:{port} takes connections"));
+    assert_eq!(visit.told("connection").sentence, format!("127.0.0.1:{port} accepts connections"));
     let tls = format!("the server is trusted, whose certificate is from {ISSUER} and valid until 2120-01-01");
     assert_eq!(visit.told("tls").sentence, tls);
     assert_eq!(visit.told("clock").sentence, "this computer's clock and the broker's agree");
@@ -49,7 +49,7 @@ fn a_refused_connection_is_told() {
 fn a_certificate_of_another_ca_is_told_with_its_issuer() {
     let (desk, address) = with_certificate(ServerCertificate::OtherCa);
     let sentence = format!(
-        "the certificate of {address} is refused: it is not signed by a trusted issuer (it says that it is from {ISSUER})"
+        "the certificate of {address} is refused: it is not signed by a trusted issuer (it names the issuer {ISSUER})"
     );
     let visit = Visit::to(&desk);
     visit.assert_only_failure("tls", 1, &sentence);
@@ -59,8 +59,7 @@ fn a_certificate_of_another_ca_is_told_with_its_issuer() {
 #[test]
 fn an_expired_server_certificate_is_told() {
     let (desk, address) = with_certificate(ServerCertificate::Expired);
-    let sentence =
-        format!("the certificate of {address} is refused: it has expired (it says that it is from {ISSUER})");
+    let sentence = format!("the certificate of {address} is refused: it has expired (it names the issuer {ISSUER})");
     Visit::to(&desk).assert_only_failure("tls", 1, &sentence);
 }
 
@@ -68,7 +67,7 @@ fn an_expired_server_certificate_is_told() {
 fn a_certificate_for_another_name_is_told() {
     let (desk, address) = with_certificate(ServerCertificate::ForName("other.example".into()));
     let sentence = format!(
-        "the certificate of {address} is refused: it is not for the name 127.0.0.1 (it says that it is from {ISSUER})"
+        "the certificate of {address} is refused: it is not for the name 127.0.0.1 (it names the issuer {ISSUER})"
     );
     Visit::to(&desk).assert_only_failure("tls", 1, &sentence);
 }
@@ -113,6 +112,6 @@ fn a_clock_that_is_off_is_told_with_its_direction() {
 fn a_broker_on_this_computer_may_do_without_tls() {
     let desk = Desk::with(|spine| spine.plain_http()).set("allow_http", "true");
     let visit = Visit::to(&desk);
-    assert_eq!(visit.told("tls").sentence, "not needed: the broker is spoken to in plain http, on this computer");
+    assert_eq!(visit.told("tls").sentence, "not needed: the broker is on this computer and uses plain http");
     assert_eq!((visit.told("clock").state.as_str(), visit.code), ("ok", 0));
 }

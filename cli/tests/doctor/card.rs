@@ -169,7 +169,8 @@ fn the_last_try_of_a_pin_is_a_warning_and_a_locked_one_a_failure() {
 #[test]
 fn a_card_that_the_module_does_not_know_is_told() {
     let reader = ReaderDesk::with_card(&spec());
-    let desk = TokenDesk::with(&spec()).scripted("fault C_GetTokenInfo 1 error 0xe1");
+    let desk = TokenDesk::with(&spec())
+        .scripted(&(1..=8).map(|call| format!("fault C_GetTokenInfo {call} error 0xe1\n")).collect::<String>());
     let helper = reader.desk.text("helper");
     let (conf, socket, program) = (desk.hsm.conf(), reader.pcscd.socket(), helper_program());
     script(
@@ -181,7 +182,15 @@ fn a_card_that_the_module_does_not_know_is_told() {
     std::fs::write(desk.desk.path("scripted.so.script"), real + "reader Virtual PCD 00 00\n").unwrap();
     let ReaderDesk { card: _card, pcscd: _pcscd, desk: computer } = reader;
     let visit = Visit::to(&computer.set("helper", &helper).set("pkcs11_module", &module));
-    visit.assert_only_failure("token", 3, &format!("there is a card that {module} does not know"));
+    let sentence = format!("is not known to {module}");
+    let told = visit.told("token");
+    assert_eq!((told.state.as_str(), visit.code), ("failed", 3));
+    assert!(
+        told.sentence.starts_with("the card in Virtual PCD 00 00 ") && told.sentence.ends_with(&sentence),
+        "{told:?}"
+    );
+    // It is in the reader, as the line above says.
+    assert!(!told.remedy.contains("Put your smartcard"), "{told:?}");
     visit.assert_skipped(&["certificate", "pin"], "token");
 }
 
@@ -191,7 +200,7 @@ fn a_token_in_software_needs_neither_service_nor_reader() {
     assert_eq!((visit.code, visit.failed()), (0, Vec::new()));
     let service = visit.told("service");
     assert_eq!(service.state, "skipped");
-    assert!(service.sentence.ends_with("; the token in software does without"), "{service:?}");
+    assert!(service.sentence.ends_with("; the software token does not need it"), "{service:?}");
     assert!(visit.told("token").sentence.starts_with("\"CARD\" (serial number "));
     assert_eq!(visit.told("certificate").state, "ok");
 }
@@ -266,12 +275,7 @@ fn an_empty_token_is_told() {
         &desk.desk.path("helper"),
         &format!("export SOFTHSM2_CONF={conf:?} PCSCLITE_CSOCK_NAME={socket:?}\nexec {program:?} \"$@\"\n"),
     );
-    let visit = assert_token_failure(
-        &desk,
-        "token",
-        3,
-        "the token in the slot \"SoftHSM slot ID 0x0\" is empty: it has not been initialized",
-    );
+    let visit = assert_token_failure(&desk, "token", 3, "the token in slot 0 is empty: it has not been initialized");
     visit.assert_skipped(&["certificate", "pin"], "token");
 }
 
@@ -279,7 +283,10 @@ fn an_empty_token_is_told() {
 fn a_token_without_certificate_is_told() {
     let desk = TokenDesk::empty();
     desk.hsm.add_token("CARD", PIN).unwrap().add_key(&desk.desk.identity(&spec()), 1).unwrap();
-    assert_token_failure(&desk, "certificate", 3, "the card shows no certificate before the PIN is entered");
+    let visit = Visit::to(&desk.desk);
+    let told = visit.told("certificate");
+    let sentence = "the card shows no certificate before the PIN is entered".to_owned();
+    assert_eq!((visit.code, told.state.as_str(), told.sentence), (0, "warning", sentence));
 }
 
 #[test]
@@ -310,7 +317,7 @@ fn several_cards_and_cards_that_are_not_wanted_are_told_by_name() {
     let desk = TokenDesk { hsm, desk: desk.set("token_label", "MINE") };
     let visit = Visit::to(&desk.desk);
     let told = visit.told("token").sentence;
-    assert!(told.starts_with("the module sees no card with label \"MINE\"; it sees \""), "{told}");
+    assert!(told.starts_with("no card with label \"MINE\" is in a reader; there is \""), "{told}");
     assert_eq!(visit.code, 4);
 }
 
@@ -322,7 +329,7 @@ fn the_helper_is_gone_when_the_doctor_is() {
     script(&helper, &format!("echo $$ >>{pids:?}\nexport SOFTHSM2_CONF={conf:?}\nexec {program:?} \"$@\"\n"));
     Visit::to(&desk.desk);
     let pids = std::fs::read_to_string(pids).unwrap();
-    assert_eq!(pids.lines().count(), 2, "one for the readers, one for the module");
+    assert_eq!(pids.lines().count(), 3, "one for the readers, one for the module, one for the search");
     for pid in pids.lines() {
         assert!(!std::path::Path::new("/proc").join(pid).exists(), "{pid} is left");
     }

@@ -26,8 +26,8 @@ fn with_a_card_in_a_file_everything_is_looked_at_that_can_be() {
     ];
     assert_eq!(visit.states(), expected.map(|(name, state)| (name.to_owned(), state.to_owned())));
     assert_eq!((visit.code, &visit.answer["ok"]), (0, &true.into()));
-    assert_eq!(visit.told("module").sentence, "not needed: a card in a file is used");
-    assert_eq!(visit.told("pin").sentence, "not looked at: a card in a file shows it only with the PIN");
+    assert_eq!(visit.told("module").sentence, "not needed: the card is a file");
+    assert_eq!(visit.told("pin").sentence, "a card in a file shows it only after the PIN");
 }
 
 #[test]
@@ -50,9 +50,9 @@ fn in_words_each_link_has_a_line_and_each_remedy_one_below() {
     assert_eq!(run.code, 5);
     assert!(
         run.stdout.contains(
-            "failed   prompt          the program /nowhere/pinentry, which is to ask for the PIN, is not there\n\
+            "failed   prompt          /nowhere/pinentry, which asks for the PIN, does not exist\n\
              \x20                        → Install pinentry, or set pinentry to the full path of a program like it.\n\
-             skipped  card helper     not needed: a card in a file is used\n"
+             skipped  card helper     not needed: the card is a file\n"
         ),
         "{}",
         run.stdout
@@ -97,7 +97,17 @@ fn a_wrong_setting_is_named() {
 #[test]
 fn a_role_chooser_that_is_not_there_is_named() {
     let visit = Visit::to(&Desk::new().set("role_command", "no-such-chooser -dmenu"));
-    visit.assert_only_failure("prompt", 5, "the program no-such-chooser, which is to ask for the role, is not there");
+    visit.assert_only_failure("prompt", 5, "no-such-chooser, which asks for the role, does not exist");
+}
+
+#[test]
+fn the_prompt_is_the_one_that_the_setting_prompter_chooses() {
+    let desk = Desk::new().set("pinentry", "/nowhere/pinentry");
+    let visit = Visit::to(&desk.set("prompter", "none"));
+    visit.assert_only_failure("prompt", 5, "nobody can be asked for the PIN: prompter is set to none");
+    // These tests have no terminal. Where there is one, no pinentry is needed.
+    let visit = Visit::to(&Desk::new().set("pinentry", "/nowhere/pinentry").set("prompter", "terminal"));
+    visit.assert_only_failure("prompt", 5, "nobody can be asked for the PIN: there is no terminal");
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl Visit {
     pub fn assert_skipped(&self, names: &[&str], title: &str) {
         for name in names {
             let told = self.told(name);
-            let sentence = format!("not looked at, because of what is wrong with: {title}");
+            let sentence = format!("needs: {title}");
             assert_eq!((told.state.as_str(), told.sentence.as_str()), ("skipped", sentence.as_str()), "{name}");
         }
     }

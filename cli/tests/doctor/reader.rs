@@ -70,7 +70,7 @@ fn a_card_that_another_program_has_for_itself_alone_is_a_warning() {
     let mut other = takes_the_card(&reader.pcscd);
     let visit = Visit::to(&reader.desk);
     let told = visit.told("card");
-    let sentence = format!("another program has the card in {READER} for itself alone");
+    let sentence = format!("another program uses the card in {READER} exclusively");
     assert_eq!((told.state.as_str(), told.sentence), ("warning", sentence));
     assert_eq!(told.remedy, "Close the other program if the login fails.");
     other.kill().unwrap();
