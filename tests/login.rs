@@ -112,11 +112,12 @@ fn a_prompter_that_never_learns_is_stopped_after_three_wrong_pins() {
 }
 
 #[test]
-fn an_empty_pin_is_asked_again_without_trying_it() {
+fn an_empty_password_is_tried_on_a_card_in_a_file_which_may_have_none() {
     let desk = Desk::new();
     let user = User::typing(&["", PIN]);
     desk.engine(&user).log_in().unwrap();
-    assert_eq!(user.asked()[..2], [Asked::Pin(None), Asked::Pin(Some(PinProblem::WrongLength))]);
+    let wrong = PinProblem::Incorrect { tries_left: None };
+    assert_eq!(user.asked()[..2], [Asked::Pin(None), Asked::Pin(Some(wrong))]);
 }
 
 #[test]
