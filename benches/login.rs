@@ -20,7 +20,7 @@ use ticketapi::card::{CardReader, Certificate};
 use ticketapi::challenge::Digest;
 use ticketapi::prompt::{PinRequest, Prompter};
 use ticketapi::ssb::Role;
-use ticketapi::{Config, Engine, Pin, TicketApi};
+use ticketapi::{Config, Engine, Pin};
 use ticketapi_testkit::artifacts::{helper_program, scripted_module};
 use ticketapi_testkit::{CardSpec, SoftHsm, Spine, TestCa};
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use ticketapi::cancel::CancelToken;
 use ticketapi::prompt::{PinRequest, Prompter};
 use ticketapi::ssb::Role;
-use ticketapi::{Config, Engine, Pin, TicketApi};
+use ticketapi::{Config, Engine, Pin};
 use ticketapi_testkit::artifacts::helper_program;
 use ticketapi_testkit::{CardSpec, SoftHsm, Spine, TestCa};
 use tracing_subscriber::fmt::time::uptime;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use ticketapi::session::Session;
-use ticketapi::{Engine, Error, TicketApi};
+use ticketapi::{Engine, Error};
 
 const USAGE: &str = "usage: login [--json] [--show-ticket]";
 

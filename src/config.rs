@@ -67,7 +67,7 @@ pub struct Config {
     /// How old the broker's last word on the session may be before [`get_ticket`] asks again whether
     /// it is alive; zero never asks.
     ///
-    /// [`get_ticket`]: crate::TicketApi::get_ticket
+    /// [`get_ticket`]: crate::Engine::get_ticket
     pub check_session: Duration,
     /// The digest that the card signs.
     pub digest: Digest,

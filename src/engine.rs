@@ -37,50 +37,6 @@ const SETTLING: Duration = Duration::from_millis(250);
 /// How long threads that tell the broker of ended sessions may go on when an engine is dropped.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The four operations of the Ticket API. [`Engine`] carries them out in this process; another
-/// implementation may hand them to one that serves several.
-///
-/// All of them may be called from any thread at any time.
-pub trait TicketApi: Send + Sync {
-    /// The ticket of the session; with none, logs the user in; with a locked one, has the user unlock
-    /// it.
-    ///
-    /// Blocks for as long as the user takes. Threads that ask while a login is under way wait for
-    /// that login and share its outcome.
-    ///
-    /// # Errors
-    ///
-    /// Every [`ErrorKind`], as the login fails.
-    fn get_ticket(&self) -> Result<Ticket>;
-
-    /// The ticket of the session. Never prompts, and never uses the card or the network.
-    ///
-    /// # Errors
-    ///
-    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) when there is no session or it is
-    /// locked, also while a first login is under way.
-    fn get_ticket_no_auth(&self) -> Result<Ticket>;
-
-    /// Logs the user in again and returns the new ticket. Blocks and shares as
-    /// [`TicketApi::get_ticket`] does.
-    ///
-    /// The session that was there is ended when the new one has begun; when the login fails, it
-    /// goes on.
-    ///
-    /// # Errors
-    ///
-    /// As [`TicketApi::get_ticket`].
-    fn get_new_ticket(&self) -> Result<Ticket>;
-
-    /// Ends the session, here and on the broker, as taking the card out does, and cancels a login
-    /// that is under way. Succeeds when there is none.
-    ///
-    /// # Errors
-    ///
-    /// The session is over here in any case; an error tells that the broker could not be told.
-    fn destroy_ticket(&self) -> Result<()>;
-}
-
 /// Logs users in and keeps their session, or has the agent do so. One for a process is enough.
 ///
 /// It starts no thread and opens nothing before the first login. While there is a session, a thread
@@ -89,6 +45,19 @@ pub trait TicketApi: Send + Sync {
 /// leaves a session on the broker to its limits.
 ///
 /// In a child of `fork()` there is no session, and the parent's goes on.
+///
+/// All methods may be called from any thread at any time.
+///
+/// ```no_run
+/// use ticketapi::{Config, Engine};
+///
+/// # fn main() -> ticketapi::Result<()> {
+/// let engine = Engine::builder(Config::load()?).build()?;
+/// let ticket = engine.get_ticket()?; // logs the user in if there is no session
+/// println!("{} bytes", ticket.expose().len());
+/// engine.destroy_ticket()
+/// # }
+/// ```
 pub struct Engine {
     inner: Arc<Inner>,
     /// The agent, where the settings want it: asked for what this process does not have itself.
@@ -110,6 +79,56 @@ impl Engine {
         EngineBuilder::new(config)
     }
 
+    /// The ticket of the session; with none, logs the user in; with a locked one, has the user unlock
+    /// it.
+    ///
+    /// Blocks for as long as the user takes. Threads that ask while a login is under way wait for
+    /// that login and share its outcome.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ErrorKind`], as the login fails.
+    pub fn get_ticket(&self) -> Result<Ticket> {
+        self.remote_or(|remote| remote.ticket(false), || Ok(self.here(false)?.ticket().clone()))
+    }
+
+    /// The ticket of the session. Never prompts, and never uses the card or the network.
+    ///
+    /// # Errors
+    ///
+    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) when there is no session or it is
+    /// locked, also while a first login is under way.
+    pub fn get_ticket_no_auth(&self) -> Result<Ticket> {
+        self.remote_or(Remote::ticket_no_auth, || {
+            let mut state = self.inner.lock();
+            let session = self.inner.ask(&mut state);
+            session.map(|session| session.ticket().clone()).ok_or_else(|| state.no_ticket())
+        })
+    }
+
+    /// Logs the user in again and returns the new ticket. Blocks and shares as
+    /// [`Engine::get_ticket`] does.
+    ///
+    /// The session that was there is ended when the new one has begun; when the login fails, it
+    /// goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::get_ticket`].
+    pub fn get_new_ticket(&self) -> Result<Ticket> {
+        Ok(self.log_in_again()?.ticket().clone())
+    }
+
+    /// Ends the session, here and on the broker, as taking the card out does, and cancels a login
+    /// that is under way. Succeeds when there is none.
+    ///
+    /// # Errors
+    ///
+    /// The session is over here in any case; an error tells that the broker could not be told.
+    pub fn destroy_ticket(&self) -> Result<()> {
+        self.destroy_there_or(|| self.destroy_here())
+    }
+
     /// The session that is live, if one is; not one that is locked. Waits for nobody but the agent,
     /// where there is one, and does not count as use.
     pub fn session(&self) -> Option<Arc<Session>> {
@@ -120,7 +139,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As [`TicketApi::get_ticket_no_auth`].
+    /// As [`Engine::get_ticket_no_auth`].
     #[doc(hidden)]
     pub fn live_session(&self) -> Result<Arc<Session>> {
         self.remote_or(Remote::session, || self.own_session().ok_or_else(|| self.inner.lock().no_ticket()))
@@ -152,7 +171,7 @@ impl Engine {
     }
 
     /// Gives the ticket of the live session to `reader`; `None` when there is no session or it is
-    /// locked. As [`TicketApi::get_ticket_no_auth`], but mostly without a lock or an allocation where the
+    /// locked. As [`Engine::get_ticket_no_auth`], but mostly without a lock or an allocation where the
     /// session is this process's own: any number of threads may ask at once.
     pub fn with_ticket<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
         self.read_ticket(reader).ok()
@@ -162,7 +181,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As [`TicketApi::get_ticket_no_auth`].
+    /// As [`Engine::get_ticket_no_auth`].
     #[doc(hidden)]
     pub fn read_ticket<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let inner = &self.inner;
@@ -182,7 +201,7 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::with_ticket`], before [`TicketApi::get_ticket`]: `None` also where that has to ask the
+    /// As [`Engine::with_ticket`], before [`Engine::get_ticket`]: `None` also where that has to ask the
     /// agent or, by the setting `check_session`, the broker.
     #[doc(hidden)]
     pub fn with_ticket_at_hand<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
@@ -196,11 +215,11 @@ impl Engine {
         }
     }
 
-    /// The live session; with none, logs the user in. As [`TicketApi::get_ticket`].
+    /// The live session; with none, logs the user in. As [`Engine::get_ticket`].
     ///
     /// # Errors
     ///
-    /// As [`TicketApi::get_ticket`].
+    /// As [`Engine::get_ticket`].
     pub fn log_in(&self) -> Result<Arc<Session>> {
         self.remote_or(
             |remote| {
@@ -211,11 +230,11 @@ impl Engine {
         )
     }
 
-    /// Logs the user in, whether or not there is a session. As [`TicketApi::get_new_ticket`].
+    /// Logs the user in, whether or not there is a session. As [`Engine::get_new_ticket`].
     ///
     /// # Errors
     ///
-    /// As [`TicketApi::get_ticket`].
+    /// As [`Engine::get_ticket`].
     pub fn log_in_again(&self) -> Result<Arc<Session>> {
         self.remote_or(
             |remote| {
@@ -231,7 +250,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As [`TicketApi::get_ticket`].
+    /// As [`Engine::get_ticket`].
     pub fn log_in_with_card_there(&self) -> Result<Arc<Session>> {
         self.inner.session_or_login(false, Duration::ZERO)
     }
@@ -271,28 +290,6 @@ impl Engine {
     /// has ended.
     pub fn wake(&self) {
         self.inner.wake();
-    }
-}
-
-impl TicketApi for Engine {
-    fn get_ticket(&self) -> Result<Ticket> {
-        self.remote_or(|remote| remote.ticket(false), || Ok(self.here(false)?.ticket().clone()))
-    }
-
-    fn get_ticket_no_auth(&self) -> Result<Ticket> {
-        self.remote_or(Remote::ticket_no_auth, || {
-            let mut state = self.inner.lock();
-            let session = self.inner.ask(&mut state);
-            session.map(|session| session.ticket().clone()).ok_or_else(|| state.no_ticket())
-        })
-    }
-
-    fn get_new_ticket(&self) -> Result<Ticket> {
-        Ok(self.log_in_again()?.ticket().clone())
-    }
-
-    fn destroy_ticket(&self) -> Result<()> {
-        self.destroy_there_or(|| self.destroy_here())
     }
 }
 

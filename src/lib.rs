@@ -4,7 +4,7 @@
 //! An [`Engine`] logs a user in at the Spine Security Broker (SSB) of the NHS and holds the session:
 //!
 //! ```no_run
-//! use ticketapi::{Engine, TicketApi};
+//! use ticketapi::Engine;
 //!
 //! # fn main() -> ticketapi::Result<()> {
 //! let engine = Engine::new()?; // settings: configuration file, then environment
@@ -94,7 +94,7 @@ pub mod session;
 mod sync;
 
 pub use config::Config;
-pub use engine::{Engine, TicketApi};
+pub use engine::Engine;
 pub use error::{Error, ErrorKind, Group, Result, Stage};
 pub use secret::{Pin, Ticket};
 pub use service::ssb::{self, challenge};

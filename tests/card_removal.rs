@@ -13,7 +13,7 @@ use support::{Desk, PATIENCE, PIN, User, kind};
 use ticketapi::card::events::CardEvent;
 use ticketapi::engine::{Event, Status};
 use ticketapi::session::EndReason;
-use ticketapi::{Error, ErrorKind, Pin, Stage, TicketApi};
+use ticketapi::{Error, ErrorKind, Pin, Stage};
 use ticketapi_testkit::spine::Entry;
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 

@@ -19,7 +19,7 @@ use ticketapi::card::helper::{DEADLINE, HelperReader, HelperSettings};
 use ticketapi::card::pkcs11::CardSettings;
 use ticketapi::engine::{Event, Status};
 use ticketapi::session::{EndReason, LockReason};
-use ticketapi::{Engine, Error, ErrorKind, Pin, Result, Stage, TicketApi};
+use ticketapi::{Engine, Error, ErrorKind, Pin, Result, Stage};
 use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::{Command, DEFAULT_PIN, Fault};
 use ticketapi_testkit::{CardSpec, Endpoint, Pcscd, PivCard};

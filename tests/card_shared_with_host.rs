@@ -16,7 +16,6 @@ use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::types::AuthPin;
 use support::{Desk, PIN, UID, User};
-use ticketapi::TicketApi;
 use ticketapi_testkit::artifacts::{helper_program, scripted_module};
 use ticketapi_testkit::{CardSpec, SoftHsm};
 

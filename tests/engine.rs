@@ -11,7 +11,7 @@ use support::{Desk, PATIENCE, PIN, User, kind};
 use ticketapi::cancel::CancelToken;
 use ticketapi::prompt::{PinRequest, Prompter};
 use ticketapi::ssb::Role;
-use ticketapi::{Engine, Error, ErrorKind, Pin, Result, Stage, TicketApi};
+use ticketapi::{Engine, Error, ErrorKind, Pin, Result, Stage};
 use ticketapi_testkit::spine::Entry;
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 

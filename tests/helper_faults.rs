@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use support::{Desk, Held, PATIENCE, PIN, UID, User, kind, script};
-use ticketapi::{Engine, ErrorKind, TicketApi};
+use ticketapi::{Engine, ErrorKind};
 use ticketapi_testkit::artifacts::{helper_program, scripted_module};
 use ticketapi_testkit::{CardSpec, SoftHsm};
 

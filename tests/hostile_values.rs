@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use support::{Desk, UID, User, kind};
-use ticketapi::{Engine, ErrorKind, TicketApi};
+use ticketapi::{Engine, ErrorKind};
 use ticketapi_testkit::spine::{Entry, Role};
 use ticketapi_testkit::{CardSpec, Endpoint, Misbehaviour};
 

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use support::{Desk, PATIENCE, UID, User};
-use ticketapi::{Config, Engine, TicketApi};
+use ticketapi::{Config, Engine};
 use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::DEFAULT_PIN;
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard};

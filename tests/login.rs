@@ -5,7 +5,7 @@ mod support;
 
 use support::{Asked, Desk, PATIENCE, PIN, UID, User, kind, script};
 use ticketapi::prompt::PinProblem;
-use ticketapi::{Engine, Error, ErrorKind, Pin, Stage, TicketApi};
+use ticketapi::{Engine, Error, ErrorKind, Pin, Stage};
 use ticketapi_testkit::spine::{Outcome, TlsVersions};
 use ticketapi_testkit::{CardSpec, Endpoint, Misbehaviour};
 

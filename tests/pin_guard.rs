@@ -25,7 +25,7 @@ use ticketapi::card::helper::{DEADLINE, HelperReader, HelperSettings};
 use ticketapi::card::pkcs11::CardSettings;
 use ticketapi::prompt::{PinRequest, Prompter};
 use ticketapi::ssb::Role;
-use ticketapi::{Engine, Error, Pin, Result, Stage, TicketApi};
+use ticketapi::{Engine, Error, Pin, Result, Stage};
 use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::Fault;
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard};

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{Asked, Desk, PATIENCE, UID, User, kind, times_called};
+use ticketapi::ErrorKind;
 use ticketapi::prompt::PinProblem;
-use ticketapi::{ErrorKind, TicketApi};
 use ticketapi_testkit::artifacts::{helper_program, opensc_module, scripted_module};
 use ticketapi_testkit::piv::{Command, DEFAULT_PIN, Fault};
 use ticketapi_testkit::{CardIdentity, CardSpec, Endpoint, Pcscd, PivCard};

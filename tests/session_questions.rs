@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use support::{Desk, PATIENCE, UID, User, kind};
 use ticketapi::ssb::assertion::Mode;
 use ticketapi::ssb::{RoleAssertion, SessionState};
-use ticketapi::{Engine, Error, ErrorKind, TicketApi};
+use ticketapi::{Engine, Error, ErrorKind};
 use ticketapi_testkit::spine::{Entry, Role};
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 

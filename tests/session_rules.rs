@@ -11,7 +11,7 @@ use support::readers::{MovedClock, TestCard, Watched};
 use support::{Asked, Desk, PATIENCE, PIN, User, kind};
 use ticketapi::engine::{Event, Status};
 use ticketapi::session::{EndReason, Limits, LockReason};
-use ticketapi::{Engine, ErrorKind, TicketApi};
+use ticketapi::{Engine, ErrorKind};
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -15,7 +15,7 @@ use support::{Desk, Held, PATIENCE, PIN, UID, kind, script};
 use ticketapi::cancel::CancelToken;
 use ticketapi::prompt::{PinRequest, Prompter};
 use ticketapi::ssb::Role;
-use ticketapi::{Config, Engine, Error, ErrorKind, Pin, Result, Stage, TicketApi};
+use ticketapi::{Config, Engine, Error, ErrorKind, Pin, Result, Stage};
 use ticketapi_testkit::artifacts::helper_program;
 use ticketapi_testkit::{CardSpec, Endpoint, Misbehaviour, SoftHsm};
 

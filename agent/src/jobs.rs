@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use ticketapi::agent::protocol::{Failure, Reply};
-use ticketapi::{Engine, Error, ErrorKind, Result, Stage, TicketApi as _};
+use ticketapi::{Engine, Error, ErrorKind, Result, Stage};
 
 /// A thread's operation. Programs that request the same at the same time share one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

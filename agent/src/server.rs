@@ -14,7 +14,7 @@ use ticketapi::agent::AgentStatus;
 use ticketapi::agent::protocol::{Failure, Hello, Malformed, Reply, Request, SessionData, VERSION, WAITING};
 use ticketapi::engine::EngineBuilder;
 use ticketapi::session::Session;
-use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage, TicketApi as _};
+use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage};
 use tracing::{debug, info, warn};
 
 use crate::client::Client;

@@ -9,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{Desk, InProcess, InThread, User, auto_program, program, settings, socket};
+use ticketapi::Engine;
 use ticketapi::agent::AgentUse;
 use ticketapi::agent::inbox::Inbox;
 use ticketapi::agent::protocol::{Hello, MAX_MESSAGE, Reply, Request, VERSION};
-use ticketapi::{Engine, TicketApi};
 
 /// No program may be kept waiting for longer by another.
 const UNDISTURBED: Duration = Duration::from_millis(500);

@@ -11,7 +11,7 @@ use support::{Desk, InThread, PATIENCE, PIN, User, auto_program, kind, program, 
 use ticketapi::agent::{self, AgentUse};
 use ticketapi::engine::Status;
 use ticketapi::session::Mode;
-use ticketapi::{Engine, Error, ErrorKind, Pin, Stage, TicketApi};
+use ticketapi::{Engine, Error, ErrorKind, Pin, Stage};
 
 /// A user whose PIN prompt tells when it is there, and answers when it is told to.
 fn slow_user() -> (User, mpsc::Receiver<()>, mpsc::Sender<()>) {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use support::{Desk, InProcess, PATIENCE, User, auto_program, kind, program, settings, socket, status_of, wait_until};
 use ticketapi::agent::{self, AgentUse};
-use ticketapi::{Engine, ErrorKind, TicketApi};
+use ticketapi::{Engine, ErrorKind};
 use ticketapi_testkit::spine::Entry;
 use ticketapi_testkit::{CardSpec, Endpoint, Misbehaviour};
 

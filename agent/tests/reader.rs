@@ -21,7 +21,7 @@ use ticketapi::card::events::{CardWatch, Snapshot};
 use ticketapi::card::helper::{DEADLINE, HelperReader, HelperSettings};
 use ticketapi::card::pkcs11::CardSettings;
 use ticketapi::engine::Status;
-use ticketapi::{Engine, ErrorKind, TicketApi};
+use ticketapi::{Engine, ErrorKind};
 use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::DEFAULT_PIN;
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard};

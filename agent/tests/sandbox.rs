@@ -11,7 +11,6 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 use support::{Desk, InProcess, command, program, socket, status_of, wait_until};
-use ticketapi::TicketApi;
 
 fn desk() -> Desk {
     Desk::with(|spine| spine.roles(1))

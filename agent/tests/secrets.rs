@@ -18,8 +18,8 @@ use std::thread;
 use rustix::process::Signal;
 use search::form_in;
 use support::{Desk, InProcess, User, command, script, settings, socket};
+use ticketapi::Engine;
 use ticketapi::agent::AgentUse;
-use ticketapi::{Engine, TicketApi};
 use ticketapi_testkit::CardSpec;
 
 /// With all that could be escaped.

@@ -14,7 +14,7 @@ use std::thread;
 use rustix::process::Signal;
 use support::{Desk, InProcess, InThread, User, kind, program, settings, socket, wait_until};
 use ticketapi::agent::{self, AgentUse};
-use ticketapi::{Engine, ErrorKind, TicketApi};
+use ticketapi::{Engine, ErrorKind};
 use ticketapi_agent::Agent;
 
 fn refusal(desk: &Desk) -> ticketapi::Error {

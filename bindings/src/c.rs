@@ -5,8 +5,6 @@
 use std::borrow::Cow;
 use std::ffi::{c_char, c_int, c_long, c_uint};
 
-use ticketapi::TicketApi as _;
-
 use crate::boundary::{
     Outcome, Place, TextOut, detail, export, export_question, export_quietly, export_value, last_error, test_panic,
 };

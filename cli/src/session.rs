@@ -14,7 +14,7 @@ use ticketapi::engine::Status;
 use ticketapi::prompt::{Notice, PinRequest, Prompter};
 use ticketapi::session::Session;
 use ticketapi::ssb::Role;
-use ticketapi::{Config, Engine, Error, Pin, Result, Stage, TicketApi};
+use ticketapi::{Config, Engine, Error, Pin, Result, Stage};
 
 use crate::interrupt::Interrupt;
 use crate::options::Common;

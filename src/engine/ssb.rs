@@ -9,7 +9,7 @@ impl Engine {
     /// Asks the broker whose the live session is, and for every role of that user.
     ///
     /// Blocks until the answer is there, at the longest for the setting `request_timeout`;
-    /// [`Engine::cancel_login`] and [`destroy_ticket`](crate::TicketApi::destroy_ticket) end it
+    /// [`Engine::cancel_login`] and [`destroy_ticket`](crate::Engine::destroy_ticket) end it
     /// earlier. Any number of threads may ask at once. Never prompts. Source: the broker's
     /// `/saml/RoleAssertion`.
     ///

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use ticketapi_testkit::{CardSpec, TestCa};
 
-use super::{Engine, TicketApi};
+use super::Engine;
 use crate::card::Certificate;
 use crate::config::Config;
 use crate::prompt::NoPrompter;

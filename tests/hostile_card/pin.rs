@@ -1,7 +1,7 @@
 //! Tries of the PIN: none but those that the user made.
 
 use ticketapi::prompt::PinProblem;
-use ticketapi::{ErrorKind, Stage, TicketApi};
+use ticketapi::{ErrorKind, Stage};
 
 use crate::support::{Asked, PIN, User};
 use crate::tokens::Tokens;

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ticketapi::{ErrorKind, Stage, TicketApi};
+use ticketapi::{ErrorKind, Stage};
 
 use crate::support::{Asked, PATIENCE, PIN, UID, User, kind};
 use crate::tokens::Tokens;

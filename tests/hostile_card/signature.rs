@@ -6,7 +6,6 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ticketapi::TicketApi;
 use ticketapi_testkit::{CardSpec, Endpoint, TestCa};
 
 use crate::support::{UID, User};

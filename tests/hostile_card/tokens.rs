@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use ticketapi::{Engine, Error, Stage, TicketApi};
+use ticketapi::{Engine, Error, Stage};
 use ticketapi_testkit::artifacts::{helper_program, scripted_module};
 use ticketapi_testkit::{CardSpec, Endpoint, SoftHsm};
 

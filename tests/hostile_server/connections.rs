@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
-use ticketapi::{Engine, ErrorKind, Pin, Stage, TicketApi};
+use ticketapi::{Engine, ErrorKind, Pin, Stage};
 use ticketapi_testkit::spine::{ServerCertificate, TlsVersions};
 use ticketapi_testkit::{Misbehaviour, Spine, SpineBuilder, TestCa};
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
-use ticketapi::{Engine, Error, ErrorKind, Stage, TicketApi};
+use ticketapi::{Engine, Error, ErrorKind, Stage};
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 
 use crate::support::{Desk, User};

@@ -1,6 +1,6 @@
 //! Answers that are well-formed and still no good.
 
-use ticketapi::{ErrorKind, Stage, TicketApi};
+use ticketapi::{ErrorKind, Stage};
 use ticketapi_testkit::spine::{Entry, Outcome};
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use ticketapi::ErrorKind;
 use ticketapi::ssb::assertion::read_assertion;
 use ticketapi::ssb::message::MAX_ANSWER;
 use ticketapi::ssb::session_service::read_session;
-use ticketapi::{ErrorKind, TicketApi};
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 
 use crate::ALLOCATOR;

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage, TicketApi};
+use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage};
 use ticketapi_testkit::spine::Outcome;
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 

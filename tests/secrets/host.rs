@@ -11,7 +11,7 @@ use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::challenge::{self, Digest};
 use ticketapi::prompt::{PinRequest, Prompter, SystemPrompter};
 use ticketapi::ssb::{HttpsSettings, HttpsTransport, Role, Ssb};
-use ticketapi::{Config, Engine, Error, Pin, Result, TicketApi};
+use ticketapi::{Config, Engine, Error, Pin, Result};
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::support::memory::{FORMS, Masked};

@@ -13,7 +13,7 @@ use ticketapi::challenge::Digest;
 use ticketapi::clock::{Clock, SystemClock};
 use ticketapi::engine::Event;
 use ticketapi::session::{EndReason, LockReason};
-use ticketapi::{Engine, Error, ErrorKind, Pin, Result, Stage, TicketApi};
+use ticketapi::{Engine, Error, ErrorKind, Pin, Result, Stage};
 use ticketapi_testkit::CardSpec;
 
 use super::{Desk, PATIENCE, PIN, UID, User, kind};

@@ -9,7 +9,6 @@ use std::ffi::c_int;
 use jni::objects::{JByteArray, JObject, JString};
 use jni::sys::{jint, jlong};
 use jni::{Env, EnvUnowned};
-use ticketapi::TicketApi as _;
 
 use super::{handle, may_log_in, native, secret_string, with_env};
 use crate::boundary::{Outcome, export_question, export_quietly, export_value};

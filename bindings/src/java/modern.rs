@@ -8,8 +8,8 @@ use jni::objects::{JCharArray, JObject, JObjectArray, JString, JValue};
 use jni::refs::IntoAuto as _;
 use jni::sys::{jboolean, jint, jlong};
 use jni::{Env, EnvUnowned, jni_sig, jni_str};
+use ticketapi::Error;
 use ticketapi::session::Session;
-use ticketapi::{Error, TicketApi as _};
 
 use super::{JavaPrompter, handle, may_log_in, native, utf16, with_env};
 use crate::boundary::{Outcome, export_quietly, export_result};

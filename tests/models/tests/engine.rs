@@ -17,7 +17,7 @@ use ticketapi::cancel::CancelToken;
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::prompt::{PinRequest, Prompter};
 use ticketapi::ssb::Role;
-use ticketapi::{Config, Engine, ErrorKind, Pin, Result, TicketApi};
+use ticketapi::{Config, Engine, ErrorKind, Pin, Result};
 
 /// Live sessions on the broker, by their tickets.
 struct Broker {
