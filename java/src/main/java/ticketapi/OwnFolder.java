@@ -19,6 +19,9 @@ import java.util.Set;
 final class OwnFolder {
     private static final String UNPACK_PROPERTY = "ticketapi.unpack";
 
+    /** What the kernel shows for users that a user namespace does not know. */
+    private static final int NOBODY = 65534;
+
     private static Integer me;
 
     private OwnFolder() {
@@ -34,30 +37,50 @@ final class OwnFolder {
     }
 
     /** Where this user's copies go. */
-    static Path path() {
+    static Path path() throws IOException {
         String named = System.getProperty(UNPACK_PROPERTY);
         if (named != null) {
             return Paths.get(named).toAbsolutePath();
         }
         String cache = System.getenv("XDG_CACHE_HOME");
-        Path folder = cache != null && Paths.get(cache).isAbsolute()
-                ? Paths.get(cache)
-                : Paths.get(System.getProperty("user.home"), ".cache").toAbsolutePath();
+        Path folder = cache != null && Paths.get(cache).isAbsolute() ? Paths.get(cache) : home().resolve(".cache");
         return folder.resolve("ticketapi");
     }
 
-    /** {@link #path()}, made where it is not there; refused where anybody else could put a file into it. */
+    /** The user's home. A JVM that does not find the user in the system's list has "?" for it. */
+    private static Path home() throws IOException {
+        for (String home : new String[] {System.getProperty("user.home"), System.getenv("HOME")}) {
+            if (home != null && Paths.get(home).isAbsolute()) {
+                return Paths.get(home);
+            }
+        }
+        throw new IOException("the user's home folder is not known; set " + UNPACK_PROPERTY + " to a folder");
+    }
+
+    /** {@link #path()}, resolved, and made where it does not exist; refused where another user could put a file into it. */
     static Path make() throws IOException {
-        Path folder = make(path());
-        int me = me();
-        for (Path above = folder.toRealPath().getParent(); above != null; above = above.getParent()) {
+        // The path that is checked is the one that is used.
+        Path folder = make(path()).toRealPath();
+        for (Path above = folder.getParent(); above != null; above = above.getParent()) {
             Owned owned = new Owned(above);
-            refuseUnless(owned.user == me || owned.user == 0, above, "belongs to another user");
-            // In /tmp and the like others cannot touch what is not theirs.
+            refuseUnless(owned.user == me() || owned.user == 0 || owned.user == NOBODY && rootIsNobody(), above,
+                    "belongs to another user");
+            // In /tmp and the like others cannot touch what is not theirs, and what is below was checked.
             boolean sticky = (owned.mode & 01000) != 0;
             refuseUnless((owned.mode & 0002) == 0 || sticky, above, "can be written by every user");
+            refuseUnless((owned.mode & 0020) == 0 || sticky || owned.isOfPrivateGroup(), above, "can be written by its group");
         }
         return folder;
+    }
+
+    /** Whether root has no number in this user namespace, so that its files show as nobody's (user_namespaces(7)). */
+    private static boolean rootIsNobody() throws IOException {
+        for (String line : Files.readAllLines(Paths.get("/proc/self/uid_map"), StandardCharsets.US_ASCII)) {
+            if (line.trim().split(" +")[1].equals("0")) {
+                return false;
+            }
+        }
+        return true;
     }
 
     /** A folder in {@link #make()}'s, or that one itself, made where it is not there; refused where it is not this user's alone. */
@@ -102,17 +125,25 @@ final class OwnFolder {
         private static final int OWN_FILE = 0100700;
 
         private final int user;
+        private final int group;
         private final int mode;
         private final long size;
         private final FileTime changed;
 
         Owned(Path path) throws IOException {
             Map<String, Object> attributes =
-                    Files.readAttributes(path, "unix:uid,mode,size,ctime", LinkOption.NOFOLLOW_LINKS);
+                    Files.readAttributes(path, "unix:uid,gid,mode,size,ctime", LinkOption.NOFOLLOW_LINKS);
             user = (Integer) attributes.get("uid");
+            group = (Integer) attributes.get("gid");
             mode = (Integer) attributes.get("mode");
             size = (Long) attributes.get("size");
             changed = (FileTime) attributes.get("ctime");
+        }
+
+        /** Whether its group is root's, or has this user alone: by convention one with the user's number. */
+        boolean isOfPrivateGroup() throws IOException {
+            return group == 0
+                    || group == me() && group == (Integer) Files.getAttribute(Paths.get("/proc/self"), "unix:gid");
         }
 
         /** Whether it is a file of this size that only this user could have made and can change. */

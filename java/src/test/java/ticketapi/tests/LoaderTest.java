@@ -230,6 +230,10 @@ class LoaderTest {
             Files.setAttribute(folder, "unix:uid", 0);
             Files.setAttribute(unpacked, "unix:uid", NOBODY);
             fails().says("the folder " + unpacked + " belongs to another user: nothing is loaded from it");
+            Files.setAttribute(unpacked, "unix:uid", 0);
+            Files.setAttribute(home, "unix:gid", NOBODY);
+            Files.setPosixFilePermissions(home, PosixFilePermissions.fromString("rwxrwx---"));
+            fails().says("the folder " + home + " can be written by its group");
         } else {
             desk.option("-Dticketapi.unpack=/usr/lib");
             fails().says("the folder /usr/lib belongs to another user: nothing is loaded from it");
