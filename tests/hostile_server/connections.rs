@@ -193,9 +193,9 @@ fn a_ca_file_that_cannot_be_used_is_named_and_nobody_is_connected_to() {
     let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (name, content, says) in [
         ("missing", None, "it cannot be read"),
-        ("empty", Some(""), "it holds no certificate"),
-        ("der", Some("\u{30}\u{82}\u{1}\u{e}"), "it holds no certificate"),
-        ("key", Some(key), "it holds no certificate"),
+        ("empty", Some(""), "it is empty"),
+        ("der", Some("\u{30}\u{82}\u{1}\u{e}"), "it is in binary form (DER)"),
+        ("key", Some(key), "it holds a private key"),
         ("cut", Some(&certificate[..40]), "it is not in PEM form"),
         ("fake", Some(certificate), "it holds what is no certificate"),
     ] {
