@@ -50,7 +50,7 @@ fn a_login_step_by_step_shows_no_secret() {
 fn a_login_that_fails_at_the_card_or_the_pin_shows_no_secret() {
     let broken = Desk::with_software_card(RIGHT);
     std::fs::write(broken.path("card.p12"), "no card").unwrap();
-    broken.host("engine", "Configuration at Card").shows_no_secret();
+    broken.host("engine", "SoftwareCard at Card").shows_no_secret();
 
     Desk::with_software_card(Pinentry(&[Some(WRONG_PIN), None]))
         .host("engine", "PinIncorrect { tries_left: None } at Pin")
