@@ -5,83 +5,81 @@
 
 
 /*
- * Smartcard login to the NHS Spine: an SSO ticket, and the roles of the user.
+ * Smartcard login to the NHS Spine: an SSO ticket and the user's roles.
  *
  *     TCK_API_INSTANCE instance = TcktApi_Initialize();
  *     char ticket[1024];
  *     unsigned int length;
- *     if (instance == 0) ... TcktApi_getLastError(0) tells why
+ *     if (instance == 0) ... TcktApi_getLastError(0) returns the reason
  *     if (TcktApi_getTicket(instance, ticket, sizeof ticket, &length) == TCK_API_SUCCESS) ...
  *     TcktApi_Finalize(instance);
  *
- * What holds for every function:
+ * The following applies to every function:
  *
- * Results. A function that returns `int` returns TCK_API_SUCCESS (0) or a code. A failure is a group
+ * Results. A function of type `int` returns TCK_API_SUCCESS (0) or a code. A failure code is a group
  * (TCK_ERR_GRP_...) with a number in its low bits, and a negative int; IsCardDeviceError and the
- * like tell the group. Each description lists the codes that the function gives. The code of the
- * last call is kept for each thread and handle: TcktApi_getLastError.
+ * like test the group. Each description lists the codes that the function returns. The library keeps
+ * the code of the last call for each thread and handle: TcktApi_getLastError.
  *
- * Out parameters. They are written only when the function succeeds; on any failure each keeps its value.
+ * Out parameters. They are written only on success; on any failure they keep their values.
  *
- * Buffers. Texts are UTF-8 (tickets are ASCII) and end with a NUL. `size` counts the NUL, `used` does
- * not. A buffer without room for text and NUL is TCK_API_ERR_BUFFER_TOO_SMALL. Where there is
- * room, three zero bytes follow the text, for clients that take it for UTF-16; nothing is ever
- * written beyond that.
+ * Buffers. Texts are UTF-8 (tickets are ASCII) and end with a NUL. `size` includes the NUL, `used`
+ * does not. A buffer too small for text and NUL gives TCK_API_ERR_BUFFER_TOO_SMALL. If there is room,
+ * three zero bytes follow the text, for clients that read UTF-16. Nothing is written beyond `size`.
  *
- * Ownership. What you pass in stays yours and is not used after the call has returned, but for the
- * prompter's functions and data. What is written to your buffers is yours; a ticket in them acts for
- * the user, so wipe it after use. Nothing has to be freed but handles, by TcktApi_Finalize.
+ * Ownership. What you pass in stays yours and is not used after the call, except the prompter's
+ * functions and data. What is written to your buffers is yours; a ticket acts for the user, so wipe it
+ * after use. Release handles with TcktApi_Finalize; nothing else needs to be freed.
  *
- * NULL. A buffer, a text or a number to be written that is NULL is TCK_API_ERR_INVALID_PARAMETER,
- * before anybody is prompted; `used` may be NULL. A handle that was finalized or made up is
- * TCK_API_ERR_INVALID_INSTANCE_HANDLE, never a crash. A call with a handle before TcktApi_Initialize
- * has succeeded once is TCK_API_ERR_NOT_INITIALIZED.
+ * NULL. A NULL buffer, text or out parameter gives TCK_API_ERR_INVALID_PARAMETER before any prompt;
+ * `used` may be NULL. A finalized or unknown handle gives TCK_API_ERR_INVALID_INSTANCE_HANDLE, never
+ * a crash. A call with a handle before the first successful TcktApi_Initialize gives
+ * TCK_API_ERR_NOT_INITIALIZED.
  *
- * Threads. Every function may be called from any thread at any time. All handles of a process share
- * one session; at most one login is under way, and who asks for a ticket meanwhile waits for it.
+ * Threads. Any thread may call any function at any time. All handles of a process share one session.
+ * At most one login is in progress; other calls that need a ticket wait for it.
  *
  * Blocking. TcktApi_getTicket and TcktApi_getNewTicket block for as long as the user takes, and
- * TcktApi_destroyTicket while the server is told, each outside step with a deadline of its own. What
- * TcktApi_Finalize may wait for stands with it; TcktApi_Initialize and ticketapi_set may wait for
- * another thread's TcktApi_Finalize. The others do not wait, but for the agent.
+ * TcktApi_destroyTicket while the server is informed; every outside step has a deadline.
+ * TcktApi_Finalize describes its own wait; TcktApi_Initialize and ticketapi_set may wait for another
+ * thread's TcktApi_Finalize. The other functions block only on the agent.
  *
- * Sessions. A session begins with a login, and goes on without handles. It ends by
- * TcktApi_destroyTicket, when a new login has succeeded, at the server's limits, with the process
- * (but for the agent's), and when its card is taken out, unless the setting `mode` says otherwise.
- * With session_lock the missing card locks it, with mobility the time since the last PIN
- * (`reauthentication`). While it is locked, TcktApi_getTicketNoAuth, ticketapi_user_... and
- * ticketapi_role... give TCK_API_ERR_TICKET_NOT_AVAILABLE, as without a session. TcktApi_getTicket then
- * asks for the same card and its PIN and gives the same ticket; where it fails, with the codes of a
- * login, the session stays locked. Another user's card ends that session and logs in. A
- * locked session ends after `lock_timeout`.
+ * Sessions. A session starts with a login and does not need a handle. It ends with
+ * TcktApi_destroyTicket, a new login that succeeds, the server's limits, the end of the process (except
+ * the agent's session), and when its card is removed, unless the setting `mode` says otherwise: with
+ * session_lock the removal locks it, with mobility the time since the last PIN (`reauthentication`)
+ * does. While it is locked, TcktApi_getTicketNoAuth, ticketapi_user_... and ticketapi_role... return
+ * TCK_API_ERR_TICKET_NOT_AVAILABLE, as without a session. TcktApi_getTicket then asks for the same
+ * card and PIN and returns the same ticket; if that fails, with the codes of a login, the session stays
+ * locked. Another user's card ends the session and logs that user in. A locked session ends after
+ * `lock_timeout`.
  *
- * Agent. Where the user runs the agent (setting `agent`), the session is the agent's, and that of all
- * programs of this user. The prompts are the agent's, too: it shows them, as its own settings say, and
- * the functions of ticketapi_set_prompter are not called. TcktApi_getTicketNoAuth and the functions
- * that tell of the session ask the agent, which takes some 20 microseconds, and less than 10 seconds with
- * an agent that hangs. An agent that the settings require and that cannot be used is told with
- * TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE or TCK_API_ERR_VERSION_CONFLICT, by TcktApi_getTicketNoAuth
- * with TCK_API_ERR_TICKET_NOT_AVAILABLE. A program that must show prompts of its own sets `agent` to
- * never.
+ * Agent. If the user runs the agent (setting `agent`), all programs of the user share the agent's
+ * session. The agent prompts, as its own settings say; the functions of ticketapi_set_prompter are not
+ * called. TcktApi_getTicketNoAuth and the functions about the session ask the agent, which takes about
+ * 20 microseconds, and less than 10 seconds if the agent hangs. If the settings require an agent that
+ * cannot be used, the code is TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE or TCK_API_ERR_VERSION_CONFLICT;
+ * TcktApi_getTicketNoAuth returns TCK_API_ERR_TICKET_NOT_AVAILABLE, and its description says why. A
+ * program that must show its own prompts sets `agent` to never.
  *
- * Processes. After fork() the child has the library as if freshly loaded: its parent's handles and
- * session are not its own. The library may be closed by dlclose(); it stays in memory with its
- * session, which the next dlopen() finds again. It changes no signal handler, signal mask,
- * environment variable or other property of the process, and writes nothing to its output.
+ * Processes. In a child of fork() the library is as if freshly loaded; the parent's handles and session
+ * stay with the parent. dlclose() leaves the library and its session in memory, and the next dlopen()
+ * finds them again. The library changes no signal handler, signal mask, environment variable or other
+ * property of the process, and writes nothing to its output.
  *
- * What runs. Nothing is started or opened before the first login. Card software runs in a process of
- * its own, ticketapi-card, for as long as a login needs it; another one watches the card of a session
- * that a card reader shows, as long as that session lives, and holds one descriptor. They are children of
- * this process; it does no harm to reap them. Threads of the library take none of the host's signals. They run
- * during calls, and while there is both a session and a handle. After the last TcktApi_Finalize there is
- * none, but for one that the system's resolver does not let go of: it ends when the resolver gives up.
+ * What runs. Nothing is started or opened before the first login. Card software runs in a child
+ * process, ticketapi-card, during a login. Another one watches the session's card while the session
+ * lives, and holds one descriptor. Reaping these children does no harm. Threads of the library take
+ * none of the program's signals. They run during calls, and while there is both a session and a
+ * handle. After the last TcktApi_Finalize there is none, except one that the system's resolver may
+ * hold until it gives up.
  *
- * Defects. A defect of the library is TCK_API_ERR_INTERNAL_ERROR; nothing unwinds into the caller.
+ * Defects. A defect of the library gives TCK_API_ERR_INTERNAL_ERROR; nothing unwinds into the caller.
  *
  * Settings. They come from a file (the one that TICKETAPI_CONFIG names, else ticketapi/config.toml in
  * $XDG_CONFIG_HOME or ~/.config, else /etc/ticketapi/config.toml), then from the environment
  * (TICKETAPI_ and the key in capitals), then from ticketapi_set. They are read when the first handle
- * is made. The keys, and in brackets what holds without them:
+ * is created. The keys, with their defaults in brackets:
  *
  *     environment          the broker's environment: live, int or dep (live)
  *     base_url             the broker's address, instead of an environment
@@ -129,12 +127,12 @@
  *     reauthentication     minutes after which mobility asks for the card and PIN again (60)
  */
 
-/* An unsigned number of 32 bits. Other headers have a DWORD of their own: PC/SC's is larger. */
+/* An unsigned 32-bit number. Other headers define another DWORD: PC/SC's is larger. */
 #ifndef TICKETAPI_NO_DWORD
 typedef unsigned int DWORD;
 #endif
 
-/* Whether a code is a failure, and of which group. */
+/* Test whether a code is a failure, and its group. */
 #define IsError(Err) (((unsigned int)(Err) & TCK_ERR_GRP_MASK) != 0)
 #define IsGenericError(Err) (((unsigned int)(Err) & TCK_ERR_GRP_GENERIC) == TCK_ERR_GRP_GENERIC)
 #define IsCardDeviceError(Err) (((unsigned int)(Err) & TCK_ERR_GRP_CARD_DEVICE) == TCK_ERR_GRP_CARD_DEVICE)
@@ -149,12 +147,12 @@ typedef unsigned int DWORD;
 #define TCK_API_SUCCESS 0u
 
 /**
- * Set in every failure.
+ * Set in every failure code.
  */
 #define TCK_ERR_GRP_MASK 0x80000000u
 
 /**
- * Failures of how the library is used, or the connection.
+ * Failures of the library's use, or of the connection.
  */
 #define TCK_ERR_GRP_GENERIC 0x80100000u
 
@@ -169,7 +167,7 @@ typedef unsigned int DWORD;
 #define TCK_ERR_GRP_AUTHENTICATION 0x80400000u
 
 /**
- * Failures of how the computer is set up.
+ * Failures of the computer's configuration.
  */
 #define TCK_ERR_GRP_CONFIG 0x80800000u
 
@@ -179,7 +177,7 @@ typedef unsigned int DWORD;
 #define TCK_ERR_GRP_WINDOWS 0x81000000u
 
 /**
- * Something inside the library failed. Kept for old clients: today's code is INTERNAL_ERROR.
+ * An internal error. Kept for old clients: this library returns INTERNAL_ERROR.
  */
 #define TCK_API_ERR_INTERNAL 0x80100001u
 
@@ -189,38 +187,38 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_NOT_INITIALIZED 0x80100002u
 
 /**
- * A parameter is null, zero or out of its range.
+ * A parameter is null, zero or out of range.
  */
 #define TCK_API_ERR_INVALID_PARAMETER 0x80100003u
 
 /**
- * The buffer does not hold the text and its NUL. Call again with a larger one; nobody is asked again.
+ * The buffer cannot hold the text and its NUL. Call again with a larger one; nobody is prompted again.
  */
 #define TCK_API_ERR_BUFFER_TOO_SMALL 0x80100004u
 
 /**
- * The handle is unknown, or has been finalized.
+ * The handle is unknown or finalized.
  */
 #define TCK_API_ERR_INVALID_INSTANCE_HANDLE 0x80100005u
 
 /**
- * The library is in use in a way that does not allow this call now.
+ * The library's current use does not allow this call.
  */
 #define TCK_API_ERR_SERVER_BUSY 0x80100006u
 
 /**
- * There is no trusted connection: unknown issuer, wrong name or expired certificate.
+ * No trusted connection: unknown issuer, wrong name or expired certificate.
  */
 #define TCK_API_ERR_SERVER_COMM_FAILED 0x80100007u
 
 /**
- * There are too many handles (65,536).
+ * Too many handles (65,536).
  */
 #define TCK_API_ERR_RESOURCE_ALLOCATION_FAILED 0x80100008u
 
 /**
- * There is no ticket, and the call does not ask the user: nobody is logged in, the session is locked, or
- * the agent that the settings require cannot be used. TcktApi_getErrorDescription tells which.
+ * There is no ticket, and the call does not prompt: nobody is logged in, the session is locked, or the
+ * required agent cannot be used. TcktApi_getErrorDescription says which.
  */
 #define TCK_API_ERR_TICKET_NOT_AVAILABLE 0x80100009u
 
@@ -230,7 +228,7 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_INTERNAL_ERROR 0x8010000Au
 
 /**
- * The library does not do this.
+ * Not implemented.
  */
 #define TCK_API_ERR_NOT_IMPLEMENTED 0x8010000Bu
 
@@ -280,12 +278,12 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_AUTHENTICATION_FAILED 0x80400002u
 
 /**
- * No card came within the time allowed, or several could be meant.
+ * No card came within the time allowed, or several cards match.
  */
 #define TCK_API_ERR_AUTHENTICATION_NOT_POSSIBLE 0x80400003u
 
 /**
- * The server does not know the user, or the user has no role or not the one that is asked for.
+ * The server does not know the user, or the user has no role or not the required one.
  */
 #define TCK_API_ERR_USER_NOT_VALID 0x80400004u
 
@@ -310,7 +308,7 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_AUTHMETHOD_NOT_SUPPORTED 0x80400008u
 
 /**
- * The settings require the agent, and it is of another version.
+ * The required agent has another version.
  */
 #define TCK_API_ERR_VERSION_CONFLICT 0x80800001u
 
@@ -330,17 +328,17 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_LOAD_RES_FAILED 0x80800004u
 
 /**
- * The settings require the agent, and it is not running or may not be trusted.
+ * The required agent is not running or not trusted.
  */
 #define TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE 0x80800005u
 
 /**
- * Somebody has to be asked, and there is no way to.
+ * The user must be asked, and no prompter is available.
  */
 #define TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE 0x80800006u
 
 /**
- * There is nothing of this kind, such as the chosen role of a user without roles.
+ * There is no such item, such as the chosen role of a user without roles.
  */
 #define TCK_API_ERR_RESOURCE_NOT_AVAILABLE 0x80800007u
 
@@ -350,7 +348,7 @@ typedef unsigned int DWORD;
 #define GATICKET_VERSION_API 1
 
 /**
- * For GetGAVersion: the version of the ticket engine behind it.
+ * For GetGAVersion: the version of the ticket engine.
  */
 #define GATICKET_VERSION_ENGINE 2
 
@@ -360,37 +358,37 @@ typedef unsigned int DWORD;
 #define TICKETAPI_ANSWERED 0
 
 /**
- * A prompt's answer: the user does not want to go on. Every other value means the same.
+ * A prompt's answer: the user cancelled. Every other value means the same.
  */
 #define TICKETAPI_CANCELLED 1
 
 /**
- * Nothing went wrong before: the PIN is asked for the first time.
+ * The PIN is asked for the first time.
  */
 #define TICKETAPI_PIN_FIRST 0
 
 /**
- * The PIN that was given last was wrong, and the card counted a try.
+ * The last PIN was wrong and cost a try.
  */
 #define TICKETAPI_PIN_WRONG 1
 
 /**
- * The PIN that was given last was too short or too long; the card was not asked.
+ * The last PIN was too short or too long; the card was not used.
  */
 #define TICKETAPI_PIN_LENGTH 2
 
 /**
- * A message: a card is waited for.
+ * A message: insert the card.
  */
 #define TICKETAPI_INSERT_CARD 1
 
 /**
- * A message: the PIN is to be entered on the reader's own keys.
+ * A message: enter the PIN on the reader's keys.
  */
 #define TICKETAPI_PIN_ON_READER 2
 
 /**
- * For ticketapi_role: the role in one line, to be shown.
+ * For ticketapi_role: the role as one line, for display.
  */
 #define TICKETAPI_ROLE_LINE 0
 
@@ -400,7 +398,7 @@ typedef unsigned int DWORD;
 #define TICKETAPI_ROLE_ID 1
 
 /**
- * For ticketapi_role: code of the organisation; "" where the server gives none.
+ * For ticketapi_role: code of the organisation; "" if the server gives none.
  */
 #define TICKETAPI_ROLE_ORGANISATION_CODE 2
 
@@ -425,29 +423,29 @@ typedef unsigned int DWORD;
 #define TICKETAPI_ROLE_NAME 6
 
 /**
- * A handle: 1 to 2147483647, so that it also fits the `int` that .NET clients declare. 0 is none.
+ * A handle: 1 to 2147483647, so that it also fits the `int` of .NET clients. 0 is not a handle.
  */
 typedef long TCK_API_INSTANCE;
 
 /**
- * What there is to say to a user who is asked for a PIN. Valid during the call it is given to.
+ * A request for a PIN. Valid during the call.
  */
 typedef struct {
   /**
-   * Which card, UTF-8.
+   * The card's name, UTF-8.
    */
   const char *card;
   /**
-   * The user's id; NULL where the card tells it only with the PIN.
+   * The user's id; NULL if the card shows it only after the PIN.
    */
   const char *uid;
   /**
-   * How often the PIN may still be tried: 1 is the last try; -1 where the card does not tell,
-   * which does not mean that all tries are left.
+   * Tries left: 1 is the last try; -1 if the card does not report them, which does not mean that all
+   * tries are left.
    */
   int tries_left;
   /**
-   * 1 when a wrong PIN was entered before, as far as the card tells, else 0.
+   * 1 if the card reports that a wrong PIN was entered before, else 0.
    */
   int tries_low;
   /**
@@ -459,13 +457,13 @@ typedef struct {
    */
   unsigned int longest;
   /**
-   * Why it is asked again: TICKETAPI_PIN_FIRST, TICKETAPI_PIN_WRONG or TICKETAPI_PIN_LENGTH.
+   * Why the PIN is asked for: TICKETAPI_PIN_FIRST, TICKETAPI_PIN_WRONG or TICKETAPI_PIN_LENGTH.
    */
   int problem;
 } TicketApiPinRequest;
 
 /**
- * A role of the user, UTF-8, none of them NULL. Valid during the call it is given to.
+ * A role of the user, UTF-8; no field is NULL. Valid during the call.
  */
 typedef struct {
   /**
@@ -473,7 +471,7 @@ typedef struct {
    */
   const char *id;
   /**
-   * Code of the organisation; "" where the server gives none.
+   * Code of the organisation; "" if the server gives none.
    */
   const char *organisation_code;
   /**
@@ -495,35 +493,35 @@ typedef struct {
 } TicketApiRole;
 
 /**
- * Functions of the program that ask the user; for each that is NULL, the user is asked as the
- * setting `prompter` says.
+ * The program's prompt functions. For each that is NULL, the library prompts as the setting `prompter`
+ * says.
  *
- * They are called during a login, on the thread that logs in, and may take as long as the user
- * does. They must not call the library, but for ticketapi_cancel, and must return by themselves:
- * no longjmp, no C++ exception. When another thread calls ticketapi_cancel, the program has to make
- * them return. An answer that cannot be used (a PIN that is not UTF-8, an index that is none) fails the
- * login with TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE. Where the agent logs in, they are not called.
+ * They run during a login, on the thread that logs in, and may take as long as the user does. They
+ * must not call the library, except ticketapi_cancel, and must return normally: no longjmp, no C++
+ * exception. When another thread calls ticketapi_cancel, the program must make them return. An unusable
+ * answer (a PIN that is not UTF-8, an index out of range) fails the login with
+ * TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE. They are not called when the agent logs in.
  */
 typedef struct {
   /**
-   * Asks for the PIN: writes it with a NUL into `pin`, which has room for `size` bytes and is
-   * wiped after, and returns TICKETAPI_ANSWERED; or returns TICKETAPI_CANCELLED. Called again after a
-   * wrong PIN, until the user gives up or the card locks.
+   * Asks for the PIN: writes it with a NUL to `pin`, which holds `size` bytes and is wiped afterwards, and
+   * returns TICKETAPI_ANSWERED; or returns TICKETAPI_CANCELLED. Called again after a wrong PIN, until the
+   * user gives up or the card locks.
    */
   int (*pin)(void *user_data, const TicketApiPinRequest *request, char *pin, unsigned int size);
   /**
-   * Asks whether to use the last try, before the PIN is asked for: TICKETAPI_ANSWERED is a clear
-   * yes. A wrong PIN would lock the card.
+   * Asks whether to use the last try, before the PIN prompt. TICKETAPI_ANSWERED means a clear yes. A wrong
+   * PIN would lock the card.
    */
   int (*last_try)(void *user_data, const TicketApiPinRequest *request);
   /**
-   * Asks which role to take, of two or more: writes its index into `chosen` and returns
+   * Asks which of two or more roles to use: writes its index to `chosen` and returns
    * TICKETAPI_ANSWERED; or returns TICKETAPI_CANCELLED.
    */
   int (*role)(void *user_data, const TicketApiRole *roles, unsigned int count, unsigned int *chosen);
   /**
-   * Tells the user something and returns at once: TICKETAPI_INSERT_CARD or TICKETAPI_PIN_ON_READER,
-   * and the same in English.
+   * Shows a message and returns at once: TICKETAPI_INSERT_CARD or TICKETAPI_PIN_ON_READER, and its text
+   * in English.
    */
   void (*message)(void *user_data, int message, const char *text);
 } TicketApiPrompter;
@@ -533,19 +531,19 @@ extern "C" {
 #endif
 
 /**
- * Makes a handle. The first one of a process reads the configuration; all handles share one session.
+ * Creates a handle. The first call in a process reads the configuration. All handles share one session.
  *
- * Returns the handle, to be given up with TcktApi_Finalize; 0 on failure, and then
- * TcktApi_getLastError(0) tells why: TCK_API_ERR_LOAD_RES_FAILED,
- * TCK_API_ERR_RESOURCE_ALLOCATION_FAILED (65,536 handles are live), TCK_API_ERR_INTERNAL_ERROR.
+ * Returns the handle; release it with TcktApi_Finalize. Returns 0 on failure; then
+ * TcktApi_getLastError(0) returns the reason: TCK_API_ERR_LOAD_RES_FAILED,
+ * TCK_API_ERR_RESOURCE_ALLOCATION_FAILED (65,536 handles exist), TCK_API_ERR_INTERNAL_ERROR.
  *
- * Reads the configuration file; starts no thread, prompts nobody, uses neither card nor network.
+ * Reads the configuration file; starts no thread, does not prompt, uses neither card nor network.
  */
 TCK_API_INSTANCE TcktApi_Initialize(void);
 
 /**
  * Returns the version of `component`, GATICKET_VERSION_API or GATICKET_VERSION_ENGINE, as
- * 0xMMmmpppp (major, minor, patch); 0 on failure. For the API `instance` may be 0.
+ * 0xMMmmpppp (major, minor, patch); 0 on failure. For the API, `instance` may be 0.
  *
  * Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
  * TCK_API_ERR_INVALID_PARAMETER (no such component).
@@ -553,18 +551,18 @@ TCK_API_INSTANCE TcktApi_Initialize(void);
 unsigned int TcktApi_GetGAVersion(TCK_API_INSTANCE instance, int component);
 
 /**
- * Gives the ticket of the session; with no session, logs the user in.
+ * Returns the session's ticket. Without a session it logs the user in.
  *
- * Blocks while the user puts in a card, enters the PIN and chooses a role. Threads that ask
- * meanwhile wait for that one login and get its outcome. A locked session is unlocked by its user:
- * the same ticket.
+ * Blocks while the user inserts a card, enters the PIN and chooses a role. Calls of other threads
+ * during a login wait for that login and share its outcome. A locked session is unlocked by its user
+ * and keeps its ticket.
  *
- * Writes the ticket into `buffer`, which has room for `size` bytes, and its length without the NUL
- * into `used`, unless that is NULL. After TCK_API_ERR_BUFFER_TOO_SMALL call again with a larger
- * buffer: the user is not asked again.
+ * Writes the ticket to `buffer`, which holds `size` bytes, and its length without the NUL to `used`,
+ * unless `used` is NULL. After TCK_API_ERR_BUFFER_TOO_SMALL call again with a larger buffer: the user
+ * is not prompted again.
  *
  * Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
- * TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL or `size` is 0; nobody is asked then),
+ * TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL or `size` is 0; nobody is prompted),
  * TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_SERVER_BUSY (called from a prompt),
  * TCK_API_ERR_SERVER_COMM_FAILED, TCK_API_ERR_INTERNAL_ERROR, and every code of the groups
  * TCK_ERR_GRP_CARD_DEVICE, TCK_ERR_GRP_AUTHENTICATION and TCK_ERR_GRP_CONFIG that is not marked
@@ -576,12 +574,12 @@ int TcktApi_getTicket(TCK_API_INSTANCE instance,
                       unsigned int *used);
 
 /**
- * Gives the ticket of the session, as TcktApi_getTicket does, but never logs in: it asks nobody,
- * uses neither card nor network, and does not wait for a login that is under way.
+ * Returns the session's ticket as TcktApi_getTicket does, but never logs in: it does not prompt, uses
+ * neither card nor network, and does not wait for a login in progress.
  *
- * Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, it is locked, or the agent that the settings
- * require cannot be used), TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_BUFFER_TOO_SMALL,
- * TCK_API_ERR_INTERNAL_ERROR.
+ * Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, a locked session, or a required agent that cannot
+ * be used), TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
+ * TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_INTERNAL_ERROR.
  */
 int TcktApi_getTicketNoAuth(TCK_API_INSTANCE instance,
                             char *buffer,
@@ -589,10 +587,10 @@ int TcktApi_getTicketNoAuth(TCK_API_INSTANCE instance,
                             unsigned int *used);
 
 /**
- * Logs the user in again, session or not, and gives the new ticket, as TcktApi_getTicket does.
+ * Logs the user in, whether or not there is a session, and returns the new ticket.
  *
- * When the login fails, a session that was there goes on. After TCK_API_ERR_BUFFER_TOO_SMALL the
- * next call of the same thread on `instance` gives that new ticket, without another login.
+ * If the login fails, an existing session continues. After TCK_API_ERR_BUFFER_TOO_SMALL the next call
+ * of the same thread on `instance` returns that new ticket without another login.
  *
  * Codes: those of TcktApi_getTicket.
  */
@@ -602,11 +600,11 @@ int TcktApi_getNewTicket(TCK_API_INSTANCE instance,
                          unsigned int *used);
 
 /**
- * Ends the session, as taking the card out does, for every handle of the process, and cancels a
- * login that is under way. Succeeds when there is no session.
+ * Ends the session for every handle of the process, as removing the card does, and cancels a login in
+ * progress. Succeeds if there is no session.
  *
- * Blocks while the server is told. When it cannot be told the session is over here all the same,
- * and the code is TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, TCK_API_ERR_SERVER_COMM_FAILED or
+ * Blocks while the server is informed. If the server cannot be reached, the session still ends here, and
+ * the code is TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, TCK_API_ERR_SERVER_COMM_FAILED or
  * TCK_API_ERR_AUTHDATA_SYNTAX_ERROR.
  *
  * Other codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
@@ -615,24 +613,24 @@ int TcktApi_getNewTicket(TCK_API_INSTANCE instance,
 int TcktApi_destroyTicket(TCK_API_INSTANCE instance);
 
 /**
- * Returns the code of the calling thread's last call on `instance`; 0 after a success. Of
- * TcktApi_Initialize, and of the functions without a handle, with `instance` 0. This function,
- * TcktApi_getErrorDescription, TcktApi_GetGAVersion and GetDllVersion leave it as it is when they succeed.
+ * Returns the code of the calling thread's last call on `instance`; 0 after a success. With `instance` 0:
+ * of TcktApi_Initialize and of the functions without a handle. This function,
+ * TcktApi_getErrorDescription, TcktApi_GetGAVersion and GetDllVersion do not change it when they succeed.
  *
- * For a handle that is not valid, and had no call since: TCK_API_ERR_NOT_INITIALIZED or
- * TCK_API_ERR_INVALID_INSTANCE_HANDLE. A thread's failures are remembered for 64 handles at once.
+ * For an invalid handle without a call since: TCK_API_ERR_NOT_INITIALIZED or
+ * TCK_API_ERR_INVALID_INSTANCE_HANDLE. Each thread keeps the failures of 64 handles.
  */
 unsigned int TcktApi_getLastError(TCK_API_INSTANCE instance);
 
 /**
- * Gives words for `code`, in English, for the user or a log: never a PIN or a ticket. For the
- * calling thread's last error on `instance` they tell what happened, such as the setting that is
- * wrong. At most 253 bytes. `instance` may be 0.
+ * Returns the description of `code`, in English, for the user or a log; never a PIN or a ticket. For the
+ * calling thread's last error on `instance` it says what happened, such as which setting is wrong.
+ * At most 253 bytes. `instance` may be 0.
  *
- * Writes them into `buffer`, which has room for `size` bytes, and their length without the NUL
- * into `used`, unless that is NULL.
+ * Writes it to `buffer`, which holds `size` bytes, and its length without the NUL to `used`, unless
+ * `used` is NULL.
  *
- * Codes: TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL, `size` is 0, or `code` is none of ours),
+ * Codes: TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL, `size` is 0, or `code` is unknown),
  * TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE.
  */
 int TcktApi_getErrorDescription(TCK_API_INSTANCE instance,
@@ -642,64 +640,65 @@ int TcktApi_getErrorDescription(TCK_API_INSTANCE instance,
                                 unsigned int *used);
 
 /**
- * Gives the handle up. The session goes on; another thread's call on this handle comes to its end.
- * A handle that is not valid is left alone.
+ * Releases the handle. The session continues; another thread's call on this handle completes.
+ * Ignores an invalid handle.
  *
- * With the last handle the threads of the library end, which is waited for: a moment, half a second
- * where the server is still being told that a session is over, two and a half seconds at most. Where
- * another thread's call goes on, that call does it at its end. What happens to the session's card
- * from then on is taken in by the next TcktApi_Initialize, before it returns.
+ * With the last handle, the library's threads end. The call waits for that: a moment, half a second while
+ * the server is still being informed of an ended session, at most two and a half seconds. If another
+ * thread's call is in progress, that call does it at its end. The next TcktApi_Initialize applies what
+ * happened to the session's card meanwhile, before it returns.
  */
 void TcktApi_Finalize(TCK_API_INSTANCE instance);
 
 /**
- * Returns 1 when the program runs in a remote session (SSH, RDP, Citrix), as the environment tells,
- * else 0; 0 also when `instance` is not valid.
+ * Returns 1 if the environment shows a remote session (SSH, RDP, Citrix), else 0; 0 also if `instance`
+ * is invalid.
  *
  * Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE.
  */
 int TcktApi_isTerminalServiceSession(TCK_API_INSTANCE instance);
 
 /**
- * Returns the version of the library as 0xMMmmpppp (major, minor, patch).
+ * Returns the library's version as 0xMMmmpppp (major, minor, patch).
  */
 #ifndef TICKETAPI_FUNCTION_TYPES
 unsigned int GetDllVersion(void);
 #endif
 
 /**
- * Sets `key` to `value`, both as in the configuration file, for the library in this process; it
- * comes before the file and the environment. Call it before the first TcktApi_Initialize, or
- * when all handles have been given up and the session has ended. Both are copied.
+ * Sets `key` to `value`, as in the configuration file, for the library in this process. It overrides the
+ * file and the environment. Call it before the first TcktApi_Initialize, or when all handles have been
+ * released and the session has ended. Both texts are copied.
  *
- * Codes (TcktApi_getLastError(0)): TCK_API_ERR_LOAD_RES_FAILED (no such key, or no such value;
- * TcktApi_getErrorDescription tells more), TCK_API_ERR_SERVER_BUSY (too late),
+ * Codes (TcktApi_getLastError(0)): TCK_API_ERR_LOAD_RES_FAILED (unknown key or bad value;
+ * TcktApi_getErrorDescription says more), TCK_API_ERR_SERVER_BUSY (too late),
  * TCK_API_ERR_INVALID_PARAMETER (NULL, or not UTF-8), TCK_API_ERR_INTERNAL_ERROR.
  */
-int ticketapi_set(const char *key, const char *value);
+int ticketapi_set(const char *key,
+                  const char *value);
 
 /**
- * Has the functions of `prompter` ask the user from now on, each called with `user_data`. The
- * struct is copied; NULL goes back to the programs that the configuration names. The functions
- * and `user_data` have to stay valid until they are replaced.
+ * Uses the functions of `prompter` to ask the user from now on; each gets `user_data`. The struct is
+ * copied. NULL restores the prompts of the configuration. The functions and `user_data` must stay valid
+ * until they are replaced.
  *
- * Codes (TcktApi_getLastError(0)): TCK_API_ERR_SERVER_BUSY (a login is under way),
+ * Codes (TcktApi_getLastError(0)): TCK_API_ERR_SERVER_BUSY (a login is in progress),
  * TCK_API_ERR_INTERNAL_ERROR.
  */
-int ticketapi_set_prompter(const TicketApiPrompter *prompter, void *user_data);
+int ticketapi_set_prompter(const TicketApiPrompter *prompter,
+                           void *user_data);
 
 /**
- * Cancels the login that is under way, if one is: it, and the calls that wait for it, end with
- * TCK_API_ERR_USER_ABORT. A live session goes on. Does not wait; meant for another thread than the
- * one that logs in.
+ * Cancels a login in progress: it, and the calls that wait for it, end with TCK_API_ERR_USER_ABORT. A
+ * live session continues. Does not block. Call it from another thread than the one that logs in.
  *
  * Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INTERNAL_ERROR.
  */
 int ticketapi_cancel(TCK_API_INSTANCE instance);
 
 /**
- * Gives the name of the user who is logged in, as the server shows it; "" where it gives none.
- * Buffers, and codes, as TcktApi_getTicketNoAuth.
+ * Returns the logged-in user's name as the server shows it; "" if it gives none.
+ * Buffers and codes as for TcktApi_getTicketNoAuth.
  */
 int ticketapi_user_name(TCK_API_INSTANCE instance,
                         char *buffer,
@@ -707,7 +706,7 @@ int ticketapi_user_name(TCK_API_INSTANCE instance,
                         unsigned int *used);
 
 /**
- * Gives the id of the user who is logged in: 12 digits. Buffers, and codes, as
+ * Returns the logged-in user's id: 12 digits. Buffers and codes as for
  * TcktApi_getTicketNoAuth.
  */
 int ticketapi_user_uid(TCK_API_INSTANCE instance,
@@ -716,18 +715,18 @@ int ticketapi_user_uid(TCK_API_INSTANCE instance,
                        unsigned int *used);
 
 /**
- * Writes how many roles the user has into `count`.
+ * Writes the number of the user's roles to `count`.
  *
- * Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER when `count` is NULL.
+ * Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER if `count` is NULL.
  */
 int ticketapi_role_count(TCK_API_INSTANCE instance, unsigned int *count);
 
 /**
- * Gives one `field` (TICKETAPI_ROLE_LINE and those that follow it) of the user's role number
- * `index`, the first being 0. Buffers as TcktApi_getTicketNoAuth.
+ * Returns one `field` (TICKETAPI_ROLE_LINE and those after it) of the user's role number `index`,
+ * starting at 0. Buffers as for TcktApi_getTicketNoAuth.
  *
  * Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER also for another
- * `field`, TCK_API_ERR_RESOURCE_NOT_AVAILABLE when there is no such role.
+ * `field`, TCK_API_ERR_RESOURCE_NOT_AVAILABLE if there is no such role.
  */
 int ticketapi_role(TCK_API_INSTANCE instance,
                    unsigned int index,
@@ -737,9 +736,9 @@ int ticketapi_role(TCK_API_INSTANCE instance,
                    unsigned int *used);
 
 /**
- * Writes the number of the role that was chosen into `index`, for ticketapi_role.
+ * Writes the number of the chosen role to `index`, for use with ticketapi_role.
  *
- * Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER when `index` is NULL,
+ * Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER if `index` is NULL,
  * TCK_API_ERR_RESOURCE_NOT_AVAILABLE for a user without roles.
  */
 int ticketapi_chosen_role(TCK_API_INSTANCE instance, unsigned int *index);

@@ -1,4 +1,4 @@
-//! The Ticket API as its clients know it.
+//! The Ticket API under the names its clients know.
 
 #![expect(clippy::missing_safety_doc, reason = "the docs are the header's, which states the contract once")]
 
@@ -12,25 +12,25 @@ use crate::process::Process;
 use crate::status::{Failure, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_INVALID_PARAMETER, words};
 
 #[expect(non_camel_case_types, reason = "it is called so in C")]
-/// A handle: 1 to 2147483647, so that it also fits the `int` that .NET clients declare. 0 is none.
+/// A handle: 1 to 2147483647, so that it also fits the `int` of .NET clients. 0 is not a handle.
 pub type TCK_API_INSTANCE = c_long;
 
 /// For GetGAVersion: the version of this interface.
 pub const GATICKET_VERSION_API: c_int = 1;
-/// For GetGAVersion: the version of the ticket engine behind it.
+/// For GetGAVersion: the version of the ticket engine.
 pub const GATICKET_VERSION_ENGINE: c_int = 2;
 
 const API_VERSION: c_uint = version("1", "0", "0");
 const ENGINE_VERSION: c_uint =
     version(env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"), env!("CARGO_PKG_VERSION_PATCH"));
 
-/// Makes a handle. The first one of a process reads the configuration; all handles share one session.
+/// Creates a handle. The first call in a process reads the configuration. All handles share one session.
 ///
-/// Returns the handle, to be given up with TcktApi_Finalize; 0 on failure, and then
-/// TcktApi_getLastError(0) tells why: TCK_API_ERR_LOAD_RES_FAILED,
-/// TCK_API_ERR_RESOURCE_ALLOCATION_FAILED (65,536 handles are live), TCK_API_ERR_INTERNAL_ERROR.
+/// Returns the handle; release it with TcktApi_Finalize. Returns 0 on failure; then
+/// TcktApi_getLastError(0) returns the reason: TCK_API_ERR_LOAD_RES_FAILED,
+/// TCK_API_ERR_RESOURCE_ALLOCATION_FAILED (65,536 handles exist), TCK_API_ERR_INTERNAL_ERROR.
 ///
-/// Reads the configuration file; starts no thread, prompts nobody, uses neither card nor network.
+/// Reads the configuration file; starts no thread, does not prompt, uses neither card nor network.
 #[unsafe(no_mangle)]
 pub extern "C" fn TcktApi_Initialize() -> TCK_API_INSTANCE {
     export_value(0, 0, || {
@@ -40,7 +40,7 @@ pub extern "C" fn TcktApi_Initialize() -> TCK_API_INSTANCE {
 }
 
 /// Returns the version of `component`, GATICKET_VERSION_API or GATICKET_VERSION_ENGINE, as
-/// 0xMMmmpppp (major, minor, patch); 0 on failure. For the API `instance` may be 0.
+/// 0xMMmmpppp (major, minor, patch); 0 on failure. For the API, `instance` may be 0.
 ///
 /// Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
 /// TCK_API_ERR_INVALID_PARAMETER (no such component).
@@ -60,18 +60,18 @@ pub extern "C" fn TcktApi_GetGAVersion(instance: TCK_API_INSTANCE, component: c_
     .unwrap_or(0)
 }
 
-/// Gives the ticket of the session; with no session, logs the user in.
+/// Returns the session's ticket. Without a session it logs the user in.
 ///
-/// Blocks while the user puts in a card, enters the PIN and chooses a role. Threads that ask
-/// meanwhile wait for that one login and get its outcome. A locked session is unlocked by its user:
-/// the same ticket.
+/// Blocks while the user inserts a card, enters the PIN and chooses a role. Calls of other threads
+/// during a login wait for that login and share its outcome. A locked session is unlocked by its user
+/// and keeps its ticket.
 ///
-/// Writes the ticket into `buffer`, which has room for `size` bytes, and its length without the NUL
-/// into `used`, unless that is NULL. After TCK_API_ERR_BUFFER_TOO_SMALL call again with a larger
-/// buffer: the user is not asked again.
+/// Writes the ticket to `buffer`, which holds `size` bytes, and its length without the NUL to `used`,
+/// unless `used` is NULL. After TCK_API_ERR_BUFFER_TOO_SMALL call again with a larger buffer: the user
+/// is not prompted again.
 ///
 /// Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
-/// TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL or `size` is 0; nobody is asked then),
+/// TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL or `size` is 0; nobody is prompted),
 /// TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_SERVER_BUSY (called from a prompt),
 /// TCK_API_ERR_SERVER_COMM_FAILED, TCK_API_ERR_INTERNAL_ERROR, and every code of the groups
 /// TCK_ERR_GRP_CARD_DEVICE, TCK_ERR_GRP_AUTHENTICATION and TCK_ERR_GRP_CONFIG that is not marked
@@ -95,12 +95,12 @@ pub unsafe extern "C" fn TcktApi_getTicket(
     })
 }
 
-/// Gives the ticket of the session, as TcktApi_getTicket does, but never logs in: it asks nobody,
-/// uses neither card nor network, and does not wait for a login that is under way.
+/// Returns the session's ticket as TcktApi_getTicket does, but never logs in: it does not prompt, uses
+/// neither card nor network, and does not wait for a login in progress.
 ///
-/// Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, it is locked, or the agent that the settings
-/// require cannot be used), TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_BUFFER_TOO_SMALL,
-/// TCK_API_ERR_INTERNAL_ERROR.
+/// Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, a locked session, or a required agent that cannot
+/// be used), TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
+/// TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_INTERNAL_ERROR.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn TcktApi_getTicketNoAuth(
     instance: TCK_API_INSTANCE,
@@ -116,10 +116,10 @@ pub unsafe extern "C" fn TcktApi_getTicketNoAuth(
     })
 }
 
-/// Logs the user in again, session or not, and gives the new ticket, as TcktApi_getTicket does.
+/// Logs the user in, whether or not there is a session, and returns the new ticket.
 ///
-/// When the login fails, a session that was there goes on. After TCK_API_ERR_BUFFER_TOO_SMALL the
-/// next call of the same thread on `instance` gives that new ticket, without another login.
+/// If the login fails, an existing session continues. After TCK_API_ERR_BUFFER_TOO_SMALL the next call
+/// of the same thread on `instance` returns that new ticket without another login.
 ///
 /// Codes: those of TcktApi_getTicket.
 #[unsafe(no_mangle)]
@@ -137,11 +137,11 @@ pub unsafe extern "C" fn TcktApi_getNewTicket(
     })
 }
 
-/// Ends the session, as taking the card out does, for every handle of the process, and cancels a
-/// login that is under way. Succeeds when there is no session.
+/// Ends the session for every handle of the process, as removing the card does, and cancels a login in
+/// progress. Succeeds if there is no session.
 ///
-/// Blocks while the server is told. When it cannot be told the session is over here all the same,
-/// and the code is TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, TCK_API_ERR_SERVER_COMM_FAILED or
+/// Blocks while the server is informed. If the server cannot be reached, the session still ends here, and
+/// the code is TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, TCK_API_ERR_SERVER_COMM_FAILED or
 /// TCK_API_ERR_AUTHDATA_SYNTAX_ERROR.
 ///
 /// Other codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
@@ -151,12 +151,12 @@ pub extern "C" fn TcktApi_destroyTicket(instance: TCK_API_INSTANCE) -> c_int {
     export(instance, || Ok(Process::call(instance)?.engine.destroy_ticket()?))
 }
 
-/// Returns the code of the calling thread's last call on `instance`; 0 after a success. Of
-/// TcktApi_Initialize, and of the functions without a handle, with `instance` 0. This function,
-/// TcktApi_getErrorDescription, TcktApi_GetGAVersion and GetDllVersion leave it as it is when they succeed.
+/// Returns the code of the calling thread's last call on `instance`; 0 after a success. With `instance` 0:
+/// of TcktApi_Initialize and of the functions without a handle. This function,
+/// TcktApi_getErrorDescription, TcktApi_GetGAVersion and GetDllVersion do not change it when they succeed.
 ///
-/// For a handle that is not valid, and had no call since: TCK_API_ERR_NOT_INITIALIZED or
-/// TCK_API_ERR_INVALID_INSTANCE_HANDLE. A thread's failures are remembered for 64 handles at once.
+/// For an invalid handle without a call since: TCK_API_ERR_NOT_INITIALIZED or
+/// TCK_API_ERR_INVALID_INSTANCE_HANDLE. Each thread keeps the failures of 64 handles.
 #[unsafe(no_mangle)]
 pub extern "C" fn TcktApi_getLastError(instance: TCK_API_INSTANCE) -> c_uint {
     export_quietly(TCK_API_ERR_INTERNAL_ERROR, || {
@@ -168,14 +168,14 @@ pub extern "C" fn TcktApi_getLastError(instance: TCK_API_INSTANCE) -> c_uint {
     })
 }
 
-/// Gives words for `code`, in English, for the user or a log: never a PIN or a ticket. For the
-/// calling thread's last error on `instance` they tell what happened, such as the setting that is
-/// wrong. At most 253 bytes. `instance` may be 0.
+/// Returns the description of `code`, in English, for the user or a log; never a PIN or a ticket. For the
+/// calling thread's last error on `instance` it says what happened, such as which setting is wrong.
+/// At most 253 bytes. `instance` may be 0.
 ///
-/// Writes them into `buffer`, which has room for `size` bytes, and their length without the NUL
-/// into `used`, unless that is NULL.
+/// Writes it to `buffer`, which holds `size` bytes, and its length without the NUL to `used`, unless
+/// `used` is NULL.
 ///
-/// Codes: TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL, `size` is 0, or `code` is none of ours),
+/// Codes: TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL, `size` is 0, or `code` is unknown),
 /// TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn TcktApi_getErrorDescription(
@@ -193,7 +193,7 @@ pub unsafe extern "C" fn TcktApi_getErrorDescription(
     described.err().map_or(0, |failure| failure.code as c_int)
 }
 
-/// The words for `code`; for the thread's last error on `instance` with what happened.
+/// Returns the description of `code`; for the thread's last error on `instance`, with what happened.
 pub(crate) fn description(instance: TCK_API_INSTANCE, code: c_uint) -> Outcome<Cow<'static, str>> {
     test_panic(Place::Body);
     if instance != 0 {
@@ -203,20 +203,20 @@ pub(crate) fn description(instance: TCK_API_INSTANCE, code: c_uint) -> Outcome<C
     Ok(detail(instance, code).map_or(words.into(), |detail| format!("{words}: {detail}").into()))
 }
 
-/// Gives the handle up. The session goes on; another thread's call on this handle comes to its end.
-/// A handle that is not valid is left alone.
+/// Releases the handle. The session continues; another thread's call on this handle completes.
+/// Ignores an invalid handle.
 ///
-/// With the last handle the threads of the library end, which is waited for: a moment, half a second
-/// where the server is still being told that a session is over, two and a half seconds at most. Where
-/// another thread's call goes on, that call does it at its end. What happens to the session's card
-/// from then on is taken in by the next TcktApi_Initialize, before it returns.
+/// With the last handle, the library's threads end. The call waits for that: a moment, half a second while
+/// the server is still being informed of an ended session, at most two and a half seconds. If another
+/// thread's call is in progress, that call does it at its end. The next TcktApi_Initialize applies what
+/// happened to the session's card meanwhile, before it returns.
 #[unsafe(no_mangle)]
 pub extern "C" fn TcktApi_Finalize(instance: TCK_API_INSTANCE) {
     export(instance, || Process::close(instance));
 }
 
-/// Returns 1 when the program runs in a remote session (SSH, RDP, Citrix), as the environment tells,
-/// else 0; 0 also when `instance` is not valid.
+/// Returns 1 if the environment shows a remote session (SSH, RDP, Citrix), else 0; 0 also if `instance`
+/// is invalid.
 ///
 /// Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE.
 #[unsafe(no_mangle)]
@@ -227,10 +227,10 @@ pub extern "C" fn TcktApi_isTerminalServiceSession(instance: TCK_API_INSTANCE) -
     })
 }
 
-/// What sshd, xrdp and Citrix's Linux VDA set in the sessions that they begin.
+/// Variables that sshd, xrdp and Citrix's Linux VDA set in their sessions.
 const REMOTE: &[&str] = &["SSH_CONNECTION", "XRDP_SESSION", "CITRIX_SESSION_ID"];
 
-/// Returns the version of the library as 0xMMmmpppp (major, minor, patch).
+/// Returns the library's version as 0xMMmmpppp (major, minor, patch).
 #[unsafe(no_mangle)]
 pub extern "C" fn GetDllVersion() -> c_uint {
     export_quietly(0, || {
@@ -253,7 +253,7 @@ const fn number(digits: &str) -> c_uint {
     value
 }
 
-/// The names with an underscore, under which clients look the functions up.
+/// The names with an underscore, under which clients look up the functions.
 macro_rules! with_underscore {
     ($($export:ident = $function:ident($($parameter:ident: $type:ty),*) $(-> $result:ty)?;)+) => { $(
         #[doc = concat!("As [`", stringify!($function), "`].")]

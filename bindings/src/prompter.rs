@@ -1,4 +1,4 @@
-//! The host's own functions for asking the user.
+//! The program's own prompt functions.
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
@@ -17,52 +17,52 @@ use crate::java::JavaPrompter;
 
 /// A prompt's answer: the user answered.
 pub const TICKETAPI_ANSWERED: c_int = 0;
-/// A prompt's answer: the user does not want to go on. Every other value means the same.
+/// A prompt's answer: the user cancelled. Every other value means the same.
 pub const TICKETAPI_CANCELLED: c_int = 1;
 
-/// Nothing went wrong before: the PIN is asked for the first time.
+/// The PIN is asked for the first time.
 pub const TICKETAPI_PIN_FIRST: c_int = 0;
-/// The PIN that was given last was wrong, and the card counted a try.
+/// The last PIN was wrong and cost a try.
 pub const TICKETAPI_PIN_WRONG: c_int = 1;
-/// The PIN that was given last was too short or too long; the card was not asked.
+/// The last PIN was too short or too long; the card was not used.
 pub const TICKETAPI_PIN_LENGTH: c_int = 2;
 
-/// A message: a card is waited for.
+/// A message: insert the card.
 pub const TICKETAPI_INSERT_CARD: c_int = 1;
-/// A message: the PIN is to be entered on the reader's own keys.
+/// A message: enter the PIN on the reader's keys.
 pub const TICKETAPI_PIN_ON_READER: c_int = 2;
 
 /// Room for a PIN and its NUL.
 const PIN_ROOM: usize = 256;
 
-/// What there is to say to a user who is asked for a PIN. Valid during the call it is given to.
+/// A request for a PIN. Valid during the call.
 #[repr(C)]
 #[derive(Debug)]
 pub struct TicketApiPinRequest {
-    /// Which card, UTF-8.
+    /// The card's name, UTF-8.
     pub card: *const c_char,
-    /// The user's id; NULL where the card tells it only with the PIN.
+    /// The user's id; NULL if the card shows it only after the PIN.
     pub uid: *const c_char,
-    /// How often the PIN may still be tried: 1 is the last try; -1 where the card does not tell,
-    /// which does not mean that all tries are left.
+    /// Tries left: 1 is the last try; -1 if the card does not report them, which does not mean that all
+    /// tries are left.
     pub tries_left: c_int,
-    /// 1 when a wrong PIN was entered before, as far as the card tells, else 0.
+    /// 1 if the card reports that a wrong PIN was entered before, else 0.
     pub tries_low: c_int,
     /// The shortest PIN the card accepts, in bytes.
     pub shortest: c_uint,
     /// The longest PIN the card accepts, in bytes.
     pub longest: c_uint,
-    /// Why it is asked again: TICKETAPI_PIN_FIRST, TICKETAPI_PIN_WRONG or TICKETAPI_PIN_LENGTH.
+    /// Why the PIN is asked for: TICKETAPI_PIN_FIRST, TICKETAPI_PIN_WRONG or TICKETAPI_PIN_LENGTH.
     pub problem: c_int,
 }
 
-/// A role of the user, UTF-8, none of them NULL. Valid during the call it is given to.
+/// A role of the user, UTF-8; no field is NULL. Valid during the call.
 #[repr(C)]
 #[derive(Debug)]
 pub struct TicketApiRole {
     /// Id of the role profile.
     pub id: *const c_char,
-    /// Code of the organisation; "" where the server gives none.
+    /// Code of the organisation; "" if the server gives none.
     pub organisation_code: *const c_char,
     /// Name of the organisation.
     pub organisation: *const c_char,
@@ -74,20 +74,20 @@ pub struct TicketApiRole {
     pub name: *const c_char,
 }
 
-/// Functions of the program that ask the user; for each that is NULL, the user is asked as the
-/// setting `prompter` says.
+/// The program's prompt functions. For each that is NULL, the library prompts as the setting `prompter`
+/// says.
 ///
-/// They are called during a login, on the thread that logs in, and may take as long as the user
-/// does. They must not call the library, but for ticketapi_cancel, and must return by themselves:
-/// no longjmp, no C++ exception. When another thread calls ticketapi_cancel, the program has to make
-/// them return. An answer that cannot be used (a PIN that is not UTF-8, an index that is none) fails the
-/// login with TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE. Where the agent logs in, they are not called.
+/// They run during a login, on the thread that logs in, and may take as long as the user does. They
+/// must not call the library, except ticketapi_cancel, and must return normally: no longjmp, no C++
+/// exception. When another thread calls ticketapi_cancel, the program must make them return. An unusable
+/// answer (a PIN that is not UTF-8, an index out of range) fails the login with
+/// TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE. They are not called when the agent logs in.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct TicketApiPrompter {
-    /// Asks for the PIN: writes it with a NUL into `pin`, which has room for `size` bytes and is
-    /// wiped after, and returns TICKETAPI_ANSWERED; or returns TICKETAPI_CANCELLED. Called again after a
-    /// wrong PIN, until the user gives up or the card locks.
+    /// Asks for the PIN: writes it with a NUL to `pin`, which holds `size` bytes and is wiped afterwards, and
+    /// returns TICKETAPI_ANSWERED; or returns TICKETAPI_CANCELLED. Called again after a wrong PIN, until the
+    /// user gives up or the card locks.
     pub pin: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -96,10 +96,10 @@ pub struct TicketApiPrompter {
             size: c_uint,
         ) -> c_int,
     >,
-    /// Asks whether to use the last try, before the PIN is asked for: TICKETAPI_ANSWERED is a clear
-    /// yes. A wrong PIN would lock the card.
+    /// Asks whether to use the last try, before the PIN prompt. TICKETAPI_ANSWERED means a clear yes. A wrong
+    /// PIN would lock the card.
     pub last_try: Option<unsafe extern "C" fn(user_data: *mut c_void, request: *const TicketApiPinRequest) -> c_int>,
-    /// Asks which role to take, of two or more: writes its index into `chosen` and returns
+    /// Asks which of two or more roles to use: writes its index to `chosen` and returns
     /// TICKETAPI_ANSWERED; or returns TICKETAPI_CANCELLED.
     pub role: Option<
         unsafe extern "C" fn(
@@ -109,12 +109,12 @@ pub struct TicketApiPrompter {
             chosen: *mut c_uint,
         ) -> c_int,
     >,
-    /// Tells the user something and returns at once: TICKETAPI_INSERT_CARD or TICKETAPI_PIN_ON_READER,
-    /// and the same in English.
+    /// Shows a message and returns at once: TICKETAPI_INSERT_CARD or TICKETAPI_PIN_ON_READER, and its text
+    /// in English.
     pub message: Option<unsafe extern "C" fn(user_data: *mut c_void, message: c_int, text: *const c_char)>,
 }
 
-/// The host's functions, and what they are given.
+/// The program's functions and their data.
 #[derive(Clone, Copy)]
 pub(crate) struct Callbacks {
     functions: TicketApiPrompter,
@@ -134,13 +134,13 @@ impl Default for Callbacks {
 impl Callbacks {
     /// # Safety
     ///
-    /// The functions follow their description, and may be called with `user_data` from any thread.
+    /// The functions follow their description and may be called with `user_data` from any thread.
     pub(crate) unsafe fn new(functions: TicketApiPrompter, user_data: *mut c_void) -> Self {
         Self { functions, user_data }
     }
 }
 
-/// Who of the host asks the user.
+/// Which of the program's prompters is set.
 #[derive(Clone)]
 pub(crate) enum Asker {
     C(Callbacks),
@@ -153,10 +153,10 @@ impl Default for Asker {
     }
 }
 
-/// Has the host ask, and as the settings say for what the host has no function.
+/// Prompts with the program's functions, and as the settings say for those it left out.
 pub(crate) struct HostPrompter {
     system: SystemPrompter,
-    /// For prompts that can be left while nobody answers.
+    /// For prompts that can be abandoned while nobody answers.
     timeout: Option<Duration>,
     asker: &'static Mutex<Asker>,
 }
@@ -246,7 +246,7 @@ impl Prompter for HostPrompter {
 }
 
 impl Callbacks {
-    /// `None` where the host has no function for messages.
+    /// Returns `None` if the program has no function for messages.
     fn tell(self, message: c_int, text: &str) -> Option<Notice> {
         let Self { functions, user_data } = self;
         let function = functions.message?;
@@ -257,15 +257,15 @@ impl Callbacks {
     }
 }
 
-/// Calls a function of the host and reads its answer.
+/// Calls a function of the program and reads its answer.
 fn ask(stage: Stage, question: impl FnOnce() -> c_int) -> Result<()> {
     let before = forks();
     let answer = question();
-    // A child that was forked in there has come back here: the login is its parent's.
+    // A child forked in the prompt has returned here: the login is its parent's.
     if answer == TICKETAPI_ANSWERED && forks() == before { Ok(()) } else { Err(Error::cancelled(stage)) }
 }
 
-/// `text` for C, up to the first NUL.
+/// Converts `text` for C, up to the first NUL.
 fn c_text(text: &str) -> CString {
     let text = text.split('\0').next().unwrap_or_default();
     CString::new(text).unwrap_or_default()
@@ -296,12 +296,12 @@ impl<'a> CPinRequest<'a> {
     }
 }
 
-/// How often the PIN may still be tried; -1 where the card does not tell.
+/// Returns the tries left; -1 if the card does not report them.
 pub(crate) fn tries_left(request: &PinRequest<'_>) -> c_int {
     request.tries_left().map_or(-1, c_int::from)
 }
 
-/// Why the PIN is asked for again, as one of `TICKETAPI_PIN_…`.
+/// Returns why the PIN is asked for, as one of `TICKETAPI_PIN_…`.
 pub(crate) fn problem(request: &PinRequest<'_>) -> c_int {
     match request.problem {
         None => TICKETAPI_PIN_FIRST,

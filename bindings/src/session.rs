@@ -1,4 +1,4 @@
-//! Beyond the old API: who is logged in, settings by call, prompts of the host's own, cancelling.
+//! Beyond the old API: the logged-in user, settings, prompts of the program, and cancelling.
 
 #![expect(clippy::missing_safety_doc, reason = "the docs are the header's, which states the contract once")]
 
@@ -13,11 +13,11 @@ use crate::process::Process;
 use crate::prompter::{Asker, Callbacks, TicketApiPrompter};
 use crate::status::{Failure, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_RESOURCE_NOT_AVAILABLE};
 
-/// For ticketapi_role: the role in one line, to be shown.
+/// For ticketapi_role: the role as one line, for display.
 pub const TICKETAPI_ROLE_LINE: c_int = 0;
 /// For ticketapi_role: id of the role profile.
 pub const TICKETAPI_ROLE_ID: c_int = 1;
-/// For ticketapi_role: code of the organisation; "" where the server gives none.
+/// For ticketapi_role: code of the organisation; "" if the server gives none.
 pub const TICKETAPI_ROLE_ORGANISATION_CODE: c_int = 2;
 /// For ticketapi_role: name of the organisation.
 pub const TICKETAPI_ROLE_ORGANISATION: c_int = 3;
@@ -28,12 +28,12 @@ pub const TICKETAPI_ROLE_SUB_TYPE: c_int = 5;
 /// For ticketapi_role: name of the job role.
 pub const TICKETAPI_ROLE_NAME: c_int = 6;
 
-/// Sets `key` to `value`, both as in the configuration file, for the library in this process; it
-/// comes before the file and the environment. Call it before the first TcktApi_Initialize, or
-/// when all handles have been given up and the session has ended. Both are copied.
+/// Sets `key` to `value`, as in the configuration file, for the library in this process. It overrides the
+/// file and the environment. Call it before the first TcktApi_Initialize, or when all handles have been
+/// released and the session has ended. Both texts are copied.
 ///
-/// Codes (TcktApi_getLastError(0)): TCK_API_ERR_LOAD_RES_FAILED (no such key, or no such value;
-/// TcktApi_getErrorDescription tells more), TCK_API_ERR_SERVER_BUSY (too late),
+/// Codes (TcktApi_getLastError(0)): TCK_API_ERR_LOAD_RES_FAILED (unknown key or bad value;
+/// TcktApi_getErrorDescription says more), TCK_API_ERR_SERVER_BUSY (too late),
 /// TCK_API_ERR_INVALID_PARAMETER (NULL, or not UTF-8), TCK_API_ERR_INTERNAL_ERROR.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ticketapi_set(key: *const c_char, value: *const c_char) -> c_int {
@@ -44,11 +44,11 @@ pub unsafe extern "C" fn ticketapi_set(key: *const c_char, value: *const c_char)
     })
 }
 
-/// Has the functions of `prompter` ask the user from now on, each called with `user_data`. The
-/// struct is copied; NULL goes back to the programs that the configuration names. The functions
-/// and `user_data` have to stay valid until they are replaced.
+/// Uses the functions of `prompter` to ask the user from now on; each gets `user_data`. The struct is
+/// copied. NULL restores the prompts of the configuration. The functions and `user_data` must stay valid
+/// until they are replaced.
 ///
-/// Codes (TcktApi_getLastError(0)): TCK_API_ERR_SERVER_BUSY (a login is under way),
+/// Codes (TcktApi_getLastError(0)): TCK_API_ERR_SERVER_BUSY (a login is in progress),
 /// TCK_API_ERR_INTERNAL_ERROR.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ticketapi_set_prompter(prompter: *const TicketApiPrompter, user_data: *mut c_void) -> c_int {
@@ -61,9 +61,8 @@ pub unsafe extern "C" fn ticketapi_set_prompter(prompter: *const TicketApiPrompt
     })
 }
 
-/// Cancels the login that is under way, if one is: it, and the calls that wait for it, end with
-/// TCK_API_ERR_USER_ABORT. A live session goes on. Does not wait; meant for another thread than the
-/// one that logs in.
+/// Cancels a login in progress: it, and the calls that wait for it, end with TCK_API_ERR_USER_ABORT. A
+/// live session continues. Does not block. Call it from another thread than the one that logs in.
 ///
 /// Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INTERNAL_ERROR.
 #[unsafe(no_mangle)]
@@ -74,8 +73,8 @@ pub extern "C" fn ticketapi_cancel(instance: TCK_API_INSTANCE) -> c_int {
     })
 }
 
-/// Gives the name of the user who is logged in, as the server shows it; "" where it gives none.
-/// Buffers, and codes, as TcktApi_getTicketNoAuth.
+/// Returns the logged-in user's name as the server shows it; "" if it gives none.
+/// Buffers and codes as for TcktApi_getTicketNoAuth.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ticketapi_user_name(
     instance: TCK_API_INSTANCE,
@@ -90,7 +89,7 @@ pub unsafe extern "C" fn ticketapi_user_name(
     })
 }
 
-/// Gives the id of the user who is logged in: 12 digits. Buffers, and codes, as
+/// Returns the logged-in user's id: 12 digits. Buffers and codes as for
 /// TcktApi_getTicketNoAuth.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ticketapi_user_uid(
@@ -106,9 +105,9 @@ pub unsafe extern "C" fn ticketapi_user_uid(
     })
 }
 
-/// Writes how many roles the user has into `count`.
+/// Writes the number of the user's roles to `count`.
 ///
-/// Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER when `count` is NULL.
+/// Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER if `count` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ticketapi_role_count(instance: TCK_API_INSTANCE, count: *mut c_uint) -> c_int {
     export(instance, || {
@@ -118,11 +117,11 @@ pub unsafe extern "C" fn ticketapi_role_count(instance: TCK_API_INSTANCE, count:
     })
 }
 
-/// Gives one `field` (TICKETAPI_ROLE_LINE and those that follow it) of the user's role number
-/// `index`, the first being 0. Buffers as TcktApi_getTicketNoAuth.
+/// Returns one `field` (TICKETAPI_ROLE_LINE and those after it) of the user's role number `index`,
+/// starting at 0. Buffers as for TcktApi_getTicketNoAuth.
 ///
 /// Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER also for another
-/// `field`, TCK_API_ERR_RESOURCE_NOT_AVAILABLE when there is no such role.
+/// `field`, TCK_API_ERR_RESOURCE_NOT_AVAILABLE if there is no such role.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ticketapi_role(
     instance: TCK_API_INSTANCE,
@@ -151,9 +150,9 @@ pub unsafe extern "C" fn ticketapi_role(
     })
 }
 
-/// Writes the number of the role that was chosen into `index`, for ticketapi_role.
+/// Writes the number of the chosen role to `index`, for use with ticketapi_role.
 ///
-/// Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER when `index` is NULL,
+/// Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER if `index` is NULL,
 /// TCK_API_ERR_RESOURCE_NOT_AVAILABLE for a user without roles.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ticketapi_chosen_role(instance: TCK_API_INSTANCE, index: *mut c_uint) -> c_int {
@@ -171,7 +170,7 @@ fn session(instance: TCK_API_INSTANCE) -> Outcome<Arc<Session>> {
 
 /// # Safety
 ///
-/// `out` is null or may be written.
+/// `out` is null or valid for a write.
 unsafe fn number_out(out: *mut c_uint, number: usize) -> Outcome {
     if out.is_null() {
         return Err(Failure::new(TCK_API_ERR_INVALID_PARAMETER));

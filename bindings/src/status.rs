@@ -1,44 +1,44 @@
-//! Codes: what each means, its words, and the only map from errors to codes.
+//! The codes, their descriptions, and the map from errors to codes.
 
 use ticketapi::{Error, ErrorKind};
 
 /// The call succeeded.
 pub const TCK_API_SUCCESS: u32 = 0u32;
-/// Set in every failure.
+/// Set in every failure code.
 pub const TCK_ERR_GRP_MASK: u32 = 0x8000_0000u32;
-/// Failures of how the library is used, or the connection.
+/// Failures of the library's use, or of the connection.
 pub const TCK_ERR_GRP_GENERIC: u32 = 0x8010_0000u32;
 /// Failures of the card or the reader.
 pub const TCK_ERR_GRP_CARD_DEVICE: u32 = 0x8020_0000u32;
 /// Failures of the login.
 pub const TCK_ERR_GRP_AUTHENTICATION: u32 = 0x8040_0000u32;
-/// Failures of how the computer is set up.
+/// Failures of the computer's configuration.
 pub const TCK_ERR_GRP_CONFIG: u32 = 0x8080_0000u32;
 /// Not given by this library.
 pub const TCK_ERR_GRP_WINDOWS: u32 = 0x8100_0000u32;
 
-/// Something inside the library failed. Kept for old clients: today's code is INTERNAL_ERROR.
+/// An internal error. Kept for old clients: this library returns INTERNAL_ERROR.
 pub const TCK_API_ERR_INTERNAL: u32 = 0x8010_0001u32;
 /// A call before Initialize.
 pub const TCK_API_ERR_NOT_INITIALIZED: u32 = 0x8010_0002u32;
-/// A parameter is null, zero or out of its range.
+/// A parameter is null, zero or out of range.
 pub const TCK_API_ERR_INVALID_PARAMETER: u32 = 0x8010_0003u32;
-/// The buffer does not hold the text and its NUL. Call again with a larger one; nobody is asked again.
+/// The buffer cannot hold the text and its NUL. Call again with a larger one; nobody is prompted again.
 pub const TCK_API_ERR_BUFFER_TOO_SMALL: u32 = 0x8010_0004u32;
-/// The handle is unknown, or has been finalized.
+/// The handle is unknown or finalized.
 pub const TCK_API_ERR_INVALID_INSTANCE_HANDLE: u32 = 0x8010_0005u32;
-/// The library is in use in a way that does not allow this call now.
+/// The library's current use does not allow this call.
 pub const TCK_API_ERR_SERVER_BUSY: u32 = 0x8010_0006u32;
-/// There is no trusted connection: unknown issuer, wrong name or expired certificate.
+/// No trusted connection: unknown issuer, wrong name or expired certificate.
 pub const TCK_API_ERR_SERVER_COMM_FAILED: u32 = 0x8010_0007u32;
-/// There are too many handles (65,536).
+/// Too many handles (65,536).
 pub const TCK_API_ERR_RESOURCE_ALLOCATION_FAILED: u32 = 0x8010_0008u32;
-/// There is no ticket, and the call does not ask the user: nobody is logged in, the session is locked, or
-/// the agent that the settings require cannot be used. TcktApi_getErrorDescription tells which.
+/// There is no ticket, and the call does not prompt: nobody is logged in, the session is locked, or the
+/// required agent cannot be used. TcktApi_getErrorDescription says which.
 pub const TCK_API_ERR_TICKET_NOT_AVAILABLE: u32 = 0x8010_0009u32;
 /// A defect of the library. The next call works.
 pub const TCK_API_ERR_INTERNAL_ERROR: u32 = 0x8010_000Au32;
-/// The library does not do this.
+/// Not implemented.
 pub const TCK_API_ERR_NOT_IMPLEMENTED: u32 = 0x8010_000Bu32;
 
 /// The card's software does not know this card.
@@ -60,9 +60,9 @@ pub const TCK_API_ERR_NO_KEY_FOUND: u32 = 0x8020_0007u32;
 pub const TCK_API_ERR_USER_ABORT: u32 = 0x8040_0001u32;
 /// The user gave up after a wrong PIN, or the server refused the login.
 pub const TCK_API_ERR_AUTHENTICATION_FAILED: u32 = 0x8040_0002u32;
-/// No card came within the time allowed, or several could be meant.
+/// No card came within the time allowed, or several cards match.
 pub const TCK_API_ERR_AUTHENTICATION_NOT_POSSIBLE: u32 = 0x8040_0003u32;
-/// The server does not know the user, or the user has no role or not the one that is asked for.
+/// The server does not know the user, or the user has no role or not the required one.
 pub const TCK_API_ERR_USER_NOT_VALID: u32 = 0x8040_0004u32;
 /// The server cannot be reached, does not answer in time, or answers HTTP 5xx.
 pub const TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE: u32 = 0x8040_0005u32;
@@ -73,7 +73,7 @@ pub const TCK_API_ERR_AUTH_NOT_VALID: u32 = 0x8040_0007u32;
 /// Kept for old clients; not given by this library.
 pub const TCK_API_ERR_AUTHMETHOD_NOT_SUPPORTED: u32 = 0x8040_0008u32;
 
-/// The settings require the agent, and it is of another version.
+/// The required agent has another version.
 pub const TCK_API_ERR_VERSION_CONFLICT: u32 = 0x8080_0001u32;
 /// No PKCS#11 module or card helper is configured or found, or it cannot be loaded.
 pub const TCK_API_ERR_NOT_INSTALLED: u32 = 0x8080_0002u32;
@@ -81,14 +81,14 @@ pub const TCK_API_ERR_NOT_INSTALLED: u32 = 0x8080_0002u32;
 pub const TCK_API_ERR_NO_SERVERFOUND: u32 = 0x8080_0003u32;
 /// The configuration cannot be read, or a value in it is wrong.
 pub const TCK_API_ERR_LOAD_RES_FAILED: u32 = 0x8080_0004u32;
-/// The settings require the agent, and it is not running or may not be trusted.
+/// The required agent is not running or not trusted.
 pub const TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE: u32 = 0x8080_0005u32;
-/// Somebody has to be asked, and there is no way to.
+/// The user must be asked, and no prompter is available.
 pub const TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE: u32 = 0x8080_0006u32;
-/// There is nothing of this kind, such as the chosen role of a user without roles.
+/// There is no such item, such as the chosen role of a user without roles.
 pub const TCK_API_ERR_RESOURCE_NOT_AVAILABLE: u32 = 0x8080_0007u32;
 
-/// Every code and its words.
+/// Every code and its description.
 pub(crate) const WORDS: &[(u32, &str)] = &[
     (TCK_API_SUCCESS, "Success"),
     (TCK_API_ERR_INTERNAL, "The library failed"),
@@ -126,17 +126,17 @@ pub(crate) const WORDS: &[(u32, &str)] = &[
     (TCK_API_ERR_RESOURCE_NOT_AVAILABLE, "There is nothing of this kind"),
 ];
 
-/// The words for `code`, if it is one of ours.
+/// Returns the description of `code`, if it is known.
 pub(crate) fn words(code: u32) -> Option<&'static str> {
     WORDS.iter().find(|(known, _)| *known == code).map(|(_, words)| *words)
 }
 
-/// Why a call fails: a code, and a sentence for the user where there is more to tell.
+/// Why a call failed: a code, and a sentence for the user if there is more to say.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: u32,
     pub(crate) detail: Option<String>,
-    /// The error of the core that it comes from, if it does.
+    /// The core's error, if it comes from one.
     pub(crate) cause: Option<Box<Error>>,
 }
 
@@ -145,7 +145,7 @@ impl Failure {
         Self { code, detail: None, cause: None }
     }
 
-    /// For a call that never logs in: one code, and why there is no ticket.
+    /// For calls that never log in: one code, with the reason why there is no ticket.
     pub(crate) fn no_ticket(error: Error) -> Self {
         Self { code: TCK_API_ERR_TICKET_NOT_AVAILABLE, ..error.into() }
     }
@@ -180,7 +180,7 @@ fn code(kind: &ErrorKind) -> u32 {
         ErrorKind::UserNotValid => TCK_API_ERR_USER_NOT_VALID,
         ErrorKind::TicketNotAvailable => TCK_API_ERR_TICKET_NOT_AVAILABLE,
         ErrorKind::LoginUnderWay => TCK_API_ERR_SERVER_BUSY,
-        // A kind that is not known here is a defect of ours too.
+        // An unknown kind is a defect of ours too.
         _ => TCK_API_ERR_INTERNAL_ERROR,
     }
 }
