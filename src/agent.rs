@@ -5,9 +5,12 @@
 //! have in common, and the programs' side.
 
 mod connection;
+#[doc(hidden)]
 pub mod inbox;
+#[doc(hidden)]
 pub mod protocol;
 mod remote;
+#[doc(hidden)]
 pub mod socket;
 
 pub use protocol::StatusData as AgentStatus;
@@ -18,6 +21,7 @@ use std::path::PathBuf;
 use crate::error::Result;
 
 /// The settings about the agent.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
     /// Whether a program uses the agent.
@@ -28,6 +32,7 @@ pub struct AgentSettings {
 
 /// Whether a program uses the agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum AgentUse {
     /// It does where one runs; otherwise it logs in by itself.
     #[default]

@@ -1,12 +1,16 @@
 //! Cards, as a login uses them.
 
 mod ber;
+#[doc(hidden)]
 pub mod certificate;
 pub(crate) mod digest;
 pub mod events;
+#[doc(hidden)]
 pub mod examination;
+#[doc(hidden)]
 pub mod helper;
 pub mod pkcs11;
+#[doc(hidden)]
 pub mod protocol;
 pub mod software;
 
@@ -22,6 +26,7 @@ use crate::secret::Pin;
 pub use certificate::Certificate;
 pub use digest::Digest;
 use events::{CardWatch, Presence};
+pub use pkcs11::AfterLogin;
 
 /// Card readers: find the card to log in with.
 ///
@@ -55,6 +60,7 @@ pub trait CardReader: Send + Sync {
 
 /// Why there is no usable card yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Absence {
     /// No card is in a reader.
     NoCard,

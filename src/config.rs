@@ -18,6 +18,17 @@ pub use layers::Sources;
 /// The settings of an engine. [`Config::load`] reads them as every program of the desk does.
 ///
 /// The fields may also be set directly; the names are those of the keys in the file.
+///
+/// ```no_run
+/// use ticketapi::Config;
+///
+/// # fn main() -> ticketapi::Result<()> {
+/// let mut config = Config::load()?;
+/// config.set("card_wait", "30")?; // seconds, as in the file
+/// config.role = Some("555254242106".to_owned());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {

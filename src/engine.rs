@@ -146,6 +146,7 @@ impl Engine {
     }
 
     /// As [`Engine::session`], but of this process alone: not the agent's. Does not block.
+    #[doc(hidden)]
     pub fn own_session(&self) -> Option<Arc<Session>> {
         let mut state = self.inner.lock();
         self.inner.catch_up(&mut state);
@@ -160,12 +161,14 @@ impl Engine {
     }
 
     /// As [`Engine::status`], but of this process alone: not the agent's. Does not block.
+    #[doc(hidden)]
     pub fn own_status(&self) -> Status {
         self.inner.status()
     }
 
     /// Whether there is a session that is this process's own and not the agent's: it is over when the
     /// process ends. Does not block.
+    #[doc(hidden)]
     pub fn keeps_session(&self) -> bool {
         matches!(self.own_status(), Status::Live { .. } | Status::Locked { .. })
     }
@@ -251,6 +254,7 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Engine::get_ticket`].
+    #[doc(hidden)]
     pub fn log_in_with_card_there(&self) -> Result<Arc<Session>> {
         self.inner.session_or_login(false, Duration::ZERO)
     }
@@ -279,6 +283,7 @@ impl Engine {
     /// any for now; the session goes on. What happens to its card is kept for [`Engine::wake`], and
     /// nobody must ask for the ticket before that. Blocks for up to half a second while ended sessions
     /// are told to the broker.
+    #[doc(hidden)]
     pub fn rest(&self) {
         self.inner.rest(GRACE);
         if let Some(remote) = &self.remote {
@@ -288,6 +293,7 @@ impl Engine {
 
     /// Goes on after [`Engine::rest`]: when it returns, a session whose card was taken out meanwhile
     /// has ended.
+    #[doc(hidden)]
     pub fn wake(&self) {
         self.inner.wake();
     }

@@ -72,23 +72,28 @@
 //! Errors are [`Error`]: what happened, and with [`Error::remedy`] what the user can do.
 #![forbid(unsafe_code)]
 
+// What is `#[doc(hidden)]`, here and in the modules, is public only for this project's other crates, tests
+// and benchmarks. It changes without notice.
 pub mod agent;
 pub mod cancel;
 pub mod card;
+#[doc(hidden)]
 pub mod clock;
+#[doc(hidden)]
 pub mod config;
 pub mod engine;
-pub mod error;
+mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+#[doc(hidden)]
 pub mod http;
 #[doc(hidden)]
 pub mod os;
 #[doc(hidden)]
 pub mod printable;
 pub mod prompt;
-pub mod secret;
+mod secret;
 mod service;
 pub mod session;
 mod sync;
@@ -97,4 +102,6 @@ pub use config::Config;
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Group, Result, Stage};
 pub use secret::{Pin, Ticket};
-pub use service::ssb::{self, challenge};
+pub use service::ssb;
+#[doc(hidden)]
+pub use service::ssb::challenge;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 /// The longest name that is kept, in characters.
-pub const LONGEST_NAME: usize = 256;
+pub(crate) const LONGEST_NAME: usize = 256;
 
 /// The longest sentence that is kept, in characters: it may hold several names.
 const LONGEST_SENTENCE: usize = 4096;
@@ -26,7 +26,7 @@ fn is_format(character: char) -> bool {
 
 /// `text` on one line of at most `limit` characters and an ellipsis: format characters are dropped,
 /// other unfit ones become blanks.
-pub fn clean(text: &str, limit: usize) -> String {
+pub(crate) fn clean(text: &str, limit: usize) -> String {
     if text.len() <= limit && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.to_owned();
     }

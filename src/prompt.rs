@@ -1,15 +1,16 @@
 //! Asking the user: for a card, for the PIN, for the role.
 
 pub(crate) mod assuan;
-pub mod command;
+mod command;
 mod desktop;
-pub mod pinentry;
+mod pinentry;
 mod program;
 mod search;
 mod shown;
-pub mod system;
+mod system;
 mod table;
-pub mod terminal;
+mod terminal;
+#[doc(hidden)]
 pub mod text;
 
 use crate::cancel::CancelToken;
@@ -18,12 +19,16 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Pin;
 use crate::session::Role;
 
+#[doc(hidden)]
 pub use command::RoleCommand;
+#[doc(hidden)]
 pub use pinentry::Pinentry;
 #[doc(hidden)]
 pub use program::locate;
-pub use system::{PrompterKind, PrompterSettings, SystemPrompter};
-pub use terminal::Terminal;
+#[doc(hidden)]
+pub use system::PrompterSettings;
+pub use system::{PrompterKind, SystemPrompter};
+use terminal::Terminal;
 
 /// So many roles are seen at a glance; more have to be searched.
 const FEW_ROLES: usize = 5;
@@ -32,6 +37,33 @@ const FEW_ROLES: usize = 5;
 ///
 /// Each method is called on the thread that logs in, and may block: a user takes the time a user
 /// takes. It has to return soon after `cancel` is cancelled.
+///
+/// ```
+/// use ticketapi::cancel::CancelToken;
+/// use ticketapi::prompt::{PinRequest, Prompter};
+/// use ticketapi::session::Role;
+/// use ticketapi::{Error, Pin, Result, Stage};
+///
+/// /// Has the PIN from the program, and takes the first role.
+/// struct Unattended(String);
+///
+/// impl Prompter for Unattended {
+///     fn pin(&self, request: &PinRequest<'_>, _cancel: &CancelToken) -> Result<Pin> {
+///         match request.problem {
+///             None => Ok(Pin::new(self.0.clone())),
+///             Some(_) => Err(Error::cancelled(Stage::Pin)), // the same PIN would be wrong again
+///         }
+///     }
+///
+///     fn use_last_try(&self, _request: &PinRequest<'_>, _cancel: &CancelToken) -> Result<bool> {
+///         Ok(false)
+///     }
+///
+///     fn role(&self, _roles: &[Role], _cancel: &CancelToken) -> Result<usize> {
+///         Ok(0)
+///     }
+/// }
+/// ```
 ///
 /// An answer of [`Cancelled`](ErrorKind::Cancelled) means that the user does not want to go on,
 /// [`NoPrompter`](ErrorKind::NoPrompter) that nobody can be asked.

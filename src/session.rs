@@ -19,6 +19,7 @@ pub struct Session {
 
 /// The effect of the card and of time on a session: the setting `mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Mode {
     /// Removing the card ends the session.
     Normal,
@@ -61,6 +62,7 @@ pub enum EndReason {
 
 /// The logged-in user.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct User {
     /// The user's id: 12 digits, the common name of the card's certificate.
     pub uid: String,
@@ -70,6 +72,7 @@ pub struct User {
 
 /// How long the session may last, as set by the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The session ends after this time without use (`sso_session_time`).
     pub idle: Option<Duration>,

@@ -151,6 +151,7 @@ pub struct StatusData {
 
 impl StatusData {
     /// For the agent, which alone makes one.
+    #[doc(hidden)]
     pub fn new(pid: u32, program: String, stands: Status, login: bool, clients: u32) -> Self {
         Self { pid, program, session: matches!(stands, Status::Live { .. }), login, clients, stands }
     }

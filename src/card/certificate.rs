@@ -156,12 +156,14 @@ impl Certificate {
     }
 
     /// Whether its key has this modulus (`CKA_MODULUS`).
+    #[doc(hidden)]
     pub fn has_modulus(&self, modulus: &[u8]) -> bool {
         let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
         self.public_key.n().to_bytes_be() == modulus[zeros..]
     }
 
     /// How well its purposes suit a login; more is better.
+    #[doc(hidden)]
     pub fn purpose(&self) -> impl Ord + Copy + use<> {
         (self.for_login, self.for_signatures_only)
     }

@@ -85,7 +85,7 @@ pub enum CardEvent {
     },
     /// The PC/SC service has gone: nobody knows where the cards are.
     ServiceStopped,
-    /// The PC/SC service is back. [`ReaderAdded`](Self::ReaderAdded) and [`CardInserted`](Self::CardInserted) follow for all it shows.
+    /// The PC/SC service is back. [`ReaderAdded`](Self::ReaderAdded) and [`Inserted`](Self::Inserted) follow for all it shows.
     ServiceStarted,
 }
 
@@ -93,6 +93,7 @@ pub enum CardEvent {
 ///
 /// If a reader's counter has changed while its card is still there (or still absent), the card was removed
 /// and inserted (or inserted and removed): both events are returned.
+#[doc(hidden)]
 pub fn changes(before: &Snapshot, now: &Snapshot) -> Vec<CardEvent> {
     let mut events = Vec::new();
     let (before, now) = match (before, now) {

@@ -51,7 +51,7 @@ pub const EVENTS_ARGUMENT: &str = "events";
 pub const EXAMINE_ARGUMENT: &str = "doctor";
 
 /// The longest frame. A message to sign can be as long as the broker's longest answer.
-pub const MAX_FRAME: usize = 2 << 20;
+pub(crate) const MAX_FRAME: usize = 2 << 20;
 
 /// The first frame of each side. Its form never changes.
 #[derive(Debug, Serialize, Deserialize)]

@@ -46,6 +46,7 @@ impl Config {
     /// # Errors
     ///
     /// As [`Config::load`].
+    #[doc(hidden)]
     pub fn load_telling(file: Option<&Path>) -> Result<(Self, Sources)> {
         let file = file.map(Path::to_owned).or_else(|| find_file(&variable, Path::new("/etc")));
         if is_raised() {

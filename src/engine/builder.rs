@@ -81,12 +81,14 @@ impl EngineBuilder {
 
     /// Looks for the program `ticketapi-card` in `folder` too, and in its prefix, before the folders where
     /// it is installed: for a library that knows where it was loaded from.
+    #[doc(hidden)]
     pub fn helper_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folders.push(folder.into());
         self
     }
 
     /// Measures the times of sessions with `clock`, for tests.
+    #[doc(hidden)]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Some(Box::new(clock));
         self

@@ -2,6 +2,8 @@
 //! service.
 
 use super::Engine;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::service::ssb::{RoleAssertion, SessionInfo, SsbSession};
 

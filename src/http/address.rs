@@ -17,6 +17,7 @@ pub struct BrokerAddress {
 
 /// Why a text is no address of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadAddress {
     /// It is no URL of the form `https://host`.
     #[error("it is not of the form https://host or https://host:port")]

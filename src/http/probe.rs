@@ -14,6 +14,8 @@ use super::tls::{self, Verifier};
 use super::{BrokerAddress, HttpsSettings, HttpsTransport, roots};
 use crate::cancel::CancelToken;
 use crate::card::certificate::issuer_and_end;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::error::{Result, Stage};
 
 /// Goes the way that a login goes, with the same limits and the same trust, and begins none: what is

@@ -25,23 +25,23 @@ const PIN_LIMIT: usize = 256;
 
 /// Asks on the controlling terminal. Nothing that is typed is shown of a PIN.
 #[derive(Clone, Copy, Debug)]
-pub struct Terminal {
+pub(super) struct Terminal {
     timeout: Option<Duration>,
 }
 
 impl Terminal {
     /// A question that nobody answers for `timeout` counts as cancelled.
-    pub fn new(timeout: Option<Duration>) -> Self {
+    pub(super) fn new(timeout: Option<Duration>) -> Self {
         Self { timeout }
     }
 
     /// Whether this process has a terminal and may use it now: a background job would be stopped.
-    pub fn is_there() -> bool {
+    pub(super) fn is_there() -> bool {
         tty::is_there()
     }
 
     /// Asks for a PIN. See [`Prompter::pin`](super::Prompter::pin).
-    pub fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
+    pub(super) fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
         let typed = self.ask(Stage::Pin, cancel, |tty| {
             if let Some(problem) = text::problem(request) {
                 tty.write(&format!("{problem}\n"))?;
@@ -54,7 +54,7 @@ impl Terminal {
     }
 
     /// Asks for a clear yes. See [`Prompter::use_last_try`](super::Prompter::use_last_try).
-    pub fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
+    pub(super) fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
         let answer = self.ask(Stage::Pin, cancel, |tty| {
             tty.write(&format!("{}\n{}? Type yes or no: ", text::last_try(request), text::USE_LAST_TRY))?;
             read_line(tty)
@@ -63,7 +63,7 @@ impl Terminal {
     }
 
     /// Asks which role to take. See [`Prompter::role`](super::Prompter::role).
-    pub fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
+    pub(super) fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
         self.ask(Stage::RoleSelection, cancel, |tty| {
             if roles.len() > FEW_ROLES && tty.has_cursor() { search(roles, tty) } else { number(roles, tty) }
         })

@@ -8,21 +8,21 @@ use crate::printable::clean;
 use crate::session::Role;
 
 /// The title of every window.
-pub const TITLE: &str = "NHS Spine login";
+pub(crate) const TITLE: &str = "NHS Spine login";
 /// Above the roles.
 pub const CHOOSE_ROLE: &str = "Choose your role";
 /// Asks for the words to look for among many roles.
-pub const SEARCH_ROLES: &str = "Search by organisation, code or role";
+pub(crate) const SEARCH_ROLES: &str = "Search by organisation, code or role";
 /// On the button that goes on with the last try.
-pub const USE_LAST_TRY: &str = "Use the last try";
+pub(crate) const USE_LAST_TRY: &str = "Use the last try";
 /// On the button that ends the login.
-pub const CANCEL: &str = "Cancel";
+pub(crate) const CANCEL: &str = "Cancel";
 /// On the button that takes a message away and goes on waiting.
-pub const HIDE: &str = "Hide";
+pub(crate) const HIDE: &str = "Hide";
 /// The error of a question for the PIN that waited too long.
-pub const NO_PIN_IN_TIME: &str = "nobody entered the PIN in time";
+pub(crate) const NO_PIN_IN_TIME: &str = "nobody entered the PIN in time";
 /// The error of a question for the role that waited too long.
-pub const NO_ROLE_IN_TIME: &str = "nobody chose a role in time";
+pub(crate) const NO_ROLE_IN_TIME: &str = "nobody chose a role in time";
 
 /// The longest text about a card, in characters: programs may bring cards of their own.
 const LONGEST_TEXT: usize = 600;
@@ -72,7 +72,7 @@ pub(super) fn role_words(role: &Role) -> String {
 }
 
 /// One line to choose a role by: organisation, code, role, and the id in brackets at its end.
-pub fn role_line(role: &Role) -> String {
+pub(crate) fn role_line(role: &Role) -> String {
     clean(&format!("{role} [{}]", role.id), usize::MAX)
 }
 

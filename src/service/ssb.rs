@@ -1,15 +1,18 @@
 //! The Spine Security Broker. One login, in reading order: card, challenge, PIN, signature, ticket, role.
 //!
-//! Everything that is particular to this broker is in here. [`message`], [`role_line`], [`assertion`],
+//! Everything that is particular to this broker is in here. [`message`], `role_line`, [`assertion`],
 //! [`session_service`] and [`challenge`] are pure; the network is behind the trait [`Transport`].
 
 pub mod assertion;
+#[doc(hidden)]
 pub mod challenge;
 mod client;
 mod environment;
+#[doc(hidden)]
 pub mod message;
-pub mod role_line;
+mod role_line;
 mod session;
+#[doc(hidden)]
 pub mod session_service;
 mod xml;
 
@@ -36,11 +39,14 @@ use self::challenge::Digest;
 pub(crate) use self::session::SsbSession;
 
 pub use self::assertion::{RoleAssertion, RoleProfile};
+#[doc(hidden)]
 pub use self::client::{Activation, Authentication, BrokerSession, Ssb};
 pub use self::environment::Environment;
 pub use self::role_line::Role;
 pub use self::session_service::{SessionInfo, SessionState};
-pub use crate::http::{BrokerAddress, HttpsSettings, HttpsTransport, Probe, Request, Transport};
+pub use crate::http::{BadAddress, BrokerAddress};
+#[doc(hidden)]
+pub use crate::http::{HttpsSettings, HttpsTransport, Probe, Request, Transport};
 
 /// A prompter that ignores what it is told could go on for ever, and lock the card.
 const MAX_PINS: u32 = 3;

@@ -45,7 +45,7 @@ pub fn trusted(path: &Path) -> io::Result<PathBuf> {
 /// # Errors
 ///
 /// As [`trusted`], and where it is no regular file or too large.
-pub fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let real = trusted(path)?;
     let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
     // Opening a device may do something already.

@@ -106,6 +106,7 @@ impl RoleAssertion {
 /// status, or of success without assertion or `uid`, or with two; an attribute of a role before the first
 /// role, or one that a role has twice; a value that is not plain text. Of two values where there can be
 /// one, the first is taken, with a warning in the log.
+#[doc(hidden)]
 pub fn read_assertion(answer: &[u8]) -> Result<RoleAssertion, Rejection> {
     with_document_of(MAX_TAGS, answer, |document| {
         let response = document.root_element();

@@ -4,6 +4,7 @@ use crate::http::BrokerAddress;
 
 /// The broker of an environment of the Spine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Environment {
     /// The live service.
     Live,

@@ -230,7 +230,7 @@ pub fn read_status(answer: &[u8]) -> Result<(), Rejection> {
 
 /// The words of an answer that is a page and no message, on one line; `None` where it is, or could have
 /// been, a message.
-pub fn page_text(answer: &[u8]) -> Option<String> {
+pub(crate) fn page_text(answer: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(answer).ok()?.trim();
     if text.is_empty() || text.contains('\0') || ["gpOBJECT", "sso_ticket"].iter().any(|name| text.contains(name)) {
         return None;

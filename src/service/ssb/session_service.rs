@@ -35,6 +35,7 @@ pub struct SessionInfo {
 
 /// Whether a session is alive. Only a valid one is of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SessionState {
     /// Its login has not been completed.
     Invalid,
