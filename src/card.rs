@@ -60,7 +60,6 @@ pub trait CardReader: Send + Sync {
 
 /// Why there is no usable card yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
 pub enum Absence {
     /// No card is in a reader.
     NoCard,
