@@ -72,7 +72,6 @@ pub struct User {
 
 /// How long the session may last, as set by the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// The session ends after this time without use (`sso_session_time`).
     pub idle: Option<Duration>,
