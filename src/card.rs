@@ -12,6 +12,7 @@ pub mod helper;
 pub mod pkcs11;
 #[doc(hidden)]
 pub mod protocol;
+#[cfg(feature = "software-card")]
 pub mod software;
 
 use std::time::Duration;

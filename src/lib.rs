@@ -69,6 +69,9 @@
 //! [`Engine::cancel_login`] ends a login from another thread. Card makers' software never runs in this process: the
 //! program `ticketapi-card`, from the crate of the same name, loads it.
 //!
+//! Features, all on by default: `software-card` reads cards in PKCS#12 files, `terminal` asks on the controlling
+//! terminal. Without them, settings that need them fail with an error that says so.
+//!
 //! Errors are [`Error`]: what happened, and with [`Error::remedy`] what the user can do.
 #![forbid(unsafe_code)]
 

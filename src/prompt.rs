@@ -9,6 +9,10 @@ mod search;
 mod shown;
 mod system;
 mod table;
+#[cfg(feature = "terminal")]
+mod terminal;
+#[cfg(not(feature = "terminal"))]
+#[path = "prompt/no_terminal.rs"]
 mod terminal;
 #[doc(hidden)]
 pub mod text;

@@ -185,6 +185,7 @@ impl Certificate {
         })
     }
 
+    #[cfg(feature = "software-card")]
     pub(crate) fn public_key(&self) -> &RsaPublicKey {
         &self.public_key
     }

@@ -1,7 +1,7 @@
 //! What an engine is made of, and how it is put together from the settings.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -10,11 +10,14 @@ use crate::cancel::CancelToken;
 use crate::card::events::CardWatch;
 use crate::card::helper::{HelperReader, HelperSettings, find_helper};
 use crate::card::pkcs11::{CardSettings, known_modules};
+#[cfg(feature = "software-card")]
 use crate::card::software::SoftwareCardReader;
 use crate::card::{Absence, CardReader, SmartCard};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error::Result;
+#[cfg(not(feature = "software-card"))]
+use crate::error::{Error, ErrorKind, Stage};
 use crate::http::HttpsSettings;
 use crate::prompt::{Prompter, SystemPrompter};
 use crate::service::roles::RoleSettings;
@@ -112,10 +115,11 @@ impl EngineBuilder {
         let service: Arc<dyn IdentityService> = Arc::new(ssb(&config)?);
         // A program with cards of its own means these.
         let remote = if reader.is_none() { Remote::new(&(&config).into(), Arc::clone(&service))? } else { None };
-        let reader: Box<dyn CardReader> = reader.unwrap_or_else(|| match &config.software_card {
-            Some(file) => Box::new(SoftwareCardReader::new(file.clone()).issuers(config.certificate_issuers.clone())),
-            None => Box::new(InstalledHelper { config: config.clone(), folders, found: Mutex::default() }),
-        });
+        let reader = match (reader, &config.software_card) {
+            (Some(reader), _) => reader,
+            (None, Some(file)) => software_card(file, &config)?,
+            (None, None) => Box::new(InstalledHelper { config: config.clone(), folders, found: Mutex::default() }),
+        };
         let prompter = prompter.unwrap_or_else(|| Box::new(SystemPrompter::new(&config)));
         let settings = Settings {
             card_wait: config.card_wait,
@@ -203,6 +207,17 @@ impl Parts {
     pub(super) fn call<'a>(&self, cancel: &'a CancelToken) -> Call<'a> {
         Call::within(self.settings.call_timeout, cancel)
     }
+}
+
+#[cfg(feature = "software-card")]
+fn software_card(file: &Path, config: &Config) -> Result<Box<dyn CardReader>> {
+    Ok(Box::new(SoftwareCardReader::new(file.to_owned()).issuers(config.certificate_issuers.clone())))
+}
+
+#[cfg(not(feature = "software-card"))]
+fn software_card(_: &Path, _: &Config) -> Result<Box<dyn CardReader>> {
+    let detail = "software_card is set, but this program was built without software cards: unset it to use a smartcard";
+    Err(Error::new(ErrorKind::Configuration, Stage::Configuration, detail))
 }
 
 fn ssb(config: &Config) -> Result<SsbService> {

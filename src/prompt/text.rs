@@ -67,6 +67,7 @@ pub fn problem(request: &PinRequest<'_>) -> Option<String> {
 }
 
 /// A role in words, on one line.
+#[cfg(feature = "terminal")]
 pub(super) fn role_words(role: &Role) -> String {
     clean(&role.to_string(), usize::MAX)
 }
