@@ -123,7 +123,7 @@ int main(void)
         return 1;
     }
 
-    /* A session may be there already: then nobody is asked. */
+    /* Does not prompt if there is already a session. */
     code = TcktApi_getTicketNoAuth(instance, ticket, sizeof ticket, &length);
     if ((unsigned int)code == TCK_API_ERR_TICKET_NOT_AVAILABLE)
         code = TcktApi_getTicket(instance, ticket, sizeof ticket, &length);

@@ -32,7 +32,7 @@ pub(crate) fn export_value<T>(instance: c_long, otherwise: T, body: impl FnOnce(
     export_result(instance, body).unwrap_or(otherwise)
 }
 
-/// As [`export_value`], for a caller that is told the failure itself.
+/// As [`export_value`], for a caller that gets the error itself.
 pub(crate) fn export_result<T>(instance: c_long, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     let result = guard(body);
     last_error::record(instance, result.as_ref().err());
@@ -117,7 +117,7 @@ mod for_tests {
     }
 }
 
-/// The buffer of a caller who wants a text.
+/// A caller's buffer for a text.
 pub(crate) struct TextOut {
     buffer: NonNull<u8>,
     size: usize,
@@ -163,7 +163,7 @@ impl TextOut {
     }
 }
 
-/// Writes `value` where the caller wants it.
+/// Writes `value` to the caller's pointer.
 ///
 /// # Safety
 ///

@@ -27,7 +27,7 @@ thread_local! {
     static ASKS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Refuses a prompt that asks for a ticket: it would wait for itself.
+/// Refuses a ticket request from within a prompt: it would deadlock.
 fn may_log_in() -> Outcome {
     if ASKS.get() {
         let detail = "a prompt of the login that is under way asked for a ticket";

@@ -166,7 +166,7 @@ impl Process {
         Ok(())
     }
 
-    /// Has `asker` ask the user from now on.
+    /// Makes `asker` the prompter for later logins.
     pub(crate) fn set_prompter(&self, asker: Asker) -> Outcome {
         let _setup = self.setup();
         if self.calls.load(Ordering::SeqCst) > 0 {

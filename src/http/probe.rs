@@ -1,4 +1,4 @@
-//! The way to the broker, step by step, for somebody who looks for what keeps a login from it.
+//! Connects to the broker step by step, to find what stops a login.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +28,7 @@ pub struct Secured(Connection);
 /// What a server says it is, whether or not it is believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerCertificate {
-    /// Its issuer, such as `O=nhs,CN=NHS INT CA`. Anybody can write anything here.
+    /// Its issuer, such as `O=nhs,CN=NHS INT CA`. Unverified: a server can claim any name.
     pub issuer: String,
     /// The last moment at which it is valid.
     pub valid_until: SystemTime,

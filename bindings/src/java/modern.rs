@@ -20,7 +20,7 @@ use crate::status::{Failure, TCK_API_ERR_INVALID_PARAMETER, words};
 /// Raised with every change of the native methods that an older jar or library does not know.
 const INTERFACE: jint = 1;
 
-/// For `session`: the session that is there.
+/// For `session`: the current session.
 const EXISTING: jint = 0;
 /// For `session`: that one, or else a new one.
 const ANY: jint = 1;
@@ -142,7 +142,7 @@ pub extern "system" fn Java_ticketapi_Native_cancel<'l>(
     cancelled.is_some()
 }
 
-/// Runs `body` as an export does; why it fails is told to `answer`.
+/// Runs `body` as an export does; an error goes to `answer`.
 fn answering<'l, T>(
     env: &mut EnvUnowned<'l>,
     handle: c_long,

@@ -28,14 +28,14 @@ use crate::prompter::{problem, tries_left};
 /// The longest PIN that is taken from Java, in UTF-16 characters.
 const PIN_ROOM: usize = 256;
 
-/// What `answer` is given by a user who does not want to go on.
+/// The value of `answer` when the user cancels.
 const CANCELLED: jint = -1;
 
 /// For `Prompts.tell`: a card is waited for.
 const INSERT_CARD: jint = 1;
 /// For `Prompts.tell`: the PIN is to be entered on the reader.
 const PIN_ON_READER: jint = 2;
-/// For `Prompts.tell`: a card is waited for no longer.
+/// For `Prompts.tell`: the wait for a card is over.
 const WAIT_IS_OVER: jint = 3;
 
 /// Local references that one prompt makes at once.
@@ -60,7 +60,7 @@ enum Answer {
     Failed(String),
 }
 
-/// Asks by way of a `ticketapi.Prompts`.
+/// Prompts through a `ticketapi.Prompts`.
 pub(crate) struct JavaPrompter {
     vm: JavaVM,
     prompts: Global<JObject<'static>>,
@@ -177,7 +177,7 @@ impl JavaPrompter {
         }
         let answer = waiting.prompt.wait(timeout);
         if matches!(answer, None | Some(Answer::Cancelled)) {
-            // Nobody waits for it any longer, so it need not be told.
+            // Its wait is over, so there is nothing to report.
             let _ = self.in_java(|env, prompts| abandon(env, prompts, waiting.number));
         }
         match answer {

@@ -5,7 +5,7 @@ final class Native {
     /** What {@link #interfaceVersion} has to be. */
     static final int INTERFACE = 1;
 
-    /** For {@link #session}: the session that is there. */
+    /** For {@link #session}: the current session. */
     static final int EXISTING = 0;
     /** For {@link #session}: that one, or else a new one. */
     static final int ANY = 1;

@@ -45,7 +45,7 @@ public final class PinRequest {
     /**
      * The user's id.
      *
-     * @return empty where the card tells it only with the PIN
+     * @return empty if the card reveals it only after the PIN
      */
     public Optional<String> uid() {
         return Optional.ofNullable(uid);
@@ -54,14 +54,14 @@ public final class PinRequest {
     /**
      * How often the PIN may still be tried: 1 is the last try.
      *
-     * @return empty where the card does not tell, which does not mean that all tries are left
+     * @return empty if the card does not report it, which does not mean that all tries are left
      */
     public OptionalInt triesLeft() {
         return triesLeft < 0 ? OptionalInt.empty() : OptionalInt.of(triesLeft);
     }
 
     /**
-     * Whether a wrong PIN was entered before, as far as the card tells.
+     * Whether a wrong PIN was entered before, as far as the card reports it.
      *
      * @return true when it was
      */

@@ -17,8 +17,8 @@ public interface Prompter {
     /**
      * Asks for the card's PIN.
      *
-     * @param request what to tell the user
-     * @return the PIN, which is wiped after use; null when the user does not want to go on
+     * @param request what to show the user
+     * @return the PIN, which is wiped after use; null if the user cancels
      * @throws Exception when the user cannot be asked
      */
     char[] pin(PinRequest request) throws Exception;
@@ -26,7 +26,7 @@ public interface Prompter {
     /**
      * Asks whether to use the last try, before the PIN is asked for. A wrong PIN would lock the card.
      *
-     * @param request what to tell the user
+     * @param request what to show the user
      * @return true for a clear yes
      * @throws Exception when the user cannot be asked
      */
@@ -36,24 +36,24 @@ public interface Prompter {
      * Asks which role to take.
      *
      * @param roles two or more
-     * @return one of them; null when the user does not want to go on
+     * @return one of them; null if the user cancels
      * @throws Exception when the user cannot be asked
      */
     Role role(List<Role> roles) throws Exception;
 
     /**
-     * Tells that a card is waited for, until {@link #cardWaitOver()}.
+     * Called when a login waits for a card, until {@link #cardWaitOver()}.
      *
      * @param why such as that there is no card in the reader
      */
     default void insertCard(String why) {
     }
 
-    /** Tells that a card is waited for no longer. */
+    /** Called when the wait for a card is over. */
     default void cardWaitOver() {
     }
 
-    /** Tells that the PIN is to be entered on the reader's own keys. */
+    /** Called when the user must enter the PIN on the reader's keys. */
     default void enterPinOnReader() {
     }
 }

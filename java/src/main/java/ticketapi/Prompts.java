@@ -73,7 +73,7 @@ final class Prompts {
         });
     }
 
-    /** Nobody waits for the answer any longer. */
+    /** The answer is no longer needed. */
     void abandon(long prompt) {
         Thread thread = asking.get(prompt);
         if (thread != null) {

@@ -61,7 +61,7 @@ public final class TicketApi implements AutoCloseable {
     }
 
     /**
-     * Has {@code prompter} ask the users of this process from now on.
+     * Uses {@code prompter} for all later prompts of this process.
      *
      * @param prompter null for the programs that the configuration names
      * @throws TicketException {@link TicketException#BUSY} while a login is under way
@@ -87,7 +87,7 @@ public final class TicketApi implements AutoCloseable {
     }
 
     /**
-     * The session that is there; with none, logs the user in. Blocks for as long as the user takes.
+     * Returns the current session; logs the user in if there is none. Blocks for as long as the user takes.
      *
      * @return the session
      * @throws TicketException when the login fails
@@ -129,9 +129,9 @@ public final class TicketApi implements AutoCloseable {
     }
 
     /**
-     * The session that is there. Never prompts, and uses neither card nor network.
+     * Returns the current session. Never prompts, and uses neither card nor network.
      *
-     * @return empty when nobody is logged in
+     * @return empty if no user is logged in
      * @throws TicketException when this object is closed, or the agent that the settings require cannot be used
      */
     public Optional<Session> session() throws TicketException {

@@ -10,13 +10,13 @@ import java.util.OptionalInt;
 public final class TicketException extends Exception {
     private static final long serialVersionUID = 1;
 
-    /** Nobody is logged in. */
+    /** No user is logged in. */
     public static final long TICKET_NOT_AVAILABLE = 0x80100009L;
     /** The library is in use in a way that does not allow this call now. */
     public static final long BUSY = 0x80100006L;
     /** The PIN of the card is locked. */
     public static final long PIN_BLOCKED = 0x80200004L;
-    /** The user does not want to go on, nobody answered in time, or the login was cancelled. */
+    /** The user cancelled, a prompt timed out, or the login was cancelled. */
     public static final long CANCELLED = 0x80400001L;
     /** The PIN was wrong and the user gave up, or the broker refused. */
     public static final long AUTHENTICATION_FAILED = 0x80400002L;
@@ -93,7 +93,7 @@ public final class TicketException extends Exception {
     /**
      * How often the PIN may still be tried.
      *
-     * @return empty where the card does not tell, which does not mean that all tries are left
+     * @return empty if the card does not report it, which does not mean that all tries are left
      */
     public OptionalInt triesLeft() {
         return triesLeft < 0 ? OptionalInt.empty() : OptionalInt.of(triesLeft);
