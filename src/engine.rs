@@ -31,20 +31,20 @@ use service_calls::nobody_is_logged_in;
 use state::Inner;
 use ticket_cell::Found;
 
-/// How long to wait for a thread that has nothing left to do.
+/// How long to wait for a thread that is about to end.
 const SETTLING: Duration = Duration::from_millis(250);
 
-/// How long threads that tell the broker of ended sessions may go on when an engine is dropped.
+/// How long a dropped engine lets threads finish ending sessions on the broker.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Logs users in and keeps their session, or has the agent do so. One for a process is enough.
+/// Logs users in and holds their session, or uses the agent for that. One per process is enough.
 ///
-/// It starts no thread and opens nothing before the first login. While there is a session, a thread
-/// watches its card and its time, where there is anything to watch; others run for a moment when a
-/// session ends or the listener is told. Dropping the engine ends them all, waits for that, and
-/// leaves a session on the broker to its limits.
+/// It starts no thread and opens nothing before the first login. While there is a session, a monitor thread
+/// watches its card and limits, if there is anything to watch; other threads run briefly when a session
+/// ends or for the listener. Dropping the engine ends and joins them all, and leaves a session on the
+/// broker to its limits.
 ///
-/// In a child of `fork()` there is no session, and the parent's goes on.
+/// In a child of `fork()` there is no session; the parent's continues.
 ///
 /// All methods may be called from any thread at any time.
 ///
@@ -60,12 +60,12 @@ const GRACE: Duration = Duration::from_millis(500);
 /// ```
 pub struct Engine {
     inner: Arc<Inner>,
-    /// The agent, where the settings want it: asked for what this process does not have itself.
+    /// The agent, if the settings use it. This process's own session comes first.
     remote: Option<Remote>,
 }
 
 impl Engine {
-    /// An engine with the settings of this computer; see [`Config::load`](crate::Config::load).
+    /// Creates an engine with this computer's settings; see [`Config::load`](crate::Config::load).
     ///
     /// # Errors
     ///
@@ -74,30 +74,29 @@ impl Engine {
         EngineBuilder::new(crate::Config::load()?).build()
     }
 
-    /// An engine with other settings, prompts or cards.
+    /// Returns a builder, for other settings, prompts or cards.
     pub fn builder(config: crate::Config) -> EngineBuilder {
         EngineBuilder::new(config)
     }
 
-    /// The ticket of the session; with none, logs the user in; with a locked one, has the user unlock
-    /// it.
+    /// Returns the session's ticket. Without a session it logs the user in; a locked session is unlocked by
+    /// its user first.
     ///
-    /// Blocks for as long as the user takes. Threads that ask while a login is under way wait for
-    /// that login and share its outcome.
+    /// Blocks for as long as the user takes. Calls during a login wait for that login and share its outcome.
     ///
     /// # Errors
     ///
-    /// Every [`ErrorKind`], as the login fails.
+    /// Every [`ErrorKind`], depending on how the login fails.
     pub fn get_ticket(&self) -> Result<Ticket> {
         self.remote_or(|remote| remote.ticket(false), || Ok(self.here(false)?.ticket().clone()))
     }
 
-    /// The ticket of the session. Never prompts, and never uses the card or the network.
+    /// Returns the session's ticket. Never prompts; uses neither card nor network.
     ///
     /// # Errors
     ///
-    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) when there is no session or it is
-    /// locked, also while a first login is under way.
+    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) if there is no session or it is locked, also
+    /// during a first login.
     pub fn get_ticket_no_auth(&self) -> Result<Ticket> {
         self.remote_or(Remote::ticket_no_auth, || {
             let mut state = self.inner.lock();
@@ -106,11 +105,10 @@ impl Engine {
         })
     }
 
-    /// Logs the user in again and returns the new ticket. Blocks and shares as
+    /// Logs the user in again and returns the new ticket. Blocks and shares its outcome as
     /// [`Engine::get_ticket`] does.
     ///
-    /// The session that was there is ended when the new one has begun; when the login fails, it
-    /// goes on.
+    /// The old session ends when the new one has started. If the login fails, the old one continues.
     ///
     /// # Errors
     ///
@@ -119,23 +117,23 @@ impl Engine {
         Ok(self.log_in_again()?.ticket().clone())
     }
 
-    /// Ends the session, here and on the broker, as taking the card out does, and cancels a login
-    /// that is under way. Succeeds when there is none.
+    /// Ends the session, here and on the broker, as removing the card does, and cancels a login in progress.
+    /// Succeeds if there is no session.
     ///
     /// # Errors
     ///
-    /// The session is over here in any case; an error tells that the broker could not be told.
+    /// The session ends here in any case; an error means that the broker could not be informed.
     pub fn destroy_ticket(&self) -> Result<()> {
         self.destroy_there_or(|| self.destroy_here())
     }
 
-    /// The session that is live, if one is; not one that is locked. Waits for nobody but the agent,
-    /// where there is one, and does not count as use.
+    /// Returns the live session; `None` if there is none or it is locked. Blocks only on the agent; does not
+    /// reset the idle timer.
     pub fn session(&self) -> Option<Arc<Session>> {
         self.live_session().ok()
     }
 
-    /// As [`Engine::session`], with the reason why there is none.
+    /// As [`Engine::session`], with the reason if there is none.
     ///
     /// # Errors
     ///
@@ -145,7 +143,7 @@ impl Engine {
         self.remote_or(Remote::session, || self.own_session().ok_or_else(|| self.inner.lock().no_ticket()))
     }
 
-    /// As [`Engine::session`], but of this process alone: not the agent's. Does not block.
+    /// As [`Engine::session`], for this process only, not the agent. Does not block.
     #[doc(hidden)]
     pub fn own_session(&self) -> Option<Arc<Session>> {
         let mut state = self.inner.lock();
@@ -154,33 +152,33 @@ impl Engine {
         live.map(|kept| Arc::clone(&kept.session))
     }
 
-    /// How it stands. Waits for nobody but the agent, where there is one, and does not count as use.
+    /// Returns the session's state. Blocks only on the agent; does not reset the idle timer.
     pub fn status(&self) -> Status {
         let there = self.remote().and_then(|remote| remote.status().ok());
         there.unwrap_or_else(|| self.own_status())
     }
 
-    /// As [`Engine::status`], but of this process alone: not the agent's. Does not block.
+    /// As [`Engine::status`], for this process only, not the agent. Does not block.
     #[doc(hidden)]
     pub fn own_status(&self) -> Status {
         self.inner.status()
     }
 
-    /// Whether there is a session that is this process's own and not the agent's: it is over when the
-    /// process ends. Does not block.
+    /// Returns `true` if this process, not the agent, holds the session. Such a session ends with the
+    /// process. Does not block.
     #[doc(hidden)]
     pub fn keeps_session(&self) -> bool {
         matches!(self.own_status(), Status::Live { .. } | Status::Locked { .. })
     }
 
-    /// Gives the ticket of the live session to `reader`; `None` when there is no session or it is
-    /// locked. As [`Engine::get_ticket_no_auth`], but mostly without a lock or an allocation where the
-    /// session is this process's own: any number of threads may ask at once.
+    /// Passes the live session's ticket to `reader`; `None` if there is no session or it is locked. As
+    /// [`Engine::get_ticket_no_auth`], but mostly without a lock or an allocation if this process holds the
+    /// session: any number of threads may call it at once.
     pub fn with_ticket<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
         self.read_ticket(reader).ok()
     }
 
-    /// As [`Engine::with_ticket`], with the reason why there is no ticket.
+    /// As [`Engine::with_ticket`], with the reason if there is no ticket.
     ///
     /// # Errors
     ///
@@ -199,13 +197,13 @@ impl Engine {
         };
         match own {
             Some(result) => Ok(result),
-            // The reader was not called, so it is there.
+            // The reader was not called, so it is still here.
             None => read(self.get_ticket_no_auth()?.expose().as_bytes()).ok_or_else(nobody_is_logged_in),
         }
     }
 
-    /// As [`Engine::with_ticket`], before [`Engine::get_ticket`]: `None` also where that has to ask the
-    /// agent or, by the setting `check_session`, the broker.
+    /// As [`Engine::with_ticket`], for use before [`Engine::get_ticket`]: also `None` if that has to ask the
+    /// agent or, because of `check_session`, the broker.
     #[doc(hidden)]
     pub fn with_ticket_at_hand<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let inner = &self.inner;
@@ -218,7 +216,7 @@ impl Engine {
         }
     }
 
-    /// The live session; with none, logs the user in. As [`Engine::get_ticket`].
+    /// Returns the live session. Without one it logs the user in. As [`Engine::get_ticket`].
     ///
     /// # Errors
     ///
@@ -248,8 +246,8 @@ impl Engine {
         )
     }
 
-    /// As [`Engine::log_in`], in this process, and with a card that is in a reader: none is waited for,
-    /// so nobody is told to put one in.
+    /// As [`Engine::log_in`], in this process and only with a card that is already in a reader: it does not
+    /// wait for one or ask for it.
     ///
     /// # Errors
     ///
@@ -259,19 +257,19 @@ impl Engine {
         self.inner.session_or_login(false, Duration::ZERO)
     }
 
-    /// Watches the readers, for a program that wants to know of cards while nobody is logged in; for as
-    /// long as there is a session, its own is watched anyway (see [`EngineBuilder::listener`]). `None` where
-    /// there are no readers. Starts a process, and ends it when the watch is dropped.
+    /// Watches the readers, for programs that need card events while nobody is logged in. During a session the
+    /// engine watches anyway (see [`EngineBuilder::listener`]). `None` if there are no readers. Starts a
+    /// process that ends when the watch is dropped.
     ///
     /// # Errors
     ///
-    /// [`NotInstalled`](ErrorKind::NotInstalled) when the watching cannot be started.
+    /// [`NotInstalled`](ErrorKind::NotInstalled) if the watch cannot be started.
     pub fn watch_cards(&self) -> Result<Option<Box<dyn CardWatch>>> {
         self.inner.parts.reader.watch()
     }
 
-    /// Cancels the login that is under way, if one is, and questions to the broker; a live session
-    /// goes on. Who waits for one of them gets [`Cancelled`](ErrorKind::Cancelled).
+    /// Cancels a login in progress, and calls to the broker; a live session continues. The cancelled calls
+    /// return [`Cancelled`](ErrorKind::Cancelled).
     pub fn cancel_login(&self) {
         self.inner.lock().cancel_login();
         if let Some(remote) = &self.remote {
@@ -279,10 +277,9 @@ impl Engine {
         }
     }
 
-    /// Ends every thread of this engine and its connections to the agent, for a host that does not want
-    /// any for now; the session goes on. What happens to its card is kept for [`Engine::wake`], and
-    /// nobody must ask for the ticket before that. Blocks for up to half a second while ended sessions
-    /// are told to the broker.
+    /// Ends all threads of this engine and its connections to the agent, for a host that wants none for now.
+    /// The session continues. Card events are kept for [`Engine::wake`]; do not ask for the ticket before
+    /// that. Blocks up to half a second while ended sessions are reported to the broker.
     #[doc(hidden)]
     pub fn rest(&self) {
         self.inner.rest(GRACE);
@@ -291,8 +288,8 @@ impl Engine {
         }
     }
 
-    /// Goes on after [`Engine::rest`]: when it returns, a session whose card was taken out meanwhile
-    /// has ended.
+    /// Resumes after [`Engine::rest`]. When it returns, a session whose card was removed meanwhile has
+    /// ended.
     #[doc(hidden)]
     pub fn wake(&self) {
         self.inner.wake();
@@ -300,7 +297,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// The agent, when it is to be asked: what this process has itself comes first.
+    /// Returns the agent, unless this process has a session or a login of its own.
     fn remote(&self) -> Option<&Remote> {
         let remote = self.remote.as_ref()?;
         let mut state = self.inner.lock();
@@ -308,7 +305,7 @@ impl Engine {
         (state.session.is_none() && state.login.is_none()).then_some(remote)
     }
 
-    /// Has the agent do it; without an agent does it `here`, unless the settings require one.
+    /// Runs `there` with the agent; without an agent runs `here`, unless the settings require one.
     fn remote_or<T>(
         &self,
         there: impl FnOnce(&Remote) -> std::result::Result<T, RemoteError>,
@@ -328,14 +325,14 @@ impl Engine {
         }
     }
 
-    /// Has the agent end the session; without an agent does it `here`.
+    /// Lets the agent end the session; without an agent runs `here`.
     fn destroy_there_or(&self, here: impl FnOnce() -> Result<()>) -> Result<()> {
         match self.remote().map(Remote::destroy) {
             None => here(),
             Some(Ok(())) => Ok(()),
-            // No agent has no session.
+            // Without an agent there is no session.
             Some(Err(RemoteError::Unavailable(away))) if away.is_normal => Ok(()),
-            // Whether the session is over on the broker, nobody knows.
+            // It is unknown whether the session has ended on the broker.
             Some(Err(undone)) => Err(undone.into()),
         }
     }
@@ -353,7 +350,7 @@ impl Engine {
             session
         };
         let told = session.map_or(Ok(()), |session| self.inner.end_on_broker(&session));
-        // With the session, the thread that kept it is gone.
+        // The monitor ends with the session.
         self.inner.threads.settle(SETTLING);
         told
     }

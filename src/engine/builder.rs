@@ -1,4 +1,4 @@
-//! What an engine is made of, and how it is put together from the settings.
+//! The parts of an engine, and how the settings become parts. The only reader of [`Config`].
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ use super::Engine;
 use super::events::{Event, Listener};
 use super::state::Inner;
 
-/// Puts an [`Engine`] together.
+/// Builds an [`Engine`].
 #[must_use]
 pub struct EngineBuilder {
     config: Config,
@@ -47,24 +47,24 @@ pub(super) struct Parts {
     pub(super) service: Arc<dyn IdentityService>,
     pub(super) reader: Box<dyn CardReader>,
     pub(super) prompter: Box<dyn Prompter>,
-    /// That of a test.
+    /// Overrides the system clock in tests.
     clock: Option<Box<dyn Clock>>,
     pub(super) listener: Option<Listener>,
 }
 
-/// The settings that are the engine's own.
+/// The engine's own settings.
 pub(super) struct Settings {
     /// How long a login waits for a card.
     pub(super) card_wait: Duration,
-    /// How old the service's last word on the session may be; zero for any age.
+    /// How old the service's last confirmation of the session may be; zero for any age.
     pub(super) check_session: Duration,
-    /// How long one call to the service may take.
+    /// Time allowed for one call to the service.
     pub(super) call_timeout: Duration,
     pub(super) policy: Policy,
 }
 
 impl EngineBuilder {
-    /// An engine with these settings.
+    /// Starts from these settings.
     pub fn new(config: Config) -> Self {
         Self { config, reader: None, prompter: None, folders: Vec::new(), clock: None, listener: None }
     }
@@ -76,36 +76,36 @@ impl EngineBuilder {
     }
 
     /// Logs in with the cards of `reader` instead of those that the settings name. The crate
-    /// `ticketapi-card` has one that uses a PKCS#11 module in this process.
+    /// `ticketapi-card` has one that loads a PKCS#11 module into this process.
     pub fn card_reader(mut self, reader: impl CardReader + 'static) -> Self {
         self.reader = Some(Box::new(reader));
         self
     }
 
-    /// Looks for the program `ticketapi-card` in `folder` too, and in its prefix, before the folders where
-    /// it is installed: for a library that knows where it was loaded from.
+    /// Also looks for `ticketapi-card` in `folder` and its prefix, before the installed places: for a library
+    /// that knows where it was loaded from.
     #[doc(hidden)]
     pub fn helper_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folders.push(folder.into());
         self
     }
 
-    /// Measures the times of sessions with `clock`, for tests.
+    /// Measures session times with `clock`, for tests.
     #[doc(hidden)]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Some(Box::new(clock));
         self
     }
 
-    /// Has `listener` told what happens to cards, logins and sessions: one event after the other, in
-    /// their order, on a thread that runs only while there is something to tell. It may use the
-    /// engine; what it waits for, later events wait for as well. When it panics, it is told the next.
+    /// Passes card, login and session events to `listener`, one at a time and in order, on a thread that runs
+    /// only while there are events. It may use the engine. Later events wait for it. After a panic it gets
+    /// the next event.
     pub fn listener(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.listener = Some(Arc::new(listener));
         self
     }
 
-    /// Puts the engine together. Checks the settings; opens and starts nothing.
+    /// Builds the engine. Checks the settings; opens and starts nothing.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl EngineBuilder {
     pub fn build(self) -> Result<Engine> {
         let Self { config, reader, prompter, folders, clock, listener } = self;
         let service: Arc<dyn IdentityService> = Arc::new(ssb(&config)?);
-        // A program with cards of its own means these.
+        // A program with its own cards does not want the agent's.
         let remote = if reader.is_none() { Remote::new(&(&config).into(), Arc::clone(&service))? } else { None };
         let reader = match (reader, &config.software_card) {
             (Some(reader), _) => reader,
@@ -136,8 +136,8 @@ impl EngineBuilder {
     }
 }
 
-/// The helper, looked for at the first login: it and the card's module may be installed later than
-/// the host is started.
+/// The helper, looked for at the first login: it and the card's module may be installed after the host
+/// has started.
 struct InstalledHelper {
     config: Config,
     folders: Vec<PathBuf>,
@@ -166,7 +166,7 @@ impl InstalledHelper {
             deadline: config.card_timeout,
         };
         let reader = Arc::new(HelperReader::new(settings));
-        // Where no module is known yet, the next login looks again.
+        // If no module is known yet, the next login looks again.
         if !reader.settings().card.modules.is_empty() {
             *found = Some(Arc::clone(&reader));
         }
@@ -194,7 +194,7 @@ impl Parts {
         self.clock.as_ref().map_or_else(|| SystemClock.now(), |clock| clock.now())
     }
 
-    /// As [`Clock::tick`]. Each ticket asks for it, which is why the system's needs no vtable.
+    /// As [`Clock::tick`]. Called for each ticket, hence no vtable for the system's clock.
     #[inline]
     pub(super) fn tick(&self) -> u64 {
         match &self.clock {
@@ -203,7 +203,7 @@ impl Parts {
         }
     }
 
-    /// One call to the service.
+    /// Returns the limits of one call to the service.
     pub(super) fn call<'a>(&self, cancel: &'a CancelToken) -> Call<'a> {
         Call::within(self.settings.call_timeout, cancel)
     }

@@ -1,4 +1,4 @@
-//! What a program can listen to.
+//! Events for a program's listener.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,40 +12,40 @@ use crate::card::events::CardEvent;
 use crate::error::Error;
 use crate::session::{EndReason, LockReason};
 
-/// Something that has happened; see [`EngineBuilder::listener`](super::EngineBuilder::listener).
+/// An event; see [`EngineBuilder::listener`](super::EngineBuilder::listener).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Something happened to a card or a reader. Told only while readers are watched: during a login
-    /// with a card that is in a reader, and for as long as that card rules a session.
+    /// A card or reader event. Only while readers are watched: during a login with a card in a reader, and
+    /// while that card is bound to a session.
     Card(CardEvent),
-    /// Somebody asks for a ticket, and the user is needed: for a login, or to unlock the session.
+    /// A login has started, or the session is being unlocked: the user is needed.
     LoginBegun,
-    /// That has ended, with the error if it failed.
+    /// The login has ended, with its error if it failed.
     LoginEnded(Option<Error>),
-    /// There is a session.
+    /// A session has started.
     SessionBegun,
-    /// The session gives no ticket out for now.
+    /// The session is locked.
     SessionLocked(LockReason),
-    /// The session goes on.
+    /// The session is unlocked.
     SessionUnlocked,
-    /// The session is over.
+    /// The session has ended.
     SessionEnded(EndReason),
 }
 
 pub(super) type Listener = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// Events that the listener has not been told yet.
+/// Events that the listener has not received yet.
 #[derive(Default)]
 pub(super) struct Untold {
     events: VecDeque<Event>,
-    /// A thread is telling them.
+    /// A thread is delivering them.
     telling: bool,
 }
 
 impl Inner {
-    /// Has the listener told, in the order in which things happen under the lock, on a thread of its
-    /// own: a listener that blocks must not keep a session from ending.
+    /// Queues an event. Events keep the order in which they happened under the lock, and a thread delivers
+    /// them: a listener that blocks must not keep a session from ending.
     pub(super) fn tell(self: &Arc<Self>, state: &mut State, event: Event) {
         let Some(listener) = &self.parts.listener else { return };
         state.untold.events.push_back(event);

@@ -1,4 +1,4 @@
-//! One login for all who ask meanwhile, and what comes of it.
+//! One login for all callers that need it, and its outcome.
 
 use std::sync::{Arc, PoisonError};
 use std::thread;
@@ -17,7 +17,7 @@ use crate::session::rules::Happening;
 use crate::session::{EndReason, Session};
 use crate::sync::{Condvar, Mutex, ThreadId, current_thread};
 
-/// A login that is under way, and what came of it.
+/// A login in progress, and its outcome.
 pub(super) struct LoginFlight {
     pub(super) thread: ThreadId,
     pub(super) cancel: CancelToken,
@@ -26,14 +26,14 @@ pub(super) struct LoginFlight {
     ended: Condvar,
 }
 
-/// What a login has come to.
+/// What a successful login has achieved.
 enum Success {
     Session(Arc<Session>),
     Unlocked(Arc<Session>),
 }
 
 impl LoginFlight {
-    /// A login on this thread, which waits so long for a card.
+    /// Starts a login on this thread that waits up to `card_wait` for a card.
     fn begin(card_wait: Duration) -> Self {
         Self {
             thread: current_thread().id(),
@@ -57,7 +57,7 @@ impl LoginFlight {
 }
 
 impl Inner {
-    /// A login that this begins waits for a card as long as `card_wait`.
+    /// Returns the live session, or logs in. A login it starts waits up to `card_wait` for a card.
     pub(super) fn session_or_login(self: &Arc<Self>, anew: bool, card_wait: Duration) -> Result<Arc<Session>> {
         loop {
             let mut state = self.lock();
@@ -71,7 +71,7 @@ impl Inner {
                 }
                 let outcome = flight.outcome();
                 if cancelled {
-                    // It was over before this caller asked.
+                    // That login had ended before this call.
                     continue;
                 }
                 outcome?;
@@ -83,7 +83,7 @@ impl Inner {
                 }
                 continue;
             }
-            // One that is there all the same is locked.
+            // A session that is still here is locked.
             let locked = state.session.as_ref().filter(|_| !anew).map(|kept| Arc::clone(&kept.session));
             let flight = Arc::new(LoginFlight::begin(card_wait));
             state.login = Some(UnderWay { flight: Arc::clone(&flight), presence: None });
@@ -93,7 +93,7 @@ impl Inner {
         }
     }
 
-    /// A card that left right after the login has taken the session along.
+    /// A card that left right after the login has ended the session already.
     fn session_that_began(self: &Arc<Self>) -> Result<Arc<Session>> {
         self.ask(&mut self.lock()).ok_or_else(|| {
             let detail = "the session was ended as soon as it had begun";
@@ -101,7 +101,7 @@ impl Inner {
         })
     }
 
-    /// Logs in on this thread, or unlocks the session, and tells everybody who waits.
+    /// Logs in on this thread, or unlocks the session, and wakes every waiting caller.
     fn log_in(self: &Arc<Self>, flight: Arc<LoginFlight>, locked: Option<Arc<Session>>) -> Result<Arc<Session>> {
         let finish = Finish { inner: self, flight };
         info!(unlocks = locked.is_some(), "login begins");
@@ -134,7 +134,7 @@ impl Inner {
         }
     }
 
-    /// Ends `session`, unless it is over already, without waiting for the broker.
+    /// Ends `session`, unless it has ended already, without waiting for the broker.
     pub(super) fn end_if_there(self: &Arc<Self>, session: &Arc<Session>, reason: EndReason) {
         let mut state = self.lock();
         if state.session.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.session, session))
@@ -145,7 +145,7 @@ impl Inner {
         }
     }
 
-    /// From now on the login fails when the card leaves.
+    /// From now on the login fails if the card leaves.
     fn card_found(self: &Arc<Self>, flight: &Arc<LoginFlight>, presence: &Presence) -> Result<()> {
         let mut state = self.lock();
         match &mut state.login {
@@ -160,7 +160,7 @@ impl Inner {
     }
 }
 
-/// Ends a login for everybody who waits for it, also when the login panics.
+/// Completes a login for every waiting caller, even if the login panics.
 struct Finish<'a> {
     inner: &'a Arc<Inner>,
     flight: Arc<LoginFlight>,
@@ -177,11 +177,11 @@ impl Finish<'_> {
         result
     }
 
-    /// Keeps the session and wakes who waits. Returns the outcome, and the session that is now over.
+    /// Keeps the session and wakes the waiting callers. Returns the outcome and the session to end.
     fn settle(&self, result: Result<Success>) -> (Result<()>, Option<Arc<Session>>) {
         let inner = self.inner;
         let mut state = inner.lock();
-        // In a child of `fork()` it is not there: the login is the parent's.
+        // In a child of `fork()` it is missing: the login is the parent's.
         let mine = |login: &mut UnderWay| Arc::ptr_eq(&login.flight, &self.flight);
         let login = state.login.take_if(mine);
         let lives_on = login.is_some() && !self.flight.cancel.is_cancelled();

@@ -1,4 +1,4 @@
-//! The thread that keeps the session: it watches the card and the time. It runs only while there is
+//! The monitor: the thread that watches the session's card and limits. It runs only while there is
 //! something to watch, and sleeps until that changes.
 
 use std::mem;
@@ -17,21 +17,21 @@ use crate::os::timer;
 use crate::session::rules::Happening;
 use crate::sync::mpsc;
 
-/// How long to wait before a card is looked for again that was not found when its reader was back.
+/// How long to wait before the next search for a card that was missing when its reader returned.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// How long a watch gets to hand out what it has kept.
+/// How long a watch may take to deliver events that it has kept.
 const DRAIN: Duration = Duration::from_millis(20);
 
-/// The readers that are watched.
+/// The watched readers.
 pub(super) struct Watching {
     watch: Box<dyn CardWatch>,
-    /// `None` before the first one.
+    /// `None` before the first snapshot.
     last: Option<Snapshot>,
 }
 
 impl Watching {
-    /// The readers, where they were seen.
+    /// Returns the readers, if they were visible.
     fn readers(&self) -> Option<&[ReaderState]> {
         match &self.last {
             Some(Snapshot::Readers(readers)) => Some(readers),
@@ -40,9 +40,9 @@ impl Watching {
     }
 }
 
-/// What the monitor does next.
+/// The monitor's next step.
 enum Plan {
-    /// Nothing is left to keep.
+    /// Nothing is left to watch.
     End,
     Sleep {
         until: Option<Instant>,
@@ -52,7 +52,7 @@ enum Plan {
     },
 }
 
-/// The search for the session's card, after the service was gone and has counted anew.
+/// The search for the session's card after a restart of the PC/SC service, which restarts the counters.
 #[derive(Default)]
 struct Looking {
     cancel: CancelToken,
@@ -67,8 +67,8 @@ impl Drop for Looking {
 }
 
 impl Inner {
-    /// Has the monitor look at what has changed; starts it where there is something to keep. False
-    /// when it could not be started.
+    /// Makes the monitor apply changes, and starts it if there is something to watch. Returns `false` if it
+    /// cannot be started.
     pub(super) fn tend(self: &Arc<Self>, state: &mut State) -> bool {
         let needed =
             state.presences().next().is_some() || state.session.as_ref().is_some_and(|kept| kept.life.due().is_some());
@@ -132,13 +132,13 @@ impl Inner {
             state.monitor = None;
             state.parked = watching.take_if(|_| state.resting && watches);
             drop(state);
-            // Ends a child, which may take a moment.
+            // Ends a child process, which may take a moment.
             *watching = None;
             return Plan::End;
         }
         if mem::take(&mut state.found) {
-            // A card that came just now may not be in the last snapshot yet, and one that has left may
-            // still be. A new watch begins with how it stands now.
+            // The last snapshot may miss a card that has just come, or still show one that has left. A new watch
+            // starts with the current state.
             let seen = |readers: &[ReaderState]| state.presences().all(|card| card.holds(readers));
             watching.take_if(|watching| !watching.readers().is_some_and(seen));
         }
@@ -147,7 +147,7 @@ impl Inner {
         let card = readers.is_some_and(|readers| readers.iter().any(|reader| reader.card));
         let wake = CancelToken::new();
         state.monitor = Some(wake.clone());
-        // Whoever asks for the ticket before it wakes looks at the time himself.
+        // Callers that need the ticket before the monitor wakes check the time themselves.
         let until = due.and_then(|due| Instant::now().checked_add(due.saturating_sub(now).min(timer::LONGEST)));
         Plan::Sleep { until, wake, watches, identifies: unseen && card && state.login.is_none() }
     }
@@ -174,7 +174,7 @@ impl Inner {
         self.lose_card(&mut state, Happening::Unwatched);
     }
 
-    /// Something has happened to the session's card, where it has one that is watched.
+    /// Applies an event of the session's card, if it has a watched card.
     fn lose_card(self: &Arc<Self>, state: &mut State, happening: Happening) {
         if let Some(kept) = state.session.as_mut().filter(|kept| kept.presence.is_some()) {
             if happening != Happening::CardUnseen && kept.life.is_bound_to_card() {
@@ -184,13 +184,13 @@ impl Inner {
         }
     }
 
-    /// Takes in what the readers show.
+    /// Applies a snapshot of the readers.
     fn see(self: &Arc<Self>, watching: &mut Watching, snapshot: Snapshot) {
         let mut state = self.lock();
         match &snapshot {
             Snapshot::Down => {
                 state.fail_login(|_| "the reader service was stopped".to_owned());
-                // Nobody knows for how long it was while nobody watched.
+                // It is unknown for how long the service was down while nobody watched.
                 let happening = if state.resting { Happening::Unwatched } else { Happening::CardUnseen };
                 self.lose_card(&mut state, happening);
             }
@@ -205,7 +205,7 @@ impl Inner {
                 }
             }
         }
-        // How it stood when the watch began is no event.
+        // The first snapshot of a watch is not an event.
         if let Some(before) = watching.last.replace(snapshot)
             && let Some(now) = &watching.last
         {
@@ -215,8 +215,8 @@ impl Inner {
         }
     }
 
-    /// Looks whether the card of the session is there, apart: a card that hangs must not keep the
-    /// session from ending. Returns when to look again.
+    /// Searches for the session's card on another thread: a card that hangs must not keep the session from
+    /// ending. Returns when to search again.
     fn look_for_card(self: &Arc<Self>, looking: &mut Looking) -> Option<Instant> {
         match looking.found.as_ref().map(mpsc::Receiver::try_recv) {
             Some(Err(mpsc::TryRecvError::Empty)) => return None,
@@ -237,7 +237,7 @@ impl Inner {
                 (Some(certificate), Some(presence)) => Ok((certificate.clone(), presence.clone())),
                 _ => Err(Error::new(ErrorKind::NoCertificate, Stage::Card, "the card does not tell whose it is")),
             });
-            // Nobody waits for it any more where this fails.
+            // Sending fails if nobody waits any more.
             let _ = tell.send(found);
             inner.tend(&mut inner.lock());
         };
@@ -252,7 +252,7 @@ impl Inner {
         let mut state = self.lock();
         match (found, &mut state.session) {
             (Ok((certificate, presence)), Some(kept)) if kept.session.grant.card.as_ref() == Some(&certificate) => {
-                // The last snapshot is from before. Should the card have left since, one more will come.
+                // The last snapshot is older. If the card has left since, another snapshot follows.
                 kept.presence = Some(presence);
                 self.happens(&mut state, Happening::CardSeen);
             }
@@ -261,8 +261,8 @@ impl Inner {
         }
     }
 
-    /// Ends the monitor and every other thread, and leaves the session as it is. What happens to the
-    /// card meanwhile is kept for [`Inner::wake`].
+    /// Ends the monitor and every other thread, and keeps the session. Card events are kept for
+    /// [`Inner::wake`].
     pub(super) fn rest(self: &Arc<Self>, grace: Duration) {
         let mut state = self.lock();
         state.resting = true;
@@ -271,7 +271,7 @@ impl Inner {
         self.threads.end(grace);
     }
 
-    /// Takes in what has happened since [`Inner::rest`], and goes on.
+    /// Applies what has happened since [`Inner::rest`], and resumes.
     pub(super) fn wake(self: &Arc<Self>) {
         let mut watching = {
             let mut state = self.lock();

@@ -1,4 +1,4 @@
-//! What an engine asks the broker about its session: whose it is, whether it is still alive, and to end it.
+//! The engine's calls to the service about its session: whose it is, whether it is alive, and ending it.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use crate::service::{Call, ServiceSession};
 use crate::session::{EndReason, Session};
 use crate::sync::MutexGuard;
 
-/// How long to leave a broker alone that could not be reached.
+/// How long to leave an unreachable broker alone.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What is known about questions to the broker.
+/// The state of calls to the service.
 #[derive(Default)]
 pub(super) struct Questions {
-    /// When the broker was last asked about the live session, or began it.
+    /// When the service last confirmed the live session, or started it.
     asked: Duration,
-    /// Who asks before the ticket is given out, as long as that lasts.
+    /// The thread that checks the session before the ticket is given out.
     checking: Option<ForkGuard>,
-    /// Cancels every question that is under way.
+    /// Cancels every call in progress.
     cancel: CancelToken,
 }
 
@@ -39,14 +39,14 @@ impl Questions {
     }
 
     fn are_due(&self, interval: Duration, now: Duration) -> bool {
-        // In a child that was forked while another thread asked, nobody asks.
+        // A child forked during another thread's call has no call in progress.
         let somebody_asks = self.checking.as_ref().is_some_and(ForkGuard::is_this_process);
         !interval.is_zero() && !somebody_asks && now.saturating_sub(self.asked) >= interval
     }
 }
 
 impl Engine {
-    /// Asks the service `S` about the live session, which may be the agent's. Ends it where the service
+    /// Asks the service `S` about the live session, which may be the agent's. Ends the session if the service
     /// says that it is over.
     pub(super) fn ask<S: ServiceSession, T>(&self, question: impl FnOnce(&S, &Call<'_>) -> Result<T>) -> Result<T> {
         let question = |session: &dyn ServiceSession, call: &Call<'_>| {
@@ -68,7 +68,7 @@ impl Engine {
 }
 
 impl Inner {
-    /// Asks with no lock held, and ends the session here when it is over on the broker.
+    /// Asks without holding a lock, and ends the session here if it is over on the broker.
     fn ask_about<T>(
         self: &Arc<Self>,
         session: &Arc<Session>,
@@ -93,8 +93,8 @@ impl Inner {
         })
     }
 
-    /// Whether `session`, which is live in `state`, may be given out. Asks the broker when the setting
-    /// `check_session` says so; other threads go on with the session meanwhile.
+    /// Returns whether `session`, which is live in `state`, may be given out. Asks the broker if `check_session`
+    /// says so; meanwhile other threads keep using the session.
     pub(super) fn is_alive(self: &Arc<Self>, session: &Arc<Session>, mut state: MutexGuard<'_, State>) -> Result<bool> {
         if !state.questions.are_due(self.parts.settings.check_session, self.parts.now()) {
             return Ok(true);
@@ -119,12 +119,12 @@ impl Inner {
         Ok(live.is_some_and(|kept| Arc::ptr_eq(&kept.session, session)))
     }
 
-    /// Ends `session` on the broker, over a connection of its own.
+    /// Ends `session` on the broker, over its own connection.
     pub(super) fn end_on_broker(&self, session: &Session) -> Result<()> {
         session.grant.service.log_out(&self.parts.call(&CancelToken::new()))
     }
 
-    /// Ends `session` on the broker without anybody waiting for it.
+    /// Ends `session` on the broker in the background.
     pub(super) fn end_on_broker_meanwhile(self: &Arc<Self>, session: &Arc<Session>) {
         let cancel = CancelToken::new();
         let (inner, session, token) = (Arc::clone(self), Arc::clone(session), cancel.clone());
@@ -135,7 +135,7 @@ impl Inner {
         }
     }
 
-    /// Tries until the time for one request is over: the network may be back before.
+    /// Retries until the time for one request has passed: the network may return.
     fn end_within_deadline(&self, session: &Session, cancel: &CancelToken) {
         let call = self.parts.call(cancel);
         loop {
@@ -152,7 +152,7 @@ impl Inner {
     }
 }
 
-/// A question before the ticket is given out. It counts as asked however it ends.
+/// A check before the ticket is given out. It counts as made however it ends.
 struct Checking<'a>(&'a Inner);
 
 impl Drop for Checking<'_> {

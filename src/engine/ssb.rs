@@ -1,5 +1,4 @@
-//! The questions that only the SSB answers. Besides the builder, no other file of the engine names a
-//! service.
+//! Calls that only the SSB answers. Besides the builder, no other file of the engine names a service.
 
 use super::Engine;
 #[cfg(doc)]
@@ -8,28 +7,28 @@ use crate::error::Result;
 use crate::service::ssb::{RoleAssertion, SessionInfo, SsbSession};
 
 impl Engine {
-    /// Asks the broker whose the live session is, and for every role of that user.
+    /// Asks the broker whose session it is, and for all roles of that user.
     ///
-    /// Blocks until the answer is there, at the longest for the setting `request_timeout`;
-    /// [`Engine::cancel_login`] and [`destroy_ticket`](crate::Engine::destroy_ticket) end it
-    /// earlier. Any number of threads may ask at once. Never prompts. Source: the broker's
+    /// Blocks until the answer arrives, at most for `request_timeout`;
+    /// [`Engine::cancel_login`] and [`destroy_ticket`](crate::Engine::destroy_ticket) end it earlier. Any
+    /// number of threads may call it at once. Never prompts. Source: the broker's
     /// `/saml/RoleAssertion`.
     ///
     /// # Errors
     ///
-    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) when there is no session, or the broker
-    /// says that it is over; then it is over here too. With every other error it goes on:
+    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) if there is no session, or if the broker says that
+    /// it is over, which also ends it here. With any other error it continues:
     /// [`ServerNotAvailable`](ErrorKind::ServerNotAvailable), [`Tls`](ErrorKind::Tls),
     /// [`BadAnswer`](ErrorKind::BadAnswer), [`Cancelled`](ErrorKind::Cancelled).
     pub fn role_assertion(&self) -> Result<RoleAssertion> {
         self.ask(SsbSession::role_assertion)
     }
 
-    /// Asks the broker how the live session is: whether it is alive, and for how long. With `reset`,
-    /// its time without use begins anew, there and not here.
+    /// Asks the broker for the session's state and remaining time. `reset` restarts the broker's idle timer,
+    /// not the one here.
     ///
-    /// Blocks and ends as [`Engine::role_assertion`] does. Source: the broker's
-    /// `/amserver/sessionservice`, for which no answer of a real broker was ever seen.
+    /// Blocks and ends as [`Engine::role_assertion`]. Source: the broker's
+    /// `/amserver/sessionservice`; no answer of a real broker has been seen.
     ///
     /// # Errors
     ///

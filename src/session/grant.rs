@@ -1,4 +1,4 @@
-//! What a login brings, and the session's side of the service that granted it.
+//! The outcome of a login, and the session at the service that granted it.
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -11,37 +11,37 @@ use crate::card::Certificate;
 use crate::error::Result;
 use crate::secret::Ticket;
 
-/// What a login brings.
+/// What a successful login returns.
 #[derive(Debug)]
 pub(crate) struct Grant {
     pub(crate) user: User,
     /// In the service's order.
     pub(crate) roles: Vec<Role>,
-    /// The number of the chosen role.
+    /// The index of the chosen role.
     pub(crate) role: Option<usize>,
     pub(crate) ticket: Ticket,
     pub(crate) limits: Limits,
-    /// The card that the session is bound to; not known for a session of the agent.
+    /// The card the session is bound to; unknown for a session of the agent.
     pub(crate) card: Option<Certificate>,
     pub(crate) card_watched: bool,
     pub(crate) service: Arc<dyn ServiceSession>,
 }
 
-/// A session at its service. Each call is over a connection of its own, from any thread.
+/// A session at its service. Each call uses its own connection and may come from any thread.
 pub(crate) trait ServiceSession: Any + Debug + Send + Sync {
     /// Asks the service whether the session is alive.
     ///
     /// # Errors
     ///
-    /// [`Refused`](crate::ErrorKind::Refused) or [`UserNotValid`](crate::ErrorKind::UserNotValid) when
-    /// it is over. Every other error leaves that open.
+    /// [`Refused`](crate::ErrorKind::Refused) or [`UserNotValid`](crate::ErrorKind::UserNotValid) if it is
+    /// over. Any other error leaves that open.
     fn check(&self, call: &Call<'_>) -> Result<()>;
 
     /// Ends the session at the service.
     ///
     /// # Errors
     ///
-    /// [`ServerNotAvailable`](crate::ErrorKind::ServerNotAvailable) when another try may succeed.
+    /// [`ServerNotAvailable`](crate::ErrorKind::ServerNotAvailable) if another try may succeed.
     fn log_out(&self, call: &Call<'_>) -> Result<()>;
 }
 
@@ -57,7 +57,7 @@ impl<'a> Call<'a> {
         Self { deadline: Instant::now() + time, cancel }
     }
 
-    /// The time that is left.
+    /// Returns the remaining time.
     pub(crate) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }

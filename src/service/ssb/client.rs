@@ -1,7 +1,7 @@
-//! The broker's operations: activate, validate, select a role, ask about the session, log out.
+//! The broker's operations: activate, validate, select a role, query the session, log out.
 //!
-//! The `Analytics` header of the Identity Agent, which describes the computer and its readers, is
-//! not sent: the broker does not ask for it.
+//! The Identity Agent's `Analytics` header, which describes the computer and its readers, is not sent:
+//! the broker does not ask for it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -30,23 +30,23 @@ const ROLE_ASSERTION: &str = "/saml/RoleAssertion";
 const SESSION_SERVICE: &str = "/amserver/sessionservice";
 const LOG_OUT: &str = "/login/authlogout";
 
-/// One login's dealings with the broker, or one logout's.
+/// The requests of one login, or of one logout.
 ///
-/// Every method sends one request and blocks until its answer is there; see [`Transport`] for the
-/// deadlines, for cancelling, and for the errors that each of them can have besides its own.
+/// Every method sends one request and blocks until its answer arrives; [`Transport`] describes the
+/// deadlines, cancelling, and the errors that each of them can return besides its own.
 pub struct Ssb {
     transport: Box<dyn Transport>,
     log_session_id: String,
 }
 
-/// A challenge of the broker's, and what has to go back with it.
+/// A challenge from the broker, and what must be sent back with it.
 pub struct Activation {
     answer: Activated,
     validate_path: String,
 }
 
 impl Activation {
-    /// The bytes to sign.
+    /// Returns the bytes to sign.
     pub fn challenge(&self) -> &[u8] {
         &self.answer.challenge
     }
@@ -58,13 +58,13 @@ impl fmt::Debug for Activation {
     }
 }
 
-/// What the broker says of a user whose signed challenge it accepts.
+/// The broker's answer to a signed challenge that it accepts.
 #[derive(Debug)]
 pub struct Authentication {
-    /// The session that began on the broker, and its ticket. It has to be ended with
+    /// The session that the broker has started, and its ticket. It must be ended with
     /// [`Ssb::log_out`].
     pub session: BrokerSession,
-    /// The user's name (`cn`); empty where the broker gives none.
+    /// The user's name (`cn`); empty if the broker gives none.
     pub user_name: String,
     /// The user's roles, in the broker's order.
     pub roles: Vec<Role>,
@@ -74,7 +74,7 @@ pub struct Authentication {
     pub max_minutes: Option<u32>,
 }
 
-/// What it takes to use a session and to end it, also over a connection of its own.
+/// What it takes to use a session and to end it, also over another connection.
 #[derive(Clone, Debug)]
 pub struct BrokerSession {
     ticket: Ticket,
@@ -84,7 +84,7 @@ pub struct BrokerSession {
 }
 
 impl BrokerSession {
-    /// A session of another login, of which only the ticket is known.
+    /// A session of another login; only its ticket is known.
     pub(super) fn of(user: &User, ticket: &Ticket) -> Self {
         Self {
             ticket: ticket.clone(),
@@ -94,14 +94,14 @@ impl BrokerSession {
         }
     }
 
-    /// The ticket.
+    /// Returns the ticket.
     pub fn ticket(&self) -> &Ticket {
         &self.ticket
     }
 }
 
 impl Ssb {
-    /// Dealings over `transport`, which connects with the first request.
+    /// Uses `transport`, which connects with the first request.
     pub fn new(transport: Box<dyn Transport>) -> Self {
         Self {
             transport,
@@ -109,7 +109,7 @@ impl Ssb {
         }
     }
 
-    /// Asks for a challenge.
+    /// Requests a challenge.
     ///
     /// # Errors
     ///
@@ -128,14 +128,14 @@ impl Ssb {
         Ok(Activation { answer, validate_path })
     }
 
-    /// Sends the signed challenge: `response` is the base64 of its S/MIME entity, `uid` the user's
-    /// id as on the card. On success a session has begun on the broker.
+    /// Sends the signed challenge. `response` is its S/MIME entity in base64; `uid` the user's id as on the
+    /// card. On success the broker has started a session.
     ///
     /// # Errors
     ///
     /// [`Refused`](ErrorKind::Refused) with the broker's reason,
-    /// [`UserNotValid`](ErrorKind::UserNotValid) where that reason is an unknown user, and
-    /// [`BadAnswer`](ErrorKind::BadAnswer). Where such an answer holds a ticket, its session has been
+    /// [`UserNotValid`](ErrorKind::UserNotValid) if that reason is an unknown user, and
+    /// [`BadAnswer`](ErrorKind::BadAnswer). If such an answer holds a ticket, its session has been
     /// ended.
     pub fn validate(
         &mut self,
@@ -176,7 +176,7 @@ impl Ssb {
         Ok(Authentication { session, user_name, roles, idle_minutes, max_minutes })
     }
 
-    /// Tells the broker in which of the user's roles the session is used.
+    /// Informs the broker which of the user's roles the session uses.
     ///
     /// # Errors
     ///
@@ -198,11 +198,11 @@ impl Ssb {
         self.read_status(&answer, session, Stage::RoleSelection, cancel)
     }
 
-    /// Asks whose the session is, and in which roles that user may work.
+    /// Asks whose session it is, and which roles that user has.
     ///
     /// # Errors
     ///
-    /// [`Refused`](ErrorKind::Refused) when the session is over, and
+    /// [`Refused`](ErrorKind::Refused) if the session is over, and
     /// [`BadAnswer`](ErrorKind::BadAnswer), also for an answer about another user.
     pub fn role_assertion(&mut self, session: &BrokerSession, cancel: &CancelToken) -> Result<RoleAssertion> {
         let query = [("token", session.ticket.expose())];
@@ -216,11 +216,11 @@ impl Ssb {
             .map_err(|no| self.explain_without_ticket(no, session, Stage::Session, cancel))
     }
 
-    /// Asks whether the session is alive; with `reset`, its time without use begins anew.
+    /// Asks whether the session is alive; `reset` restarts its idle time.
     ///
     /// # Errors
     ///
-    /// [`Refused`](ErrorKind::Refused) when there is no such session, and
+    /// [`Refused`](ErrorKind::Refused) if there is no such session, and
     /// [`BadAnswer`](ErrorKind::BadAnswer), also for an answer about another session or user.
     pub fn session_state(&mut self, session: &BrokerSession, reset: bool, cancel: &CancelToken) -> Result<SessionInfo> {
         let answer = self.transport.exchange(
@@ -254,7 +254,7 @@ impl Ssb {
         self.read_status(&answer, session, Stage::Session, cancel)
     }
 
-    /// Ends the session of an answer that cannot be used, which nobody else can.
+    /// Ends the session of an unusable answer: nobody else can.
     fn end_session(&mut self, answer: &[u8], uid: &str) {
         let Some(ticket) = message::read_ticket(answer) else { return };
         let session = BrokerSession {
@@ -263,14 +263,14 @@ impl Ssb {
             log_session_id: self.log_session_id.clone(),
             logout_path: LOG_OUT.to_owned(),
         };
-        // The user may have cancelled this login; ending it on the broker goes on.
+        // The user may have cancelled this login; ending it on the broker continues.
         if let Err(left) = self.log_out(&session, &CancelToken::new()) {
             warn!(%left, "the session could not be ended on the broker");
         }
     }
 
-    /// Where to send the next message: the path of the URL that the broker gave, if that leads back
-    /// to the same broker, and `default` otherwise.
+    /// Returns the path for the next message: that of the broker's URL if it leads back to the same broker,
+    /// else `default`.
     fn path(&self, url: Option<&str>, parameter: &str, default: &str) -> String {
         let Some(url) = url else { return default.to_owned() };
         self.transport.address().path_of(url).unwrap_or_else(|| {
@@ -283,7 +283,7 @@ impl Ssb {
         message::read_status(answer).map_err(|no| self.explain_without_ticket(no, session, stage, cancel))
     }
 
-    /// A broker that quotes the request must not get the ticket into an error.
+    /// Keeps a ticket that the broker quotes out of the error.
     fn explain_without_ticket(
         &self,
         rejection: Rejection,
@@ -303,7 +303,7 @@ impl Ssb {
     fn explain(&self, rejection: Rejection, stage: Stage, cancel: &CancelToken) -> Error {
         let broker = self.transport.address();
         match rejection {
-            // Cancelling can cut an answer short that has no length.
+            // Cancelling can cut an answer of unknown length short.
             _ if cancel.is_cancelled() => Error::cancelled(stage),
             Rejection::Malformed(why) => {
                 Error::new(ErrorKind::BadAnswer, stage, format!("the answer of {broker} cannot be understood: {why}"))
@@ -316,14 +316,14 @@ impl Ssb {
     }
 }
 
-/// Whether a refusal says that there is no such user. No capture shows one, so only the plainest
-/// words count.
+/// Returns `true` if a refusal means that there is no such user. No capture shows one, so only the
+/// plainest words count.
 fn is_unknown_user(reason: &str) -> bool {
     let reason = reason.to_lowercase();
     ["unknown user", "user unknown", "user not found", "user does not exist"].iter().any(|say| reason.contains(say))
 }
 
-/// A page instead of a message is how some servers refuse a signed challenge: its words are their reason,
+/// Some servers refuse a signed challenge with a page instead of a message. Its words are the reason,
 /// unless they quote what was sent.
 fn or_page(rejection: Rejection, answer: &[u8], sent: [&str; 3]) -> Rejection {
     let is_page = matches!(rejection, Rejection::Malformed(Malformed::NotAMessage | Malformed::NotXml));
@@ -336,7 +336,7 @@ fn or_page(rejection: Rejection, answer: &[u8], sent: [&str; 3]) -> Rejection {
     }
 }
 
-/// Whether `text` gives a part of the secret away: one that is escaped or cut short counts, too.
+/// Returns `true` if `text` shows a part of the secret; an escaped or cut one counts too.
 fn quotes(text: &str, secret: &str) -> bool {
     let secret = secret.as_bytes();
     secret.windows(secret.len().clamp(1, 8)).any(|part| memmem::find(text.as_bytes(), part).is_some())
@@ -352,7 +352,7 @@ fn post(
     let request = |local: IpAddr| {
         let device_id = format!("{},ClientIP={local}", device_id());
         let parameters = [message, &[("device_id", &*device_id)]].concat();
-        // What came from the broker or a checked certificate has no such characters.
+        // Values from the broker or a checked certificate have no such characters.
         let message = message::write(&parameters).map_err(|error| unsendable(error, stage))?;
         Ok(Request { path: Zeroizing::new(path.to_owned()), message: Some(message) })
     };
@@ -363,7 +363,7 @@ fn unsendable(error: message::Unsendable, stage: Stage) -> Error {
     Error::new(ErrorKind::Internal, stage, error.to_string()).because(error)
 }
 
-/// Eight characters that stay the same for the process.
+/// Returns eight characters that stay the same for the process.
 fn device_id() -> &'static str {
     static DEVICE_ID: OnceLock<String> = OnceLock::new();
     DEVICE_ID.get_or_init(|| random(8, b"abcdefghijklmnopqrstuvwxyz0123456789"))
@@ -373,7 +373,7 @@ fn random(count: usize, alphabet: &[u8]) -> String {
     (0..count).map(|_| char::from(alphabet[OsRng.gen_range(0..alphabet.len())])).collect()
 }
 
-/// `path?name=value&…`, all but letters, digits and `-._~` escaped in the values.
+/// Returns `path?name=value&…`; escapes all but letters, digits and `-._~` in the values.
 fn with_query(path: &str, query: &[(&str, &str)]) -> Zeroizing<String> {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let size = query.iter().map(|(name, value)| name.len() + 3 * value.len() + 2).sum::<usize>();

@@ -1,8 +1,8 @@
-//! Where the brokers of the Spine are.
+//! The Spine's brokers.
 
 use crate::http::BrokerAddress;
 
-/// The broker of an environment of the Spine.
+/// An environment of the Spine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Environment {
@@ -15,7 +15,7 @@ pub enum Environment {
 }
 
 impl Environment {
-    /// The environment of this name: `live`, `int` or `dep`.
+    /// Returns the environment of this name: `live`, `int` or `dep`.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "live" => Some(Self::Live),
@@ -25,7 +25,7 @@ impl Environment {
         }
     }
 
-    /// Where its broker is.
+    /// Returns its broker's address.
     pub fn broker(self) -> BrokerAddress {
         let host = match self {
             Self::Live => "gas.national.ncrs.nhs.uk",

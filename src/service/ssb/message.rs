@@ -1,6 +1,6 @@
-//! The messages of the login: `gpOBJECT` requests written, answers read. Pure: bytes in, bytes out.
+//! The login's messages: writes `gpOBJECT` requests and reads answers. Pure: bytes in, bytes out.
 //!
-//! The reading functions take any bytes and end in time proportional to their number.
+//! The reading functions take any bytes, in time proportional to their number.
 
 use std::fmt;
 
@@ -21,12 +21,12 @@ const MAX_CHALLENGE: usize = 64 << 10;
 const MAX_TICKET: usize = 1023;
 const MAX_REASON: usize = 300;
 
-/// Why there is nothing to go on with in an answer.
+/// Why an answer is unusable.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// It cannot be understood.
+    /// The answer cannot be understood.
     Malformed(Malformed),
-    /// The broker says no, for this reason: one line, of 300 characters at most.
+    /// The broker refuses, for this reason: one line of at most 300 characters.
     Refused(String),
 }
 
@@ -36,16 +36,16 @@ impl From<Malformed> for Rejection {
     }
 }
 
-/// What the broker answers to an activation.
+/// The broker's answer to an activation.
 #[derive(PartialEq, Eq)]
 pub struct Activated {
     /// The bytes to sign.
     pub challenge: Vec<u8>,
-    /// The challenge as it was written, to be sent back.
+    /// The challenge as written, to be sent back.
     pub encoded_challenge: String,
     /// The broker's own signature, to be sent back.
     pub signature: String,
-    /// Where the broker wants the signed challenge.
+    /// Where to send the signed challenge.
     pub reply_url: Option<String>,
 }
 
@@ -55,7 +55,7 @@ impl fmt::Debug for Activated {
     }
 }
 
-/// What the broker answers to a signed challenge that it accepts.
+/// The broker's answer to a signed challenge that it accepts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Authenticated {
     /// The ticket (`sso_ticket`).
@@ -68,11 +68,11 @@ pub struct Authenticated {
     pub idle_minutes: Option<u32>,
     /// `sso_max_session_time`: minutes after which the session ends in any case.
     pub max_minutes: Option<u32>,
-    /// `sso_logout_url`: where the broker wants to be told that the session ends.
+    /// `sso_logout_url`: where to end the session.
     pub logout_url: Option<String>,
 }
 
-/// A value that XML 1.0 cannot carry, so that it would arrive changed.
+/// A value that XML 1.0 cannot carry unchanged.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the parameter {parameter} holds U+{:04X}, which cannot be sent", u32::from(*.character))]
 pub struct Unsendable {
@@ -82,11 +82,11 @@ pub struct Unsendable {
     pub character: char,
 }
 
-/// Writes a request of `parameters`, names and values, each value escaped.
+/// Writes a request of `parameters` (names and values), and escapes each value.
 ///
 /// # Errors
 ///
-/// Control characters other than tab and line ends have no form in XML; they are refused.
+/// Control characters other than tab and line ends, which XML cannot carry.
 pub fn write(parameters: &[(&'static str, &str)]) -> Result<Zeroizing<Vec<u8>>, Unsendable> {
     const HEAD: &str =
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE USER SYSTEM \"gpOBJECT.DTD\">\n<gpOBJECT>\n";
@@ -97,7 +97,7 @@ pub fn write(parameters: &[(&'static str, &str)]) -> Result<Zeroizing<Vec<u8>>, 
         size += parameter.len() + escaped_len(parameter, value)? + 64;
     }
 
-    // The whole size at once: a buffer that moves leaves a ticket behind.
+    // Allocated at its full size: a reallocation would leave a copy of the ticket.
     let mut message = Zeroizing::new(String::with_capacity(size));
     message.push_str(HEAD);
     for &(parameter, value) in parameters {
@@ -111,7 +111,7 @@ pub fn write(parameters: &[(&'static str, &str)]) -> Result<Zeroizing<Vec<u8>>, 
     Ok(Zeroizing::new(std::mem::take(&mut *message).into_bytes()))
 }
 
-/// How long `value` is once it is escaped.
+/// Returns the length of `value` when escaped.
 pub(super) fn escaped_len(parameter: &'static str, value: &str) -> Result<usize, Unsendable> {
     match value.chars().find(|&c| !is_char(c)) {
         Some(character) => Err(Unsendable { parameter, character }),
@@ -160,7 +160,7 @@ pub fn read_activation(answer: &[u8]) -> Result<Activated, Rejection> {
     })
 }
 
-/// Base64, in one line or several.
+/// Base64 in one or several lines.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let text: String = text.split_ascii_whitespace().collect();
     let challenge = BASE64.decode(text).ok()?;
@@ -169,13 +169,13 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 
 /// Reads the answer to a signed challenge.
 ///
-/// Roles without an id, or with control characters in it, cannot be chosen and are left out, with a
+/// Roles without an id, or with control characters in it, cannot be chosen; they are left out with a
 /// warning in the log.
 ///
 /// # Errors
 ///
-/// A refusal; an answer without ticket, or with two; a parameter that is used and comes twice. Of two names,
-/// which are only shown, the first is taken.
+/// A refusal; an answer without ticket, or with two; a used parameter that comes twice. Of two names, which
+/// are only shown, the first is used.
 pub fn read_authentication(answer: &[u8]) -> Result<Authenticated, Rejection> {
     read(answer, "sso_ticket", |parameters| {
         let ticket = parameters.needed("sso_ticket")?;
@@ -193,8 +193,8 @@ pub fn read_authentication(answer: &[u8]) -> Result<Authenticated, Rejection> {
     })
 }
 
-/// The first ticket in an answer that [`read_authentication`] has no use for, as far as it can be
-/// read: a session has begun all the same.
+/// Returns the first ticket in an answer that [`read_authentication`] rejects, as far as it is readable: its
+/// session has started all the same.
 pub fn read_ticket(answer: &[u8]) -> Option<Ticket> {
     let ticket = with_document(answer, |document| {
         let parameters = Parameters::of(document)?;
@@ -208,12 +208,12 @@ fn is_ticket(text: &str) -> bool {
     (1..=MAX_TICKET).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Reads the answer to a role selection or a logout: `<HTML><STATUS>OK</STATUS></HTML>`, the names in any case.
+/// Reads the answer to a role selection or logout: `<HTML><STATUS>OK</STATUS></HTML>`, names in any case.
 ///
 /// # Errors
 ///
-/// Another status is a refusal, with that status as its reason. What is no such page, or has two statuses or
-/// one that is not plain text, cannot be understood.
+/// Another status is a refusal, with that status as its reason. Anything but such a page, two statuses, or a
+/// status that is not plain text cannot be understood.
 pub fn read_status(answer: &[u8]) -> Result<(), Rejection> {
     let status = with_document(answer, |document| {
         let is = |node: &Node<'_, '_>, name: &str| node.tag_name().name().eq_ignore_ascii_case(name);
@@ -228,21 +228,21 @@ pub fn read_status(answer: &[u8]) -> Result<(), Rejection> {
     if status == "OK" { Ok(()) } else { Err(Rejection::Refused(format!("its status is \"{status}\""))) }
 }
 
-/// The words of an answer that is a page and no message, on one line; `None` where it is, or could have
-/// been, a message.
+/// Returns the words of an answer that is a page, on one line; `None` if it is, or could have been, a
+/// message.
 pub(crate) fn page_text(answer: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(answer).ok()?.trim();
     if text.is_empty() || text.contains('\0') || ["gpOBJECT", "sso_ticket"].iter().any(|name| text.contains(name)) {
         return None;
     }
-    // What precedes the first `<` is text; then each piece is a tag and the text after it.
+    // The text before the first `<`; then each piece is a tag and the text after it.
     let mut pieces = text.split('<');
     let first = pieces.next().unwrap_or_default();
     let words: Vec<_> = [first].into_iter().chain(pieces.filter_map(|piece| Some(piece.split_once('>')?.1))).collect();
     Some(one_line(&words.join(" ")))
 }
 
-/// Reads a `gpOBJECT`: a refusal where it lacks what it is `about` and names an error instead.
+/// Reads a `gpOBJECT`. It is a refusal if it lacks what it is `about` and names an error instead.
 fn read<T>(
     answer: &[u8],
     about: &'static str,
@@ -270,12 +270,12 @@ impl<'a, 'text> Parameters<'a, 'text> {
         Ok(Self(parameters.filter_map(|node| Some((node.attribute("name")?, node))).collect()))
     }
 
-    /// The value of the only parameter of this name; an empty one counts as none.
+    /// Returns the value of the only parameter of this name; an empty one counts as missing.
     fn one(&self, name: &'static str) -> Result<Option<&'a str>, Malformed> {
         if self.named(name).nth(1).is_some() { Err(Malformed::Twice(name)) } else { self.first(name) }
     }
 
-    /// The value of the first, for one that is only shown; likewise.
+    /// Returns the value of the first parameter of this name, for values that are only shown.
     fn first(&self, name: &'static str) -> Result<Option<&'a str>, Malformed> {
         let mut found = self.named(name);
         let Some(node) = found.next() else { return Ok(None) };
@@ -302,7 +302,7 @@ impl<'a, 'text> Parameters<'a, 'text> {
         Ok(minutes)
     }
 
-    /// What the broker says about an error. `error_url` is in every answer and says nothing.
+    /// Returns the broker's error text. `error_url` is in every answer and means nothing.
     fn error(&self) -> Option<String> {
         let is_reason = |name: &str| {
             let name = name.to_ascii_lowercase();
@@ -324,7 +324,7 @@ impl<'a, 'text> Parameters<'a, 'text> {
             let text = value(*node).ok_or(Malformed::BadValue("nhsjobrole"))?;
             match node.attribute("id").unwrap_or_default() {
                 "" => warn!(number, "the broker names a role without an id; it cannot be chosen"),
-                // It would have to be shown, and to be sent back as it is.
+                // An id must be shown and sent back unchanged.
                 id if id.contains(is_unfit) => {
                     warn!(number, "a role's id has control characters; the role cannot be chosen");
                 }
@@ -337,7 +337,7 @@ impl<'a, 'text> Parameters<'a, 'text> {
     }
 }
 
-/// A parameter's text; `None` where it holds anything else.
+/// Returns a parameter's text; `None` if it holds anything else.
 pub(super) fn value<'a>(node: Node<'a, '_>) -> Option<&'a str> {
     let mut children = node.children();
     match (children.next(), children.next()) {
@@ -347,7 +347,7 @@ pub(super) fn value<'a>(node: Node<'a, '_>) -> Option<&'a str> {
     }
 }
 
-/// Text of the broker's, fit to be shown: no control characters, not longer than [`MAX_REASON`].
+/// Makes the broker's text printable and at most [`MAX_REASON`] long.
 pub(super) fn one_line(text: &str) -> String {
     let words: Vec<_> =
         text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()).collect();

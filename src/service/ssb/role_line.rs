@@ -1,21 +1,21 @@
-//! A role of the user, as the broker's answer names it.
+//! A role of the user in the broker's form.
 
 use crate::printable::{LONGEST_NAME, clean};
 
 pub use crate::session::Role;
 
 impl Role {
-    /// Takes the broker's `ORGANISATION, "Type":"Sub-type":"Role name"` apart.
+    /// Splits the broker's `ORGANISATION, "Type":"Sub-type":"Role name"`.
     ///
-    /// Organisation names hold commas and quotes and role names hold colons, so the parts are told
-    /// by what stands between them, from the right.
+    /// Organisation names hold commas and quotes, role names hold colons: the parts are found by their
+    /// separators, from the right.
     pub fn new(id: &str, organisation_code: &str, text: &str) -> Self {
         let text = text.trim();
         let parts = split(text).unwrap_or(("", ["", "", text]));
         Self::of_parts(id, organisation_code, parts.0, parts.1)
     }
 
-    /// The role of an `organisation` and a job that come apart, the job as
+    /// Builds the role of an `organisation` and a job given apart, the job as
     /// `"Type":"Sub-type":"Role name"`.
     pub(super) fn of_job(id: &str, organisation_code: &str, organisation: &str, job: &str) -> Self {
         let job = job.trim();
@@ -43,7 +43,7 @@ fn split(text: &str) -> Option<(&str, [&str; 3])> {
     split_at_last(role_type, BETWEEN).is_none().then_some((organisation.trim(), [role_type, sub_type, name]))
 }
 
-/// Splits a job whose first quote is gone.
+/// Splits a job without its first quote.
 fn split_job(text: &str) -> Option<[&str; 3]> {
     let (role_type, sub_type, name) = split_last_two(text)?;
     split_at_last(role_type, BETWEEN).is_none().then_some([role_type, sub_type, name])
@@ -51,14 +51,14 @@ fn split_job(text: &str) -> Option<[&str; 3]> {
 
 const BETWEEN: &str = "\":\"";
 
-/// Takes the last two quoted parts off.
+/// Takes the last two quoted parts.
 fn split_last_two(text: &str) -> Option<(&str, &str, &str)> {
     let (rest, name) = split_at_last(text.strip_suffix('"')?, BETWEEN)?;
     let (rest, sub_type) = split_at_last(rest, BETWEEN)?;
     Some((rest, sub_type, name))
 }
 
-/// `rsplit_once`, without the preparations that pay off in longer texts only.
+/// `rsplit_once` without the set-up that only pays off for longer texts.
 fn split_at_last<'a>(text: &'a str, between: &str) -> Option<(&'a str, &'a str)> {
     let at = text.as_bytes().windows(between.len()).rposition(|window| window == between.as_bytes())?;
     Some((&text[..at], &text[at + between.len()..]))

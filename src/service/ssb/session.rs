@@ -1,4 +1,4 @@
-//! A session on the broker: what can be asked about it, and its end.
+//! A session on the broker: queries about it, and its end.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl SsbSession {
 
 impl ServiceSession for SsbSession {
     fn check(&self, call: &Call<'_>) -> Result<()> {
-        // The role assertion and not the session service, as its answers are known.
+        // The role assertion, not the session service: its answers are known.
         self.role_assertion(call).map(drop)
     }
 

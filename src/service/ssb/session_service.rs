@@ -1,7 +1,7 @@
-//! The Access Manager session service: is a session alive, and how long will it be? Pure.
+//! The Access Manager session service: whether a session is alive, and for how long. Pure.
 //!
-//! A question is XML in the CDATA of an envelope, and so is its answer. No answer was ever captured;
-//! its form is that of Sun Access Manager 7.
+//! A request is XML in the CDATA of an envelope, and so is its answer. No answer has been captured; its
+//! form is that of Sun Access Manager 7.
 
 use std::time::Duration;
 
@@ -15,40 +15,40 @@ use crate::secret::Ticket;
 
 const CDATA: &str = "<![CDATA[";
 
-/// What the broker knows about a session.
+/// The broker's information about a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionInfo {
-    /// Whether it is alive.
+    /// Whether the session is alive.
     pub state: SessionState,
     /// The user's id (`UserId`).
     pub uid: Option<String>,
-    /// It ends after this time in any case (`maxtime`).
+    /// The session ends after this time in any case (`maxtime`).
     pub max_time: Option<Duration>,
-    /// It ends after this time without use (`maxidle`).
+    /// The session ends after this time without use (`maxidle`).
     pub max_idle: Option<Duration>,
-    /// It has not been used for this time (`timeidle`).
+    /// Time since its last use (`timeidle`).
     pub idle: Option<Duration>,
-    /// It ends in this time in any case (`timeleft`).
+    /// Time left in any case (`timeleft`).
     pub left: Option<Duration>,
 }
 
-/// Whether a session is alive. Only a valid one is of use.
+/// A session's state. Only a valid one is usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionState {
-    /// Its login has not been completed.
+    /// The login is not complete.
     Invalid,
-    /// It is alive.
+    /// Alive.
     Valid,
-    /// It was not used for too long, or has been suspended.
+    /// Idle for too long, or suspended.
     Inactive,
-    /// It is over.
+    /// Over.
     Destroyed,
 }
 
 impl SessionState {
-    /// The state as the broker writes it.
+    /// Returns the state as the broker writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
@@ -64,11 +64,11 @@ impl SessionState {
     }
 }
 
-/// Writes the question about the session of `ticket`; `reset` also begins its idle time anew.
+/// Writes the request about the session of `ticket`; `reset` also restarts its idle time.
 ///
 /// # Errors
 ///
-/// A ticket that XML cannot carry.
+/// An error for a ticket that XML cannot carry.
 pub fn write_question(ticket: &Ticket, reset: bool) -> Result<Zeroizing<Vec<u8>>, Unsendable> {
     const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n\
          <RequestSet vers=\"1.0\" svcid=\"session\" reqid=\"0\">\n\
@@ -79,7 +79,7 @@ pub fn write_question(ticket: &Ticket, reset: bool) -> Result<Zeroizing<Vec<u8>>
     let reset = if reset { "true" } else { "false" };
     let ticket = ticket.expose();
     let size = HEAD.len() + reset.len() + MIDDLE.len() + escaped_len("SessionID", ticket)? + TAIL.len();
-    // The whole size at once: a buffer that moves leaves a ticket behind.
+    // Allocated at its full size: a reallocation would leave a copy of the ticket.
     let mut message = Zeroizing::new(String::with_capacity(size));
     message.push_str(HEAD);
     message.push_str(reset);
@@ -90,12 +90,12 @@ pub fn write_question(ticket: &Ticket, reset: bool) -> Result<Zeroizing<Vec<u8>>
     Ok(Zeroizing::new(std::mem::take(&mut *message).into_bytes()))
 }
 
-/// Reads the answer to the question about the session of `ticket`.
+/// Reads the answer about the session of `ticket`.
 ///
 /// # Errors
 ///
-/// An exception is a refusal: there is no such session. Malformed is an answer without a state that
-/// is known, with two sessions, or about the session of another ticket.
+/// An exception is a refusal: there is no such session. Malformed is an answer without a known state,
+/// with two sessions, or about another ticket's session.
 pub fn read_session(answer: &[u8], ticket: &Ticket) -> Result<SessionInfo, Rejection> {
     if answer.len() > MAX_ANSWER {
         return Err(Malformed::TooLarge.into());
@@ -128,8 +128,8 @@ pub fn read_session(answer: &[u8], ticket: &Ticket) -> Result<SessionInfo, Rejec
     })?
 }
 
-/// The envelope without its CDATA, and what is in there. Cut out by hand: a parser would copy it to
-/// where it is not wiped, when there is text beside it, or a carriage return within.
+/// Separates the envelope from its CDATA. By hand: a parser would copy the CDATA to unwiped memory if
+/// there is text beside it, or a carriage return in it.
 fn open(answer: &[u8]) -> (Zeroizing<Vec<u8>>, Option<&[u8]>) {
     let start = memmem::find(answer, CDATA.as_bytes());
     let end = memmem::rfind(answer, b"]]>");
@@ -299,7 +299,7 @@ mod tests {
         }
     }
 
-    /// What a server of another make finds in a question: whether to reset, and the ticket.
+    /// Reads a request as another server does: whether to reset, and the ticket.
     fn asked(question: &[u8]) -> (String, String) {
         let text = std::str::from_utf8(question).unwrap();
         let outer = Document::parse(text).unwrap();

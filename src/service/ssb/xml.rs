@@ -1,9 +1,9 @@
-//! The broker's answers as XML: made well-formed, bounded, then parsed.
+//! The broker's answers as XML: repaired, bounded, then parsed.
 //!
-//! The broker writes bare ampersands and angle brackets, and a DOCTYPE that names a DTD. One pass over
-//! the text escapes the first, drops the second unread, and refuses what would make the parser work or
-//! grow beyond the answer's size: entity declarations, deep nesting, many attributes. It opens no file
-//! and no connection.
+//! The broker writes bare ampersands and angle brackets, and a DOCTYPE that names a DTD. One pass escapes
+//! the first, drops the second unread, and rejects what would make the parser use more time or memory than
+//! the answer's size allows: entity declarations, deep nesting, many attributes. It opens no file and no
+//! connection.
 
 use memchr::{memchr, memchr_iter, memchr2, memchr3};
 use roxmltree::Document;
@@ -14,27 +14,27 @@ use crate::http::charset;
 pub use crate::http::MAX_ANSWER;
 
 const MAX_DEPTH: usize = 64;
-/// The parser compares each attribute of an element with each other one.
+/// The parser compares each attribute of an element with every other.
 const MAX_ATTRIBUTES: usize = 64;
-/// Different ones. The parser copies the namespaces in scope for each element that declares one.
+/// Distinct declarations. The parser copies the namespaces in scope for each element that declares one.
 const MAX_NAMESPACES: usize = 16;
-/// The parser reserves about 80 bytes for each `<` and each `=` of the text before it looks at any.
+/// The parser reserves about 80 bytes for each `<` and `=` in advance.
 const MAX_TAGS: usize = 1 << 14;
 const MAX_EQUALS: usize = 20_000;
-/// Each grows by four bytes when it is escaped.
+/// Escaping adds four bytes for each.
 const MAX_BARE_AMPERSANDS: usize = 1 << 16;
 
 /// Why an answer cannot be understood. Never quotes the answer, which may hold a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// It has no content.
+    /// It is empty.
     #[error("it is empty")]
     Empty,
-    /// It is longer than [`MAX_ANSWER`], or has more elements than any answer of that size would.
+    /// It is longer than [`MAX_ANSWER`], or has more elements than a real answer of that size.
     #[error("it is too large")]
     TooLarge,
-    /// Its bytes are no UTF-8 text, and it names no other encoding that is known here.
+    /// It is not UTF-8, and names no known encoding.
     #[error("it is not UTF-8")]
     NotUtf8,
     /// It holds a NUL character.
@@ -46,30 +46,30 @@ pub enum Malformed {
     /// Its elements are nested more than 64 deep, or one has more than 64 attributes.
     #[error("its elements are nested too deep or have too many attributes")]
     TooDeep,
-    /// It is no XML document, even after mending.
+    /// It is not an XML document, even after repair.
     #[error("it is not XML")]
     NotXml,
-    /// It is XML, but not the kind of message that was expected.
+    /// It is XML, but not the expected message.
     #[error("it is not a message of a broker")]
     NotAMessage,
-    /// A parameter that there can be only one of comes twice.
+    /// A parameter that must be unique comes twice.
     #[error("it has {0} twice")]
     Twice(&'static str),
-    /// A parameter that has to be there is missing or empty.
+    /// A required parameter is missing or empty.
     #[error("it has no {0}")]
     Missing(&'static str),
-    /// A parameter's value is not what it has to be.
+    /// A parameter has an invalid value.
     #[error("its {0} cannot be read")]
     BadValue(&'static str),
-    /// It tells of a user who is not that of the session.
+    /// It is about another user than the session's.
     #[error("it is about another user")]
     OtherUser,
-    /// It tells of a session that was not asked about.
+    /// It is about another session.
     #[error("it is about another session")]
     OtherSession,
 }
 
-/// Parses `answer` and hands the document to `read`.
+/// Parses `answer` and passes the document to `read`.
 pub(super) fn with_document<T>(
     answer: &[u8],
     read: impl FnOnce(&Document<'_>) -> Result<T, Malformed>,
@@ -77,7 +77,7 @@ pub(super) fn with_document<T>(
     with_document_of(MAX_TAGS, answer, read)
 }
 
-/// As [`with_document`], for answers that have more tags than others.
+/// As [`with_document`], for answers with more tags.
 pub(super) fn with_document_of<T>(
     max_tags: usize,
     answer: &[u8],
@@ -92,7 +92,7 @@ pub(super) fn with_document_of<T>(
     read(&Document::parse(&text).map_err(|_| Malformed::NotXml)?)
 }
 
-/// The answer in UTF-8, where it is in another encoding: UTF-16, or the one that its declaration names.
+/// Converts an answer in UTF-16, or in the encoding that its declaration names, to UTF-8.
 pub(super) fn in_utf8(answer: &[u8]) -> Result<Option<Zeroizing<String>>, Malformed> {
     match charset::of_document(answer).map(|charset| charset.convert(answer, MAX_ANSWER)) {
         None => Ok(None),
@@ -102,7 +102,7 @@ pub(super) fn in_utf8(answer: &[u8]) -> Result<Option<Zeroizing<String>>, Malfor
     }
 }
 
-/// The text with bare ampersands and angle brackets escaped and without its DOCTYPE; see the limits above.
+/// Escapes bare ampersands and angle brackets and removes the DOCTYPE; see the limits above.
 fn well_formed(text: &str, max_tags: usize) -> Result<Zeroizing<String>, Malformed> {
     let text = text.trim_start_matches('\u{feff}').trim_ascii();
     let count = |byte| memchr_iter(byte, text.as_bytes()).count();
@@ -123,12 +123,12 @@ fn well_formed(text: &str, max_tags: usize) -> Result<Zeroizing<String>, Malform
     Ok(mender.mended)
 }
 
-/// Copies the text piece by piece; what lies behind is never looked at again.
+/// Copies the text piece by piece and never looks back.
 struct Mender<'a> {
     rest: &'a str,
     mended: Zeroizing<String>,
     bare: usize,
-    /// The declarations so far, each once, as they are written.
+    /// Each declaration once, as written.
     namespaces: Vec<&'a str>,
 }
 
@@ -168,10 +168,10 @@ impl<'a> Mender<'a> {
         Ok(())
     }
 
-    /// Whether the `<` here begins a tag: a name follows, and its `>` comes before the next `<`.
+    /// Returns `true` if a tag begins here: a name follows, and its `>` comes before the next `<`.
     fn begins_tag(&self) -> bool {
         let inside = self.rest[1..].strip_prefix('/').unwrap_or(&self.rest[1..]);
-        // What begins with `!` or `?` here is in the wrong place, for the parser to refuse.
+        // A misplaced `!` or `?` is the parser's to reject.
         inside.starts_with(|c: char| c.is_alphabetic() || "_:!?".contains(c))
             && memchr2(b'<', b'>', inside.as_bytes()).is_none_or(|at| inside.as_bytes()[at] == b'>')
     }
@@ -188,7 +188,7 @@ impl<'a> Mender<'a> {
         Ok(())
     }
 
-    /// Copies a start tag; true when it opens an element that has to be closed.
+    /// Copies a start tag. Returns `true` if it opens an element.
     fn start_tag(&mut self) -> Result<bool, Malformed> {
         for _ in 0..=MAX_ATTRIBUTES {
             let here = self.rest;
@@ -233,8 +233,8 @@ impl<'a> Mender<'a> {
         }
     }
 
-    /// Copies a reference, or escapes an ampersand that begins none. As no entity can be declared, a name
-    /// that XML does not know is text, such as `A&E;`.
+    /// Copies a reference, or escapes an ampersand that is none. No entity can be declared, so an unknown name
+    /// is text, such as `A&E;`.
     fn ampersand(&mut self) -> Result<(), Malformed> {
         let name = &self.rest[1..];
         let end = name.bytes().position(|byte| !byte.is_ascii_alphanumeric() && byte != b'#').unwrap_or(name.len());
@@ -242,7 +242,7 @@ impl<'a> Mender<'a> {
         match &name[..end] {
             "amp" | "lt" | "gt" | "quot" | "apos" if ends_well => self.copy(1 + end),
             number if ends_well && is_character_number(number) => {
-                // The parser would put U+FFFD in the place of some that are none.
+                // The parser would replace invalid ones with U+FFFD.
                 if !is_xml_character(number) {
                     return Err(Malformed::NotXml);
                 }
@@ -281,7 +281,7 @@ impl<'a> Mender<'a> {
                 }
                 byte => {
                     in_subset = byte == b'[' || in_subset && byte != b']';
-                    // A character of several bytes is passed as a whole.
+                    // Passes over a multi-byte character as a whole.
                     at += here.chars().next().map_or(1, char::len_utf8);
                 }
             }
@@ -289,7 +289,7 @@ impl<'a> Mender<'a> {
     }
 }
 
-/// Whether `&name;` has the form of a character reference: `#65` or `#x41`.
+/// Returns `true` if `&name;` has the form of a character reference: `#65` or `#x41`.
 fn is_character_number(name: &str) -> bool {
     match (name.strip_prefix("#x"), name.strip_prefix('#')) {
         (Some(hex), _) => !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit()),
@@ -317,7 +317,7 @@ mod tests {
 
     use super::*;
 
-    /// What the document's root element holds as text.
+    /// Returns the text of the document's root element.
     fn text_of(answer: &str) -> Result<String, Malformed> {
         with_document(answer.as_bytes(), |document| {
             Ok(document.root_element().children().filter_map(|node| node.text()).collect())
