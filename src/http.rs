@@ -278,7 +278,7 @@ fn system_certificates() -> Result<Vec<rustls::pki_types::CertificateDer<'static
 
 fn system_roots() -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    // Systems come with certificates that nobody can read; those that are left count.
+    // Systems ship certificates that do not parse; the rest are used.
     roots.add_parsable_certificates(system_certificates()?);
     if roots.is_empty() {
         let detail = "this system has no trusted certificates, and ca_file names none";

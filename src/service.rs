@@ -28,7 +28,7 @@ pub(crate) trait IdentityService: Send + Sync {
     /// Logs the user in. On an error no session is left at the service, as far as it can be reached.
     fn log_in(&self, desk: &Desk<'_>) -> Result<Grant>;
 
-    /// Has the user of a locked session prove that nobody else is there.
+    /// Makes the user of a locked session prove their presence again.
     fn unlock<'a>(&'a self, locked: &Session, desk: &Desk<'_>) -> Result<Unlocking<'a>>;
 
     /// The session of `user` with this ticket, which another process began and ends.

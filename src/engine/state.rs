@@ -128,7 +128,7 @@ impl Inner {
         state
     }
 
-    /// The session, for somebody who is given its ticket.
+    /// The session, for a caller that gets its ticket.
     pub(super) fn ask(self: &Arc<Self>, state: &mut State) -> Option<Arc<Session>> {
         // First: a tick that has begun before the time was read is over before the lease is.
         let tick = self.parts.tick();
@@ -207,7 +207,7 @@ impl Inner {
         session: &Arc<Session>,
         presence: Option<Presence>,
     ) -> Option<Arc<Session>> {
-        // Whoever reads just now finds one ticket or the other: there is a session all the time.
+        // A concurrent reader gets the old or the new ticket; the session is never absent.
         let over = self.retire_session(state, EndReason::Replaced);
         let now = self.parts.now();
         state.questions.answered(now);

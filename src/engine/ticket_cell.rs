@@ -5,10 +5,10 @@
 //! writer counts `sequence` up before and after it writes, and a reader that saw an odd number, or
 //! two different ones, reads again.
 //!
-//! The time is up to the reader, too, and asking how long the computer has been up takes longer than
-//! all the rest. So the ticket is lent for one tick of a coarse clock: the first reader in each tick
-//! asks at the lock, where the time is looked at and the next tick is given. A suspend, and any step
-//! of the wall clock, ends the tick.
+//! Readers must also check the limits, and reading the boot-time clock takes longer than all the rest.
+//! So a ticket is valid for one tick of a coarse clock: the first reader in each tick takes the lock,
+//! checks the limits and starts the next tick. A suspend, and any step of the wall clock, ends the
+//! tick.
 
 use crate::secret::Ticket;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};

@@ -131,7 +131,7 @@ impl Connection {
         shut_down_on_cancel(socket, cancel)
     }
 
-    /// The connection, if the server has neither closed it nor sent what nobody asked for.
+    /// The connection, if the server has neither closed it nor sent unrequested data.
     pub(super) fn if_open(mut self) -> Option<Self> {
         let open = match &mut self.stream {
             Stream::Plain(socket) => would_block(&socket.stream.peek(&mut [0])),

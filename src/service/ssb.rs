@@ -48,7 +48,7 @@ pub use crate::http::{BadAddress, BrokerAddress};
 #[doc(hidden)]
 pub use crate::http::{HttpsSettings, HttpsTransport, Probe, Request, Transport};
 
-/// A prompter that ignores what it is told could go on for ever, and lock the card.
+/// A prompter that ignores its arguments could repeat for ever, and lock the card.
 const MAX_PINS: u32 = 3;
 
 /// The settings of a login at the broker.
@@ -198,7 +198,7 @@ impl Login<'_> {
                     let authentication = ssb.validate(&activation, &uid, &response, &cancel)?;
                     Ok((Begun { ssb, session: authentication.session.clone(), kept: false, owner }, authentication))
                 }));
-                // Where nobody takes it, dropping it ends the session.
+                // If the receiver is gone, dropping the session ends it.
                 drop(tell.send(Some(validated.unwrap_or_else(|_| Err(defect("the answer could not be read"))))));
             }
         };
@@ -291,7 +291,7 @@ impl Login<'_> {
         Ok((Some(self.desk.prompter.pin(request, self.desk.cancel)?), Notice::default()))
     }
 
-    /// Chooses the role and tells the broker.
+    /// Chooses the role and sends it to the broker.
     fn take_role(&self, begun: &mut Begun, roles: &[Role]) -> Result<Option<usize>> {
         let Self { settings, desk } = self;
         desk.cancel.check(Stage::RoleSelection)?;

@@ -21,13 +21,13 @@ pub(crate) struct Policy {
 /// Events of a session. The passing of time is one too: [`Life::at`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happening {
-    /// A program asks for the ticket.
+    /// A program requests the ticket.
     Asked,
     /// The card was removed or swapped.
     CardOut,
     /// The PC/SC service is down: the card may or may not be there.
     CardUnseen,
-    /// The card is known to be there again.
+    /// The card is known to be present again.
     CardSeen,
     /// The card can no longer be watched.
     Unwatched,

@@ -104,7 +104,7 @@ fn excludes(base: &GeneralName, name: &GeneralName) -> bool {
     match (base, name) {
         (GeneralName::DnsName(base), GeneralName::DnsName(name)) => {
             let (name, base) = (name.as_str(), base.as_str());
-            // A wildcard stands for the hosts below it, of which one may be excluded.
+            // A wildcard covers the hosts below it, one of which may be excluded.
             let covers = name.strip_prefix("*.").is_some_and(|above| is_below(base.trim_start_matches('.'), above));
             is_below(name, base) || covers
         }

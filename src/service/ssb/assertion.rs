@@ -59,7 +59,7 @@ pub enum Mode {
     Other(String),
 }
 
-/// A role of the user, with all that the assertion tells about it.
+/// A role of the user, with everything that the assertion holds about it.
 ///
 /// The lists are in the broker's order. A name and the code at the same place of its list belong
 /// together, as far as both lists have one.
