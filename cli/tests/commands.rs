@@ -6,10 +6,11 @@ mod support;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::{Agent, Desk, Run, UID};
+use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::{CardSpec, Endpoint, Misbehaviour};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -308,16 +309,89 @@ fn ctrl_c_ends_the_session_that_a_login_has_begun() {
 }
 
 #[test]
-fn ctrl_c_takes_the_pin_window_away() {
-    let desk = Desk::new();
-    desk.answering_pin("echo >$0.asked; exec sleep 600");
-    let mut child = desk.command(&["login"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    while !desk.path("pinentry.asked").exists() {
+fn a_termination_signal_takes_the_pin_window_away() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let desk = Desk::new();
+        desk.answering_pin("echo >$0.asked; exec sleep 600");
+        let mut child = desk.command(&["login"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        while !desk.path("pinentry.asked").exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(4), "{signal}");
+        assert_eq!(desk.spine.open_sessions(), 0);
+    }
+}
+
+#[test]
+fn a_termination_signal_ends_a_command_that_waits_for_a_silent_broker() {
+    // It accepts and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}", silent.local_addr().unwrap().port());
+    for command in ["login", "roles", "doctor"] {
+        let desk = Desk::new().set("base_url", &url);
+        let mut child = desk.command(&[command]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let connection = silent.accept().unwrap();
+        send(&child, "TERM");
+        let sent = Instant::now();
+        assert_eq!(child.wait().unwrap().code(), Some(4), "{command}");
+        assert!(sent.elapsed() < Duration::from_secs(10), "{command}: {:?}", sent.elapsed());
+        drop(connection);
+    }
+}
+
+/// Names of what is no file of moderate size: reading it would block, or fill the memory.
+fn no_moderate_files(desk: &Desk) -> Vec<String> {
+    let (fifo, huge) = (desk.path("fifo"), desk.path("huge"));
+    assert!(std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&fifo).status().unwrap().success());
+    // It takes no room.
+    std::fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
+    vec![desk.text("fifo"), "/dev/zero".to_owned(), desk.text("huge"), desk.text("run")]
+}
+
+/// Waits for a program that is to end by itself.
+fn in_time(command: &mut std::process::Command) -> Run {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let give_up = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > give_up {
+            child.kill().unwrap();
+            panic!("it does not end: {command:?}");
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
-    interrupt(&child);
-    assert_eq!(child.wait().unwrap().code(), Some(4));
+    Run::of(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn a_pipe_a_device_or_a_huge_file_in_place_of_a_setting_file_is_an_error_at_once() {
+    let desk = Desk::new();
+    for file in no_moderate_files(&desk) {
+        for command in ["login", "doctor", "agent"] {
+            let run = in_time(desk.command(&[command]).args(["--config", &file]));
+            assert_eq!(run.code, 5, "{command}, {file}: {}", run.stderr);
+            assert!((run.stdout + &run.stderr).contains(&format!("{file} cannot be read: ")), "{command}, {file}");
+        }
+        for key in ["ca_file", "software_card"] {
+            let run = in_time(desk.command(&["login"]).args(["--set", &format!("{key}={file}")]));
+            assert_eq!(run.code, 5, "{key}={file}: {}", run.stderr);
+            assert!(run.stderr.contains(&file) && run.stderr.contains("cannot be read: "), "{key}: {}", run.stderr);
+        }
+    }
     assert_eq!(desk.spine.open_sessions(), 0);
+}
+
+#[test]
+fn a_pipe_a_device_or_a_huge_file_in_place_of_opensc_s_configuration_does_not_hold_the_card_up() {
+    let desk = Desk::new();
+    let helper = helper_program().to_str().unwrap().to_owned();
+    let files = no_moderate_files(&desk);
+    let desk = desk.without("software_card").set("helper", &helper).set("pkcs11_module", opensc_module());
+    for file in files {
+        let mut command = desk.command(&["login"]);
+        let run = in_time(command.env("OPENSC_CONF", &file).env("PCSCLITE_CSOCK_NAME", "/nowhere"));
+        assert_eq!(run.code, 3, "{file}: {}", run.stderr);
+    }
 }
 
 #[test]
@@ -333,7 +407,11 @@ fn a_second_ctrl_c_does_not_wait() {
 }
 
 fn interrupt(child: &std::process::Child) {
-    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    send(child, "INT");
+}
+
+fn send(child: &std::process::Child, signal: &str) {
+    let sent = std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
 }
 
