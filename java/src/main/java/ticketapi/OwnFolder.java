@@ -59,8 +59,8 @@ final class OwnFolder {
 
     /** {@link #path()}, resolved, and made where it does not exist; refused where another user could put a file into it. */
     static Path make() throws IOException {
-        // The path that is checked is the one that is used.
-        Path folder = make(path()).toRealPath();
+        // Checked again by the name that is then used: links may change before they are resolved.
+        Path folder = make(make(path()).toRealPath());
         for (Path above = folder.getParent(); above != null; above = above.getParent()) {
             Owned owned = new Owned(above);
             refuseUnless(owned.user == me() || owned.user == 0 || owned.user == NOBODY && rootIsNobody(), above,
@@ -108,7 +108,8 @@ final class OwnFolder {
 
     private static void refuseUnless(boolean good, Path folder, String fault) throws IOException {
         if (!good) {
-            throw new IOException("the folder " + folder + " " + fault + ": nothing is loaded from it");
+            throw new IOException("the folder " + folder + " " + fault + ": nothing is loaded from it; set " + UNPACK_PROPERTY
+                    + " to a folder that only you and root can write to");
         }
     }
 

@@ -209,7 +209,7 @@ class LoaderTest {
 
         Path home = unpacked.getParent();
         Files.setPosixFilePermissions(home, PosixFilePermissions.fromString("rwxrwxrwx"));
-        fails().says("the folder " + home + " can be written by every user");
+        fails().says("the folder " + home + " can be written by every user: nothing is loaded from it; set ticketapi.unpack to");
         Files.setPosixFilePermissions(home, PosixFilePermissions.fromString("rwx------"));
         loads();
 
@@ -238,6 +238,60 @@ class LoaderTest {
             desk.option("-Dticketapi.unpack=/usr/lib");
             fails().says("the folder /usr/lib belongs to another user: nothing is loaded from it");
         }
+    }
+
+    @Test
+    void aGroupMayWriteAboveTheFolderWhereItIsRootsOrTheUsersOwn() throws Exception {
+        loads();
+        Path home = unpacked.getParent();
+        Files.setPosixFilePermissions(home, PosixFilePermissions.fromString("rwxrwx---"));
+        int group = (Integer) Files.getAttribute(home, "unix:gid");
+        if (group == 0 || group == (Integer) Files.getAttribute(home, "unix:uid")) {
+            loads();
+        }
+        if (isRoot()) {
+            Files.setAttribute(home, "unix:gid", 100);
+            fails().says("the folder " + home + " can be written by its group");
+            Files.setAttribute(home, "unix:mode", 01770);
+            loads();
+        }
+    }
+
+    @Test
+    void aFolderBehindALinkIsCheckedWhereItReallyIs() throws Exception {
+        Path real = Files.createDirectory(desk.folder.resolve("real"));
+        Path link = Files.createSymbolicLink(desk.folder.resolve("link"), real);
+        desk.option("-Dticketapi.unpack=" + link.resolve("own"));
+        loads();
+        Path folder = real.toRealPath().resolve("own");
+        Files.setPosixFilePermissions(real, PosixFilePermissions.fromString("rwxrwxrwx"));
+        fails().says("the folder " + folder.getParent() + " can be written by every user");
+        Files.setPosixFilePermissions(real, PosixFilePermissions.fromString("rwx------"));
+        try (Stream<Path> all = Files.list(folder)) {
+            Path inside = all.findFirst().get();
+            Files.setPosixFilePermissions(inside, PosixFilePermissions.fromString("rwxrwx---"));
+            fails().says("the folder " + inside + " is open to other users");
+        }
+    }
+
+    @Test
+    void withoutAHomeInJavaTheEnvironmentsIsTaken() throws Exception {
+        Path home = Files.createDirectory(desk.folder.resolve("home"));
+        for (String unknown : Arrays.asList("?", "", "relative")) {
+            String run = "cd '" + desk.folder + "' && exec env -u XDG_CACHE_HOME HOME='" + home + "' \"$@\"";
+            loadsWithHome(unknown, run).done();
+            assertTrue(Files.isDirectory(home.resolve(".cache/ticketapi")), unknown);
+            loadsWithHome(unknown, run.replace("HOME='" + home + "'", "HOME=relative")).done()
+                    .says("80800002 ").says("the library in the jar: the user's home folder is not known; set ticketapi.unpack");
+            assertFalse(Files.exists(desk.folder.resolve("?")), unknown);
+            assertFalse(Files.exists(desk.folder.resolve("relative")), unknown);
+        }
+    }
+
+    private Desk.Result loadsWithHome(String home, String script) throws Exception {
+        desk.option("-Duser.home=" + home);
+        return desk.java(Arrays.asList("sh", "-c", script, "sh"),
+                Desk.jar() + File.pathSeparator + Desk.classesOf(Loading.class), Loading.class.getName());
     }
 
     @Test
