@@ -46,7 +46,11 @@ fn read_certificates(data: &[u8]) {
     let mut candidates = Vec::new();
     let mut rest = data;
     while let Some((one, after)) = split_first(rest) {
-        candidates.push(Candidate { der: one.to_vec(), private_key: PrivateKey::known(after.len() % 2 == 0), key_can_decrypt: true });
+        candidates.push(Candidate {
+            der: one.to_vec(),
+            private_key: PrivateKey::known(after.len() % 2 == 0),
+            key_can_decrypt: true,
+        });
         rest = after;
     }
     candidates.push(Candidate { der: rest.to_vec(), private_key: PrivateKey::There, key_can_decrypt: false });
@@ -202,7 +206,10 @@ fn misuse_the_channel(ours: UnixStream, theirs: UnixStream) {
     let now = Some(std::time::Instant::now());
     assert!(matches!(channel.receive(now), Err(ChannelError::Timeout)));
     let long = vec![0; 3 << 20];
-    assert!(matches!(channel.send(&Reply::Signature { signature: long, certificate: Vec::new() }, now), Err(ChannelError::Malformed(_))));
+    assert!(matches!(
+        channel.send(&Reply::Signature { signature: long, certificate: Vec::new() }, now),
+        Err(ChannelError::Malformed(_))
+    ));
     let filling = Reply::Signature { signature: vec![0; 1 << 20], certificate: Vec::new() };
     assert!(matches!(channel.send(&filling, now), Err(ChannelError::Timeout)));
     drop(theirs);
