@@ -73,7 +73,6 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ("reply-waiting", Reply::Waiting),
         ("reply-failed", failure(ErrorKind::TicketNotAvailable, Stage::Session, "nobody is logged in")),
         ("reply-failed-pin", failure(ErrorKind::PinIncorrect { tries_left: Some(1) }, Stage::Pin, "the PIN is wrong")),
-        ("reply-unsupported", Reply::Unsupported(4711)),
     ]
 }
 
@@ -120,20 +119,6 @@ fn the_page_of_the_protocol_names_every_message() {
 }
 
 #[test]
-fn what_was_added_to_a_message_later_may_be_missing() {
-    let early = |name: &str, added: usize| {
-        let whole = message(name);
-        Reply::decode(&whole[..whole.len() - added]).unwrap()
-    };
-    let Reply::Session(session) = early("reply-session", 1) else { panic!("no session") };
-    assert_eq!((session.roles, session.card_watched), (1000, false));
-    let Reply::Status(status) = early("reply-status", 2) else { panic!("no status") };
-    assert_eq!((status.session, status.stands), (true, Status::Live { card_watched: false }));
-    let Reply::Status(status) = early("reply-status-locked", 5) else { panic!("no status") };
-    assert_eq!((status.login, status.stands), (true, Status::LoggingIn));
-}
-
-#[test]
 fn greetings_of_other_versions_are_read_as_far_as_their_version() {
     for fields in [&[2][..], &[2, 0xff, 0xff], b"\x02\x05other things"] {
         let message = [&[0, 0][..], fields].concat();
@@ -141,16 +126,6 @@ fn greetings_of_other_versions_are_read_as_far_as_their_version() {
         assert_eq!(Request::decode(&message), Ok(Request::Hello(Hello { version: 2, broker: String::new() })));
         assert_eq!(Reply::decode(&message), Ok(Reply::Hello(expected)));
     }
-}
-
-#[test]
-fn an_error_of_a_kind_that_is_not_known_keeps_its_sentence() {
-    let mut reply = failure(ErrorKind::Internal, Stage::Session, "what a later agent says").encode();
-    let at = PREFIX + 4;
-    reply[at] = 0x7f;
-    let Ok(Reply::Failed(failure)) = Reply::decode(&reply[PREFIX..]) else { panic!("it is not read") };
-    let error = Error::from(failure);
-    assert_eq!((error.kind(), error.detail()), (&ErrorKind::Internal, "what a later agent says"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use ticketapi::agent::AgentStatus;
-use ticketapi::agent::protocol::{Failure, Hello, Malformed, Reply, Request, SessionData, VERSION, WAITING};
+use ticketapi::agent::protocol::{Failure, Hello, Reply, Request, SessionData, VERSION, WAITING};
 use ticketapi::engine::EngineBuilder;
 use ticketapi::session::Session;
 use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage};
@@ -220,10 +220,8 @@ impl Server {
         while let Some(request) = client.request() {
             match request {
                 Ok(request) => self.answer(client, request)?,
-                Err(Malformed::Kind(kind)) if client.greeted => client.answer(&Reply::Unsupported(kind))?,
                 Err(malformed) => {
                     client.answer(&failed(ErrorKind::Internal, format!("the agent got {malformed}")))?;
-                    // The next request's start is unknown.
                     return Err(io::Error::other(malformed));
                 }
             }

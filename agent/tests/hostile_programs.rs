@@ -80,11 +80,13 @@ fn desk_with_session() -> (Desk, InThread, Engine) {
 }
 
 #[test]
-fn an_unknown_request_is_answered_and_the_next_one_too() {
+fn an_unknown_request_is_refused_and_ends_the_connection() {
     let (desk, _agent, engine) = desk_with_session();
     let mut raw = Raw::greeted(&desk);
     raw.send(&message(4711, b"whatever it may say"));
-    assert_eq!(raw.reply(), Some(Reply::Unsupported(4711)));
+    assert!(matches!(raw.reply(), Some(Reply::Failed(_))));
+    assert_eq!(raw.reply(), None);
+    let mut raw = Raw::greeted(&desk);
     raw.send(&Request::TicketNoAuth.encode());
     assert_eq!(raw.reply(), Some(Reply::Ticket(engine.get_ticket_no_auth().unwrap())));
 }
@@ -97,7 +99,6 @@ fn requests_that_come_at_once_are_answered_in_their_order() {
     raw.send(
         &[
             &Request::TicketNoAuth.encode()[..],
-            &message(99, b""),
             &roles,
             &Request::Destroy.encode(),
             &Request::TicketNoAuth.encode(),
@@ -105,7 +106,6 @@ fn requests_that_come_at_once_are_answered_in_their_order() {
         .concat(),
     );
     assert!(matches!(raw.reply(), Some(Reply::Ticket(_))));
-    assert_eq!(raw.reply(), Some(Reply::Unsupported(99)));
     assert!(matches!(raw.reply(), Some(Reply::Failed(_))));
     assert_eq!(raw.reply(), Some(Reply::Done));
     assert!(matches!(raw.reply(), Some(Reply::Failed(_))));
@@ -237,11 +237,12 @@ fn sixty_four_mebibytes_are_not_taken() {
             .and_then(|()| (0..64).try_for_each(|_| raw.stream.write_all(&megabyte)));
         assert!(sent.is_err(), "it took them");
     }
-    // In messages that are allowed they are so many unknown requests.
+    // In messages that are allowed they are so many requests.
     let mut raw = Raw::greeted(&desk);
     let mut reader = raw.stream.try_clone().unwrap();
     let drain = thread::spawn(move || while reader.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {});
-    let longest = message(9999, &vec![0; MAX_MESSAGE - 2]);
+    let status = 7;
+    let longest = message(status, &vec![0; MAX_MESSAGE - 2]);
     for _ in 0..1024 {
         raw.send(&longest);
     }

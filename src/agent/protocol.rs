@@ -97,8 +97,6 @@ pub enum Reply {
     Waiting,
     /// It failed.
     Failed(Failure),
-    /// The agent does not know requests of this kind.
-    Unsupported(u16),
 }
 
 /// How often a program that waits for a login hears that the agent is still there.
@@ -124,8 +122,7 @@ pub struct SessionData {
     pub idle: Option<Duration>,
     /// It ends after this time in any case.
     pub total: Option<Duration>,
-    /// Whether the reader of its card can be watched. Added to version 1 later.
-    #[serde(skip)]
+    /// Whether the reader of its card can be watched.
     pub card_watched: bool,
 }
 
@@ -143,9 +140,7 @@ pub struct StatusData {
     pub login: bool,
     /// How many programs are connected, the one that asks among them.
     pub clients: u32,
-    /// How it stands with the session. Added to version 1 later: of an agent that does not tell, what
-    /// the other fields do.
-    #[serde(skip)]
+    /// The session's state.
     pub stands: Status,
 }
 
@@ -155,38 +150,27 @@ impl StatusData {
     pub fn new(pid: u32, program: String, stands: Status, login: bool, clients: u32) -> Self {
         Self { pid, program, session: matches!(stands, Status::Live { .. }), login, clients, stands }
     }
-
-    fn stands_at_least(&self) -> Status {
-        match (self.session, self.login) {
-            (true, _) => Status::Live { card_watched: false },
-            (false, true) => Status::LoggingIn,
-            (false, false) => Status::LoggedOut,
-        }
-    }
 }
 
 /// An [`Error`] on its way.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// [`ErrorKind`] and [`Stage`], packed by themselves: who does not know the kind can still read the rest.
-    what: Vec<u8>,
+    stage: Stage,
+    kind: ErrorKind,
     detail: String,
 }
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        let what = postcard::to_allocvec(&(error.stage(), error.kind())).unwrap_or_default();
         // A detail that does not fit would cost the program the whole answer.
         let detail = error.detail().chars().take(MAX_MESSAGE / 8).collect();
-        Self { what, detail }
+        Self { stage: error.stage(), kind: error.kind().clone(), detail }
     }
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        let known = postcard::from_bytes::<(Stage, ErrorKind)>(&failure.what);
-        let (stage, kind) = known.unwrap_or((Stage::Session, ErrorKind::Internal));
-        Error::new(kind, stage, failure.detail)
+        Error::new(failure.kind, failure.stage, failure.detail)
     }
 }
 
@@ -269,13 +253,12 @@ impl Reply {
             Self::Hello(hello) => write(0, hello),
             Self::Ticket(ticket) => write(1, ticket.expose()),
             Self::Done => write(2, &()),
-            Self::Session(session) => write(3, &(session, session.card_watched)),
+            Self::Session(session) => write(3, session),
             Self::Unchanged => write(4, &()),
             Self::Roles(roles) => write(5, roles),
-            Self::Status(status) => write(6, &(status, status.stands)),
+            Self::Status(status) => write(6, status),
             Self::Waiting => write(7, &()),
             Self::Failed(failure) => write(8, failure),
-            Self::Unsupported(kind) => write(9, kind),
         };
         message.unwrap_or_else(|| {
             let detail = "the answer does not fit into a message of the agent";
@@ -296,20 +279,12 @@ impl Reply {
             0 => Self::Hello(Hello::decode(fields).map_err(bad)?),
             1 => Self::Ticket(Ticket::new(postcard::from_bytes::<&str>(fields).map_err(bad)?.to_owned())),
             2 => Self::Done,
-            3 => {
-                let (session, card_watched) = read_longer::<SessionData, _>(fields).map_err(bad)?;
-                Self::Session(SessionData { card_watched: card_watched.unwrap_or_default(), ..session })
-            }
+            3 => Self::Session(postcard::from_bytes(fields).map_err(bad)?),
             4 => Self::Unchanged,
             5 => Self::Roles(postcard::from_bytes(fields).map_err(bad)?),
-            6 => {
-                let (status, stands) = read_longer::<StatusData, _>(fields).map_err(bad)?;
-                let stands = stands.unwrap_or_else(|| status.stands_at_least());
-                Self::Status(StatusData { stands, ..status })
-            }
+            6 => Self::Status(postcard::from_bytes(fields).map_err(bad)?),
             7 => Self::Waiting,
             8 => Self::Failed(postcard::from_bytes(fields).map_err(bad)?),
-            9 => Self::Unsupported(postcard::from_bytes(fields).map_err(bad)?),
             kind => return Err(Malformed::Kind(kind)),
         })
     }
@@ -340,13 +315,6 @@ pub fn length(prefix: [u8; PREFIX]) -> Result<usize, Malformed> {
 fn split(message: &[u8]) -> Result<(u16, &[u8]), Malformed> {
     let (kind, fields) = message.split_first_chunk::<KIND>().ok_or(Malformed::Length(message.len()))?;
     Ok((u16::from_le_bytes(*kind), fields))
-}
-
-/// The fields, and the one that was added after them, which an older sender does not have.
-fn read_longer<'a, T: Deserialize<'a>, A: Deserialize<'a>>(fields: &'a [u8]) -> postcard::Result<(T, Option<A>)> {
-    let (first, rest) = postcard::take_from_bytes(fields)?;
-    let added = if rest.is_empty() { None } else { Some(postcard::from_bytes(rest)?) };
-    Ok((first, added))
 }
 
 /// The message in a buffer that never moves; `None` where it is too long.

@@ -223,10 +223,8 @@ fn another_thread_cancels_each_window_within_200_ms() {
         let outcome = desktop.asked_until(question, "pinentry", "cancel");
         assert!(outcome.contains("cancelled: ") && outcome.contains("at once\n"), "{question}: {outcome}");
     }
-    for program in ["zenity"] {
-        let outcome = Desktop::with(&[(program, FOR_EVER)]).asked_until("card 0", program, "cancel");
-        assert!(outcome.contains("cancelled, gone at once\nat once\n"), "{program}: {outcome}");
-    }
+    let outcome = Desktop::with(&[("zenity", FOR_EVER)]).asked_until("card 0", "zenity", "cancel");
+    assert!(outcome.contains("cancelled, gone at once\nat once\n"), "{outcome}");
 }
 
 #[test]
