@@ -97,13 +97,8 @@ fn requests_that_come_at_once_are_answered_in_their_order() {
     let mut raw = Raw::greeted(&desk);
     let roles = Request::Roles { session: 0, from: 0 }.encode();
     raw.send(
-        &[
-            &Request::TicketNoAuth.encode()[..],
-            &roles,
-            &Request::Destroy.encode(),
-            &Request::TicketNoAuth.encode(),
-        ]
-        .concat(),
+        &[&Request::TicketNoAuth.encode()[..], &roles, &Request::Destroy.encode(), &Request::TicketNoAuth.encode()]
+            .concat(),
     );
     assert!(matches!(raw.reply(), Some(Reply::Ticket(_))));
     assert!(matches!(raw.reply(), Some(Reply::Failed(_))));
