@@ -1,4 +1,4 @@
-//! Asking the user: for a card, for the PIN, for the role.
+//! Prompts: for a card, for the PIN, for the role.
 
 pub(crate) mod assuan;
 mod command;
@@ -34,13 +34,13 @@ pub use system::PrompterSettings;
 pub use system::{PrompterKind, SystemPrompter};
 use terminal::Terminal;
 
-/// So many roles are seen at a glance; more have to be searched.
+/// The most roles that are shown without a search.
 const FEW_ROLES: usize = 5;
 
 /// Asks the user during a login.
 ///
-/// Each method is called on the thread that logs in, and may block: a user takes the time a user
-/// takes. It has to return soon after `cancel` is cancelled.
+/// Each method runs on the thread that logs in and may block for as long as the user takes. It must
+/// return soon after `cancel` is cancelled.
 ///
 /// ```
 /// use ticketapi::cancel::CancelToken;
@@ -69,58 +69,58 @@ const FEW_ROLES: usize = 5;
 /// }
 /// ```
 ///
-/// An answer of [`Cancelled`](ErrorKind::Cancelled) means that the user does not want to go on,
-/// [`NoPrompter`](ErrorKind::NoPrompter) that nobody can be asked.
+/// Return [`Cancelled`](ErrorKind::Cancelled) if the user cancels, and
+/// [`NoPrompter`](ErrorKind::NoPrompter) if nobody can be asked.
 pub trait Prompter: Send + Sync {
     /// Asks for the card's PIN.
     fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin>;
 
-    /// Asks whether to use the last try: true is a clear yes. Called before [`Prompter::pin`].
+    /// Asks whether to use the last try: `true` is a clear yes. Called before [`Prompter::pin`].
     fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool>;
 
-    /// Asks which role to take; the answer is an index into `roles`, of which there are two or more.
+    /// Asks which role to use. Returns an index into `roles`, which holds two or more.
     fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize>;
 
-    /// Tells that the PIN is to be entered on the reader's own keys, until what it returns is
-    /// dropped. Must not wait; cancelling is as with [`Prompter::insert_card`].
+    /// Shows that the PIN must be entered on the reader's keys, until the returned notice is dropped. Must
+    /// not block; cancelling is as for [`Prompter::insert_card`].
     fn enter_pin_on_reader(&self, _request: &PinRequest<'_>, _cancel: &CancelToken) -> Notice {
         Notice::default()
     }
 
-    /// Tells that a card is waited for, and why, until what it returns is dropped. Must not wait;
-    /// a user who does not want to go on is heard by cancelling `cancel`.
+    /// Shows that a card is needed, and why, until the returned notice is dropped. Must not block. If the
+    /// user dismisses it, cancel `cancel`.
     fn insert_card(&self, _absence: &Absence, _cancel: &CancelToken) -> Notice {
         Notice::default()
     }
 }
 
-/// What a user is shown until this is dropped.
+/// Something shown to the user until it is dropped.
 #[derive(Default)]
 #[must_use = "what is shown goes away when the notice is dropped"]
 pub struct Notice(#[expect(dead_code, reason = "kept to be dropped")] Option<Box<dyn Send>>);
 
 impl Notice {
-    /// Shown until `shown` is dropped.
+    /// Keeps `shown` until the notice is dropped.
     pub fn new(shown: impl Send + 'static) -> Self {
         Self(Some(Box::new(shown)))
     }
 }
 
-/// What there is to say to a user who is asked for a PIN.
+/// A request for a PIN.
 #[derive(Clone, Copy, Debug)]
 pub struct PinRequest<'a> {
-    /// Which card: the token's label, or the name of a software card's file.
+    /// The card's name: the token's label, or a software card's file name.
     pub label: &'a str,
-    /// The user's id, where the card tells it before it has the PIN.
+    /// The user's id, if the card shows it before the PIN.
     pub uid: Option<&'a str>,
-    /// How it stands with the PIN.
+    /// The PIN status.
     pub status: PinStatus,
-    /// Why it is asked again, where the last answer was not taken.
+    /// Why the PIN is asked for again, if the last one was not accepted.
     pub problem: Option<PinProblem>,
 }
 
 impl PinRequest<'_> {
-    /// How often the PIN may still be tried, where the card tells or told with the last wrong PIN.
+    /// Returns the PIN tries left, if the card reports them or reported them with the last wrong PIN.
     pub fn tries_left(&self) -> Option<u8> {
         let told = match self.problem {
             Some(PinProblem::Incorrect { tries_left }) => tries_left,
@@ -129,7 +129,7 @@ impl PinRequest<'_> {
         self.status.tries.left().or(told)
     }
 
-    /// The card in words for the user.
+    /// Returns the card's description for the user.
     pub fn card_name(&self) -> String {
         match self.uid {
             Some(uid) => format!("{} (user {uid})", self.label),
@@ -141,16 +141,16 @@ impl PinRequest<'_> {
 /// Why a PIN is asked for again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PinProblem {
-    /// It was wrong: the card counted a try.
+    /// It was wrong and cost a try.
     Incorrect {
-        /// How many tries are left, where the card tells.
+        /// Tries left, if the card reports them.
         tries_left: Option<u8>,
     },
-    /// It was shorter or longer than the card's PINs are; the card was not asked.
+    /// It was too short or too long; the card was not used.
     WrongLength,
 }
 
-/// The prompter where nobody can be asked: every question fails.
+/// The prompter if nobody can be asked: every question fails.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoPrompter;
 

@@ -1,6 +1,6 @@
-//! The answers of a pinentry, as the Assuan protocol writes them.
+//! A pinentry's answers in the Assuan protocol.
 //!
-//! Read here, not by a library, because the PIN passes through every buffer: these are wiped.
+//! Read here, not by a library: the PIN passes through every buffer, and these are wiped.
 
 use std::io;
 
@@ -8,24 +8,24 @@ use zeroize::Zeroize;
 
 use crate::secret::{SecretBytes, secret_buffer};
 
-/// A line of the protocol is at most 1,000 bytes; an answer here is a few of them.
+/// A line of the protocol has at most 1,000 bytes; an answer here has a few lines.
 const LIMIT: usize = 4096;
 
-/// How a command went: what was typed, or the number of an error.
+/// A command's outcome: the typed data, or an error number.
 pub(crate) type Outcome = std::result::Result<SecretBytes, u32>;
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Broken {
-    /// Reading failed; at the end of what there is to read, with `UnexpectedEof`.
+    /// Reading failed; `UnexpectedEof` at the end of the input.
     Io(io::Error),
-    /// A line is longer than any line of the protocol.
+    /// A line longer than the protocol allows.
     LongLine,
-    /// What was typed is longer than anybody types.
+    /// More data than a user types.
     LongAnswer,
 }
 
-/// Takes answers from a stream that comes in pieces.
+/// Reads answers from a stream.
 pub(crate) struct Answers {
     unread: SecretBytes,
 }
@@ -35,7 +35,7 @@ impl Answers {
         Self { unread: secret_buffer(LIMIT) }
     }
 
-    /// Reads lines to the one that ends the answer. `receive` reads into a buffer, 0 at the end.
+    /// Reads lines up to the end of the answer. `receive` fills a buffer and returns 0 at the end.
     pub(crate) fn next(&mut self, mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>) -> Result<Outcome, Broken> {
         let mut data = secret_buffer(LIMIT);
         loop {
@@ -53,7 +53,7 @@ impl Answers {
                 }
                 b"D" if data.len() + rest.len() <= LIMIT => unescape_into(rest, &mut data),
                 b"D" => return Err(Broken::LongAnswer),
-                // Status lines, comments and inquiries that need no answer.
+                // Status lines, comments and inquiries need no answer.
                 _ => {}
             }
         }
@@ -74,7 +74,7 @@ impl Answers {
             if filled == LIMIT {
                 return Err(Broken::LongLine);
             }
-            // Within its capacity, so the buffer does not move.
+            // Within its capacity, so the buffer is not reallocated.
             self.unread.resize(LIMIT, 0);
             let read = receive(&mut self.unread[filled..]);
             self.unread.truncate(filled + read.as_ref().map_or(0, |&read| read));
@@ -85,7 +85,7 @@ impl Answers {
     }
 }
 
-/// Percent-escapes what would end a line, and the percent sign.
+/// Percent-escapes line ends and the percent sign.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }

@@ -1,4 +1,4 @@
-//! A chooser for roles that reads lines and prints one: rofi, fzf, dmenu, or a script.
+//! A role chooser that reads lines and prints one: rofi, fzf, dmenu, or a script.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage};
 use crate::session::Role;
 
-/// Asks for the role with a program: one line a role on its standard input, the chosen line back
-/// on its standard output. Each line ends with the role's id in square brackets.
+/// Asks for the role with a program: one line per role on its standard input, the chosen line on its
+/// standard output. Each line ends with the role's id in square brackets.
 #[derive(Clone, Debug)]
 pub struct RoleCommand {
     words: Vec<String>,
@@ -18,8 +18,7 @@ pub struct RoleCommand {
 }
 
 impl RoleCommand {
-    /// Asks with the program and arguments in `words`; a choice that nobody makes for `timeout`
-    /// counts as cancelled.
+    /// Uses the program and arguments in `words`. No choice within `timeout` counts as cancelled.
     pub fn new(words: Vec<String>, timeout: Option<Duration>) -> Self {
         Self { words, timeout }
     }
@@ -43,7 +42,7 @@ impl RoleCommand {
             return Err(Error::cancelled(Stage::RoleSelection));
         };
         let id = line.strip_suffix(']').and_then(|line| line.rsplit_once('[')).map(|(_, id)| id);
-        // An id may hold brackets itself; only a chooser that changes lines leaves nothing but the id.
+        // An id may hold brackets; only a chooser that alters lines leaves nothing but the id.
         let as_given = roles.iter().position(|role| role_line(role) == line);
         as_given
             .or_else(|| roles.iter().position(|role| Some(&*role.id) == id))

@@ -1,8 +1,8 @@
-//! Windows by the programs that desktops have: zenity and rofi.
+//! Windows by desktop programs: zenity and rofi.
 //!
-//! Each is given the roles with their numbers, and answers with a number. What comes from cards and
-//! servers goes to their standard input, as every user of the computer can read a command line. So
-//! kdialog, which takes its lists from there, is not used.
+//! They get numbered roles and return a number. Texts from cards and servers go to their standard input,
+//! because every user of the computer can read a command line. kdialog takes its lists from the command
+//! line and is therefore not used.
 
 use std::env;
 use std::path::PathBuf;
@@ -20,8 +20,7 @@ use crate::os::child::Child;
 use crate::os::privilege;
 use crate::session::Role;
 
-/// Exit codes that zenity is told to use, as its usual one is also that of a screen that it cannot
-/// use.
+/// Exit codes set for zenity: its usual one also means that it cannot use the screen.
 const ZENITY_CANCEL: i32 = 10;
 const ZENITY_ESC: i32 = 11;
 
@@ -37,19 +36,19 @@ enum Kind {
     Rofi,
 }
 
-/// Whether there is a screen to show windows on.
+/// Returns `true` if there is a screen.
 pub(super) fn is_there() -> bool {
     ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
 impl Windows {
-    /// The first of zenity and rofi that is installed.
+    /// Returns the first installed program: zenity, then rofi.
     pub(super) fn find() -> Option<Self> {
         let kinds = [("zenity", Kind::Zenity), ("rofi", Kind::Rofi)];
         kinds.into_iter().find_map(|(name, kind)| Some(Self { program: program::find(name)?, kind }))
     }
 
-    /// Whether it has a window for a message.
+    /// Returns `true` if it can show a message.
     pub(super) fn has_messages(&self) -> bool {
         self.kind != Kind::Rofi
     }
@@ -74,7 +73,7 @@ impl Windows {
         }
     }
 
-    /// Its lists have no search that one can see, so many roles are searched first.
+    /// Its lists have no visible search, so many roles are searched first.
     fn zenity(&self, roles: &[Role], table: &Table, asking: &Asking<'_>) -> Result<usize> {
         const SEARCH_AGAIN: &str = "search";
         let lines: Vec<_> = roles.iter().map(role_line).collect();
@@ -119,22 +118,22 @@ impl Windows {
             return Notice::default();
         }
         let mut command = self.command();
-        // The window of these that reads its text from standard input.
+        // Its only window that reads the text from standard input.
         command.args(["--progress", "--pulsate", "--width=420", "--text="]);
         command.arg(format!("--cancel-label={}", text::CANCEL));
         let line = format!("#{}\n", message.replace('\\', "\\\\").replace('\n', "\\n"));
         let cancel = cancel.clone();
         shown::while_kept(move |stop| {
             let ended = Child::spawn(&mut command, None::<Instant>, stop).and_then(|mut child| {
-                // Its input stays open: at the end of it the window would count as done.
+                // The input stays open: its end would close the window.
                 let sent = child.send(line.as_bytes());
                 while child.receive(&mut [0; 64])? > 0 {}
-                // The end of its output may be that of the notice.
+                // The output may end because the notice was dropped.
                 if stop.is_cancelled() {
                     return Ok(None);
                 }
                 let status = child.wait()?;
-                // One that ends before it has read all has said why by its exit code.
+                // If it ends before it has read everything, its exit code says why.
                 if status.success() { sent.map(|()| Some(status)) } else { Ok(Some(status)) }
             });
             match ended {
@@ -154,7 +153,7 @@ impl Windows {
 
     fn command(&self) -> Command {
         let mut command = privilege::command(&self.program);
-        // What toolkits have to say is not for the host's user.
+        // The toolkit's messages are not for the host's user.
         command.stderr(Stdio::null());
         match self.kind {
             Kind::Zenity => {
@@ -163,7 +162,7 @@ impl Windows {
             }
             Kind::Rofi => {}
         }
-        // In the locale C they refuse names of organisations that are not ASCII.
+        // In the locale C they reject names that are not ASCII.
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(env::var_os).find(|value| !value.is_empty());
         let is_utf8 = |name: String| ["utf-8", "utf8"].iter().any(|codeset| name.to_lowercase().contains(codeset));
         if !locale.and_then(|name| name.into_string().ok()).is_some_and(is_utf8) {
@@ -180,13 +179,13 @@ impl Windows {
     }
 }
 
-/// A row of a list on zenity's standard input: a line for each cell. An empty one might be left out.
+/// Formats a row for zenity's standard input: one line per cell. An empty cell might be dropped.
 fn row(cells: &[String; 3], number: &str) -> String {
     let cells = cells.iter().map(|cell| if cell.is_empty() { " " } else { cell });
     cells.chain([number]).map(|cell| format!("{cell}\n")).collect()
 }
 
-/// The number that was chosen; nothing where the window was closed without a choice.
+/// Returns the chosen number; `None` if the window was closed.
 fn number_in(answer: &str, count: usize, asking: &Asking<'_>) -> Result<usize> {
     match answer.trim() {
         "" => Err(Error::cancelled(Stage::RoleSelection)),

@@ -1,4 +1,4 @@
-//! Stands for the terminal in a build without the feature `terminal`: there is none.
+//! Replaces the terminal in builds without the feature `terminal`.
 
 use std::time::Duration;
 

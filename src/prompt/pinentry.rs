@@ -1,4 +1,4 @@
-//! The desktop's own PIN window: the program `pinentry`, by the Assuan protocol.
+//! The desktop's PIN window: the program `pinentry`, by the Assuan protocol.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,7 @@ pub struct Pinentry {
 }
 
 impl Pinentry {
-    /// Asks with `program`, a path or a name on the `PATH`; a window that nobody answers for
-    /// `timeout` counts as cancelled.
+    /// Uses `program`, a path or a name on the `PATH`. No answer within `timeout` counts as cancelled.
     pub fn new(program: impl Into<PathBuf>, timeout: Option<Duration>) -> Self {
         Self { program: program.into(), timeout }
     }
@@ -60,11 +59,11 @@ impl Pinentry {
         dialogue.confirm(text::USE_LAST_TRY)
     }
 
-    /// Shows a message until it is answered or `cancel` is cancelled; false when the user does not
-    /// want to go on.
+    /// Shows a message until it is answered or `cancel` is cancelled. Returns `false` if the user
+    /// dismisses it.
     pub(super) fn show(&self, message: &str, cancel: &CancelToken) -> Result<bool> {
         let mut dialogue = self.open(message, None, cancel)?;
-        // Whoever looks for the card may want to use the keyboard meanwhile.
+        // The user may need the keyboard while looking for the card.
         let _ = dialogue.command(b"OPTION no-grab\n")?;
         dialogue.confirm(text::HIDE)
     }
@@ -83,7 +82,7 @@ impl Pinentry {
             started => started,
         }?;
         for (name, value) in terminal_options() {
-            // A pinentry without a terminal knows no such option, and needs none.
+            // A pinentry without a terminal does not know this option and does not need it.
             let _ = dialogue.command(format!("OPTION {name}={}\n", escape(&value)).as_bytes())?;
         }
         dialogue.adorn("SETTITLE", text::TITLE)?;
@@ -91,7 +90,7 @@ impl Pinentry {
         Ok(dialogue)
     }
 
-    /// Starts it, up to its greeting; with the libraries that this process has set, or the system's.
+    /// Starts it and reads its greeting, with the libraries that this process has set or the system's.
     fn start<'a>(
         &'a self,
         libraries: bool,
@@ -112,7 +111,7 @@ impl Pinentry {
         match dialogue.answer() {
             Ok(Ok(_)) => Ok(dialogue),
             Ok(Err(code)) => Err(dialogue.broken(&format!("the PIN window cannot be shown (error {code})"))),
-            // Nothing secret has been said yet.
+            // No secret has been exchanged yet.
             Err(error) if *error.kind() == ErrorKind::NoPrompter => Err(match &*dialogue.complaints.text() {
                 "" => error,
                 said => no_prompter(format!("{name} ended before it could ask: {said}")),
@@ -122,7 +121,7 @@ impl Pinentry {
     }
 }
 
-/// What a pinentry that draws on a terminal has to know about it.
+/// What a pinentry needs to draw on a terminal.
 fn terminal_options() -> Vec<(&'static str, String)> {
     let mut options = Vec::new();
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -139,11 +138,11 @@ fn terminal_options() -> Vec<(&'static str, String)> {
     options
 }
 
-/// What pinentry said to a question.
+/// Pinentry's answer.
 enum Answer {
-    /// Yes, and what was typed.
+    /// Yes, with the typed data.
     Data(SecretBytes),
-    /// The user cancelled, or said no.
+    /// Cancelled, or no.
     No,
 }
 
@@ -156,12 +155,12 @@ struct Dialogue<'a> {
 }
 
 impl Dialogue<'_> {
-    /// A command for looks alone; false where this pinentry refuses it.
+    /// Sends a command that only affects the looks. Returns `false` if this pinentry refuses it.
     fn adorn(&mut self, command: &str, text: &str) -> Result<bool> {
         Ok(self.command(format!("{command} {}\n", escape(text)).as_bytes())?.is_ok())
     }
 
-    /// A command that any pinentry must take.
+    /// Sends a command that every pinentry must accept.
     fn tell(&mut self, command: &str, text: &str) -> Result<()> {
         match self.command(format!("{command} {}\n", escape(text)).as_bytes())? {
             Ok(_) => Ok(()),

@@ -1,5 +1,4 @@
-//! A program that is asked one question: what it prints is the answer, its exit code whether
-//! there is one.
+//! A program that answers one question: by its output, and its exit code.
 
 use std::env;
 use std::io::{self, PipeReader, Read};
@@ -18,24 +17,24 @@ use crate::os::fs::trusted;
 use crate::os::privilege::{self, search_path};
 use crate::printable::clean;
 
-/// More than any answer is long.
+/// Longer than any answer.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// In characters: what a program that cannot be started says is mostly one line.
+/// In characters: a program that cannot start mostly prints one line.
 const LONGEST_COMPLAINT: usize = 300;
 
-/// How a program is asked for the role.
+/// How to ask a program for the role.
 pub(super) struct Asking<'a> {
-    /// How errors call the program.
+    /// The program's name in errors.
     pub(super) name: String,
-    /// Exit codes that mean that the user does not want to go on.
+    /// Exit codes that mean that the user cancelled.
     pub(super) cancel_codes: &'a [i32],
     pub(super) deadline: Option<Instant>,
     pub(super) cancel: &'a CancelToken,
 }
 
 impl Asking<'_> {
-    /// Runs `command` with `input` and returns what it prints.
+    /// Runs `command` with `input` and returns its output.
     pub(super) fn ask(&self, command: &mut Command, input: &str) -> Result<String> {
         let failed = |error: io::Error| {
             if self.cancel.is_cancelled() {
@@ -48,7 +47,7 @@ impl Asking<'_> {
         };
         let (output, status) = self.run(command, input, failed)?;
         let (output, status) = match status.code() {
-            // So it ends when it cannot load its libraries.
+            // The exit code of a program whose libraries cannot be loaded.
             Some(127) if has_libraries_of_its_own() => self.run(without_libraries(command), input, failed)?,
             _ => (output, status),
         };
@@ -70,7 +69,7 @@ impl Asking<'_> {
         // Its standard error stays the host's: fzf draws there.
         let mut child = Child::spawn(command, self.deadline, self.cancel).map_err(failed)?;
         match child.send(input.as_bytes()).and_then(|()| child.close_input()) {
-            // A chooser may have its answer before it has read everything.
+            // A chooser may answer before it has read everything.
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected) => {}
             other => other.map_err(failed)?,
         }
@@ -94,8 +93,7 @@ impl Asking<'_> {
     }
 }
 
-/// Variables by which a host has libraries of its own loaded, for a program of the system the wrong
-/// ones.
+/// Variables that make a system program load the host's libraries.
 const LIBRARIES: [&str; 4] = ["LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES"];
 
 pub(super) fn has_libraries_of_its_own() -> bool {
@@ -109,11 +107,11 @@ pub(super) fn without_libraries(command: &mut Command) -> &mut Command {
     command
 }
 
-/// What a child writes on its standard error. It never has to wait until that is read.
+/// A child's standard error. The child never blocks on it.
 pub(super) struct Complaints(PipeReader);
 
 impl Complaints {
-    /// Of the child that `command` starts next.
+    /// For the child that `command` starts next.
     pub(super) fn of(command: &mut Command) -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         fcntl_setfl(&reader, OFlags::NONBLOCK)?;
@@ -122,7 +120,7 @@ impl Complaints {
         Ok(Self(reader))
     }
 
-    /// The beginning of what it has written so far, fit to be shown.
+    /// Returns the beginning of its output so far, printable.
     pub(super) fn text(&self) -> String {
         let mut bytes = [0; 4 * LONGEST_COMPLAINT];
         let length = (&self.0).read(&mut bytes).unwrap_or(0);
@@ -130,28 +128,28 @@ impl Complaints {
     }
 }
 
-/// When a question that is asked now has waited long enough.
+/// Returns when a question asked now times out.
 pub(super) fn deadline(timeout: Option<Duration>) -> Option<Instant> {
     timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
-/// Where the `PATH` has a trusted program of this name.
+/// Finds a trusted program of this name on the `PATH`.
 pub(super) fn find(name: &str) -> Option<PathBuf> {
     locate(Path::new(name)).ok()
 }
 
-/// Where the program `name` is, a path or a name on the `PATH`, as [`trusted`] resolves it.
+/// Finds the program `name`, a path or a name on the `PATH`, as [`trusted`] resolves it.
 ///
 /// # Errors
 ///
-/// Where it is not there, or not trusted.
+/// If it does not exist or is not trusted.
 pub fn locate(name: &Path) -> io::Result<PathBuf> {
     if name.components().count() > 1 {
         return trusted(name);
     }
     let path = search_path();
     let mut problem = io::ErrorKind::NotFound.into();
-    // A relative folder is wherever the program happens to run.
+    // A relative folder depends on the current folder.
     for folder in env::split_paths(&path).filter(|folder| folder.is_absolute()) {
         let file = folder.join(name);
         if can_be_run(&file) {
@@ -164,7 +162,7 @@ pub fn locate(name: &Path) -> io::Result<PathBuf> {
     Err(problem)
 }
 
-/// A command that runs the program `name`, which may go by its name in what it does.
+/// Returns a command that runs the program `name`; the program sees that name as its own.
 pub(super) fn command(name: &Path) -> io::Result<Command> {
     let mut command = privilege::command(&locate(name)?);
     command.arg0(name);

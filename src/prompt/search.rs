@@ -1,6 +1,6 @@
-//! Finds roles by words. Pure.
+//! Searches roles by words. Pure.
 
-/// Lines to look through, prepared once for many searches.
+/// Lines prepared once for many searches.
 pub(super) struct Search(Vec<String>);
 
 impl Search {
@@ -8,7 +8,7 @@ impl Search {
         Self(lines.into_iter().map(str::to_lowercase).collect())
     }
 
-    /// The lines, in their order, that hold every word of `words`, whatever its case.
+    /// Returns the lines, in order, that contain every word of `words`, in any case.
     pub(super) fn find(&self, words: &str) -> Vec<usize> {
         let words = words.to_lowercase();
         let words: Vec<_> = words.split_whitespace().collect();

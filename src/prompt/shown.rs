@@ -1,4 +1,4 @@
-//! What is shown while the login goes on: by a thread that ends with the notice.
+//! Notices: a thread shows something until the notice is dropped.
 
 use std::mem;
 use std::thread::JoinHandle;
@@ -8,8 +8,8 @@ use crate::cancel::CancelToken;
 use crate::os::fork::ForkGuard;
 use crate::os::thread;
 
-/// Runs `work` on a thread of its own until the notice is dropped; `work` has to return soon after
-/// its token is cancelled.
+/// Runs `work` on its own thread until the notice is dropped. `work` must return soon after its token is
+/// cancelled.
 pub(super) fn while_kept(work: impl FnOnce(&CancelToken) + Send + 'static) -> Notice {
     let stop = CancelToken::new();
     let thread = thread::start("ticketapi-notice", {
@@ -36,10 +36,10 @@ impl Drop for Shown {
         let Some(thread) = self.thread.take() else { return };
         if self.owner.is_this_process() {
             self.stop.cancel();
-            // It has told of its panic itself.
+            // The panic hook has reported a panic.
             let _ = thread.join();
         } else {
-            // The thread stayed behind in the parent.
+            // In a forked child: the thread is the parent's.
             mem::forget(thread);
         }
     }

@@ -1,5 +1,4 @@
-//! The prompter of programs that have none of their own: what this computer has to ask with, as
-//! the settings say.
+//! The prompter of programs without their own: uses what this computer has, as the settings say.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,38 +11,36 @@ use crate::error::{Result, Stage};
 use crate::secret::Pin;
 use crate::session::Role;
 
-/// Where users are asked.
+/// Where the user is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PrompterKind {
-    /// By the programs that the settings name; else on the desktop, where there is one; else on the
-    /// terminal.
+    /// By the configured programs; else on the desktop, if there is one; else on the terminal.
     #[default]
     Auto,
-    /// In windows, never on the terminal: for programs that a terminal happens to have started.
+    /// In windows, never on the terminal: for programs started from a terminal that nobody looks at.
     Desktop,
-    /// On the terminal that controls the process, whatever else is set.
+    /// On the controlling terminal, whatever else is set.
     Terminal,
     /// Nowhere: every question fails.
     None,
 }
 
-/// The settings about prompts.
+/// The prompt settings.
 #[derive(Clone, Debug)]
 pub struct PrompterSettings {
-    /// Where users are asked.
+    /// Where the user is asked.
     pub kind: PrompterKind,
     /// The program that asks for the PIN: a path, or a name on the `PATH`.
     pub pinentry: Option<PathBuf>,
-    /// Program and arguments of the chooser for roles; empty where there is none.
+    /// The role chooser and its arguments; empty for none.
     pub role_command: Vec<String>,
-    /// How long a prompt waits for the user; zero waits for ever.
+    /// How long a prompt waits for the user; zero waits forever.
     pub timeout: Duration,
 }
 
-/// Asks with pinentry, a chooser for roles, or on the terminal, as the settings say and the
-/// computer has them. It looks at each question, as terminals are put into the background and
-/// programs are installed.
+/// Asks with pinentry, a role chooser or the terminal, as the settings say. Chooses anew for each
+/// question: terminals move to the background and programs get installed.
 #[derive(Clone, Debug)]
 pub struct SystemPrompter {
     kind: PrompterKind,
@@ -58,7 +55,7 @@ enum PinWay {
 }
 
 impl SystemPrompter {
-    /// As the settings say.
+    /// Uses these settings.
     pub fn new(settings: impl Into<PrompterSettings>) -> Self {
         let PrompterSettings { kind, pinentry, role_command, timeout } = settings.into();
         let timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
@@ -71,7 +68,7 @@ impl SystemPrompter {
     ///
     /// # Errors
     ///
-    /// [`NoPrompter`](crate::ErrorKind::NoPrompter) where nobody could be asked.
+    /// [`NoPrompter`](crate::ErrorKind::NoPrompter) if nobody can be asked.
     pub fn pin_program(&self) -> Result<Option<PathBuf>> {
         match self.pin_way()? {
             PinWay::Pinentry(pinentry) => Ok(Some(pinentry.program().to_owned())),
@@ -88,7 +85,7 @@ impl SystemPrompter {
             PrompterKind::Auto => set()
                 .or_else(|| if desktop::is_there() { found() } else { None })
                 .or_else(|| Terminal::is_there().then(|| self.terminal()))
-                // It may have a way of its own, as those of GNOME and macOS do.
+                // It may need no desktop, as on GNOME and macOS.
                 .or_else(found),
             PrompterKind::Desktop => set().or_else(found),
             PrompterKind::Terminal => Some(self.terminal()),
@@ -101,13 +98,13 @@ impl SystemPrompter {
         PinWay::Terminal(Terminal::new(self.timeout))
     }
 
-    /// The windows to choose a role with, where the settings want windows.
+    /// Returns the windows for the role list, if the settings allow windows.
     fn windows(&self) -> Option<Windows> {
         let wanted = matches!(self.kind, PrompterKind::Auto | PrompterKind::Desktop);
         if wanted && desktop::is_there() { Windows::find() } else { None }
     }
 
-    /// Shows a message for as long as the notice is kept, where there is a way to.
+    /// Shows a message while the notice lives, if it can.
     fn tell(&self, message: &str, cancel: &CancelToken) -> Notice {
         if let Some(windows) = self.windows().filter(Windows::has_messages) {
             return windows.message(message, cancel);

@@ -1,19 +1,19 @@
-//! Roles in columns: what they do, for which organisation, and its code. Pure.
+//! Roles in columns: role, organisation, and its code. Pure.
 
 use super::text;
 use crate::session::Role;
 
 const COLUMNS: usize = 3;
-/// The headings of the columns.
+/// The column headings.
 pub(super) const HEADINGS: [&str; COLUMNS] = ["Role", "Organisation", "Code"];
 
-/// Between columns, where they are written one beside the other.
+/// Separates columns in plain text.
 const GAP: &str = "  ";
 
 /// The roles of one question.
 pub(super) struct Table {
     cells: Vec<[String; COLUMNS]>,
-    /// How long the longest cell of each column is.
+    /// The longest cell of each column.
     widths: [usize; COLUMNS],
 }
 
@@ -28,26 +28,26 @@ impl Table {
         Self { cells, widths }
     }
 
-    /// The cells of each role.
+    /// Returns the cells of each role.
     pub(super) fn cells(&self) -> &[[String; COLUMNS]] {
         &self.cells
     }
 
-    /// The headings, and a line for each role; long cells are cut where `width` is too small for them.
+    /// Returns the headings and a line for each role; cuts long cells to fit `width`.
     pub(super) fn lines(&self, width: usize) -> (String, Vec<String>) {
         let widths = self.fitting(width);
         let lines = self.cells.iter().map(|cells| line(cells.each_ref().map(String::as_str), widths));
         (line(HEADINGS, widths), lines.collect())
     }
 
-    /// The widths of columns that fit beside each other. The codes are short: the others share the rest.
+    /// Returns column widths that fit side by side. Codes are short; the other columns share the rest.
     fn fitting(&self, width: usize) -> [usize; COLUMNS] {
         let [role, organisation, code] = self.widths;
         let room = width.saturating_sub(code + (COLUMNS - 1) * GAP.len());
         if role + organisation <= room {
             return self.widths;
         }
-        // One that needs less than its half leaves the rest to the other.
+        // A column that needs less than half leaves the rest to the other.
         let half = room / 2;
         let role = role.min(half.max(room.saturating_sub(organisation))).max(1);
         [role, organisation.min(room.saturating_sub(role)).max(1), code]

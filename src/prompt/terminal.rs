@@ -1,5 +1,4 @@
-//! Asks on the terminal that controls this process, `/dev/tty`, whatever its standard input and
-//! output are.
+//! Prompts on the controlling terminal, `/dev/tty`, whatever standard input and output are.
 
 mod list;
 mod tty;
@@ -20,22 +19,22 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::{Pin, SecretBytes, pin_from_bytes, secret_buffer};
 use crate::session::Role;
 
-/// In bytes: more than any card takes.
+/// In bytes: longer than any card's PIN.
 const PIN_LIMIT: usize = 256;
 
-/// Asks on the controlling terminal. Nothing that is typed is shown of a PIN.
+/// Prompts on the controlling terminal. Shows nothing of a PIN.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terminal {
     timeout: Option<Duration>,
 }
 
 impl Terminal {
-    /// A question that nobody answers for `timeout` counts as cancelled.
+    /// No answer within `timeout` counts as cancelled.
     pub(super) fn new(timeout: Option<Duration>) -> Self {
         Self { timeout }
     }
 
-    /// Whether this process has a terminal and may use it now: a background job would be stopped.
+    /// Returns `true` if this process may use its terminal now: a background job would be stopped.
     pub(super) fn is_there() -> bool {
         tty::is_there()
     }
@@ -69,7 +68,7 @@ impl Terminal {
         })
     }
 
-    /// Shows a message until the notice is dropped. Ctrl-C and the like cancel `cancel`.
+    /// Shows a message until the notice is dropped. Ctrl-C, Ctrl-D and Esc cancel `cancel`.
     pub(super) fn message(self, message: &str, cancel: &CancelToken) -> Notice {
         let message = format!("{message} (Ctrl-C cancels)");
         let cancel = cancel.clone();
@@ -90,7 +89,7 @@ impl Terminal {
         })
     }
 
-    /// Asks `question`; `None` is an answer of somebody who does not want to go on.
+    /// Asks `question`; `None` means that the user cancelled.
     fn ask<T>(
         &self,
         stage: Stage,
@@ -99,7 +98,7 @@ impl Terminal {
     ) -> Result<T> {
         let answer = Tty::open(deadline(self.timeout), cancel).and_then(|mut tty| {
             let answer = question(&mut tty);
-            // What comes next begins on a line of its own.
+            // The next output starts on its own line.
             tty.leave();
             answer
         });
@@ -131,7 +130,7 @@ fn read_secret(tty: &mut Tty) -> io::Result<Option<SecretBytes>> {
                 typed.truncate(last);
             }
             Key::Clear => typed.clear(),
-            // Within its capacity, so the buffer does not move.
+            // Within its capacity, so the buffer is not reallocated.
             Key::Character(character) if typed.len() + character.len_utf8() <= PIN_LIMIT => {
                 typed.extend_from_slice(character.encode_utf8(&mut Zeroizing::new([0; 4])[..]).as_bytes());
             }
@@ -160,7 +159,7 @@ fn read_line(tty: &mut Tty) -> io::Result<Option<String>> {
     }
 }
 
-/// A list to choose from by number.
+/// A list with numbers to choose from.
 fn number(roles: &[Role], tty: &mut Tty) -> io::Result<Option<usize>> {
     const BEFORE: usize = 5;
     let (headings, lines) = Table::new(roles).lines(tty.size().columns.saturating_sub(BEFORE));
@@ -176,7 +175,7 @@ fn number(roles: &[Role], tty: &mut Tty) -> io::Result<Option<usize>> {
     }
 }
 
-/// A list to search in while typing.
+/// A list with a search.
 fn search(roles: &[Role], tty: &mut Tty) -> io::Result<Option<usize>> {
     let mut list = RoleList::new(roles);
     loop {
@@ -196,7 +195,7 @@ fn search(roles: &[Role], tty: &mut Tty) -> io::Result<Option<usize>> {
     }
 }
 
-/// `text` in lines of at most `columns` characters.
+/// Wraps `text` into lines of at most `columns` characters.
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_inclusive([' ', '\n']) {

@@ -1,4 +1,4 @@
-//! What a person reads, the same words whichever prompter shows them.
+//! Texts for the user, the same for every prompter.
 
 use std::collections::HashMap;
 
@@ -9,25 +9,25 @@ use crate::session::Role;
 
 /// The title of every window.
 pub(crate) const TITLE: &str = "NHS Spine login";
-/// Above the roles.
+/// The heading of the role list.
 pub const CHOOSE_ROLE: &str = "Choose your role";
-/// Asks for the words to look for among many roles.
+/// Asks for search words if there are many roles.
 pub(crate) const SEARCH_ROLES: &str = "Search by organisation, code or role";
-/// On the button that goes on with the last try.
+/// The button that uses the last try.
 pub(crate) const USE_LAST_TRY: &str = "Use the last try";
-/// On the button that ends the login.
+/// The button that ends the login.
 pub(crate) const CANCEL: &str = "Cancel";
-/// On the button that takes a message away and goes on waiting.
+/// The button that hides a message and keeps waiting.
 pub(crate) const HIDE: &str = "Hide";
-/// The error of a question for the PIN that waited too long.
+/// The error of a PIN prompt that timed out.
 pub(crate) const NO_PIN_IN_TIME: &str = "nobody entered the PIN in time";
-/// The error of a question for the role that waited too long.
+/// The error of a role prompt that timed out.
 pub(crate) const NO_ROLE_IN_TIME: &str = "nobody chose a role in time";
 
-/// The longest text about a card, in characters: programs may bring cards of their own.
+/// The longest card description, in characters: programs may bring their own cards.
 const LONGEST_TEXT: usize = 600;
 
-/// That a card is waited for, and why.
+/// Says that a card is needed, and why.
 pub fn insert_card(absence: &Absence) -> String {
     match absence {
         Absence::NoCard => "Insert your card".into(),
@@ -37,12 +37,12 @@ pub fn insert_card(absence: &Absence) -> String {
     }
 }
 
-/// Asks for the PIN, with the tries that are left.
+/// Asks for the PIN, with the tries left.
 pub fn enter_pin(request: &PinRequest<'_>) -> String {
     asking("Enter your PIN", request)
 }
 
-/// Tells that the PIN is to be entered on the reader's own keys.
+/// Says that the PIN must be entered on the reader's keys.
 pub fn enter_pin_on_reader(request: &PinRequest<'_>) -> String {
     asking("Enter your PIN on the card reader", request)
 }
@@ -52,7 +52,7 @@ pub fn last_try(request: &PinRequest<'_>) -> String {
     format!("This is the last try: a wrong PIN locks the card.\n{}", card(request))
 }
 
-/// Why the PIN is asked for again, where it is.
+/// Says why the PIN is asked for again.
 pub fn problem(request: &PinRequest<'_>) -> Option<String> {
     Some(match request.problem? {
         PinProblem::Incorrect { .. } => "Wrong PIN.".into(),
@@ -66,19 +66,19 @@ pub fn problem(request: &PinRequest<'_>) -> Option<String> {
     })
 }
 
-/// A role in words, on one line.
+/// Formats a role on one line.
 #[cfg(feature = "terminal")]
 pub(super) fn role_words(role: &Role) -> String {
     clean(&role.to_string(), usize::MAX)
 }
 
-/// One line to choose a role by: organisation, code, role, and the id in brackets at its end.
+/// Formats a role for a chooser: organisation, code, role, and the id in brackets at the end.
 pub(crate) fn role_line(role: &Role) -> String {
     clean(&format!("{role} [{}]", role.id), usize::MAX)
 }
 
-/// What there is in each column to choose a role by: its name, its organisation, and the code of that.
-/// The name says more where two would be the same.
+/// Returns the cells of a role: its name, its organisation, and the organisation's code. The name is longer
+/// if two roles would look the same.
 pub(super) fn role_cells(roles: &[Role]) -> Vec<[String; 3]> {
     let short = |role: &Role| role.name.clone();
     let long = |role: &Role| format!("{} ({} : {})", role.name, role.role_type, role.sub_type);
@@ -103,7 +103,7 @@ fn asking(what: &str, request: &PinRequest<'_>) -> String {
         (Some(1), _) => " (last try: a wrong PIN locks the card)".into(),
         (Some(left), _) => format!(" ({left} tries left)"),
         (None, PinTries::Low) => " (a wrong PIN was entered before)".into(),
-        // That nothing is told does not mean that all tries are left.
+        // No report does not mean that all tries are left.
         (None, _) => String::new(),
     };
     format!("{what}{tries}\n{}", card(request))

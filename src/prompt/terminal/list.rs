@@ -1,4 +1,4 @@
-//! The list of roles that is searched while typing: what is typed, found, and shown. Pure.
+//! The role list with its search: input, matches, and the screen. Pure.
 
 use super::tty::{Key, Size};
 use crate::prompt::search::Search;
@@ -6,7 +6,7 @@ use crate::prompt::table::Table;
 use crate::prompt::text::{self, role_line};
 use crate::session::Role;
 
-/// Lines that are not roles: the heading, what is typed, the columns' headings, how many there are.
+/// Lines that are not roles: heading, input, column headings, count.
 const OTHER_LINES: usize = 4;
 
 pub(super) struct RoleList {
@@ -16,9 +16,9 @@ pub(super) struct RoleList {
     typed: String,
     /// Indices of `lines`.
     found: Vec<usize>,
-    /// The marked one, as a position in `found`.
+    /// The marked role, as a position in `found`.
     marked: usize,
-    /// The first one that is shown, likewise.
+    /// The first visible role, likewise.
     first: usize,
 }
 
@@ -30,12 +30,12 @@ impl RoleList {
         Self { table, count, search, typed: String::new(), found: (0..count).collect(), marked: 0, first: 0 }
     }
 
-    /// The role that is marked; none where nothing is found.
+    /// Returns the marked role; `None` without matches.
     pub(super) fn chosen(&self) -> Option<usize> {
         self.found.get(self.marked).copied()
     }
 
-    /// What a key does on a terminal of `rows` lines.
+    /// Applies a key on a terminal of `rows` lines.
     pub(super) fn press(&mut self, key: Key, rows: usize) {
         let page = room(rows);
         let last = self.found.len().saturating_sub(1);
@@ -62,7 +62,7 @@ impl RoleList {
         }
     }
 
-    /// What is shown on a terminal of this size: no more lines than it has.
+    /// Returns the lines for a terminal of this size.
     pub(super) fn frame(&mut self, size: Size) -> Vec<String> {
         let room = room(size.rows);
         let (headings, lines) = self.table.lines(size.columns.saturating_sub("> ".len()));
@@ -87,7 +87,7 @@ impl RoleList {
     }
 }
 
-/// How many roles are shown at a time.
+/// Returns how many roles are visible.
 fn room(rows: usize) -> usize {
     rows.saturating_sub(OTHER_LINES).max(1)
 }

@@ -1,7 +1,7 @@
-//! The controlling terminal, key by key, and as it was before when done.
+//! The controlling terminal, key by key; restored afterwards.
 //!
-//! No signal handler is installed: keys that would send signals are read as keys. A terminal that
-//! belongs to another job is left alone, as the system stops who uses it.
+//! Installs no signal handler: keys that would send signals are read as keys. Leaves the terminal of another
+//! job alone: the system stops a job that uses it.
 
 use std::env;
 use std::io;
@@ -25,12 +25,12 @@ use crate::cancel::{CancelGuard, CancelToken};
 use crate::os::fork::ForkGuard;
 use crate::os::ipc::socket_pair;
 
-/// How long the rest of what a key sends may take.
+/// How long the rest of a key's bytes may take.
 const REST_OF_KEY: Duration = Duration::from_millis(50);
 
 const HIDE_CURSOR: &str = "\x1b[?25l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
-/// Lines that are too long are cut off while this holds.
+/// While set, lines that are too long are cut.
 const NO_WRAP: &str = "\x1b[?7l";
 const WRAP: &str = "\x1b[?7h";
 const ERASE_BELOW: &str = "\x1b[J";
@@ -42,7 +42,7 @@ pub(super) enum Key {
     /// Ctrl-C, Ctrl-D or Esc.
     Cancel,
     Backspace,
-    /// Ctrl-U: everything that is typed goes.
+    /// Ctrl-U: clears the input.
     Clear,
     Up,
     Down,
@@ -59,19 +59,19 @@ pub(super) struct Size {
     pub(super) columns: usize,
 }
 
-/// Whether this process has a controlling terminal and is its foreground job.
+/// Returns `true` if this process is the foreground job of its controlling terminal.
 pub(super) fn is_there() -> bool {
     open_device().is_ok_and(|device| check_foreground(&device).is_ok())
 }
 
-/// The terminal, for one question or message. Restored when dropped.
+/// The terminal, for one question or message; restored on drop.
 pub(super) struct Tty {
     device: OwnedFd,
     before: Termios,
     deadline: Option<Instant>,
     /// Readable once the question is cancelled.
     cancelled: UnixStream,
-    /// Lines that [`Tty::show`] has on the screen.
+    /// The number of lines that [`Tty::show`] has on the screen.
     shown: usize,
     owner: ForkGuard,
     _hook: CancelGuard,
@@ -79,7 +79,7 @@ pub(super) struct Tty {
 }
 
 impl Tty {
-    /// Takes the terminal over. Nothing typed before is taken for an answer.
+    /// Takes over the terminal and discards earlier input.
     pub(super) fn open(deadline: Option<Instant>, cancel: &CancelToken) -> io::Result<Self> {
         let turn = Turn::take()?;
         let device = open_device()?;
@@ -98,13 +98,13 @@ impl Tty {
         keys.special_codes[SpecialCodeIndex::VTIME] = 0;
         let owner = ForkGuard::this_process();
         let tty = Self { device, before, deadline, cancelled, shown: 0, owner, _hook: hook, _turn: turn };
-        // At once: waiting for output would last as long as somebody holds it with Ctrl-S.
+        // At once: waiting for output would last as long as it is held with Ctrl-S.
         tcsetattr(&tty.device, OptionalActions::Now, &keys)?;
         tcflush(&tty.device, QueueSelector::IFlush)?;
         Ok(tty)
     }
 
-    /// Whether the cursor can be moved.
+    /// Returns `true` if the cursor can be moved.
     pub(super) fn has_cursor(&self) -> bool {
         env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
     }
@@ -147,7 +147,7 @@ impl Tty {
         Ok(())
     }
 
-    /// Shows these lines instead of those that were shown before.
+    /// Replaces the lines shown before with these.
     pub(super) fn show(&mut self, lines: &[String]) -> io::Result<()> {
         let cursor = self.has_cursor();
         let start = if cursor { up(self.shown) + HIDE_CURSOR + NO_WRAP + ERASE_BELOW } else { String::new() };
@@ -156,13 +156,13 @@ impl Tty {
         self.write(&(start + &lines.join("\n") + end))
     }
 
-    /// Takes away what [`Tty::show`] shows.
+    /// Removes what [`Tty::show`] shows.
     pub(super) fn erase(&mut self) -> io::Result<()> {
         let erased = self.erasing();
         self.write(&erased)
     }
 
-    /// Ends the line that was asked on.
+    /// Ends the line with the question.
     pub(super) fn leave(&mut self) {
         if self.shown == 0 {
             let _ = self.write_some(b"\n");
@@ -178,7 +178,7 @@ impl Tty {
         }
     }
 
-    /// What follows an Esc: the rest of another key, or nothing.
+    /// Returns the key that an Esc begins, or Esc itself.
     fn escaped(&mut self) -> io::Result<Key> {
         let Some(kind) = self.rest()? else { return Ok(Key::Cancel) };
         if !matches!(kind, b'[' | b'O') {
@@ -188,7 +188,7 @@ impl Tty {
         while let Some(byte) = self.rest()? {
             match byte {
                 b'0'..=b'9' => number = number.saturating_mul(10).saturating_add(u32::from(byte - b'0')),
-                // Modifiers and the like.
+                // Modifiers and other parameters.
                 0x20..=0x3f => number = u32::MAX,
                 b'A' => return Ok(Key::Up),
                 b'B' => return Ok(Key::Down),
@@ -209,7 +209,7 @@ impl Tty {
         Ok(Key::Other)
     }
 
-    /// A character that is not ASCII.
+    /// Reads a character that is not ASCII.
     fn character(&mut self, first: u8) -> io::Result<Key> {
         let length = match first {
             0xc2..=0xdf => 2,
@@ -225,7 +225,7 @@ impl Tty {
         Ok(text.and_then(|text| text.chars().next()).map_or(Key::Other, Key::Character))
     }
 
-    /// A byte that belongs to the same key; `None` where none comes.
+    /// Reads another byte of the same key; `None` if none arrives.
     fn rest(&mut self) -> io::Result<Option<u8>> {
         let until = Instant::now() + REST_OF_KEY;
         match self.byte(Some(self.deadline.map_or(until, |deadline| deadline.min(until)))) {
@@ -241,7 +241,7 @@ impl Tty {
             self.wait(PollFlags::IN, until)?;
             check_foreground(&self.device)?;
             match read(&self.device, &mut byte[..]) {
-                // So it is when the terminal's window is closed.
+                // The terminal's window was closed.
                 Ok(0) | Err(Errno::IO) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) => return Ok(byte[0]),
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -259,14 +259,14 @@ impl Tty {
         }
     }
 
-    /// Waits until the terminal is ready; an error when it is cancelled or too late.
+    /// Waits until the terminal is ready. Fails if the question is cancelled or has timed out.
     fn wait(&self, what: PollFlags, until: Option<Instant>) -> io::Result<()> {
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            // A time that the system cannot hold is as good as none.
+            // A time beyond the system's range is no deadline.
             let left = left.and_then(|left| Timespec::try_from(left).ok());
             let mut ready = [PollFd::new(&self.cancelled, PollFlags::IN), PollFd::new(&self.device, what)];
             match poll(&mut ready, left.as_ref()) {
@@ -285,19 +285,19 @@ impl Tty {
 
 impl Drop for Tty {
     fn drop(&mut self) {
-        // A child that was forked in between has its parent's terminal; another job's is its own.
+        // A child forked meanwhile has its parent's terminal; another job's terminal is not ours.
         if !self.owner.is_this_process() || check_foreground(&self.device).is_err() {
             return;
         }
         let erased = self.erasing();
         let _ = self.write_some(erased.as_bytes());
-        // What is typed too late is not for the shell to run, nor to be seen.
+        // Late input must not reach the shell, nor the screen.
         let _ = tcflush(&self.device, QueueSelector::IFlush);
         let _ = tcsetattr(&self.device, OptionalActions::Now, &self.before);
     }
 }
 
-/// To the beginning of the first of `lines` that end at the cursor.
+/// Moves to the start of the first of `lines` that end at the cursor.
 fn up(lines: usize) -> String {
     match lines {
         0 => String::new(),
@@ -309,7 +309,7 @@ fn up(lines: usize) -> String {
 /// The right to use the terminal: questions of two engines would restore each other's modes.
 struct Turn;
 
-/// The process that uses it, which is another one in a child that was forked in between.
+/// The process that uses it; a child forked meanwhile is another.
 static IN_USE_BY: AtomicU32 = AtomicU32::new(0);
 
 impl Turn {
@@ -341,7 +341,7 @@ fn check_foreground(device: &OwnedFd) -> io::Result<()> {
     match tcgetpgrp(device) {
         Ok(group) if group == getpgrp() => Ok(()),
         Ok(_) | Err(Errno::OPNOTSUPP) => Err(io::Error::other("this process is not its foreground job")),
-        // So it is when the terminal's window was closed.
+        // The terminal's window was closed.
         Err(Errno::IO | Errno::NOTTY) => Err(io::ErrorKind::UnexpectedEof.into()),
         Err(errno) => Err(errno.into()),
     }
