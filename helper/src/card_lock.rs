@@ -78,7 +78,7 @@ fn lock(file: File, cancel: &CancelToken, patience: Duration) -> Result<CardLock
     let (locked, result) = mpsc::channel();
     let cancelled = locked.clone();
     let _guard = cancel.on_cancel(move || drop(cancelled.send(None)));
-    // flock has no deadline. A lock that comes too late has nobody to receive it, and is released at once.
+    // flock has no deadline. A lock that arrives after the deadline is released at once.
     let wait = move || {
         if retry_on_intr(|| flock(&file, FlockOperation::LockExclusive)).is_ok() {
             let _ = locked.send(Some(file));

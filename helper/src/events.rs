@@ -11,8 +11,8 @@ use ticketapi::card::protocol::{Channel, ChannelError, Reply};
 use crate::pcsc::reader_state;
 use crate::program::{process, watch};
 
-/// How often the service is looked for while it is down, and how long after a change it is looked
-/// again.
+/// How often to look for the service while it is down, and how long to wait before looking again after a
+/// change.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Tells how the readers stand, now and each time that it has changed, until the program has gone.
@@ -40,7 +40,7 @@ struct Stream<'a> {
     last: Option<Snapshot>,
 }
 
-/// Why nothing can be followed any more.
+/// Why the readers can no longer be followed.
 enum Lost {
     Service,
     Program(ChannelError),

@@ -124,7 +124,7 @@ fn states() -> Result<Vec<pcsc::ReaderState>, Error> {
     let names = context.list_readers_owned()?;
     let mut states: Vec<_> = names.into_iter().map(|name| pcsc::ReaderState::new(name, State::UNAWARE)).collect();
     if !states.is_empty() {
-        // A state that is asked for without an expectation is told at once.
+        // A state requested without an expectation returns at once.
         context.get_status_change(Duration::ZERO, &mut states)?;
     }
     Ok(states)

@@ -29,8 +29,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// A module that hangs blocks its caller for ever: only waiting for a card can be cancelled here. A
 /// card is looked for once a second, and its removal is not watched for ([`CardReader::watch`]).
-/// A module stays loaded and initialized, since nobody can know who else in this process has come
-/// to rely on it; `CKR_CRYPTOKI_ALREADY_INITIALIZED` is as good as success.
+/// A module stays loaded and initialized, since other code in this process may rely on it;
+/// `CKR_CRYPTOKI_ALREADY_INITIALIZED` counts as success.
 pub struct Pkcs11Reader {
     settings: CardSettings,
     exclusive: bool,
@@ -42,7 +42,7 @@ impl Pkcs11Reader {
         Self { settings, exclusive: false }
     }
 
-    /// For a process in which nobody else uses a module: cards finalize theirs (`C_Finalize`).
+    /// For a process in which no other code uses a module: cards finalize theirs (`C_Finalize`).
     pub(crate) fn exclusive(settings: CardSettings) -> Self {
         Self { settings, exclusive: true }
     }
@@ -100,8 +100,8 @@ impl Pkcs11Reader {
         let presence = |readers: &Readers| readers.presence(token.reader.as_deref()?);
         let here = presence(&before);
         if here.is_none() && presence(&Readers::now()).is_some() {
-            // Nobody knows since when.
-            let text = "cards come and go while they are looked at";
+            // It is unknown since when.
+            let text = "the set of cards kept changing while it was read";
             return Ok(Tried::Unsure(Error::new(ErrorKind::CardFailed, Stage::Card, text)));
         }
         Ok(Tried::Look(Look::Found(Pkcs11Card::new(token, modules, self.settings.after_login, here))))

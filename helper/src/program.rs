@@ -38,7 +38,7 @@ pub fn run() -> ExitCode {
         Some(_) => return ExitCode::from(2),
     };
     match result {
-        // The exit handlers of a module could hang or crash, and nobody needs them any more.
+        // A module's exit handlers could hang or crash, and are not needed.
         Ok(()) => process::vanish(),
         Err(_) => ExitCode::FAILURE,
     }
@@ -72,7 +72,7 @@ fn serve(channel: &Channel) -> Result<(), ChannelError> {
     }
 }
 
-/// Holds the card until it has signed or is not needed any more.
+/// Holds the card until it has signed or is no longer needed.
 fn hold(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: Duration) -> Result<(), ChannelError> {
     let reader = card.reader().map(str::to_owned);
     let certificate = der(&card);

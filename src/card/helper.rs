@@ -318,7 +318,7 @@ impl SmartCard for HelperCard {
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
         cancel.check(Stage::Signing)?;
         let (Some(helper), Progress::NotTried | Progress::WrongPin) = (&mut self.helper, self.progress) else {
-            return Err(failed(Stage::Signing, "the card has been let go of already"));
+            return Err(failed(Stage::Signing, "the card has already been released"));
         };
         self.cancel = cancel.clone();
         let _guard = cancel.on_cancel(interrupt(&helper.channel));

@@ -7,7 +7,7 @@ use std::path::Path;
 /// The result of everything in the testkit that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why the testkit could not do what it was told. The text is for whoever runs the test.
+/// Why the testkit failed. The text is for the person who runs the test.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -179,7 +179,7 @@ impl Pcscd {
         self.wait_until_ready()
     }
 
-    /// The service tells nobody when it is ready, so its socket is tried until it takes a connection.
+    /// The service does not report when it is ready, so its socket is tried until it accepts a connection.
     fn wait_until_ready(&self) -> Result<()> {
         let give_up = Instant::now() + Duration::from_secs(10);
         while UnixStream::connect(self.socket()).is_err() {
@@ -226,8 +226,8 @@ fn failed(problem: String) -> Error {
     Error::Program { program: "pcscd".into(), problem }
 }
 
-/// The first of two ports in a row that nobody listens on, below those that systems give out by
-/// themselves. The reader driver cannot take a free one itself.
+/// Returns the first of two consecutive ports without a listener, below those that systems assign. The
+/// reader driver cannot choose a free port.
 fn free_ports() -> Result<u16> {
     const FIRST: u16 = 20_000;
     const PAIRS: u16 = 5_000;

@@ -258,7 +258,7 @@ impl PivCard {
         self.shared.lock().delay = delay;
     }
 
-    /// Sets what goes wrong; `None` mends the card.
+    /// Sets a fault; `None` removes it.
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.shared.lock().fault = fault;
     }

@@ -277,7 +277,7 @@ impl Spine {
         self.shared.lock().broker.settings.roles = roles;
     }
 
-    /// The roles that users are told.
+    /// Returns the users' roles.
     pub fn roles(&self) -> Vec<Role> {
         self.shared.lock().broker.settings.roles.clone()
     }

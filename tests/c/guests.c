@@ -253,7 +253,7 @@ static void use_module_that(const char *fault, const char *call)
     char script[100];
     snprintf(script, sizeof script, "fault %s 1 %s", call, fault);
     use_card("faulty");
-    use_scripted_module(script);
+    use_scripted_module("faulty", script);
     setenv("TICKETAPI_CARD_TIMEOUT", "1", 1);
 }
 

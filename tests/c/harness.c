@@ -177,7 +177,7 @@ void use_card(const char *name)
     }
 }
 
-void use_scripted_module(const char *script)
+void use_scripted_module(const char *card, const char *script)
 {
     char path[512], module[512], line[8192];
     const char *cards = needed("TEST_CARDS");
@@ -188,9 +188,9 @@ void use_scripted_module(const char *script)
     snprintf(path, sizeof path, "%s/module-%d.so", home, (int)getpid());
     /* SoftHSM rewrites a token's files at each login: tests that run at once need tokens of their own. */
     snprintf(line, sizeof line,
-        "cp '%s/faulty.so' '%s' && cp -r \"$(sed -n 's/^directories.tokendir = //p' '%s/faulty.conf')\" '%s.tokens' && "
-        "sed 's|^directories.tokendir = .*|directories.tokendir = %s.tokens|' '%s/faulty.conf' >'%s.conf'",
-        cards, path, cards, path, path, cards, path);
+        "cp '%s/faulty.so' '%s' && cp -r \"$(sed -n 's/^directories.tokendir = //p' '%s/%s.conf')\" '%s.tokens' && "
+        "sed 's|^directories.tokendir = .*|directories.tokendir = %s.tokens|' '%s/%s.conf' >'%s.conf'",
+        cards, path, cards, card, path, path, cards, card, path);
     CHECK(access(path, F_OK) == 0 || system(line) == 0);
     setenv("TICKETAPI_PKCS11_MODULE", path, 1);
     snprintf(line, sizeof line, "env SOFTHSM2_CONF %s.conf", path);

@@ -44,7 +44,7 @@ void use_card(const char *name);
 
 /* Has the library use the card's token through a module that does what `script` says; see
    testkit/scripted-pkcs11. */
-void use_scripted_module(const char *script);
+void use_scripted_module(const char *card, const char *script);
 
 /* Descriptors, threads and children of this process. Resident memory in KiB: all, and that of no file. */
 int count_descriptors(void);

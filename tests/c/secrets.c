@@ -216,7 +216,7 @@ static void watch_the_helper(void)
 {
     char script[512];
     snprintf(script, sizeof script, "report C_Login %s/at-login\nreport C_Sign %s/at-signing", folder, folder);
-    use_scripted_module(script);
+    use_scripted_module("canary", script);
 }
 
 typedef struct {

@@ -86,8 +86,8 @@ impl Pkcs11Card {
         Ok(certificate.unwrap_or_else(|| format!("{} {}", token.serial, token.label).into_bytes()))
     }
 
-    /// Logs out, closes the session and, where the settings ask for it, resets the card, so that
-    /// nobody can go on using its PIN. Blocks.
+    /// Logs out, closes the session and, if the settings say so, resets the card, so that no other program
+    /// can use its PIN. Blocks.
     pub fn end(mut self) -> Reset {
         self.let_go()
     }
@@ -109,8 +109,8 @@ impl Pkcs11Card {
         reset
     }
 
-    /// Reads how it stands with the PIN now. Nothing is tried that the user has not agreed to:
-    /// other programs may have used up tries since the last look.
+    /// Reads the PIN status. Tries nothing that the user has not agreed to: other programs may have used up
+    /// tries since the last reading.
     fn check_pin(&mut self, pin: Option<&Pin>) -> Result<()> {
         let before = self.pin.tries;
         self.read_pin_status()?;
@@ -124,11 +124,9 @@ impl Pkcs11Card {
         }
         match pin.map(|pin| pin.expose().len()) {
             Some(length) if !status.may_allow(length) => {
-                not_tried(format!("the card's PINs have {min_len} to {max_len} characters, so this one was not tried"))
+                not_tried(format!("the card's PINs have {min_len} to {max_len} bytes, so this one was not tried"))
             }
-            None if !pin_pad => {
-                Err(Error::new(ErrorKind::Internal, Stage::Pin, "the reader has no keys to enter a PIN on"))
-            }
+            None if !pin_pad => Err(Error::new(ErrorKind::Internal, Stage::Pin, "the reader has no PIN pad")),
             _ => Ok(()),
         }
     }
@@ -310,7 +308,7 @@ impl From<SignError> for Error {
 }
 
 fn ended() -> Error {
-    Error::new(ErrorKind::CardFailed, Stage::Signing, "the card has been let go of already")
+    Error::new(ErrorKind::CardFailed, Stage::Signing, "the card has already been released")
 }
 
 fn pin_incorrect(tries: PinTries, text: String) -> Error {

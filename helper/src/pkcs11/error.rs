@@ -17,7 +17,7 @@ pub fn failed(stage: Stage, error: &CallError) -> Error {
             "another program is logged in to the card, so its PIN could not be checked"
         }
         Some(RvError::DeviceError) => "the card or its reader reports a fault",
-        _ => "the card's software reports a failure",
+        _ => "the card's software reports an error",
     };
     Error::new(ErrorKind::CardFailed, stage, format!("{what} ({})", call(error)))
 }
@@ -30,7 +30,7 @@ pub fn code(error: &CallError) -> Option<RvError> {
     }
 }
 
-/// Whether the card, or the session on it, is not there any more.
+/// Returns `true` if the card, or the session on it, is gone.
 pub fn is_lost(error: &CallError) -> bool {
     use RvError::{DeviceRemoved, SessionClosed, SessionHandleInvalid, SlotIdInvalid, TokenNotPresent};
     matches!(code(error), Some(DeviceRemoved | TokenNotPresent | SlotIdInvalid | SessionHandleInvalid | SessionClosed))

@@ -28,7 +28,7 @@ pub struct Module {
     pub context: Pkcs11,
     /// What `context` cannot do, where it can be done at all.
     pub calls: Option<Arc<Calls>>,
-    /// Nobody else in this process uses it.
+    /// No other code in this process uses it.
     pub exclusive: bool,
 }
 
@@ -75,7 +75,7 @@ impl Module {
         Ok(Self { path: path.to_owned(), context, calls, exclusive })
     }
 
-    /// `C_Finalize`, where that takes nothing away from anybody.
+    /// `C_Finalize`, unless other code may use the module.
     pub fn end(self) {
         if self.exclusive {
             // There is nothing left to do about an error.

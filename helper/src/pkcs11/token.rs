@@ -34,7 +34,7 @@ pub enum Look {
 pub struct Lack {
     /// For the user.
     pub absence: Absence,
-    /// Where nobody waits.
+    /// The error for callers that do not wait.
     pub error: Error,
     /// How it stood before it was looked.
     pub readers: Snapshot,
@@ -380,7 +380,7 @@ fn chosen(
     Ok((certificate, certificates[index].id.clone()))
 }
 
-/// How it stands with the PIN (`CK_TOKEN_INFO`).
+/// Returns the PIN status (`CK_TOKEN_INFO`).
 pub fn pin_status(info: &TokenInfo) -> PinStatus {
     let tries = if info.user_pin_locked() {
         PinTries::Locked

@@ -14,7 +14,7 @@ use ticketapi::card::protocol::Channel;
 /// away from standard input, so that nothing a module starts can hold it.
 pub fn prepare() -> io::Result<Channel> {
     for descriptor in inherited() {
-        // Not all of them are there any more.
+        // Some are closed already.
         let _ = close(descriptor);
     }
     #[cfg(target_os = "linux")]

@@ -18,7 +18,7 @@ pub const NOW_ARGUMENT: &str = "reset-now";
 /// The time that it may take. The next login waits for it.
 const DEADLINE: Duration = Duration::from_millis(1800);
 
-/// Leaves the reset to a process of its own, so that whoever started this one can reap it at once.
+/// Leaves the reset to another process, so that this one can be reaped at once.
 pub fn detach(channel: &Channel) -> Result<(), ChannelError> {
     let socket = channel.socket().try_clone().map_err(|_| ChannelError::Closed)?;
     start(socket).map_err(|_| ChannelError::Closed)?;

@@ -70,7 +70,7 @@ pub fn wait_until_gone(socket: &UnixStream) {
 }
 
 fn has_gone(socket: &UnixStream, timeout: PollTimeout) -> bool {
-    // Without any event asked for, hanging up is all that is told.
+    // Without requested events only a hang-up is reported.
     let mut sockets = [PollFd::new(socket.as_fd(), PollFlags::empty())];
     match poll(&mut sockets, timeout) {
         Ok(0) | Err(Errno::EINTR) => false,

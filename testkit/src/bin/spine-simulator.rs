@@ -269,7 +269,7 @@ fn greeting(spine: &Spine, card: Option<&Path>) -> String {
     text
 }
 
-/// Writes to standard output. Nobody reading any more is no reason to stop serving.
+/// Writes to standard output. A closed reader is no reason to stop serving.
 fn say(text: &(impl Display + ?Sized)) {
     let mut output = std::io::stdout().lock();
     let _ = write!(output, "{text}").and_then(|()| output.flush());

@@ -111,9 +111,9 @@ fn make(
         std::fs::copy(scripted, &copy)?;
         let script = format!("module {}\n{}\n", module.display(), card.script.join("\n"));
         std::fs::write(folder.join(format!("{}.so.script", card.name)), script)?;
-        std::fs::copy(hsm.conf(), folder.join(format!("{}.conf", card.name)))?;
         module = copy;
     }
+    std::fs::copy(hsm.conf(), folder.join(format!("{}.conf", card.name)))?;
     let helper = hsm.helper_wrapper(helper)?;
     let config =
         format!("pkcs11_module = {module:?}\nhelper = {helper:?}\ncard_wait = 0\ncard_after_login = \"leave\"\n");

@@ -65,7 +65,7 @@ impl Status {
         Self(0x63, 0xc0 | tries)
     }
 
-    /// There are this many bytes more; 256 and above are told as 0.
+    /// This many more bytes are available; 256 and above are reported as 0.
     pub(super) fn more(rest: usize) -> Self {
         Self(0x61, u8::try_from(rest).unwrap_or(0))
     }

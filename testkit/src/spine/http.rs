@@ -49,7 +49,7 @@ impl From<io::Error> for NoRequest {
     }
 }
 
-/// The socket, shared with whoever may have to shut it down.
+/// The socket, shared with code that may have to shut it down.
 #[derive(Clone)]
 struct Socket(Arc<TcpStream>);
 
