@@ -85,7 +85,7 @@ fn a_pin_of_the_wrong_length_is_not_tried() {
     for pin in ["", "123", &"1".repeat(256)] {
         let error = sign(&mut *card, pin).unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::PinIncorrect { tries_left: None });
-        assert!(error.detail().contains("4 to 255 characters"), "{error}");
+        assert!(error.detail().contains("4 to 255 bytes"), "{error}");
     }
     assert_eq!(desk.called("C_Login"), 0);
     sign(&mut *card, PIN).unwrap();
