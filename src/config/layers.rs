@@ -1,5 +1,6 @@
 //! Where settings come from, in order: the file, the environment, the program.
 
+use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, KEYS};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fs::read_trusted;
-use crate::os::privilege::{is_raised, variable};
+use crate::os::privilege::is_raised;
 
 /// Where the settings came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,8 +49,11 @@ impl Config {
     /// As [`Config::load`].
     #[doc(hidden)]
     pub fn load_telling(file: Option<&Path>) -> Result<(Self, Sources)> {
+        // Asked once: there is a variable for each key.
+        let raised = is_raised();
+        let variable = |name: &str| if raised { None } else { env::var_os(name) };
         let file = file.map(Path::to_owned).or_else(|| find_file(&variable, Path::new("/etc")));
-        if is_raised() {
+        if raised {
             tracing::warn!("this program has more rights than its user: the environment's settings are not used");
         }
         Self::load_from(&variable, file)

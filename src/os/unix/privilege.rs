@@ -7,7 +7,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::{getegid, geteuid, getgid, getuid};
+#[cfg(target_os = "linux")]
+use nix::unistd::{getresgid, getresuid};
+use rustix::process::geteuid;
+#[cfg(target_os = "linux")]
+use rustix::process::getuid;
+#[cfg(target_os = "linux")]
+use rustix::thread::{capabilities, capability_is_in_ambient_set};
 
 /// Where programs are found without the environment.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -15,28 +21,46 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// What a window or a terminal needs of the environment.
 const HARMLESS: [&str; 5] = ["DISPLAY", "TERM", "LANG", "LC_ALL", "LC_CTYPE"];
 
-/// Whether the environment is that of a user with fewer rights than this process has: it is setuid or
-/// setgid, has capabilities of its file, or is root's with the home of another user.
+/// Returns `true` if the environment is that of a user with fewer rights than this process has: it is setuid
+/// or setgid, has capabilities of its file, or runs as root with another user's home. Opens no file.
 pub fn is_raised() -> bool {
-    let differs = getuid() != geteuid() || getgid() != getegid();
-    let by_status = || fs::read_to_string("/proc/self/status").is_ok_and(|status| is_raised_in(&status));
     let foreign_home = || {
         let home = env::var_os("HOME").and_then(|home| fs::metadata(home).ok());
         geteuid().is_root() && home.is_some_and(|home| home.uid() != 0)
     };
-    differs || by_status() || foreign_home()
+    ids_differ() || has_capabilities_of_its_file() || foreign_home()
 }
 
-/// As the kernel decides for `AT_SECURE`, and also where the rights were laid down for a while
-/// (`proc_pid_status(5)`).
-fn is_raised_in(status: &str) -> bool {
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-    let numbers = |name: &str| field(name).split_whitespace().collect::<Vec<_>>();
-    let capabilities = |name: &str| u64::from_str_radix(field(name).trim(), 16).unwrap_or_default();
-    let differ = |numbers: &[&str]| numbers.iter().any(|number| *number != numbers[0]);
-    let (users, groups) = (numbers("Uid:"), numbers("Gid:"));
-    let of_file = capabilities("CapPrm:") & !capabilities("CapAmb:");
-    differ(&users) || differ(&groups) || users.first() != Some(&"0") && of_file != 0
+/// As the kernel decides for `AT_SECURE`, and also while the rights are laid down for a time: the saved ids
+/// can bring them back.
+#[cfg(target_os = "linux")]
+fn ids_differ() -> bool {
+    match (getresuid(), getresgid()) {
+        (Ok(user), Ok(group)) => {
+            user.effective != user.real
+                || user.saved != user.real
+                || group.effective != group.real
+                || group.saved != group.real
+        }
+        _ => true,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ids_differ() -> bool {
+    rustix::process::getuid() != geteuid() || rustix::process::getgid() != rustix::process::getegid()
+}
+
+/// Root has all capabilities, and a service manager hands on ambient ones; others are of the file.
+#[cfg(target_os = "linux")]
+fn has_capabilities_of_its_file() -> bool {
+    let is_ambient = |one| capability_is_in_ambient_set(one).unwrap_or(false);
+    !getuid().is_root() && capabilities(None).map_or(true, |sets| !sets.permitted.iter().all(is_ambient))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_capabilities_of_its_file() -> bool {
+    false
 }
 
 /// A variable of the environment, where it is to be trusted.
@@ -57,27 +81,4 @@ pub(crate) fn command(path: &Path) -> Command {
         command.env_clear().env("PATH", PATH).envs(harmless);
     }
     command
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn status(uid: &str, gid: &str, permitted: u64, ambient: u64) -> bool {
-        is_raised_in(&format!(
-            "Name:\tx\nUid:\t{uid}\nGid:\t{gid}\nCapInh:\t0\nCapPrm:\t{permitted:016x}\nCapAmb:\t{ambient:016x}\n"
-        ))
-    }
-
-    #[test]
-    fn numbers_that_differ_and_capabilities_of_the_file_are_more_rights() {
-        let (user, root) = ("1000\t1000\t1000\t1000", "0\t0\t0\t0");
-        assert!(!status(user, user, 0, 0) && !status(root, root, u64::MAX, 0));
-        // A service manager gave them.
-        assert!(!status(user, user, 0x400, 0x400));
-        assert!(status(user, user, 0x400, 0) && status(user, user, 0x600, 0x400));
-        assert!(status("1000\t0\t0\t0", user, 0, 0) && status(user, "1000\t50\t50\t50", 0, 0));
-        assert!(status("1000\t1000\t0\t1000", user, 0, 0));
-        assert!(!is_raised_in(""));
-    }
 }
