@@ -114,7 +114,10 @@ fn take_a_role_apart(text: &str) {
     let role = Role::new("1", "A", text);
     let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
     let parts = [&role.organisation, &role.role_type, &role.sub_type, &role.name].map(|part| letters(part));
-    assert_eq!(parts.concat(), letters(text));
+    // Longer names are cut.
+    if text.chars().count() <= 256 {
+        assert_eq!(parts.concat(), letters(text));
+    }
     assert!(role.to_string().contains(&role.name));
 }
 

@@ -233,7 +233,7 @@ fn set_up() {
         ("ALLOW_HTTP", "true".to_owned()),
         ("SOFTWARE_CARD", format!("{}/card.p12", env!("CARGO_MANIFEST_DIR"))),
         ("PINENTRY", "/nowhere/pinentry".to_owned()),
-        ("CONFIG", "/dev/null".to_owned()),
+        ("CONFIG", format!("{}/empty.toml", env!("CARGO_MANIFEST_DIR"))),
         ("AGENT", "never".to_owned()),
     ];
     for (key, value) in settings {
