@@ -149,39 +149,14 @@ pub(super) enum Hash {
 /// Calls a function of the hash's type.
 macro_rules! with {
     ($hash:expr, |$type:ident| $call:expr) => {
+        with!($hash, $type, $call, Md5 Sha1 Sha224 Sha256 Sha384 Sha512 Sha512_224 Sha512_256)
+    };
+    ($hash:expr, $type:ident, $call:expr, $($name:ident)*) => {
         match $hash {
-            Hash::Md5 => {
-                type $type = Md5;
+            $(Hash::$name => {
+                type $type = $name;
                 $call
-            }
-            Hash::Sha1 => {
-                type $type = Sha1;
-                $call
-            }
-            Hash::Sha224 => {
-                type $type = Sha224;
-                $call
-            }
-            Hash::Sha256 => {
-                type $type = Sha256;
-                $call
-            }
-            Hash::Sha384 => {
-                type $type = Sha384;
-                $call
-            }
-            Hash::Sha512 => {
-                type $type = Sha512;
-                $call
-            }
-            Hash::Sha512_224 => {
-                type $type = Sha512_224;
-                $call
-            }
-            Hash::Sha512_256 => {
-                type $type = Sha512_256;
-                $call
-            }
+            })*
         }
     };
 }
