@@ -1,7 +1,16 @@
 //! Which servers are trusted, and what is said of the others.
 
 use std::io::Write;
+use std::net::TcpListener;
+use std::thread;
 
+use openssl::asn1::Asn1Time;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, PKeyRef, Private};
+use openssl::rsa::Rsa;
+use openssl::ssl::{SslAcceptor, SslMethod};
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509Extension, X509Name};
 use rcgen::{CertificateParams, CustomExtension};
 use rustls::ALL_VERSIONS;
 use rustls::version::{TLS12, TLS13};
@@ -134,4 +143,48 @@ fn a_server_that_ends_the_handshake_is_quoted_in_words() {
         });
         assert_error(&activate(&mut over_tls(&server, &ca)).unwrap_err(), kind, says);
     }
+}
+
+#[test]
+fn a_server_key_that_is_too_short_is_named() {
+    let (ca_key, key) = (PKey::ec_gen("prime256v1").unwrap(), PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap());
+    let issue = |subject: &str, key: &PKeyRef<Private>, extension: X509Extension| {
+        let mut certificate = X509::builder().unwrap();
+        certificate.set_version(2).unwrap();
+        certificate.set_subject_name(&common_name(subject)).unwrap();
+        certificate.set_issuer_name(&common_name("Test CA")).unwrap();
+        certificate.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+        certificate.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+        certificate.set_pubkey(key).unwrap();
+        certificate.append_extension(extension).unwrap();
+        certificate.sign(&ca_key, MessageDigest::sha256()).unwrap();
+        certificate.build()
+    };
+    let ca = issue("Test CA", &ca_key, BasicConstraints::new().critical().ca().build().unwrap());
+    let context = X509::builder().unwrap();
+    let address = SubjectAlternativeName::new().ip("127.0.0.1").build(&context.x509v3_context(None, None)).unwrap();
+    let certificate = issue("127.0.0.1", &key, address);
+    let mut ca_file = tempfile::NamedTempFile::new().unwrap();
+    ca_file.write_all(&ca.to_pem().unwrap()).unwrap();
+
+    // rustls has no signatures with such a key.
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+    acceptor.set_security_level(0);
+    acceptor.set_private_key(&key).unwrap();
+    acceptor.set_certificate(&certificate).unwrap();
+    let acceptor = acceptor.build();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || acceptor.accept(listener.accept().unwrap().0).is_ok());
+
+    let settings = HttpsSettings { ca_file: Some(ca_file.path().to_owned()), ..Default::default() };
+    let error = activate(&mut to_url(&url, settings)).unwrap_err();
+    assert_error(&error, ErrorKind::TlsNotSupported, "it has an RSA key of 1024 bits; 2048");
+    assert!(!server.join().unwrap());
+}
+
+fn common_name(name: &str) -> X509Name {
+    let mut builder = X509Name::builder().unwrap();
+    builder.append_entry_by_text("CN", name).unwrap();
+    builder.build()
 }
