@@ -1,7 +1,7 @@
-//! Tells when cards come and go, for tests in other languages.
+//! Prints when cards come and go, for tests in other languages.
 //!
-//! `card-events HELPER` watches the readers with that card helper. Whenever they change it prints how many
-//! of them have a card, and when it was told so, in nanoseconds of the monotonic clock.
+//! `card-events HELPER` watches the readers with that card helper. After each change it prints how many readers
+//! contain a card, and when the change was reported, in nanoseconds of the monotonic clock.
 
 use std::error::Error;
 use std::io::{Write, stdout};

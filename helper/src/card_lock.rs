@@ -1,13 +1,12 @@
-//! Programs of one user that log in at the same moment take turns with the cards.
+//! Makes programs of one user that log in at the same moment take turns with the cards.
 //!
-//! A card tells how many tries are left, and then it is asked to check a PIN: two programs that both
-//! see two left, and whose users are both wrong, would lock it. A program that resets the card after a
-//! login would end the one that another program has just begun. And OpenSC 0.23 waits for itself, for
-//! ever, when a card is reset while it finds out which one it is.
+//! Reading the tries left and trying a PIN are separate calls: if two programs both read two tries left and both
+//! users enter a wrong PIN, the card locks. A program that resets the card after its login would end a login that
+//! another program has just begun. And OpenSC 0.23 deadlocks when a card is reset while it identifies that card.
 //!
-//! A lock is a file in the user's own folder (`flock(2)`), where no other user can hold it, see it or
-//! remove it. The system releases it when its holder ends, however that ends. Programs that have other
-//! folders, as those in some sandboxes, and programs of other users do not wait.
+//! A lock is a file in the user's own folder (`flock(2)`), where no other user can hold, see or remove it. The
+//! system releases it when its holder exits or is killed. Programs with other folders, as in some sandboxes, and
+//! programs of other users do not wait.
 
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
@@ -23,31 +22,31 @@ use ticketapi::cancel::CancelToken;
 use ticketapi::os::fs::own_folder;
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
-/// How long to wait for another program: signing and a reset take less than a second, and so do
-/// most searches. A PIN that is entered at the reader takes longer.
+/// How long to wait for another program. Signing, a reset and most searches take less than a second; entering a
+/// PIN at the reader takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A lock that this process holds until it is dropped; none where there is no folder for it.
+/// A lock held until it is dropped. Holds nothing where there is no folder for lock files.
 pub struct CardLock {
     _file: Option<File>,
 }
 
 impl CardLock {
-    /// Waits until no other program uses the PIN of this card. `card` is its certificate, or else its serial
-    /// number and label; the end of it identifies the card.
+    /// Waits until no other program uses this card's PIN. `card` is the certificate, or else serial number and
+    /// label; its last bytes identify the card.
     ///
     /// # Errors
     ///
-    /// [`CardBusy`](ErrorKind::CardBusy) when one has used it for too long;
+    /// [`CardBusy`](ErrorKind::CardBusy) if another program holds the lock for too long;
     /// [`Cancelled`](ErrorKind::Cancelled).
     pub fn with_pin(card: &[u8], cancel: &CancelToken) -> Result<Self> {
         Self::take(&format!("pin-{}.lock", end(card)), cancel, PATIENCE)
     }
 
-    /// Waits until no other program searches or resets the cards; for `patience` at most, as that is
-    /// only in the way.
+    /// Waits until no other program searches or resets cards, for at most `patience`; then goes on without the
+    /// lock.
     pub fn with_cards(patience: Duration) -> Self {
-        // Each service has cards of its own.
+        // Each PC/SC service has its own cards.
         let service = std::env::var_os("PCSCLITE_CSOCK_NAME").unwrap_or_default();
         let name = format!("cards-{}.lock", end(service.as_encoded_bytes()));
         Self::take(&name, &CancelToken::new(), patience).unwrap_or(Self { _file: None })
@@ -59,9 +58,9 @@ impl CardLock {
     }
 }
 
-/// Nothing where the folder cannot be used: only this user and root can bring that about.
+/// Returns `None` if the folder cannot be used. Only this user or root can cause that.
 fn open(folder: &Path, name: &str) -> Option<File> {
-    // What is there is checked below.
+    // An existing folder is checked by `Folder::open`.
     let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     let folder = Folder::open(folder).ok()?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -72,13 +71,13 @@ fn lock(file: File, cancel: &CancelToken, patience: Duration) -> Result<CardLock
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => return Ok(CardLock { _file: Some(file) }),
         Err(Errno::WOULDBLOCK) => cancel.check(Stage::Pin)?,
-        // Some file systems have no locks.
+        // Some file systems do not support locks.
         Err(_) => return Ok(CardLock { _file: None }),
     }
     let (locked, result) = mpsc::channel();
     let cancelled = locked.clone();
     let _guard = cancel.on_cancel(move || drop(cancelled.send(None)));
-    // flock has no deadline. A lock that arrives after the deadline is released at once.
+    // flock has no timeout. A lock obtained after the deadline is released at once.
     let wait = move || {
         if retry_on_intr(|| flock(&file, FlockOperation::LockExclusive)).is_ok() {
             let _ = locked.send(Some(file));
@@ -95,8 +94,7 @@ fn lock(file: File, cancel: &CancelToken, patience: Duration) -> Result<CardLock
     }
 }
 
-/// The last bytes in hexadecimal: of a certificate, they are its issuer's signature, which is like no
-/// other.
+/// The last bytes in hexadecimal. In a certificate they are the issuer's signature, which is unique.
 fn end(bytes: &[u8]) -> String {
     bytes[bytes.len().saturating_sub(32)..].iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -129,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_program_has_the_lock_when_the_first_has_ended() {
+    fn the_next_program_gets_the_lock_when_the_first_releases_it() {
         let place = Place::new();
         let first = place.take(PATIENCE).unwrap();
         thread::scope(|scope| {
@@ -143,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_held_too_long_is_no_reason_to_try_the_pin() {
+    fn the_pin_is_not_tried_if_another_program_holds_the_lock_too_long() {
         let place = Place::new();
         let _first = place.take(PATIENCE).unwrap();
         let error = place.take(SHORT).err().unwrap();
@@ -151,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_comes_too_late_is_released() {
+    fn a_lock_obtained_after_the_deadline_is_released() {
         let place = Place::new();
         let first = place.take(PATIENCE).unwrap();
         assert!(place.take(SHORT).is_err());
@@ -174,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_and_the_lock_are_the_users_alone() {
+    fn only_the_user_can_access_the_folder_and_the_lock() {
         let place = Place::new();
         let _lock = place.take(PATIENCE).unwrap();
         let folder = place.0.path().join("own");
@@ -185,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_place_of_the_folder_or_of_the_lock_is_not_followed() {
+    fn symbolic_links_in_place_of_the_folder_or_the_lock_are_not_followed() {
         let place = Place::new();
         let folder = place.0.path().join("own");
         std::os::unix::fs::symlink("/tmp", &folder).unwrap();
@@ -198,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn each_certificate_has_a_lock_of_its_own() {
+    fn each_certificate_has_its_own_lock() {
         assert_eq!(end(b"\x01\xfe"), "01fe");
         let certificate: Vec<u8> = (0..100).collect();
         assert_eq!(end(&certificate), end(&certificate[68..]));

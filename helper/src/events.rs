@@ -1,4 +1,4 @@
-//! Watching the readers through PC/SC. No module is loaded for it.
+//! Watches the readers through PC/SC, without a PKCS#11 module.
 
 use std::sync::Arc;
 use std::thread;
@@ -11,25 +11,24 @@ use ticketapi::card::protocol::{Channel, ChannelError, Reply};
 use crate::pcsc::reader_state;
 use crate::program::{process, watch};
 
-/// How often to look for the service while it is down, and how long to wait before looking again after a
-/// change.
+/// How often to try a service that is down, and how long to wait before reading again after a change.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Tells how the readers stand, now and each time that it has changed, until the program has gone.
+/// Sends the readers' state now and after each change, until the program disconnects.
 pub fn stream(channel: &Channel) -> Result<(), ChannelError> {
     let socket = Arc::clone(channel.socket());
     let end = move || {
-        watch::wait_until_gone(&socket);
+        watch::wait_until_closed(&socket);
         process::vanish()
     };
     thread::Builder::new().name("watch".to_owned()).spawn(end).map_err(|_| ChannelError::Closed)?;
     let mut stream = Stream { channel, last: None };
     loop {
-        // Also when the service is back at once: it counts anew then. SCardIsValidContext would not
-        // tell, so any error is taken as the end of the context.
+        // Sent even if the service is back at once, because its counters start anew. SCardIsValidContext does not
+        // detect a restart, so any error counts as the end of the context.
         match stream.follow() {
-            Lost::Service => drop(stream.tell(Snapshot::Down)?),
-            Lost::Program(error) => return Err(error),
+            Ended::Service => drop(stream.send(Snapshot::Down)?),
+            Ended::Program(error) => return Err(error),
         }
         thread::sleep(INTERVAL);
     }
@@ -40,58 +39,59 @@ struct Stream<'a> {
     last: Option<Snapshot>,
 }
 
-/// Why the readers can no longer be followed.
-enum Lost {
+/// Why watching the readers ended.
+enum Ended {
     Service,
     Program(ChannelError),
 }
 
 impl Stream<'_> {
-    /// Follows the changes for as long as the service answers.
-    fn follow(&mut self) -> Lost {
+    /// Reports changes for as long as the service answers.
+    fn follow(&mut self) -> Ended {
         match Context::establish(Scope::User) {
             Ok(context) => self.follow_in(&context),
-            Err(_) => Lost::Service,
+            Err(_) => Ended::Service,
         }
     }
 
-    fn follow_in(&mut self, context: &Context) -> Lost {
+    fn follow_in(&mut self, context: &Context) -> Ended {
         let mut states = vec![ReaderState::new(PNP_NOTIFICATION(), State::UNAWARE)];
         let (mut wait, mut gone) = (Some(Duration::ZERO), false);
         loop {
             if list(context, &mut states).is_err() {
-                return Lost::Service;
+                return Ended::Service;
             }
             match context.get_status_change(wait, &mut states) {
-                // A reader that was unplugged just now, but not twice in a row.
+                // A reader was unplugged just now. Tolerated once, not twice in a row.
                 Err(Error::UnknownReader) if !gone => {
                     gone = true;
                     wait = Some(INTERVAL);
                     continue;
                 }
-                // Once more: a reader that was plugged in after the list was made is no change.
+                // Read once more: PC/SC reports no change for a reader that was plugged in after the list was
+                // made.
                 Ok(()) => wait = Some(INTERVAL),
                 Err(Error::Timeout) => wait = wait.filter(Duration::is_zero).map(|_| INTERVAL),
-                Err(_) => return Lost::Service,
+                Err(_) => return Ended::Service,
             }
             gone = false;
             states.iter_mut().for_each(ReaderState::sync_current_state);
             let readers: Vec<_> = states[1..].iter().filter(|state| is_there(state)).map(reader_state).collect();
-            // PC/SC does not compare a counter that is zero, so it would not tell of a swap.
+            // PC/SC does not compare a counter that is zero, so it would not report a swapped card.
             if readers.iter().any(|reader| reader.card && reader.counter == 0) {
                 wait = Some(INTERVAL);
             }
-            match self.tell(Snapshot::Readers(readers)) {
-                // Also where the wait had passed: a reader may come before the next one begins.
+            match self.send(Snapshot::Readers(readers)) {
+                // Also after a timeout: a reader may be plugged in before the next wait begins.
                 Ok(true) => wait = Some(INTERVAL),
                 Ok(false) => {}
-                Err(error) => return Lost::Program(error),
+                Err(error) => return Ended::Program(error),
             }
         }
     }
 
-    /// Tells what is new; false where nothing is.
-    fn tell(&mut self, snapshot: Snapshot) -> Result<bool, ChannelError> {
+    /// Sends the snapshot if it differs from the last one, and returns `true` if so.
+    fn send(&mut self, snapshot: Snapshot) -> Result<bool, ChannelError> {
         let new = self.last.as_ref() != Some(&snapshot);
         if new {
             self.channel.send(&Reply::Readers(snapshot.clone()), None)?;
@@ -101,10 +101,10 @@ impl Stream<'_> {
     }
 }
 
-/// Has `states` hold the readers that there are now, after the one that stands for all.
+/// Brings `states` up to date with the readers, after the first entry, which stands for all of them.
 fn list(context: &Context, states: &mut Vec<ReaderState>) -> Result<(), Error> {
     let names = match context.list_readers_owned() {
-        // One came while they were listed.
+        // A reader was plugged in between the two calls that make the list.
         Err(Error::InsufficientBuffer) => context.list_readers_owned()?,
         names => names?,
     };

@@ -1,8 +1,8 @@
 //! Smartcards through PKCS#11 for [`ticketapi`].
 //!
-//! The program `ticketapi-card` of this crate is what `ticketapi` runs in a process of its own for
-//! each login. A Rust program that wants the card in its own process instead, and takes the risk
-//! that a module hangs or crashes there, hands a [`Pkcs11Reader`] to the engine:
+//! `ticketapi` runs this crate's program `ticketapi-card` in its own process for each login. A Rust program that
+//! loads the module into its own process instead, and accepts that the module may hang or crash there, passes a
+//! [`Pkcs11Reader`] to the engine:
 //!
 //! ```no_run
 //! use ticketapi::card::pkcs11::{CardSettings, known_modules};

@@ -1,4 +1,4 @@
-//! `ticketapi-card`: the card in a process of its own. Started by `ticketapi`, not by hand.
+//! `ticketapi-card`: uses the smartcard in a process of its own. Started by `ticketapi`, not by hand.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

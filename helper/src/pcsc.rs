@@ -1,4 +1,4 @@
-//! What PKCS#11 cannot do: see readers and cards as PC/SC does, and reset a card.
+//! What PKCS#11 cannot do: list readers and cards as PC/SC sees them, and reset a card.
 
 use std::ffi::{CStr, CString};
 use std::thread;
@@ -13,19 +13,19 @@ use ticketapi::{ErrorKind, Stage};
 
 use crate::card_lock::CardLock;
 
-/// The length of a slot's description in PKCS#11; modules cut the reader's name to it.
+/// The length of a slot's description in PKCS#11. Modules truncate the reader's name to it.
 const DESCRIPTION: usize = 64;
 
-/// PC/SC looks about every 0.4 s whether a card is still there.
+/// PC/SC checks about every 0.4 s whether a card is still there.
 const NOTICED: Duration = Duration::from_millis(500);
 
 /// How long to wait for a search that a reset could disturb.
 const SEARCHED: Duration = Duration::from_secs(1);
 
-/// What PC/SC shows of all readers at one moment.
+/// All readers as PC/SC sees them at one moment.
 pub struct Readers(Result<Vec<Reader>, Error>);
 
-/// A reader, and what its card answered when it was powered up.
+/// A reader, and its card's answer to reset.
 pub struct Reader {
     pub state: ReaderState,
     atr: Vec<u8>,
@@ -36,7 +36,7 @@ impl Readers {
         Self(readers())
     }
 
-    /// When PC/SC will have noticed a card that has just left.
+    /// Reads the readers after PC/SC has had time to notice that a card has left.
     pub fn once_noticed() -> Self {
         thread::sleep(NOTICED);
         Self::now()
@@ -49,7 +49,7 @@ impl Readers {
         }
     }
 
-    /// Why no card can be seen at all, if so.
+    /// Returns why no card can be seen at all, if so.
     pub fn problem(&self) -> Option<(String, Absence)> {
         match &self.0 {
             Ok(readers) if readers.is_empty() => Some(("there is no card reader".to_owned(), Absence::NoReader)),
@@ -58,7 +58,7 @@ impl Readers {
         }
     }
 
-    /// The readers that have a card.
+    /// The readers that contain a card.
     pub fn with_card(&self) -> impl Iterator<Item = &Reader> {
         self.0.iter().flatten().filter(|reader| reader.state.card)
     }
@@ -67,18 +67,18 @@ impl Readers {
         self.with_card().next().is_some()
     }
 
-    /// Whether a card that is there now has gone in `later`.
+    /// Returns `true` if a card that is present now is missing in `later`.
     pub fn lost_a_card(&self, later: &Self) -> bool {
         self.with_card().any(|reader| !reader.is_still_in(later))
     }
 
-    /// Whether a slot with this description is one of the readers.
+    /// Returns `true` if a slot with this description is one of the readers.
     pub fn describes(&self, description: &str) -> bool {
         self.0.iter().flatten().any(|reader| is_described_by(&reader.state.name, description))
     }
 
-    /// The reader with the card in the slot with this description. Where no reader is called that, it is the one whose
-    /// name is a part of it, or the only one with a card.
+    /// Returns the reader that holds the card of the slot with this description: the reader of that name; or else
+    /// the one whose name is part of the description; or else the only one with a card.
     pub fn of_slot(&self, description: &str) -> Option<&str> {
         let names: Vec<_> = self.with_card().map(|reader| reader.state.name.as_str()).collect();
         if self.describes(description) {
@@ -91,7 +91,7 @@ impl Readers {
         }
     }
 
-    /// Where the card is that is in the slot with this description.
+    /// Returns the reader and counter of the card in the slot with this description.
     pub fn presence(&self, description: &str) -> Option<Presence> {
         let reader = self.with_card().find(|reader| is_described_by(&reader.state.name, description))?;
         Some(Presence { reader: reader.state.name.clone(), counter: reader.state.counter })
@@ -99,12 +99,12 @@ impl Readers {
 }
 
 impl Reader {
-    /// Whether its card is the same one in `later`.
+    /// Returns `true` if the same card is present in `later`.
     pub fn is_still_in(&self, later: &Readers) -> bool {
         later.with_card().any(|reader| reader.state == self.state)
     }
 
-    /// Reader and card in words. A card that is the wrong way round has no ATR.
+    /// Reader and card in words. A card that was inserted the wrong way round has no ATR.
     pub fn describe(&self) -> String {
         let name = &self.state.name;
         if self.atr.is_empty() {
@@ -124,7 +124,7 @@ fn states() -> Result<Vec<pcsc::ReaderState>, Error> {
     let names = context.list_readers_owned()?;
     let mut states: Vec<_> = names.into_iter().map(|name| pcsc::ReaderState::new(name, State::UNAWARE)).collect();
     if !states.is_empty() {
-        // A state requested without an expectation returns at once.
+        // Returns at once, as the current state is given as unknown.
         context.get_status_change(Duration::ZERO, &mut states)?;
     }
     Ok(states)
@@ -135,11 +135,11 @@ fn readers() -> Result<Vec<Reader>, Error> {
     Ok(states()?.iter().map(reader).collect())
 }
 
-/// Every reader, and what is in it. No card is connected to.
+/// Lists every reader and its contents, without connecting to a card.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::ReaderNotAvailable`] when the service does not answer.
+/// [`ErrorKind::ReaderNotAvailable`] if the service does not answer.
 pub fn examine() -> ticketapi::Result<Vec<Examined>> {
     let down = |error| ticketapi::Error::new(ErrorKind::ReaderNotAvailable, Stage::Card, no_answer(error));
     Ok(states().map_err(down)?.iter().map(|state| Examined { name: text(state.name()), holds: holds(state) }).collect())
@@ -160,12 +160,12 @@ fn holds(reader: &pcsc::ReaderState) -> Holds {
     }
 }
 
-/// A reader as PC/SC last told of it.
+/// A reader's state, as PC/SC last reported it.
 pub fn reader_state(state: &pcsc::ReaderState) -> ReaderState {
     ReaderState {
         name: text(state.name()),
         card: state.event_state().contains(State::PRESENT),
-        // It is the high word of 32 bits.
+        // PC/SC keeps the counter in the high word of 32 bits.
         counter: state.event_count() as u16,
     }
 }
@@ -174,11 +174,11 @@ fn text(name: &CStr) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Resets the card in the reader that a slot with this description stands for.
+/// Resets the card in the reader that this slot description names.
 ///
-/// Blocks while another program is in a transaction with the card; and for a moment after a login that
-/// failed (`wary`), which the card may have left: reset before pcscd 1.9 has noticed that, the reader
-/// would count as empty until the card is taken out once more.
+/// Blocks while another program has a transaction with the card. After a failed login (`wary`) it waits a moment
+/// first, because the card may have been removed: pcscd before 1.9, if it resets a card that it has not yet
+/// noticed to be gone, reports the reader as empty until the next card is removed again.
 pub fn reset(description: &str, wary: bool) -> Reset {
     let _lock = CardLock::with_cards(SEARCHED);
     match try_reset(description, wary) {
@@ -196,7 +196,7 @@ fn try_reset(description: &str, wary: bool) -> Result<Reset, Error> {
         return Ok(Reset::NoReader);
     };
     let mut card = context.connect(reader, ShareMode::Shared, Protocols::ANY)?;
-    // Without the transaction the reset would be refused while another program is in one.
+    // Without a transaction PC/SC would refuse the reset during another program's transaction.
     let transaction = card.transaction()?;
     if wary {
         thread::sleep(NOTICED);
@@ -206,7 +206,7 @@ fn try_reset(description: &str, wary: bool) -> Result<Reset, Error> {
     Ok(Reset::Done)
 }
 
-/// A slot's description is the reader's name, cut to its field and padded with blanks.
+/// A slot's description is the reader's name, truncated to the field's length and padded with blanks.
 pub fn is_described_by(reader: &str, description: &str) -> bool {
     let cut = |name: &str| {
         let name = String::from_utf8_lossy(&name.as_bytes()[..name.len().min(DESCRIPTION)]);
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_is_known_by_its_name() {
+    fn a_slot_matches_the_reader_of_its_name() {
         assert!(is_described_by("Virtual PCD 00 00", "Virtual PCD 00 00"));
         assert!(!is_described_by("Virtual PCD 00 01", "Virtual PCD 00 00"));
         assert!(!is_described_by("Virtual PCD 00 00", "SoftHSM slot ID 0x1"));
@@ -236,11 +236,11 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_by_another_name_is_the_reader_that_it_can_only_be() {
+    fn a_slot_with_another_name_matches_the_only_possible_reader() {
         let one = readers(&[("Reader 00", false), ("Reader 01", true)]);
         let two = readers(&[("Reader 00", true), ("Reader 01", true)]);
         assert_eq!(one.of_slot("Slot 1"), Some("Reader 01"));
-        assert_eq!(one.of_slot("Reader 00"), None, "its card has gone");
+        assert_eq!(one.of_slot("Reader 00"), None, "it has no card");
         assert_eq!(two.of_slot("Slot 1"), None);
         assert_eq!(two.of_slot("Reader 01"), Some("Reader 01"));
         assert_eq!(two.of_slot("Maker's Reader 01 (CARD)"), Some("Reader 01"));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_is_known_by_what_fits_into_a_slots_description() {
+    fn a_long_reader_name_is_compared_by_what_fits_into_a_slots_description() {
         let name = format!("{} 00 00", "R".repeat(62));
         assert!(is_described_by(&name, &format!("{} 0", "R".repeat(62))));
         assert!(is_described_by("Reader  ", "Reader"));

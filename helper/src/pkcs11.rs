@@ -1,4 +1,4 @@
-//! Cards through a PKCS#11 module, in this process.
+//! Smartcards through a PKCS#11 module in this process.
 
 mod calls;
 pub mod card;
@@ -22,32 +22,32 @@ use self::token::Lack;
 use crate::card_lock::{self, CardLock};
 use crate::pcsc::Readers;
 
-/// How often a card is looked for.
+/// How often to search for a card.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Finds cards through PKCS#11 modules that are loaded into this process.
 ///
-/// A module that hangs blocks its caller for ever: only waiting for a card can be cancelled here. A
-/// card is looked for once a second, and its removal is not watched for ([`CardReader::watch`]).
-/// A module stays loaded and initialized, since other code in this process may rely on it;
-/// `CKR_CRYPTOKI_ALREADY_INITIALIZED` counts as success.
+/// A module that hangs blocks its caller for ever: only waiting for a card can be cancelled. It searches for a
+/// card once a second and does not report the card's removal ([`CardReader::watch`]). Modules stay loaded and
+/// initialized, because other code in this process may use them; `CKR_CRYPTOKI_ALREADY_INITIALIZED` counts as
+/// success.
 pub struct Pkcs11Reader {
     settings: CardSettings,
     exclusive: bool,
 }
 
 impl Pkcs11Reader {
-    /// Loads nothing yet.
+    /// Creates a reader. Loads no module yet.
     pub fn new(settings: CardSettings) -> Self {
         Self { settings, exclusive: false }
     }
 
-    /// For a process in which no other code uses a module: cards finalize theirs (`C_Finalize`).
+    /// For a process in which no other code uses the modules: cards finalize theirs (`C_Finalize`).
     pub(crate) fn exclusive(settings: CardSettings) -> Self {
         Self { settings, exclusive: true }
     }
 
-    /// Looks once, or once more where a card has moved meanwhile.
+    /// Searches once, or twice if a card moved during the first search.
     pub(crate) fn look(&self) -> Result<Look> {
         match self.try_look(false)? {
             Tried::Look(look) => Ok(look),
@@ -60,11 +60,11 @@ impl Pkcs11Reader {
 
     fn try_look(&self, again: bool) -> Result<Tried> {
         let _lock = lock_for_search();
-        // Before the module sees the card: one that is swapped meanwhile has another counter then.
+        // Read before the module sees the card: a card that is swapped during the search has another counter.
         let before = Readers::now();
         let modules = match module::load(&self.settings.modules, self.exclusive) {
             Ok(modules) => modules,
-            // One may start once there is a reader or a card.
+            // The module may start once there is a reader or a card.
             Err(unusable) if unusable.may_start && !before.has_card() => {
                 return Ok(Tried::Look(Look::Absent(Lack::without_reader(unusable.error, &before))));
             }
@@ -76,7 +76,7 @@ impl Pkcs11Reader {
             Err(error) if matches!(error.kind(), ErrorKind::NoCertificate | ErrorKind::NoKey) => Err(error),
             Err(error) => return Err(error),
         };
-        // Modules show no certificate either of a card that leaves or is reset while it is read.
+        // Modules also show no certificate of a card that is removed or reset while it is read.
         let doubtful = found.as_ref().map_or(true, |token| token.certificate.is_none());
         if doubtful && before.has_card() && before.lost_a_card(&Readers::once_noticed()) {
             let text = "the card was taken out while it was read";
@@ -86,12 +86,12 @@ impl Pkcs11Reader {
             Ok(token) if !doubtful || again || !before.has_card() => token,
             unsure => {
                 let error = unsure.err().unwrap_or_else(|| token::no_certificate("the card shows no certificate"));
-                // Or it forgets nothing.
+                // Without C_Finalize the module would keep what it has cached.
                 modules.into_iter().for_each(Module::end);
                 return if before.has_card() { Ok(Tried::Unsure(error)) } else { Err(error) };
             }
         };
-        // Not every module calls a slot what PC/SC calls its reader.
+        // Not every module names its slots after PC/SC's readers.
         if let Some(slot) = &token.reader
             && let Some(reader) = before.of_slot(slot)
         {
@@ -100,21 +100,21 @@ impl Pkcs11Reader {
         let presence = |readers: &Readers| readers.presence(token.reader.as_deref()?);
         let here = presence(&before);
         if here.is_none() && presence(&Readers::now()).is_some() {
-            // It is unknown since when.
+            // Nobody can say when this card was inserted.
             let text = "the set of cards kept changing while it was read";
             return Ok(Tried::Unsure(Error::new(ErrorKind::CardFailed, Stage::Card, text)));
         }
         Ok(Tried::Look(Look::Found(Pkcs11Card::new(token, modules, self.settings.after_login, here))))
     }
 
-    /// [`CardReader::wait_for_card`], with the card's own type.
+    /// Like [`CardReader::wait_for_card`], but returns the card's own type.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`CardReader::wait_for_card`].
     pub fn find(&self, wait: Duration, absent: &mut dyn FnMut(Absence), cancel: &CancelToken) -> Result<Pkcs11Card> {
         let until = Instant::now().checked_add(wait);
-        let mut told = None;
+        let mut reported = None;
         loop {
             cancel.check(Stage::Card)?;
             let lack = match self.look()? {
@@ -125,33 +125,33 @@ impl Pkcs11Reader {
             if left.is_zero() {
                 return Err(lack.error);
             }
-            if told.as_ref() != Some(&lack.absence) {
+            if reported.as_ref() != Some(&lack.absence) {
                 absent(lack.absence.clone());
-                told = Some(lack.absence);
+                reported = Some(lack.absence);
             }
             cancel.wait(left.min(INTERVAL));
         }
     }
 }
 
-/// Where there are cards that another program could reset meanwhile.
+/// Takes the lock if there are cards, which another program could reset during the search.
 fn lock_for_search() -> Option<CardLock> {
     Readers::now().has_card().then(|| CardLock::with_cards(card_lock::PATIENCE))
 }
 
-/// What a look at the readers gave.
+/// The result of a search.
 #[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
 pub(crate) enum Look {
     /// The card to log in with.
     Found(Pkcs11Card),
-    /// None yet.
+    /// No card yet.
     Absent(Lack),
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
 enum Tried {
     Look(Look),
-    /// With the error, should it be the same the next time.
+    /// Contains the error to report if the next search gives the same result.
     Unsure(Error),
 }
 

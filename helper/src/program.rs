@@ -1,4 +1,4 @@
-//! The helper program: one login's conversation with the program that started it.
+//! The helper program. It serves the program that started it over one socket.
 
 mod examine;
 pub(crate) mod process;
@@ -20,8 +20,7 @@ use self::watch::Watch;
 use crate::pkcs11::Look;
 use crate::{Pkcs11Card, Pkcs11Reader, events};
 
-/// The whole program: serves one login, one reset, one look around, or one who watches the readers, over
-/// its standard input.
+/// Serves one request over standard input: a login, a reset, an examination, or watching the readers.
 pub fn run() -> ExitCode {
     let argument = std::env::args().nth(1);
     if std::io::stdin().is_terminal() {
@@ -44,19 +43,19 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Exchanges versions; false when the program does not go on with this one.
-fn greet(channel: &Channel) -> Result<bool, ChannelError> {
+/// Exchanges protocol versions. Returns `false` if they differ.
+fn handshake(channel: &Channel) -> Result<bool, ChannelError> {
     let Hello { version } = channel.receive(None)?.message()?;
     channel.send(&Hello { version: VERSION }, None)?;
     Ok(version == VERSION)
 }
 
 fn watch_readers(channel: &Channel) -> Result<(), ChannelError> {
-    if greet(channel)? { events::stream(channel) } else { Ok(()) }
+    if handshake(channel)? { events::stream(channel) } else { Ok(()) }
 }
 
 fn serve(channel: &Channel) -> Result<(), ChannelError> {
-    if !greet(channel)? {
+    if !handshake(channel)? {
         return Ok(());
     }
     let frame = channel.receive(None)?;
@@ -72,7 +71,7 @@ fn serve(channel: &Channel) -> Result<(), ChannelError> {
     }
 }
 
-/// Holds the card until it has signed or is no longer needed.
+/// Keeps the card until it has signed or is no longer needed.
 fn hold(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: Duration) -> Result<(), ChannelError> {
     let reader = card.reader().map(str::to_owned);
     let certificate = der(&card);

@@ -1,4 +1,4 @@
-//! A card with a session on it: log in once, sign once, leave it logged out.
+//! A card with a session: log in once, sign once, log out.
 
 use cryptoki::error::{Error as CallError, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -19,21 +19,21 @@ use super::token::{Token, pin_status};
 use crate::card_lock::CardLock;
 use crate::pcsc;
 
-/// A card that was found through PKCS#11. Dropping it ends it as [`Pkcs11Card::end`] does.
+/// A card found through PKCS#11. Dropping it does the same as [`Pkcs11Card::end`].
 pub struct Pkcs11Card {
-    /// None once it has ended.
+    /// `None` once the card has been released.
     token: Option<Token>,
     modules: Vec<Module>,
     label: String,
     pin: PinStatus,
-    /// The reader says that it has keys to enter a PIN on, and has none.
-    no_keys: bool,
+    /// The reader claims to have a PIN pad, but has none.
+    no_pin_pad: bool,
     after_login: AfterLogin,
     presence: Option<Presence>,
     login: Login,
-    /// The card may have been taken out.
+    /// The last login failed, perhaps because the card was removed.
     failed: bool,
-    /// While no other program is to use the PIN.
+    /// Keeps other programs from using the PIN.
     lock: Option<CardLock>,
 }
 
@@ -42,7 +42,7 @@ enum Login {
     NotTried,
     Failed,
     Ours,
-    /// The host had logged in before us: neither its login nor its card is ours to end.
+    /// The host logged in before us, so neither its login nor the card's state is ours to end.
     Hosts,
 }
 
@@ -54,7 +54,7 @@ impl Pkcs11Card {
             modules,
             label,
             pin,
-            no_keys: false,
+            no_pin_pad: false,
             after_login,
             presence,
             login: Login::NotTried,
@@ -63,39 +63,39 @@ impl Pkcs11Card {
         }
     }
 
-    /// The description of the slot that the card is in, where that may be a reader.
+    /// Returns the description of the slot with the card, if that may be a reader.
     pub fn reader(&self) -> Option<&str> {
         self.token.as_ref()?.reader.as_deref()
     }
 
-    /// [`Pkcs11Card::reader`], where its card is to be reset after a login.
+    /// Returns [`Pkcs11Card::reader`] if its card has to be reset after a login.
     pub(crate) fn reset_afterwards(&self) -> Option<String> {
         self.reader().filter(|_| self.after_login == AfterLogin::Reset).map(str::to_owned)
     }
 
-    /// Whether another PIN may be tried after this error: the PIN was not taken, or the reader (`pin_pad`) turned out
-    /// to have no keys.
+    /// Returns `true` if another PIN may be tried after this error: the PIN was wrong, or the reader (`pin_pad`)
+    /// turned out to have no PIN pad.
     pub(crate) fn may_sign_again(&self, pin_pad: bool, error: &Error) -> bool {
-        matches!(error.kind(), ErrorKind::PinIncorrect { .. }) || pin_pad && self.no_keys
+        matches!(error.kind(), ErrorKind::PinIncorrect { .. }) || pin_pad && self.no_pin_pad
     }
 
-    /// What all programs know the card by: its certificate, or else the token.
+    /// Identifies the card to all programs: by its certificate, or else by serial number and label.
     fn name(&self) -> Result<Vec<u8>> {
         let token = self.token()?;
         let certificate = token.certificate.as_ref().map(|certificate| certificate.der().to_owned());
         Ok(certificate.unwrap_or_else(|| format!("{} {}", token.serial, token.label).into_bytes()))
     }
 
-    /// Logs out, closes the session and, if the settings say so, resets the card, so that no other program
-    /// can use its PIN. Blocks.
+    /// Logs out, closes the session and, if the settings say so, resets the card so that no other program can use
+    /// the login. Blocks.
     pub fn end(mut self) -> Reset {
-        self.let_go()
+        self.release()
     }
 
-    fn let_go(&mut self) -> Reset {
+    fn release(&mut self) -> Reset {
         let Some(Token { session, reader, .. }) = self.token.take() else { return Reset::Left };
         if self.login == Login::Ours {
-            // The reset below ends the login as well.
+            // The reset below also ends the login.
             let _ = session.logout();
         }
         drop(session);
@@ -109,7 +109,7 @@ impl Pkcs11Card {
         reset
     }
 
-    /// Reads the PIN status. Tries nothing that the user has not agreed to: other programs may have used up
+    /// Reads the PIN status and refuses a try that the user has not agreed to: other programs may have used up
     /// tries since the last reading.
     fn check_pin(&mut self, pin: Option<&Pin>) -> Result<()> {
         let before = self.pin.tries;
@@ -135,7 +135,7 @@ impl Pkcs11Card {
         let Token { context, slot, .. } = self.token()?;
         let info = context.get_token_info(*slot).map_err(|error| failed(Stage::Pin, &error))?;
         self.pin = pin_status(&info);
-        self.pin.pin_pad &= !self.no_keys;
+        self.pin.pin_pad &= !self.no_pin_pad;
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl Pkcs11Card {
     fn log_in(&mut self, pin: Option<&AuthPin>) -> Result<()> {
         let mut login = self.token()?.session.login(UserType::User, pin);
         if login.as_ref().is_err_and(is_logged_in) {
-            // So the PIN has not been checked.
+            // The card has not checked the PIN.
             if self.login != Login::Ours && self.modules.iter().any(|module| !module.exclusive) {
                 self.login = Login::Hosts;
                 let text = "this program has logged in to the card itself, so the PIN could not be checked; \
@@ -158,7 +158,7 @@ impl Pkcs11Card {
                 return Err(Error::new(ErrorKind::CardFailed, Stage::Pin, text));
             }
             let session = &self.token()?.session;
-            // If this fails, so does the login.
+            // If this fails, the login fails too.
             let _ = session.logout();
             login = session.login(UserType::User, pin);
         }
@@ -173,7 +173,7 @@ impl Pkcs11Card {
                 Error::new(ErrorKind::PinLocked, Stage::Pin, because("the card's PIN is locked"))
             }
             Some(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange) => {
-                // The card may be gone by now; then the tries are unknown.
+                // The card may have been removed by now; then the tries left are unknown.
                 if self.read_pin_status().is_err() {
                     self.pin.tries = PinTries::Unknown;
                 }
@@ -191,7 +191,7 @@ impl Pkcs11Card {
             }
             _ => {
                 if pin.is_none() && !is_lost(error) {
-                    self.no_keys = true;
+                    self.no_pin_pad = true;
                     self.pin.pin_pad = false;
                 }
                 failed(Stage::Pin, error)
@@ -227,7 +227,7 @@ impl Pkcs11Card {
 
         if offered.contains(&hashing.mechanism_type()) {
             match self.sign_as(&hashing, key, login, message) {
-                // Some modules list it all the same, and refuse it in many ways.
+                // Some modules list the mechanism and then refuse it with various codes.
                 Err(SignError::Call(error)) if !is_fault(&error) => self.renew_session(),
                 result => return result.map_err(Error::from),
             }
@@ -235,7 +235,8 @@ impl Pkcs11Card {
         self.sign_as(&Mechanism::RsaPkcs, key, login, &digest.digest_info(message)).map_err(Error::from)
     }
 
-    /// Leaves an operation behind that a failed call may not have ended. The login stays, as there is always a session.
+    /// Ends an operation that a failed call may have left active. The login remains, because the new session is
+    /// opened before the old one is closed.
     fn renew_session(&mut self) {
         if let Some(token) = &mut self.token
             && let Ok(session) = token.context.open_ro_session(token.slot)
@@ -244,7 +245,7 @@ impl Pkcs11Card {
         }
     }
 
-    /// Signs; with `login`, as a key needs that asks for the PIN at each use.
+    /// Signs. `login` is set for keys that need the PIN at each use.
     fn sign_as(
         &mut self,
         mechanism: &Mechanism<'_>,
@@ -260,7 +261,7 @@ impl Pkcs11Card {
         session.sign_init(mechanism, key.handle)?;
         if let Some(pin) = login {
             match self.token()?.session.login(UserType::ContextSpecific, pin) {
-                // The card has checked the PIN at the first login.
+                // The card has already checked the PIN at the first login.
                 Err(error) if !is_logged_in(&error) => return Err(self.login_error(&error, pin).into()),
                 _ => {}
             }
@@ -276,7 +277,7 @@ impl Pkcs11Card {
     }
 }
 
-/// Somebody has logged in before.
+/// Returns `true` if somebody had already logged in.
 fn is_logged_in(error: &CallError) -> bool {
     matches!(code(error), Some(RvError::UserAlreadyLoggedIn | RvError::UserAnotherAlreadyLoggedIn))
 }
@@ -335,7 +336,7 @@ impl SmartCard for Pkcs11Card {
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
         cancel.check(Stage::Signing)?;
         let pin_pad = pin.is_none();
-        // What is in no reader is software, which counts no tries, and there is nothing to reset.
+        // A token without a reader is software: it has no try counter and nothing to reset.
         let lock = match (self.lock.take(), self.reader()) {
             (None, Some(_)) => Some(CardLock::with_pin(&self.name()?, cancel)?),
             (kept, _) => kept,
@@ -345,7 +346,7 @@ impl SmartCard for Pkcs11Card {
             self.log_in(pin.as_ref())?;
             self.sign_with_card(pin.as_ref(), digest, message)
         });
-        // The user is asked again, and may take long.
+        // The user is asked again, which may take long.
         let again = signed.as_ref().is_err_and(|error| self.may_sign_again(pin_pad, error));
         self.lock = lock.filter(|_| !again);
         self.failed = signed.as_ref().is_err_and(|error| *error.kind() == ErrorKind::CardFailed);
@@ -355,6 +356,6 @@ impl SmartCard for Pkcs11Card {
 
 impl Drop for Pkcs11Card {
     fn drop(&mut self) {
-        self.let_go();
+        self.release();
     }
 }

@@ -1,12 +1,12 @@
-//! Errors of PKCS#11 as sentences. Each names the call that failed and its code.
+//! Describes PKCS#11 errors in sentences that name the failed call and its code.
 
 use cryptoki::error::{Error as CallError, RvError};
 use ticketapi::{Error, ErrorKind, Stage};
 
-/// What a call gives.
+/// The result of a PKCS#11 call.
 pub type CallResult<T> = cryptoki::error::Result<T>;
 
-/// The error of a call that a card's state does not explain any better.
+/// Describes a failed call that the card's state does not explain better.
 pub fn failed(stage: Stage, error: &CallError) -> Error {
     let what = match code(error) {
         Some(RvError::DeviceRemoved | RvError::TokenNotPresent | RvError::SlotIdInvalid) => "the card was taken out",
@@ -22,7 +22,7 @@ pub fn failed(stage: Stage, error: &CallError) -> Error {
     Error::new(ErrorKind::CardFailed, stage, format!("{what} ({})", call(error)))
 }
 
-/// The PKCS#11 code, where a call returned one.
+/// Returns the PKCS#11 code, if a call returned one.
 pub fn code(error: &CallError) -> Option<RvError> {
     match error {
         CallError::Pkcs11(code, _) => Some(*code),
@@ -30,13 +30,13 @@ pub fn code(error: &CallError) -> Option<RvError> {
     }
 }
 
-/// Returns `true` if the card, or the session on it, is gone.
+/// Returns `true` if the card, or the session with it, is lost.
 pub fn is_lost(error: &CallError) -> bool {
     use RvError::{DeviceRemoved, SessionClosed, SessionHandleInvalid, SlotIdInvalid, TokenNotPresent};
     matches!(code(error), Some(DeviceRemoved | TokenNotPresent | SlotIdInvalid | SessionHandleInvalid | SessionClosed))
 }
 
-/// Whether another mechanism would fail as well: the card, its reader or the login is at fault.
+/// Returns `true` if another mechanism would fail too, because the card, its reader or the login is at fault.
 pub fn is_fault(error: &CallError) -> bool {
     use RvError::{DeviceError, DeviceMemory, FunctionCanceled, FunctionRejected, HostMemory, UserNotLoggedIn};
     let faults = |code| {
@@ -45,7 +45,7 @@ pub fn is_fault(error: &CallError) -> bool {
     is_lost(error) || code(error).is_some_and(faults)
 }
 
-/// Call and code as the specification writes them, such as `C_Login: CKR_DEVICE_ERROR`.
+/// Formats call and code as the specification does, such as `C_Login: CKR_DEVICE_ERROR`.
 pub fn call(error: &CallError) -> String {
     match error {
         CallError::Pkcs11(code, function) => format!("C_{function:?}: {}", name(*code)),
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_call_is_named_as_the_specification_does() {
+    fn a_failed_call_is_named_as_in_the_specification() {
         let error = |code| call(&CallError::Pkcs11(code, Function::Login));
         assert_eq!(error(RvError::PinLenRange), "C_Login: CKR_PIN_LEN_RANGE");
         assert_eq!(error(RvError::UserAlreadyLoggedIn), "C_Login: CKR_USER_ALREADY_LOGGED_IN");

@@ -1,4 +1,4 @@
-//! What is in the slots of a module, whether or not a login could use it.
+//! Describes the contents of a module's slots, whether or not a login could use them.
 
 use std::path::Path;
 
@@ -13,12 +13,12 @@ use super::lock_for_search;
 use super::module::{self, Module};
 use super::token::{Token, pin_status, text};
 
-/// Every slot of the module. Reads what a login reads before it asks for the PIN.
+/// Returns every slot of the module. Reads what a login reads before it asks for the PIN.
 ///
 /// # Errors
 ///
-/// [`NotInstalled`](ticketapi::ErrorKind::NotInstalled) when the module cannot be loaded,
-/// [`CardFailed`](ticketapi::ErrorKind::CardFailed) when it does not tell its slots.
+/// [`NotInstalled`](ticketapi::ErrorKind::NotInstalled) if the module cannot be loaded,
+/// [`CardFailed`](ticketapi::ErrorKind::CardFailed) if it cannot list its slots.
 pub fn slots(module: &Path, issuers: &[String]) -> Result<Vec<Slot>> {
     let _lock = lock_for_search();
     let modules = module::load(&[module.to_owned()], true)?;
@@ -35,12 +35,12 @@ fn look(module: &Module, number: Number, issuers: &[String]) -> Slot {
     let context = &module.context;
     let (description, may_be_reader) = match context.get_slot_info(number) {
         Ok(info) => (text(info.slot_description()), info.hardware_slot() || info.removable_device()),
-        // What is wrong with it shows below.
+        // The next call reports what is wrong with it.
         Err(_) => (format!("slot {number}"), true),
     };
     let holds = match context.get_token_info(number) {
         Ok(info) => match token(module, number, &info, issuers) {
-            // Not every module marks its tokens.
+            // Not every module sets the flag for initialized tokens.
             Found { certificate: Err(_), .. } if !info.token_initialized() => SlotHolds::Empty,
             token => SlotHolds::Token(token),
         },

@@ -1,4 +1,4 @@
-//! Loading modules.
+//! Loads PKCS#11 modules.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use ticketapi::{Error, ErrorKind, Stage};
 use super::calls::Calls;
 use super::error::{CallResult, call, code};
 
-/// Every module that was ever loaded here: unloading one may crash the process, as modules leave
-/// threads behind.
+/// Every module that was loaded so far. They are never unloaded: modules leave threads behind, which would crash
+/// the process.
 static LOADED: Mutex<BTreeMap<PathBuf, Loaded>> = Mutex::new(BTreeMap::new());
 
 #[derive(Clone)]
@@ -22,28 +22,28 @@ struct Loaded {
     calls: Option<Arc<Calls>>,
 }
 
-/// A module that is ready to be used.
+/// An initialized module.
 pub struct Module {
     pub path: PathBuf,
     pub context: Pkcs11,
-    /// What `context` cannot do, where it can be done at all.
+    /// Calls that `context` cannot make, if the module allows them.
     pub calls: Option<Arc<Calls>>,
-    /// No other code in this process uses it.
+    /// No other code in this process uses the module.
     pub exclusive: bool,
 }
 
 /// Why a module cannot be used.
 struct Refusal {
     reason: String,
-    /// It could be loaded, and did not start.
+    /// The module could be loaded, but not initialized.
     loaded: bool,
 }
 
 /// Why no module can be used.
 pub struct Unusable {
-    /// With the reason of each.
+    /// Gives the reason for each module.
     pub error: Error,
-    /// One of them could be loaded, and did not start: some do not without a reader.
+    /// One of them could be loaded, but not initialized. Some modules do not start without a reader.
     pub may_start: bool,
 }
 
@@ -63,7 +63,7 @@ impl Module {
                 loaded.entry(path.to_owned()).or_insert(module).clone()
             }
         };
-        // Each time, as somebody else in the process may have finalized it.
+        // Done each time, because other code in the process may have finalized the module.
         match initialize(&context, calls.as_deref()) {
             Ok(()) => {}
             Err(error) if code(&error) == Some(RvError::CryptokiAlreadyInitialized) => {}
@@ -75,10 +75,10 @@ impl Module {
         Ok(Self { path: path.to_owned(), context, calls, exclusive })
     }
 
-    /// `C_Finalize`, unless other code may use the module.
+    /// Calls `C_Finalize`, unless other code may use the module.
     pub fn end(self) {
         if self.exclusive {
-            // There is nothing left to do about an error.
+            // An error here cannot be handled.
             let _ = self.context.finalize();
         }
     }
@@ -98,8 +98,8 @@ fn open(path: &Path) -> std::result::Result<Loaded, String> {
     Ok(Loaded { context, calls: Calls::open(&real).map(Arc::new) })
 }
 
-/// Some modules cannot lock as the system does, and some take no arguments. A module is used by one thread at a
-/// time here, so it needs no locks.
+/// Initializes a module. Some modules cannot use the system's locks, and some take no arguments. Each module is
+/// used by one thread at a time here, so it needs no locks.
 fn initialize(context: &Pkcs11, calls: Option<&Calls>) -> CallResult<()> {
     let refused = |started: &CallResult<()>| {
         let code = started.as_ref().err().and_then(code);
@@ -115,11 +115,11 @@ fn initialize(context: &Pkcs11, calls: Option<&Calls>) -> CallResult<()> {
     }
 }
 
-/// Loads those of the modules that can be loaded.
+/// Loads the modules that can be loaded.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::NotInstalled`] with the reason of each, where that is none.
+/// [`ErrorKind::NotInstalled`] with the reason for each, if none can be loaded.
 pub fn load(paths: &[PathBuf], exclusive: bool) -> std::result::Result<Vec<Module>, Unusable> {
     let (mut modules, mut refusals) = (Vec::new(), Vec::new());
     for path in paths {

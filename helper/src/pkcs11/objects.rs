@@ -1,4 +1,4 @@
-//! Certificates and keys on a token, and which belong together.
+//! Certificates and keys on a token, and which of them belong together.
 
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -18,14 +18,14 @@ pub struct CertificateObject {
 pub struct Key {
     pub handle: ObjectHandle,
     id: Vec<u8>,
-    /// `CKA_MODULUS`, where the module shows it.
+    /// `CKA_MODULUS`, if the module shows it.
     pub modulus: Option<Vec<u8>>,
     can_decrypt: bool,
-    /// `CKA_ALWAYS_AUTHENTICATE`: it needs the PIN at each use.
+    /// `CKA_ALWAYS_AUTHENTICATE`: each use needs the PIN.
     pub always_authenticate: bool,
 }
 
-/// The certificates. One that cannot be read is left out, unless none can.
+/// Reads the certificates. Skips those that cannot be read, unless none can.
 pub fn certificates(session: &Session) -> CallResult<Vec<CertificateObject>> {
     each(session, ObjectClass::CERTIFICATE, |object| {
         let mut certificate = CertificateObject { id: Vec::new(), der: Vec::new() };
@@ -40,12 +40,12 @@ pub fn certificates(session: &Session) -> CallResult<Vec<CertificateObject>> {
     })
 }
 
-/// The private keys that can be seen now, which mostly are none before the login.
+/// Reads the visible private keys. On most cards there are none before the login.
 pub fn private_keys(session: &Session) -> CallResult<Vec<Key>> {
     keys(session, ObjectClass::PRIVATE_KEY, &[AttributeType::Decrypt, AttributeType::AlwaysAuthenticate])
 }
 
-/// The public keys, which tell of private ones that cannot be seen.
+/// Reads the public keys, which show that private keys exist before these are visible.
 pub fn public_keys(session: &Session) -> CallResult<Vec<Key>> {
     keys(session, ObjectClass::PUBLIC_KEY, &[AttributeType::Encrypt])
 }
@@ -54,7 +54,7 @@ fn keys(session: &Session, class: ObjectClass, more: &[AttributeType]) -> CallRe
     each(session, class, |handle| {
         let mut key = Key { handle, id: Vec::new(), modulus: None, can_decrypt: false, always_authenticate: false };
         let mut attributes = session.get_attributes(handle, &[AttributeType::Id, AttributeType::Modulus])?;
-        // Not every module knows them, and a login can do without.
+        // Not every module knows these attributes, and a login can do without them.
         attributes.extend(session.get_attributes(handle, more).unwrap_or_default());
         for attribute in attributes {
             match attribute {
@@ -69,7 +69,7 @@ fn keys(session: &Session, class: ObjectClass, more: &[AttributeType]) -> CallRe
     })
 }
 
-/// Reads every object of a class. Those that cannot be read are left out, unless none can or the card is lost.
+/// Reads every object of a class. Skips those that cannot be read, unless none can or the card is lost.
 fn each<T>(session: &Session, class: ObjectClass, read: impl Fn(ObjectHandle) -> CallResult<T>) -> CallResult<Vec<T>> {
     let (mut objects, mut problem) = (Vec::new(), None);
     for handle in session.find_objects(&[Attribute::Class(class)])? {
@@ -86,7 +86,7 @@ fn each<T>(session: &Session, class: ObjectClass, read: impl Fn(ObjectHandle) ->
 }
 
 impl CertificateObject {
-    /// As a candidate to log in with. A key that is not among `keys` may be `hidden`.
+    /// Returns the certificate as a candidate to log in with. A key that is missing from `keys` may be `hidden`.
     pub fn candidate(&self, keys: &[Key], hidden: bool) -> Candidate {
         let parsed = Certificate::from_der(&self.der).ok();
         let key = parsed.and_then(|certificate| keys.iter().find(|key| key.belongs_to(&certificate, &self.id)));
@@ -100,7 +100,8 @@ impl CertificateObject {
 }
 
 impl Key {
-    /// Whether this is the key of a certificate with this `CKA_ID`: the modulus tells, or else the id.
+    /// Returns `true` if this is the key of a certificate with this `CKA_ID`. Compares the modulus, or else the
+    /// id.
     pub fn belongs_to(&self, certificate: &Certificate, id: &[u8]) -> bool {
         match &self.modulus {
             Some(modulus) => certificate.has_modulus(modulus),

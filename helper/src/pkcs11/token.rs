@@ -1,4 +1,4 @@
-//! Finding the token to log in with, and the certificate on it.
+//! Chooses the token to log in with, and its certificate.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,24 +21,24 @@ use super::module::Module;
 use super::objects::{self, CertificateObject, Key};
 use crate::pcsc::{Reader, Readers, is_described_by};
 
-/// What there is in the readers.
+/// The result of a search.
 #[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
 pub enum Look {
     /// The card to log in with.
     Found(Token),
-    /// None yet.
+    /// No card yet.
     Absent(Lack),
 }
 
-/// Why there is no card to log in with, though one may come.
+/// Why there is no card to log in with, although one may be inserted.
 pub struct Lack {
     /// For the user.
     pub absence: Absence,
-    /// The error for callers that do not wait.
+    /// For callers that do not wait.
     pub error: Error,
-    /// How it stood before it was looked.
+    /// The readers before the search.
     pub readers: Snapshot,
-    /// [`Reply::Absent`]'s.
+    /// See [`Reply::Absent`].
     pub watched: bool,
 }
 
@@ -48,7 +48,7 @@ impl From<Lack> for Reply {
     }
 }
 
-/// A token to log in with, and a session on it.
+/// A token to log in with, with a session.
 pub struct Token {
     pub context: Pkcs11,
     pub calls: Option<Arc<Calls>>,
@@ -58,21 +58,21 @@ pub struct Token {
     pub label: String,
     /// The token's serial number (`CK_TOKEN_INFO`).
     pub serial: String,
-    /// The slot's description, where the slot may be a reader.
+    /// The slot's description, if the slot may be a reader.
     pub reader: Option<String>,
     pub pin: PinStatus,
-    /// `None` where the token shows no certificate before the login.
+    /// `None` if the token shows no certificate before the login.
     pub certificate: Option<Certificate>,
     /// `CKA_ID` of the certificate.
     id: Vec<u8>,
-    /// Names of the issuers whose certificates may be used; empty means all.
+    /// Subject names of the accepted issuers; empty accepts all.
     issuers: Vec<String>,
 }
 
-/// Looks once; the first module that has a card to log in with is the one. `before` is how the
-/// readers stood before.
+/// Searches once. Returns the card of the first module that has one to log in with. `before` is the readers' state
+/// before the search.
 ///
-/// What is wrong with one module or its card counts only when no other has a card.
+/// A problem with one module or its card counts only if no other module has a card.
 pub fn look(modules: &[Module], settings: &CardSettings, before: &Readers) -> Result<Look> {
     let (mut problem, mut seen) = (None, Vec::new());
     for module in modules {
@@ -83,17 +83,17 @@ pub fn look(modules: &[Module], settings: &CardSettings, before: &Readers) -> Re
         let tokens = std::mem::take(&mut see.tokens);
         let found = match one_of(module, settings, tokens) {
             Ok(None) => unmarked(module, settings, &see),
-            found => found.map(|token| token.map_or(Found::Nothing, Found::Token)),
+            found => found.map(|token| token.map_or(Offer::Nothing, Offer::Token)),
         };
         match found {
-            Ok(Found::Token(token)) => return Ok(Look::Found(token)),
-            Ok(Found::Nothing) => {}
-            Ok(Found::Empty(slot)) if modules.len() == 1 && see.others.is_empty() && see.unknown.is_empty() => {
+            Ok(Offer::Token(token)) => return Ok(Look::Found(token)),
+            Ok(Offer::Nothing) => {}
+            Ok(Offer::Empty(slot)) if modules.len() == 1 && see.others.is_empty() && see.unknown.is_empty() => {
                 let text = format!("the token in slot {slot} is empty: it has not been initialized");
                 problem = problem.or(Some(Error::new(ErrorKind::NoCertificate, Stage::Card, text)));
             }
-            // A module for tokens in software always has an empty one, which is no card beside others.
-            Ok(Found::Empty(_)) => {}
+            // A module for software tokens always has an empty one, which does not count beside other cards.
+            Ok(Offer::Empty(_)) => {}
             Err(error) if *error.kind() == ErrorKind::SeveralCards => return Err(error),
             Err(error) => problem = problem.or(Some(error)),
         }
@@ -101,7 +101,7 @@ pub fn look(modules: &[Module], settings: &CardSettings, before: &Readers) -> Re
     }
     let failed = seen.iter().find_map(|see| see.failed.as_ref().map(|error| (failed(Stage::Card, error), see.vacant)));
     match (failed, problem) {
-        // Modules tell of a missing service or reader in any way.
+        // Modules report a missing service or reader with various codes.
         (Some((error, _)), None) if before.problem().is_some() => Ok(Look::Absent(Lack::without_reader(error, before))),
         (Some((error, true)), None) => Ok(Look::Absent(Lack::beside_fault(error, before))),
         (_, Some(error)) | (Some((error, false)), None) => Err(error),
@@ -109,9 +109,9 @@ pub fn look(modules: &[Module], settings: &CardSettings, before: &Readers) -> Re
     }
 }
 
-/// What one module has.
+/// What one module offers.
 #[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
-enum Found {
+enum Offer {
     Token(Token),
     Nothing,
     /// A token that has not been initialized.
@@ -120,19 +120,19 @@ enum Found {
 
 #[derive(Default)]
 struct See {
-    /// Tokens that the settings allow.
+    /// Tokens that match the settings.
     tokens: Vec<(Slot, TokenInfo)>,
-    /// Such tokens that are not marked as initialized.
+    /// Matching tokens without the flag for initialized tokens.
     unmarked: Vec<(Slot, TokenInfo)>,
-    /// Tokens that they do not allow.
+    /// Tokens that do not match the settings.
     others: Vec<String>,
-    /// Why a slot, or all of them, cannot be looked at.
+    /// Why a slot, or the list of slots, cannot be read.
     failed: Option<CallError>,
     /// There is a slot without a token.
     vacant: bool,
     /// The descriptions of the slots with a token.
     known: Vec<String>,
-    /// The descriptions of the slots with a card that the module does not know.
+    /// The descriptions of the slots with a card that the module does not recognize.
     unknown: Vec<String>,
     /// The descriptions of all slots.
     slots: Vec<String>,
@@ -140,7 +140,7 @@ struct See {
 
 impl See {
     fn slots(&mut self, module: &Module, settings: &CardSettings) -> CallResult<()> {
-        // Not only those with a token: OpenSC leaves a card that it does not know out of these.
+        // Not only slots with a token: OpenSC does not list a card there that it does not recognize.
         for slot in module.context.get_all_slots()? {
             let description = module.context.get_slot_info(slot);
             let description = description.map_or_else(|_| String::new(), |info| text(info.slot_description()));
@@ -175,12 +175,13 @@ impl See {
     }
 }
 
-/// A text field of PKCS#11. They are padded with blanks, and by some modules with NUL.
+/// Trims a text field of PKCS#11, which is padded with blanks, or by some modules with NUL.
 pub fn text(field: &str) -> String {
     field.split('\0').next().unwrap_or_default().trim().to_owned()
 }
 
-/// Whether a token's text is the one that is wanted. Some are in ISO 8859-1, of which only ASCII can be read.
+/// Compares a token's text with the wanted one. Some texts are in ISO 8859-1, of which only ASCII could be
+/// decoded.
 fn is_same(wanted: &str, is: &str) -> bool {
     let same = |(wanted, is): (char, char)| wanted == is || is == char::REPLACEMENT_CHARACTER && !wanted.is_ascii();
     let wanted = wanted.trim();
@@ -188,7 +189,7 @@ fn is_same(wanted: &str, is: &str) -> bool {
 }
 
 impl Lack {
-    /// A module that cannot be used fails for the want of a reader, or of the PC/SC service, perhaps.
+    /// For a module that cannot be used, perhaps because there is no reader or no PC/SC service.
     pub fn without_reader(error: Error, before: &Readers) -> Self {
         let (reason, absence) = before.problem().unwrap_or_else(|| ("no card is in a reader".into(), Absence::NoCard));
         let kind = match error.kind() {
@@ -199,7 +200,7 @@ impl Lack {
         Self { absence, error, readers: before.snapshot(), watched: false }
     }
 
-    /// One slot fails, but there is another one to put a card into.
+    /// One slot fails, but a card can be put into another one.
     fn beside_fault(error: Error, before: &Readers) -> Self {
         let absence = Absence::NotRecognised(error.detail().to_owned());
         Self { absence, error, readers: before.snapshot(), watched: false }
@@ -208,8 +209,8 @@ impl Lack {
 
 fn lack(modules: &[Module], settings: &CardSettings, before: &Readers, seen: Vec<See>) -> Lack {
     let unknown = unknown_cards(before, &seen);
-    // Any other slot may get a token without PC/SC knowing, and a module that shows no slot may show
-    // one later. A card that is not known now may be in use, or not be ready.
+    // Slots that are no readers may get a token without PC/SC noticing, and a module without slots may get some
+    // later. A card that is not recognized now may be in use, or not be ready.
     let only_readers = |see: &See| !see.slots.is_empty() && see.slots.iter().all(|slot| before.describes(slot));
     let watched = unknown.is_empty() && seen.iter().all(only_readers);
 
@@ -236,33 +237,33 @@ fn no_card(CardSettings { token_label, token_serial, .. }: &CardSettings) -> Str
     format!("no card{}{} is in a reader", named("label", token_label), named("serial number", token_serial))
 }
 
-/// The cards, in words, that are there and that no module knows.
+/// Describes the cards that no module recognizes.
 fn unknown_cards(before: &Readers, seen: &[See]) -> Vec<String> {
     let known = |reader: &str| seen.iter().any(|see| see.known.iter().any(|slot| is_described_by(reader, slot)));
     let suspects: Vec<_> = before.with_card().filter(|reader| !known(&reader.state.name)).collect();
-    // One that came or went while it was looked is no stranger.
+    // A card that came or went during the search is not counted.
     let after = (!suspects.is_empty()).then(Readers::once_noticed);
     let mut cards: Vec<_> = suspects
         .into_iter()
         .filter(|reader| after.as_ref().is_some_and(|after| reader.is_still_in(after)))
         .map(Reader::describe)
         .collect();
-    // Where PC/SC shows no such reader.
+    // Slots that are none of PC/SC's readers.
     let slots = seen.iter().flat_map(|see| &see.unknown).filter(|slot| !before.describes(slot));
     let slots: BTreeSet<_> = slots.filter(|slot| !seen.iter().any(|see| see.known.contains(slot))).collect();
     cards.extend(slots.into_iter().map(|slot| format!("the card in {}", slot.trim())));
     cards
 }
 
-/// A token that is not marked as initialized, and is all the same, as its certificate shows.
-fn unmarked(module: &Module, settings: &CardSettings, see: &See) -> Result<Found> {
+/// Returns a token whose flag says that it is not initialized, but which has a certificate.
+fn unmarked(module: &Module, settings: &CardSettings, see: &See) -> Result<Offer> {
     for (slot, info) in &see.unmarked {
         match Token::open(module, *slot, info, &settings.issuers) {
-            Ok(token) if token.certificate.is_some() => return Ok(Found::Token(token)),
+            Ok(token) if token.certificate.is_some() => return Ok(Offer::Token(token)),
             _ => {}
         }
     }
-    Ok(see.unmarked.first().map_or(Found::Nothing, |(slot, _)| Found::Empty(*slot)))
+    Ok(see.unmarked.first().map_or(Offer::Nothing, |(slot, _)| Offer::Empty(*slot)))
 }
 
 fn one_of(module: &Module, settings: &CardSettings, tokens: Vec<(Slot, TokenInfo)>) -> Result<Option<Token>> {
@@ -273,7 +274,7 @@ fn one_of(module: &Module, settings: &CardSettings, tokens: Vec<(Slot, TokenInfo
             Err(error) => unusable.push((error, info)),
         }
     }
-    // A card may show itself as a token to log in with and one to sign documents with.
+    // A card may appear as two tokens: one to log in with and one to sign documents with.
     let purpose = |token: &Token| token.certificate.as_ref().map(Certificate::purpose);
     let best = usable.iter().map(|(token, _)| purpose(token)).max();
     usable.retain(|(token, _)| Some(purpose(token)) == best);
@@ -307,10 +308,10 @@ fn describe(info: &TokenInfo) -> String {
 }
 
 impl Token {
-    /// Opens a session, and finds the certificate to log in with.
+    /// Opens a session and chooses the certificate to log in with.
     ///
-    /// Keys, and on some cards certificates, show themselves only after the login. So before it the certificate's
-    /// purpose counts more than a key that can be seen.
+    /// Keys, and on some cards certificates, are visible only after the login. So before it the certificate's
+    /// purpose counts more than a visible key.
     pub fn open(module: &Module, slot: Slot, info: &TokenInfo, issuers: &[String]) -> Result<Self> {
         let call_failed = |error| failed(Stage::Card, &error);
         let context = &module.context;
@@ -321,7 +322,7 @@ impl Token {
             match read {
                 Ok(some) => keys.extend(some),
                 Err(error) if is_lost(&error) => return Err(call_failed(error)),
-                // They may need the login.
+                // Reading them may need the login.
                 Err(_) => {}
             }
         }
@@ -346,21 +347,21 @@ impl Token {
         })
     }
 
-    /// After the login: the keys that may be the certificate's, best first. Chooses the certificate now where it
-    /// could not be seen before, or where it is not said to be for logging in or has no key.
+    /// Returns the keys that may be the certificate's, best first, after the login. Chooses the certificate again
+    /// if none was visible before, or if it has no key or is not marked for logging in.
     pub fn keys(&mut self) -> Result<Vec<Key>> {
         let call_failed = |error| failed(Stage::Signing, &error);
         let mut keys = objects::private_keys(&self.session).map_err(call_failed)?;
         let has_key = |certificate: &&Certificate| keys.iter().any(|key| key.belongs_to(certificate, &self.id));
-        let settled = self.certificate.as_ref().filter(has_key).is_some_and(Certificate::is_for_login);
-        if !settled {
+        let confirmed = self.certificate.as_ref().filter(has_key).is_some_and(Certificate::is_for_login);
+        if !confirmed {
             let certificates = objects::certificates(&self.session).map_err(call_failed)?;
             let (certificate, id) = chosen(&certificates, &keys, false, &self.issuers)
                 .map_err(|error| Error::new(error.kind().clone(), Stage::Signing, error.detail()))?;
             (self.certificate, self.id) = (Some(certificate), id);
         }
         keys.retain(|key| self.certificate.as_ref().is_some_and(|certificate| key.belongs_to(certificate, &self.id)));
-        // Keys of other kinds may have the same id.
+        // Keys of other types may have the same id.
         if keys.iter().any(|key| key.modulus.is_some()) {
             keys.retain(|key| key.modulus.is_some());
         }
@@ -368,7 +369,7 @@ impl Token {
     }
 }
 
-/// The certificate to log in with, and its `CKA_ID`.
+/// Chooses the certificate to log in with. Returns it with its `CKA_ID`.
 fn chosen(
     certificates: &[CertificateObject],
     keys: &[Key],
@@ -380,7 +381,7 @@ fn chosen(
     Ok((certificate, certificates[index].id.clone()))
 }
 
-/// Returns the PIN status (`CK_TOKEN_INFO`).
+/// Returns the PIN status, from `CK_TOKEN_INFO`.
 pub fn pin_status(info: &TokenInfo) -> PinStatus {
     let tries = if info.user_pin_locked() {
         PinTries::Locked
@@ -395,8 +396,8 @@ pub fn pin_status(info: &TokenInfo) -> PinStatus {
     PinStatus { tries, min_len, max_len, pin_pad: info.protected_authentication_path() }
 }
 
-/// Modules that do not know the lengths say zero or `CK_UNAVAILABLE_INFORMATION`, which is all ones.
-/// An empty PIN is none: it is never tried.
+/// Modules that do not know the lengths return zero or `CK_UNAVAILABLE_INFORMATION`, which is all ones. An empty
+/// PIN is never tried.
 fn pin_lengths(min: usize, max: usize) -> (usize, usize) {
     if min <= max && max > 0 && min < usize::MAX { (min.max(1), max) } else { (1, 255) }
 }
@@ -406,20 +407,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_ends_at_its_padding() {
+    fn the_padding_of_a_text_is_trimmed() {
         assert_eq!(["CARD", "CARD   ", "CARD\0\0", "CARD\0x", "CARD \0 "].map(text), ["CARD"; 5]);
         assert_eq!(text(""), "");
     }
 
     #[test]
-    fn a_text_in_another_encoding_is_compared_by_what_can_be_read() {
+    fn a_text_in_another_encoding_is_compared_by_its_ascii_characters() {
         let latin1 = String::from_utf8_lossy(b"Karte M\xfcller");
         assert!(is_same("Karte M\u{fc}ller", &latin1) && is_same(" Karte M\u{fc}ller ", "Karte M\u{fc}ller"));
         assert!(!is_same("Karte Miller", &latin1) && !is_same("Karte M\u{fc}llers", &latin1));
     }
 
     #[test]
-    fn lengths_that_a_module_does_not_know_keep_no_pin_away() {
+    fn a_module_that_does_not_know_the_lengths_accepts_pins_of_any_length() {
         const UNAVAILABLE: usize = usize::MAX;
         assert_eq!([(4, 8), (8, 8), (0, 8)].map(|(min, max)| pin_lengths(min, max)), [(4, 8), (8, 8), (1, 8)]);
         assert_eq!(pin_lengths(4, UNAVAILABLE), (4, UNAVAILABLE));

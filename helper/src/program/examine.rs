@@ -1,4 +1,4 @@
-//! Looks at what there is, for `ticketapi doctor`.
+//! Examines readers and slots, for `ticketapi doctor`.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::{pcsc, pkcs11};
 
 /// Answers one request.
 pub fn serve(channel: &Channel) -> Result<(), ChannelError> {
-    if !super::greet(channel)? {
+    if !super::handshake(channel)? {
         return Ok(());
     }
     let frame = channel.receive(None)?;

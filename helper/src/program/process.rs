@@ -1,4 +1,4 @@
-//! What the helper does to its own process, first and last.
+//! What the helper changes in its own process at its start, and how it ends.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, RawFd};
@@ -10,11 +10,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, close, dup2_stdin};
 use ticketapi::card::protocol::Channel;
 
-/// Closes what was inherited, forbids core dumps (they would hold the PIN), and takes the socket
-/// away from standard input, so that nothing a module starts can hold it.
+/// Closes inherited descriptors, disables core dumps, which would contain the PIN, and moves the socket away from
+/// standard input, so that no process that a module starts can hold it.
 pub fn prepare() -> io::Result<Channel> {
     for descriptor in inherited() {
-        // Some are closed already.
+        // Some are already closed.
         let _ = close(descriptor);
     }
     #[cfg(target_os = "linux")]
@@ -32,7 +32,7 @@ fn inherited() -> Vec<RawFd> {
     numbers.filter(|&number| number > 2).collect()
 }
 
-/// Ends this process at once, without any exit handler.
+/// Kills this process at once, without exit handlers.
 pub fn vanish() -> ! {
     loop {
         let _ = kill(Pid::this(), Signal::SIGKILL);

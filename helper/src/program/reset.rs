@@ -1,4 +1,4 @@
-//! Resetting a card whose helper had to be killed. No module is loaded for it.
+//! Resets a card whose helper had to be killed, without a PKCS#11 module.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -12,20 +12,20 @@ use ticketapi::card::protocol::{Channel, ChannelError, Reply, Request};
 use super::process;
 use crate::pcsc;
 
-/// The argument of the process that resets the card: its parent does not wait for it.
+/// The argument of the process that resets the card. Its parent does not wait for it.
 pub const NOW_ARGUMENT: &str = "reset-now";
 
-/// The time that it may take. The next login waits for it.
+/// How long the reset may take. The next login waits for it.
 const DEADLINE: Duration = Duration::from_millis(1800);
 
-/// Leaves the reset to another process, so that this one can be reaped at once.
+/// Starts another process for the reset, so that this one can be reaped at once.
 pub fn detach(channel: &Channel) -> Result<(), ChannelError> {
     let socket = channel.socket().try_clone().map_err(|_| ChannelError::Closed)?;
     start(socket).map_err(|_| ChannelError::Closed)?;
     channel.send(&Reply::Detached, None)
 }
 
-/// Has another process reset the card in `reader`, for a process that is about to end.
+/// Starts another process that resets the card in `reader`, because this one is about to end.
 pub fn hand_over(reader: &str) -> io::Result<()> {
     let (ours, theirs) = UnixStream::pair()?;
     start(theirs)?;
@@ -43,7 +43,7 @@ fn start(socket: UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Resets the card that the request names.
+/// Resets the card in the request's reader.
 pub fn now(channel: &Channel) -> Result<(), ChannelError> {
     thread::Builder::new()
         .spawn(|| {
@@ -54,7 +54,7 @@ pub fn now(channel: &Channel) -> Result<(), ChannelError> {
     let frame = channel.receive(Some(Instant::now() + DEADLINE))?;
     let Request::Reset { reader } = frame.message()? else { return Err(ChannelError::Malformed(0)) };
     let done = Reply::Done(pcsc::reset(reader, true));
-    // The program may have ended meanwhile.
+    // The program may have exited meanwhile.
     let _ = channel.send(&done, None);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Ends the helper when the program that started it has gone, or when a call takes too long: also
-//! while a module hangs, and with the card reset.
+//! Ends the helper when the program that started it has disconnected, or when a call takes too long. Works even
+//! while a module hangs, and resets the card.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -14,13 +14,13 @@ use ticketapi::card::protocol::Channel;
 
 use super::{process, reset};
 
-/// The program that started the helper keeps the deadline; this is for one that is stopped.
+/// The program that started the helper enforces the deadline. This covers a program that is stopped.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How often the deadline is looked at.
+/// How often the deadline is checked, in milliseconds.
 const INTERVAL: u16 = 1000;
 
-/// A thread that watches over this process.
+/// The thread that watches this process.
 pub struct Watch(Arc<Mutex<State>>);
 
 #[derive(Default)]
@@ -35,7 +35,7 @@ impl Watch {
         let watch = Self(Arc::clone(&state));
         let socket = Arc::clone(channel.socket());
         thread::Builder::new().name("watch".to_owned()).spawn(move || {
-            while !has_gone(&socket, PollTimeout::from(INTERVAL))
+            while !is_closed(&socket, PollTimeout::from(INTERVAL))
                 && lock(&state).until.is_none_or(|until| Instant::now() < until)
             {}
             let reader = lock(&state).reset.take();
@@ -44,17 +44,17 @@ impl Watch {
         Ok(watch)
     }
 
-    /// A call into a module begins, which may take that long.
+    /// Starts the deadline of a call into a module.
     pub fn busy(&self, limit: Duration) {
         lock(&self.0).until = Instant::now().checked_add(limit.saturating_add(GRACE));
     }
 
-    /// Nothing of a module is running.
+    /// Ends the deadline: no module code is running.
     pub fn idle(&self) {
         lock(&self.0).until = None;
     }
 
-    /// From now on somebody may be logged in to the card in `reader`.
+    /// Sets the reader whose card somebody may be logged in to from now on.
     pub fn logged_in(&self, reader: Option<String>) {
         lock(&self.0).reset = reader;
     }
@@ -64,13 +64,13 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for the other end of the socket to go.
-pub fn wait_until_gone(socket: &UnixStream) {
-    while !has_gone(socket, PollTimeout::NONE) {}
+/// Waits until the other end of the socket is closed.
+pub fn wait_until_closed(socket: &UnixStream) {
+    while !is_closed(socket, PollTimeout::NONE) {}
 }
 
-fn has_gone(socket: &UnixStream, timeout: PollTimeout) -> bool {
-    // Without requested events only a hang-up is reported.
+fn is_closed(socket: &UnixStream, timeout: PollTimeout) -> bool {
+    // Without requested events poll reports only a hang-up.
     let mut sockets = [PollFd::new(socket.as_fd(), PollFlags::empty())];
     match poll(&mut sockets, timeout) {
         Ok(0) | Err(Errno::EINTR) => false,
@@ -79,10 +79,11 @@ fn has_gone(socket: &UnixStream, timeout: PollTimeout) -> bool {
 }
 
 fn end(reader: Option<String>) -> ! {
-    // Starting a process needs memory, and a module may have left the heap in any state.
+    // Starting a process needs memory, and a module may have left the heap in any state. The alarm ends this
+    // process if that hangs.
     alarm::set(2);
     if let Some(reader) = reader {
-        // Should it fail, the end of this process is still the best there is.
+        // If this fails, ending the process is still the best option.
         let _ = reset::hand_over(&reader);
     }
     process::vanish()
