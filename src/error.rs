@@ -109,6 +109,10 @@ pub enum ErrorKind {
     Internal,
     /// Another program of this user kept using the card; the PIN was not tried.
     CardBusy,
+    /// The identity service does not have this operation.
+    NotImplemented,
+    /// The program passed a value that cannot be right.
+    InvalidParameter,
 }
 
 /// The groups of the Ticket API's codes (`TCK_ERR_GRP_`).
@@ -217,9 +221,13 @@ impl ErrorKind {
             | Self::BadAnswer
             | Self::Refused
             | Self::UserNotValid => Group::Authentication,
-            Self::Tls | Self::TlsNotSupported | Self::TicketNotAvailable | Self::LoginUnderWay | Self::Internal => {
-                Group::Generic
-            }
+            Self::Tls
+            | Self::TlsNotSupported
+            | Self::TicketNotAvailable
+            | Self::LoginUnderWay
+            | Self::Internal
+            | Self::NotImplemented
+            | Self::InvalidParameter => Group::Generic,
         }
     }
 
@@ -275,6 +283,8 @@ impl ErrorKind {
             }
             Self::AgentRunning => "Nothing needs to be done: the agent that is running serves all of your programs.",
             Self::AgentVersion => "Start the agent anew, so that it is of the version that is installed.",
+            Self::NotImplemented => "Set service to one that has it, if your site uses one.",
+            Self::InvalidParameter => "Report it to the maker of the program that you used.",
             Self::Internal => "This is a defect of ticketapi. Please report it with the steps that led to it.",
         }
     }

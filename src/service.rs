@@ -18,7 +18,9 @@ use crate::prompt::Prompter;
 use crate::secret::Ticket;
 use crate::session::{Session, User};
 
-pub(crate) use crate::session::grant::{Call, Grant, ServiceSession};
+pub(crate) use crate::session::grant::{
+    Call, Expiry, Grant, Renewal, Replacement, ServiceSession, not_implemented,
+};
 
 /// A service that users log in at. Its methods may be called from any thread.
 pub(crate) trait IdentityService: Send + Sync {
@@ -30,6 +32,15 @@ pub(crate) trait IdentityService: Send + Sync {
 
     /// Makes the user of a locked session prove their presence again.
     fn unlock<'a>(&'a self, locked: &Session, desk: &Desk<'_>) -> Result<Unlocking<'a>>;
+
+    /// Has the user of a live session choose another role. [`ServiceSession::renew`] may run meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The session and its ticket stay as they were, also if somebody else has logged in.
+    fn change_role(&self, _session: &Session, _desk: &Desk<'_>) -> Result<Replacement> {
+        Err(not_implemented("change of role: log in again"))
+    }
 
     /// The session of `user` with this ticket, which another process began and ends.
     fn session(&self, user: &User, ticket: &Ticket) -> Arc<dyn ServiceSession>;
@@ -49,8 +60,8 @@ pub(crate) struct Desk<'a> {
 
 /// The outcome of unlocking.
 pub(crate) enum Unlocking<'a> {
-    /// It is the same user: the session goes on.
-    SameUser,
+    /// It is the same user: the session goes on, with another ticket if the service has issued one.
+    SameUser(Option<Replacement>),
     /// It is another one, who can log in once the locked session has ended.
     OtherUser(LogIn<'a>),
 }

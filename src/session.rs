@@ -1,5 +1,6 @@
 //! A live session: its user, and what the identity service said about it.
 
+mod context;
 pub(crate) mod grant;
 pub(crate) mod rules;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::grant::Grant;
+pub use self::context::{CareTeam, Context, Contexts, Organization};
 use crate::secret::Ticket;
 
 /// A session that an identity service has started.
@@ -48,8 +50,12 @@ pub enum EndReason {
     Removed,
     /// Its reader can no longer be watched.
     ReaderLost,
-    /// It was idle too long, or reached its maximum duration.
+    /// It was not used for its idle limit.
+    Idle,
+    /// It reached its maximum duration, or its ticket expired and could not be renewed.
     Expired,
+    /// The identity service refused to renew its ticket.
+    RenewalRefused,
     /// It was locked and not unlocked in time.
     NotUnlocked,
     /// A new login replaced it, or another user's card was inserted.

@@ -87,7 +87,7 @@ fn a_session_that_is_not_used_ends_and_each_ticket_given_out_is_use() {
     assert_eq!(desk.engine.status(), Status::Live { card_watched: true });
     desk.clock.advance(MINUTE);
     desk.assert_no_ticket();
-    assert_eq!(desk.end_reason(), EndReason::Expired);
+    assert_eq!(desk.end_reason(), EndReason::Idle);
 }
 
 #[test]

@@ -180,6 +180,8 @@ fn code(kind: &ErrorKind) -> u32 {
         ErrorKind::UserNotValid => TCK_API_ERR_USER_NOT_VALID,
         ErrorKind::TicketNotAvailable => TCK_API_ERR_TICKET_NOT_AVAILABLE,
         ErrorKind::LoginUnderWay => TCK_API_ERR_SERVER_BUSY,
+        ErrorKind::NotImplemented => TCK_API_ERR_NOT_IMPLEMENTED,
+        ErrorKind::InvalidParameter => TCK_API_ERR_INVALID_PARAMETER,
         // An unknown kind is a defect of ours too.
         _ => TCK_API_ERR_INTERNAL_ERROR,
     }
@@ -224,6 +226,8 @@ mod tests {
             AgentRunning,
             AgentVersion,
             Internal,
+            NotImplemented,
+            InvalidParameter,
         ];
         for kind in kinds {
             let group = match kind.group() {

@@ -355,6 +355,7 @@ impl SessionData {
             role: self.role.map(|index| index as usize).filter(|&index| index < roles.len()),
             roles,
             ticket: self.ticket,
+            expiry: None,
             limits: Limits { idle: self.idle, total: self.total },
             card: None,
             card_watched: self.card_watched,

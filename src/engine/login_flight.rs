@@ -126,7 +126,7 @@ impl Inner {
         let began = |grant: Grant| Success::Session(Arc::new(grant.into()));
         let Some(locked) = locked else { return service.log_in(&desk).map(began) };
         match service.unlock(&locked, &desk)? {
-            Unlocking::SameUser => Ok(Success::Unlocked(locked)),
+            Unlocking::SameUser(_) => Ok(Success::Unlocked(locked)),
             Unlocking::OtherUser(log_in) => {
                 self.end_if_there(&locked, EndReason::Replaced);
                 log_in(&desk).map(began)

@@ -84,6 +84,7 @@ fn session(engine: &Engine, certificate: &Certificate, limits: Limits) -> Arc<Se
         roles: Vec::new(),
         role: None,
         ticket,
+        expiry: None,
         limits,
         card: Some(certificate.clone()),
         card_watched: false,

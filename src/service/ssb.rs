@@ -127,7 +127,7 @@ impl IdentityService for SsbService {
             return Ok(Unlocking::OtherUser(Box::new(|desk| self.log_in(desk))));
         }
         certificate.verify(settings.digest, &challenge, &signature)?;
-        Ok(Unlocking::SameUser)
+        Ok(Unlocking::SameUser(None))
     }
 
     fn session(&self, user: &User, ticket: &Ticket) -> Arc<dyn ServiceSession> {
@@ -172,6 +172,7 @@ impl Login<'_> {
             roles,
             role,
             ticket: session.ticket().clone(),
+            expiry: None,
             limits: Limits { idle: minutes(authentication.idle_minutes), total: minutes(authentication.max_minutes) },
             card: Some(certificate),
             card_watched: card.presence().is_some(),

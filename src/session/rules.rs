@@ -70,9 +70,14 @@ impl Life {
     pub(crate) fn at(&mut self, now: Duration) -> Change {
         self.latest = self.latest.max(now);
         let now = self.latest;
-        let limits = [after(self.begun, self.limits.total), after(self.used, self.limits.idle)];
-        if limits.into_iter().flatten().any(|end| end <= now) {
-            return Change::Ended(EndReason::Expired);
+        let limits = [
+            (after(self.begun, self.limits.total), EndReason::Expired),
+            (after(self.used, self.limits.idle), EndReason::Idle),
+        ];
+        // After a suspend both may be over: the first to come has ended it.
+        let ended = limits.into_iter().filter_map(|(end, reason)| Some((end.filter(|end| *end <= now)?, reason)));
+        if let Some((_, reason)) = ended.min_by_key(|(end, _)| *end) {
+            return Change::Ended(reason);
         }
         match (self.lock_end(), self.unseen, self.reauthentication_due()) {
             (Some(end), ..) if end <= now => Change::Ended(EndReason::NotUnlocked),

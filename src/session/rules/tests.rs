@@ -35,7 +35,7 @@ fn a_session_that_is_not_used_ends_at_its_idle_limit() {
     let mut life = limited(10, 600);
     assert_eq!(life.due(), Some(BEGUN + 10 * MINUTE));
     assert_eq!(life.at(BEGUN + 10 * MINUTE - ALMOST), Change::Nothing);
-    assert_eq!(life.at(BEGUN + 10 * MINUTE), Change::Ended(EndReason::Expired));
+    assert_eq!(life.at(BEGUN + 10 * MINUTE), Change::Ended(EndReason::Idle));
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn asking_for_the_ticket_restarts_the_idle_limit() {
     assert_eq!(life.on(Happening::Asked, BEGUN + 9 * MINUTE), Change::Nothing);
     assert_eq!(life.due(), Some(BEGUN + 19 * MINUTE));
     assert_eq!(life.at(BEGUN + 19 * MINUTE - ALMOST), Change::Nothing);
-    assert_eq!(life.at(BEGUN + 19 * MINUTE), Change::Ended(EndReason::Expired));
+    assert_eq!(life.at(BEGUN + 19 * MINUTE), Change::Ended(EndReason::Idle));
 }
 
 #[test]
@@ -71,8 +71,8 @@ fn a_clock_that_goes_backward_brings_nothing_back() {
     assert_eq!(life.at(BEGUN + 9 * MINUTE), Change::Nothing);
     assert_eq!(life.on(Happening::Asked, BEGUN), Change::Nothing);
     assert_eq!(life.due(), Some(BEGUN + 19 * MINUTE), "it was used later than it seems");
-    assert_eq!(life.at(BEGUN + 19 * MINUTE), Change::Ended(EndReason::Expired));
-    assert_eq!(life.at(BEGUN), Change::Ended(EndReason::Expired));
+    assert_eq!(life.at(BEGUN + 19 * MINUTE), Change::Ended(EndReason::Idle));
+    assert_eq!(life.at(BEGUN), Change::Ended(EndReason::Idle));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn the_limits_count_for_a_locked_session_too() {
     assert_eq!(life.on(Happening::CardOut, BEGUN + 5 * MINUTE), Change::Locked(LockReason::CardRemoved));
     assert_eq!(life.on(Happening::Asked, BEGUN + 9 * MINUTE), Change::Nothing);
     assert_eq!(life.due(), Some(BEGUN + 10 * MINUTE), "who gets no ticket does not use the session");
-    assert_eq!(life.at(BEGUN + 10 * MINUTE), Change::Ended(EndReason::Expired));
+    assert_eq!(life.at(BEGUN + 10 * MINUTE), Change::Ended(EndReason::Idle));
 }
 
 #[test]
