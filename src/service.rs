@@ -18,9 +18,7 @@ use crate::prompt::Prompter;
 use crate::secret::Ticket;
 use crate::session::{Session, User};
 
-pub(crate) use crate::session::grant::{
-    Call, Expiry, Grant, Renewal, Replacement, ServiceSession, not_implemented,
-};
+pub(crate) use crate::session::grant::{Call, Expiry, Grant, Renewal, Replacement, ServiceSession, not_implemented};
 
 /// A service that users log in at. Its methods may be called from any thread.
 pub(crate) trait IdentityService: Send + Sync {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use self::grant::Grant;
 pub use self::context::{CareTeam, Context, Contexts, Organization};
+use self::grant::Grant;
 use crate::secret::Ticket;
 
 /// A session that an identity service has started.
