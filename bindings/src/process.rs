@@ -10,7 +10,7 @@ use ticketapi::session::Session;
 use ticketapi::{Config, Engine};
 
 use crate::boundary::{Eternal, Handles, Outcome, Place, count_fork, library_folder, on_fork, test_panic};
-use crate::prompter::{Asker, HostPrompter};
+use crate::prompter::{Callbacks, HostPrompter, ProgramPrompter};
 use crate::status::{
     Failure, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_RESOURCE_ALLOCATION_FAILED,
     TCK_API_ERR_SERVER_BUSY,
@@ -36,7 +36,7 @@ pub(crate) struct Process {
     /// Calls under way that may log in.
     calls: AtomicUsize,
     setup: Mutex<Setup>,
-    asker: Mutex<Asker>,
+    prompter: Mutex<Arc<dyn ProgramPrompter>>,
     new_tickets: Mutex<Vec<NewTicket>>,
 }
 
@@ -75,7 +75,7 @@ impl Process {
                 engine: Eternal::empty(),
                 calls: AtomicUsize::new(0),
                 setup: Mutex::default(),
-                asker: Mutex::default(),
+                prompter: Mutex::new(Arc::new(Callbacks::default())),
                 new_tickets: Mutex::default(),
             }
         })
@@ -166,13 +166,13 @@ impl Process {
         Ok(())
     }
 
-    /// Makes `asker` the prompter for later logins.
-    pub(crate) fn set_prompter(&self, asker: Asker) -> Outcome {
+    /// Makes `prompter` the prompter for later logins.
+    pub(crate) fn set_prompter(&self, prompter: Arc<dyn ProgramPrompter>) -> Outcome {
         let _setup = self.setup();
         if self.calls.load(Ordering::SeqCst) > 0 {
             return Err(Failure::new(TCK_API_ERR_SERVER_BUSY));
         }
-        *self.asker.lock().unwrap_or_else(PoisonError::into_inner) = asker;
+        *self.prompter.lock().unwrap_or_else(PoisonError::into_inner) = prompter;
         Ok(())
     }
 
@@ -191,7 +191,7 @@ impl Process {
     }
 
     fn build(&'static self, config: Config) -> Outcome<Engine> {
-        let prompter = HostPrompter::new(&config, &self.asker);
+        let prompter = HostPrompter::new(&config, &self.prompter);
         let mut builder = Engine::builder(config).prompter(prompter);
         if let Some(folder) = library_folder() {
             builder = builder.helper_folder(folder);

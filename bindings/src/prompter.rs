@@ -13,7 +13,6 @@ use ticketapi::{Config, Error, ErrorKind, Pin, Result, Stage};
 use zeroize::Zeroizing;
 
 use crate::boundary::forks;
-use crate::java::JavaPrompter;
 
 /// A prompt's answer: the user answered.
 pub const TICKETAPI_ANSWERED: c_int = 0;
@@ -115,14 +114,15 @@ pub struct TicketApiPrompter {
 }
 
 /// The program's functions and their data.
-#[derive(Clone, Copy)]
 pub(crate) struct Callbacks {
     functions: TicketApiPrompter,
     user_data: *mut c_void,
 }
 
-// SAFETY: the pointer is only handed back to the host, which was told that any thread may log in.
+// SAFETY: the pointer is only handed back to the host, whose functions may be called from any thread.
 unsafe impl Send for Callbacks {}
+// SAFETY: as above; nothing here changes.
+unsafe impl Sync for Callbacks {}
 
 impl Default for Callbacks {
     fn default() -> Self {
@@ -140,119 +140,139 @@ impl Callbacks {
     }
 }
 
-/// Which of the program's prompters is set.
-#[derive(Clone)]
-pub(crate) enum Asker {
-    C(Callbacks),
-    Java(Arc<JavaPrompter>),
+/// The prompter that the program has set. A method returns `None` where the program leaves that prompt to
+/// the library.
+pub(crate) trait ProgramPrompter: Send + Sync {
+    /// As [`Prompter::pin`].
+    fn pin(&self, request: &PinRequest<'_>, wait: Wait<'_>) -> Option<Result<Pin>>;
+    /// As [`Prompter::use_last_try`].
+    fn use_last_try(&self, request: &PinRequest<'_>, wait: Wait<'_>) -> Option<Result<bool>>;
+    /// As [`Prompter::role`].
+    fn role(&self, roles: &[Role], wait: Wait<'_>) -> Option<Result<usize>>;
+    /// As [`Prompter::enter_pin_on_reader`].
+    fn enter_pin_on_reader(&self, request: &PinRequest<'_>) -> Option<Notice>;
+    /// As [`Prompter::insert_card`].
+    fn insert_card(self: Arc<Self>, absence: &Absence) -> Option<Notice>;
 }
 
-impl Default for Asker {
-    fn default() -> Self {
-        Self::C(Callbacks::default())
-    }
+/// When a prompt that nobody answers ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait<'a> {
+    /// `None` waits for ever.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) cancel: &'a CancelToken,
 }
 
-/// Prompts with the program's functions, and as the settings say for those it left out.
+/// Prompts with the program's prompter, and as the settings say where it has none.
 pub(crate) struct HostPrompter {
     system: SystemPrompter,
-    /// For prompts that can be abandoned while nobody answers.
     timeout: Option<Duration>,
-    asker: &'static Mutex<Asker>,
+    program: &'static Mutex<Arc<dyn ProgramPrompter>>,
 }
 
 impl HostPrompter {
-    pub(crate) fn new(config: &Config, asker: &'static Mutex<Asker>) -> Self {
+    pub(crate) fn new(config: &Config, program: &'static Mutex<Arc<dyn ProgramPrompter>>) -> Self {
         let timeout = Some(config.prompt_timeout).filter(|timeout| !timeout.is_zero());
-        Self { system: SystemPrompter::new(config), timeout, asker }
+        Self { system: SystemPrompter::new(config), timeout, program }
     }
 
-    fn asker(&self) -> Asker {
-        self.asker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn program(&self) -> Arc<dyn ProgramPrompter> {
+        Arc::clone(&self.program.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn wait<'a>(&self, cancel: &'a CancelToken) -> Wait<'a> {
+        Wait { timeout: self.timeout, cancel }
     }
 }
 
 impl Prompter for HostPrompter {
     fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
-        let Callbacks { functions, user_data } = match self.asker() {
-            Asker::C(callbacks) => callbacks,
-            Asker::Java(java) => return java.pin(request, self.timeout, cancel),
-        };
-        let Some(function) = functions.pin else { return self.system.pin(request, cancel) };
-        let mut typed = Zeroizing::new([0_u8; PIN_ROOM]);
-        let request = CPinRequest::new(request);
-        ask(Stage::Pin, || {
-            // SAFETY: the contract of `Callbacks::new`; what is pointed to lives until it returns.
-            unsafe { function(user_data, &request.as_c(), typed.as_mut_ptr().cast(), PIN_ROOM as c_uint) }
-        })?;
-        let typed = typed.split(|&byte| byte == 0).next().and_then(|typed| std::str::from_utf8(typed).ok());
-        let typed = typed
-            .ok_or_else(|| Error::new(ErrorKind::NoPrompter, Stage::Pin, "the program gave a PIN that is not text"))?;
-        Ok(Pin::new(typed.to_owned()))
+        self.program().pin(request, self.wait(cancel)).unwrap_or_else(|| self.system.pin(request, cancel))
     }
 
     fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
-        let Callbacks { functions, user_data } = match self.asker() {
-            Asker::C(callbacks) => callbacks,
-            Asker::Java(java) => return java.use_last_try(request, self.timeout, cancel),
-        };
-        let Some(function) = functions.last_try else { return self.system.use_last_try(request, cancel) };
-        let request = CPinRequest::new(request);
-        // SAFETY: as in `pin`.
-        let answer = ask(Stage::Pin, || unsafe { function(user_data, &request.as_c()) });
-        match answer {
-            Ok(()) => Ok(true),
-            Err(error) if *error.kind() == ErrorKind::Cancelled => Ok(false),
-            Err(error) => Err(error),
-        }
+        let answer = self.program().use_last_try(request, self.wait(cancel));
+        answer.unwrap_or_else(|| self.system.use_last_try(request, cancel))
     }
 
     fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
-        let Callbacks { functions, user_data } = match self.asker() {
-            Asker::C(callbacks) => callbacks,
-            Asker::Java(java) => return java.role(roles, self.timeout, cancel),
-        };
-        let Some(function) = functions.role else { return self.system.role(roles, cancel) };
-        let texts: Vec<_> = roles.iter().map(CRole::new).collect();
-        let shown: Vec<_> = texts.iter().map(CRole::as_c).collect();
-        let mut chosen = c_uint::MAX;
-        // SAFETY: as in `pin`.
-        ask(Stage::RoleSelection, || unsafe {
-            function(user_data, shown.as_ptr(), shown.len() as c_uint, &raw mut chosen)
-        })?;
-        if (chosen as usize) < roles.len() {
-            Ok(chosen as usize)
-        } else {
-            let detail = "the program answered the question for the role without choosing one";
-            Err(Error::new(ErrorKind::NoPrompter, Stage::RoleSelection, detail))
-        }
+        self.program().role(roles, self.wait(cancel)).unwrap_or_else(|| self.system.role(roles, cancel))
     }
 
     fn enter_pin_on_reader(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Notice {
-        let told = match self.asker() {
-            Asker::C(callbacks) => callbacks.tell(TICKETAPI_PIN_ON_READER, &text::enter_pin_on_reader(request)),
-            Asker::Java(java) => Some(java.enter_pin_on_reader()),
-        };
-        told.unwrap_or_else(|| self.system.enter_pin_on_reader(request, cancel))
+        let shown = self.program().enter_pin_on_reader(request);
+        shown.unwrap_or_else(|| self.system.enter_pin_on_reader(request, cancel))
     }
 
     fn insert_card(&self, absence: &Absence, cancel: &CancelToken) -> Notice {
-        let told = match self.asker() {
-            Asker::C(callbacks) => callbacks.tell(TICKETAPI_INSERT_CARD, &text::insert_card(absence)),
-            Asker::Java(java) => Some(java.insert_card(absence)),
+        self.program().insert_card(absence).unwrap_or_else(|| self.system.insert_card(absence, cancel))
+    }
+}
+
+// A function of the program has no way to see `Wait`: the program itself ends its prompts.
+impl ProgramPrompter for Callbacks {
+    fn pin(&self, request: &PinRequest<'_>, _: Wait<'_>) -> Option<Result<Pin>> {
+        let function = self.functions.pin?;
+        let mut typed = Zeroizing::new([0_u8; PIN_ROOM]);
+        let request = CPinRequest::new(request);
+        let answer = ask(Stage::Pin, || {
+            // SAFETY: the contract of `Callbacks::new`; what is pointed to lives until it returns.
+            unsafe { function(self.user_data, &request.as_c(), typed.as_mut_ptr().cast(), PIN_ROOM as c_uint) }
+        });
+        let pin = || {
+            let typed = typed.split(|&byte| byte == 0).next().and_then(|typed| std::str::from_utf8(typed).ok());
+            let no_text = || Error::new(ErrorKind::NoPrompter, Stage::Pin, "the program gave a PIN that is not text");
+            Ok(Pin::new(typed.ok_or_else(no_text)?.to_owned()))
         };
-        told.unwrap_or_else(|| self.system.insert_card(absence, cancel))
+        Some(answer.and_then(|()| pin()))
+    }
+
+    fn use_last_try(&self, request: &PinRequest<'_>, _: Wait<'_>) -> Option<Result<bool>> {
+        let function = self.functions.last_try?;
+        let request = CPinRequest::new(request);
+        // SAFETY: as in `pin`.
+        let answer = ask(Stage::Pin, || unsafe { function(self.user_data, &request.as_c()) });
+        Some(match answer {
+            Ok(()) => Ok(true),
+            Err(error) if *error.kind() == ErrorKind::Cancelled => Ok(false),
+            Err(error) => Err(error),
+        })
+    }
+
+    fn role(&self, roles: &[Role], _: Wait<'_>) -> Option<Result<usize>> {
+        let function = self.functions.role?;
+        let texts: Vec<_> = roles.iter().map(CRole::new).collect();
+        let shown: Vec<_> = texts.iter().map(CRole::as_c).collect();
+        let mut chosen = c_uint::MAX;
+        let answer = ask(Stage::RoleSelection, || unsafe {
+            // SAFETY: as in `pin`.
+            function(self.user_data, shown.as_ptr(), shown.len() as c_uint, &raw mut chosen)
+        });
+        Some(answer.and_then(|()| {
+            if (chosen as usize) < roles.len() {
+                return Ok(chosen as usize);
+            }
+            let detail = "the program answered the question for the role without choosing one";
+            Err(Error::new(ErrorKind::NoPrompter, Stage::RoleSelection, detail))
+        }))
+    }
+
+    fn enter_pin_on_reader(&self, request: &PinRequest<'_>) -> Option<Notice> {
+        self.show(TICKETAPI_PIN_ON_READER, &text::enter_pin_on_reader(request))
+    }
+
+    fn insert_card(self: Arc<Self>, absence: &Absence) -> Option<Notice> {
+        self.show(TICKETAPI_INSERT_CARD, &text::insert_card(absence))
     }
 }
 
 impl Callbacks {
     /// Returns `None` if the program has no function for messages.
-    fn tell(self, message: c_int, text: &str) -> Option<Notice> {
-        let Self { functions, user_data } = self;
-        let function = functions.message?;
+    fn show(&self, message: c_int, text: &str) -> Option<Notice> {
+        let function = self.functions.message?;
         let text = c_text(text);
         // SAFETY: the contract of `Callbacks::new`; the text lives until it returns.
-        unsafe { function(user_data, message, text.as_ptr()) };
+        unsafe { function(self.user_data, message, text.as_ptr()) };
         Some(Notice::default())
     }
 }

@@ -10,7 +10,7 @@ use ticketapi::session::Session;
 use crate::boundary::{Outcome, TextOut, export, text_in, write_if_wanted};
 use crate::c::TCK_API_INSTANCE;
 use crate::process::Process;
-use crate::prompter::{Asker, Callbacks, TicketApiPrompter};
+use crate::prompter::{Callbacks, TicketApiPrompter};
 use crate::status::{Failure, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_RESOURCE_NOT_AVAILABLE};
 
 /// For ticketapi_role: the role as one line, for display.
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn ticketapi_set_prompter(prompter: *const TicketApiPrompt
         let callbacks = unsafe {
             prompter.as_ref().map_or_else(Callbacks::default, |functions| Callbacks::new(*functions, user_data))
         };
-        Process::this().set_prompter(Asker::C(callbacks))
+        Process::this().set_prompter(Arc::new(callbacks))
     })
 }
 

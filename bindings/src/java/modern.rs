@@ -14,7 +14,7 @@ use ticketapi::session::Session;
 use super::{JavaPrompter, handle, may_log_in, native, utf16, with_env};
 use crate::boundary::{Outcome, export_quietly, export_result};
 use crate::process::Process;
-use crate::prompter::{Asker, Callbacks};
+use crate::prompter::{Callbacks, ProgramPrompter};
 use crate::status::{Failure, TCK_API_ERR_INVALID_PARAMETER, words};
 
 /// Raised with every change of the native methods that an older jar or library does not know.
@@ -80,11 +80,11 @@ pub extern "system" fn Java_ticketapi_Native_setPrompter<'l>(
     answer: JObject<'l>,
 ) -> jboolean {
     let set = answering(&mut env, 0, &answer, |env| {
-        let asker = match prompts.is_null() {
-            true => Asker::C(Callbacks::default()),
-            false => Asker::Java(Arc::new(JavaPrompter::new(env, &prompts)?)),
+        let prompter: Arc<dyn ProgramPrompter> = match prompts.is_null() {
+            true => Arc::new(Callbacks::default()),
+            false => Arc::new(JavaPrompter::new(env, &prompts)?),
         };
-        Process::this().set_prompter(asker)
+        Process::this().set_prompter(prompter)
     });
     set.is_some()
 }

@@ -13,7 +13,6 @@ use jni::objects::{JCharArray, JObject, JString, JValue};
 use jni::refs::Global;
 use jni::sys::{jchar, jint, jlong};
 use jni::{Env, EnvUnowned, JavaVM, jni_sig, jni_str};
-use ticketapi::cancel::CancelToken;
 use ticketapi::card::{Absence, PinTries};
 use ticketapi::prompt::{Notice, PinRequest};
 use ticketapi::ssb::Role;
@@ -23,7 +22,7 @@ use zeroize::Zeroizing;
 use super::modern::{role_texts, string_array};
 use super::{ASKS, with_env};
 use crate::boundary::{Outcome, export_quietly};
-use crate::prompter::{problem, tries_left};
+use crate::prompter::{ProgramPrompter, Wait, problem, tries_left};
 
 /// The longest PIN that is taken from Java, in UTF-16 characters.
 const PIN_ROOM: usize = 256;
@@ -71,30 +70,8 @@ impl JavaPrompter {
         Ok(Self { vm: env.get_java_vm()?, prompts: env.new_global_ref(prompts)? })
     }
 
-    pub(crate) fn pin(&self, request: &PinRequest<'_>, timeout: Option<Duration>, cancel: &CancelToken) -> Result<Pin> {
-        match self.ask_about_pin(false, request, timeout, cancel)? {
-            Answer::Pin(pin) => Ok(pin),
-            _ => Err(Error::cancelled(Stage::Pin)),
-        }
-    }
-
-    pub(crate) fn use_last_try(
-        &self,
-        request: &PinRequest<'_>,
-        timeout: Option<Duration>,
-        cancel: &CancelToken,
-    ) -> Result<bool> {
-        Ok(matches!(self.ask_about_pin(true, request, timeout, cancel)?, Answer::Number(1)))
-    }
-
-    fn ask_about_pin(
-        &self,
-        last_try: bool,
-        request: &PinRequest<'_>,
-        timeout: Option<Duration>,
-        cancel: &CancelToken,
-    ) -> Result<Answer> {
-        self.ask(Stage::Pin, timeout, cancel, |env, prompts, number| {
+    fn ask_about_pin(&self, last_try: bool, request: &PinRequest<'_>, wait: Wait<'_>) -> Result<Answer> {
+        self.ask(Stage::Pin, wait, |env, prompts, number| {
             let card = env.new_string(request.label)?;
             let uid = match request.uid {
                 Some(uid) => env.new_string(uid)?,
@@ -121,10 +98,10 @@ impl JavaPrompter {
         })
     }
 
-    pub(crate) fn role(&self, roles: &[Role], timeout: Option<Duration>, cancel: &CancelToken) -> Result<usize> {
+    fn ask_for_role(&self, roles: &[Role], wait: Wait<'_>) -> Result<usize> {
         let lines: Vec<_> = roles.iter().map(ToString::to_string).collect();
         let texts: Vec<_> = roles.iter().zip(&lines).flat_map(|(role, line)| role_texts(role, line)).collect();
-        let answer = self.ask(Stage::RoleSelection, timeout, cancel, |env, prompts, number| {
+        let answer = self.ask(Stage::RoleSelection, wait, |env, prompts, number| {
             let texts = string_array(env, &texts)?;
             env.call_method(
                 prompts,
@@ -143,39 +120,22 @@ impl JavaPrompter {
         }
     }
 
-    pub(crate) fn enter_pin_on_reader(&self) -> Notice {
-        self.tell(PIN_ON_READER, "");
-        Notice::default()
-    }
-
-    pub(crate) fn insert_card(self: Arc<Self>, absence: &Absence) -> Notice {
-        let why = match absence {
-            Absence::NoCard => "no card is in the reader",
-            Absence::NotRecognised(why) => why,
-            Absence::NoReader => "there is no card reader",
-            Absence::NoService => "the card reader service does not answer",
-        };
-        self.tell(INSERT_CARD, why);
-        Notice::new(Shown(self))
-    }
-
     /// Has `begin` start a prompt in Java, and waits for its answer.
     fn ask(
         &self,
         stage: Stage,
-        timeout: Option<Duration>,
-        cancel: &CancelToken,
+        wait: Wait<'_>,
         begin: impl FnOnce(&mut Env<'_>, &JObject<'_>, jlong) -> Outcome,
     ) -> Result<Answer> {
         let waiting = Waiting::begin();
-        let _guard = cancel.on_cancel({
+        let _guard = wait.cancel.on_cancel({
             let prompt = Arc::clone(&waiting.prompt);
             move || prompt.end(Answer::Cancelled)
         });
         if self.in_java(|env, prompts| begin(env, prompts, waiting.number)).is_err() {
             return Err(Error::new(ErrorKind::NoPrompter, stage, "the program's prompter cannot be started"));
         }
-        let answer = waiting.prompt.wait(timeout);
+        let answer = waiting.prompt.wait(wait.timeout);
         if matches!(answer, None | Some(Answer::Cancelled)) {
             // Its wait is over, so there is nothing to report.
             let _ = self.in_java(|env, prompts| abandon(env, prompts, waiting.number));
@@ -212,6 +172,39 @@ impl JavaPrompter {
                 result
             })
         })
+    }
+}
+
+impl ProgramPrompter for JavaPrompter {
+    fn pin(&self, request: &PinRequest<'_>, wait: Wait<'_>) -> Option<Result<Pin>> {
+        Some(self.ask_about_pin(false, request, wait).and_then(|answer| match answer {
+            Answer::Pin(pin) => Ok(pin),
+            _ => Err(Error::cancelled(Stage::Pin)),
+        }))
+    }
+
+    fn use_last_try(&self, request: &PinRequest<'_>, wait: Wait<'_>) -> Option<Result<bool>> {
+        Some(self.ask_about_pin(true, request, wait).map(|answer| matches!(answer, Answer::Number(1))))
+    }
+
+    fn role(&self, roles: &[Role], wait: Wait<'_>) -> Option<Result<usize>> {
+        Some(self.ask_for_role(roles, wait))
+    }
+
+    fn enter_pin_on_reader(&self, _: &PinRequest<'_>) -> Option<Notice> {
+        self.tell(PIN_ON_READER, "");
+        Some(Notice::default())
+    }
+
+    fn insert_card(self: Arc<Self>, absence: &Absence) -> Option<Notice> {
+        let why = match absence {
+            Absence::NoCard => "no card is in the reader",
+            Absence::NotRecognised(why) => why,
+            Absence::NoReader => "there is no card reader",
+            Absence::NoService => "the card reader service does not answer",
+        };
+        self.tell(INSERT_CARD, why);
+        Some(Notice::new(Shown(self)))
     }
 }
 
