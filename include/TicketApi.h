@@ -81,12 +81,17 @@
  * (TICKETAPI_ and the key in capitals), then from ticketapi_set. They are read when the first handle
  * is created. The keys, with their defaults in brackets:
  *
- *     environment          the broker's environment: live, int or dep (live)
+ *     service              the identity service: ssb, cis2, ehealth_dk or oidc (any other OpenID
+ *                          provider) (ssb)
+ *     environment          the environment of the service: live, int or dep (live)
  *     base_url             the broker's address, instead of an environment
- *     allow_http           allows plain http in base_url, for loopback addresses only (false)
- *     ca_file              PEM trust anchors for the broker, instead of the system's. Revocation is
- *                          not checked (the system's)
- *     connect_timeout      seconds allowed for connecting to the broker, once its name is resolved
+ *     allow_http           allows plain http in base_url, issuer and exchange_url, for loopback
+ *                          addresses only (false)
+ *     ca_file              PEM trust anchors for the service, instead of the system's. Revocation
+ *                          is not checked (the system's)
+ *     proxy                the proxy for the service: http://host:port, none, or system, which is
+ *                          what HTTPS_PROXY and NO_PROXY say (system)
+ *     connect_timeout      seconds allowed for connecting to the service, once its name is resolved
  *                          (5)
  *     request_timeout      seconds allowed for one request, connecting included (15)
  *     pkcs11_module        absolute path of the card's PKCS#11 module (the known places)
@@ -112,7 +117,7 @@
  *                          input, with the role's id in square brackets at the end, and writes the
  *                          chosen line to standard output (a window or the terminal)
  *     require_role         a user without roles may not log in (true)
- *     check_session        minutes after which get_ticket asks the broker whether the session is
+ *     check_session        minutes after which get_ticket asks the service whether the session is
  *                          still alive, and logs in again if it is not; 0 never asks (0)
  *     digest               digest algorithm of the signed challenge: sha1 or sha256 (sha1)
  *     agent                auto uses the agent if one runs, require fails without one, never logs
@@ -125,6 +130,40 @@
  *     mode                 effect of removing the card: normal, session_lock or mobility (normal)
  *     lock_timeout         minutes after which a locked session ends (30)
  *     reauthentication     minutes after which mobility asks for the card and PIN again (60)
+ *     issuer               issuer URL of the provider, exactly as the provider writes it (with cis2
+ *                          and ehealth_dk, that of environment)
+ *     client_id            this program's id at the provider
+ *     client_auth          how the program proves who it is: none (public client, PKCE),
+ *                          client_secret, private_key_jwt, or back_end (a server of the supplier
+ *                          exchanges the code) (none)
+ *     client_secret_file   file with the client secret, which no other user may read
+ *     client_key_file      file with the private key (PEM, PKCS#8 or PKCS#1, or JWK), which no
+ *                          other user may read
+ *     client_key_id        the key's id (kid) at the provider
+ *     client_key_algorithm signature algorithm: RS256, RS384, RS512, PS256 or ES256 (RS512)
+ *     exchange_url         with back_end, the server that takes code, code_verifier, redirect_uri
+ *                          and nonce as a form and answers as a token endpoint does
+ *     redirect_uri         where the browser ends: a loopback address of this computer, with a port
+ *                          or, without one, with any free port (http://127.0.0.1/callback)
+ *     scope                scopes to ask for, separated by spaces (those of the service)
+ *     acr_values           authentication contexts to ask for, separated by spaces (those of the
+ *                          service)
+ *     role_selection       with cis2, who asks for the role: service (a page of CIS2) or own (the
+ *                          prompts here) (own)
+ *     ticket               which token is the ticket: id_token or access_token (id_token with cis2,
+ *                          else access_token)
+ *     browser              program that opens the provider's page and is given its address; none
+ *                          prints the address (the system's)
+ *     login_timeout        seconds the user may take in the browser (300)
+ *     idle_timeout         minutes after which an unused session ends, if the provider sets no
+ *                          limit (30)
+ *     max_session          minutes after which a session ends, if the provider sets no limit (600)
+ *     bind_card            binds the session to the card in the reader when the login ends: its
+ *                          removal has the effect of mode (true)
+ *     organization_id      with ehealth_dk, the organisation of the context to begin with
+ *     care_team_id         its care team
+ *     patient_id           its patient; needs a care team
+ *     episode_of_care_id   its episode of care; needs a care team
  */
 
 /* An unsigned 32-bit number. Other headers define another DWORD: PC/SC's is larger. */

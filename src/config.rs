@@ -1,6 +1,9 @@
 //! Settings: from a file, then the environment, then the program. Every value is checked here, once.
 
+mod keys;
 mod layers;
+mod openid;
+mod values;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,10 +12,12 @@ use crate::agent::{AgentSettings, AgentUse};
 use crate::card::Digest;
 use crate::card::pkcs11::AfterLogin;
 use crate::error::{Error, ErrorKind, Stage};
-use crate::prompt::{PrompterKind, PrompterSettings};
+use crate::prompt::{BrowserChoice, PrompterKind, PrompterSettings};
+use crate::service::choices::{ClientAuth, KeyAlgorithm, RedirectUri, RoleSelection, ServiceKind, TicketKind};
 use crate::session::Mode;
 use crate::ssb::{BrokerAddress, Environment};
 
+use keys::KEYS;
 pub use layers::Sources;
 
 /// The settings of an engine. [`Config::load`] reads them as every program of the desk does.
@@ -32,14 +37,19 @@ pub use layers::Sources;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The broker, where `base_url` names none.
+    /// The identity service that users log in at.
+    pub service: ServiceKind,
+    /// The environment of the service: of the broker where `base_url` names none, of the provider where
+    /// `issuer` names none.
     pub environment: Environment,
     /// The broker's address.
     pub base_url: Option<BrokerAddress>,
-    /// Whether `base_url` may be plain http. It has to be a loopback address even then.
+    /// Whether the service's addresses may be plain http. They have to be loopback addresses even then.
     pub allow_http: bool,
-    /// PEM file with the trust anchors for the broker; the system's where there is none.
+    /// PEM file with the trust anchors for the service; the system's where there is none.
     pub ca_file: Option<PathBuf>,
+    /// The proxy for the service: an address, `none` or `system`.
+    pub proxy: Option<String>,
     /// How long connecting to the broker may take.
     pub connect_timeout: Duration,
     /// How long one request may take, connecting included.
@@ -94,15 +104,61 @@ pub struct Config {
     pub lock_timeout: Duration,
     /// How long card and PIN are good for in [`Mode::Mobility`].
     pub reauthentication: Duration,
+    /// The OpenID provider's issuer; that of `environment` where there is none.
+    pub issuer: Option<String>,
+    /// This program's id at the provider.
+    pub client_id: Option<String>,
+    /// How this program proves to the provider which one it is.
+    pub client_auth: ClientAuth,
+    /// The file with the client secret.
+    pub client_secret_file: Option<PathBuf>,
+    /// The file with the private key that signs client assertions.
+    pub client_key_file: Option<PathBuf>,
+    /// The id of that key at the provider.
+    pub client_key_id: Option<String>,
+    /// The algorithm of that key's signatures.
+    pub client_key_algorithm: KeyAlgorithm,
+    /// The supplier's server that exchanges the code.
+    pub exchange_url: Option<String>,
+    /// Where the provider sends the browser at the end of a login.
+    pub redirect_uri: RedirectUri,
+    /// The scopes to ask for; those of the service where there are none.
+    pub scope: Option<String>,
+    /// The authentication contexts to ask for; those of the service where there are none.
+    pub acr_values: Option<String>,
+    /// Who asks for the role.
+    pub role_selection: RoleSelection,
+    /// Which of the provider's tokens is the ticket; that of the service where it is not set.
+    pub ticket: Option<TicketKind>,
+    /// What shows the provider's page.
+    pub browser: BrowserChoice,
+    /// How long a user may take in the browser.
+    pub login_timeout: Duration,
+    /// How long an unused session lasts, where the provider sets no limit.
+    pub idle_timeout: Duration,
+    /// How long a session lasts, where the provider sets no limit.
+    pub max_session: Duration,
+    /// Whether a session of a login in the browser is bound to the card in the reader.
+    pub bind_card: bool,
+    /// The organisation of the context that a session begins with.
+    pub organization_id: Option<String>,
+    /// Its care team.
+    pub care_team_id: Option<String>,
+    /// Its patient.
+    pub patient_id: Option<String>,
+    /// Its episode of care.
+    pub episode_of_care_id: Option<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
+            service: ServiceKind::Ssb,
             environment: Environment::Live,
             base_url: None,
             allow_http: false,
             ca_file: None,
+            proxy: None,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(15),
             pkcs11_module: None,
@@ -128,43 +184,31 @@ impl Default for Config {
             mode: Mode::Normal,
             lock_timeout: Duration::from_secs(30 * 60),
             reauthentication: Duration::from_secs(60 * 60),
+            issuer: None,
+            client_id: None,
+            client_auth: ClientAuth::None,
+            client_secret_file: None,
+            client_key_file: None,
+            client_key_id: None,
+            client_key_algorithm: KeyAlgorithm::Rs512,
+            exchange_url: None,
+            redirect_uri: RedirectUri::default(),
+            scope: None,
+            acr_values: None,
+            role_selection: RoleSelection::Own,
+            ticket: None,
+            browser: BrowserChoice::System,
+            login_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(30 * 60),
+            max_session: Duration::from_secs(600 * 60),
+            bind_card: true,
+            organization_id: None,
+            care_team_id: None,
+            patient_id: None,
+            episode_of_care_id: None,
         }
     }
 }
-
-/// Every key there is, in the order of docs/settings.md. The variable of a key is `TICKETAPI_` and the
-/// key in capitals.
-const KEYS: &[&str] = &[
-    "environment",
-    "base_url",
-    "allow_http",
-    "ca_file",
-    "connect_timeout",
-    "request_timeout",
-    "pkcs11_module",
-    "helper",
-    "card_after_login",
-    "card_timeout",
-    "card_wait",
-    "token_label",
-    "token_serial",
-    "certificate_issuers",
-    "software_card",
-    "prompter",
-    "pinentry",
-    "prompt_timeout",
-    "role",
-    "role_command",
-    "require_role",
-    "check_session",
-    "digest",
-    "agent",
-    "agent_socket",
-    "offer_login",
-    "mode",
-    "lock_timeout",
-    "reauthentication",
-];
 
 impl Config {
     /// The broker's address: `base_url`, else that of `environment`.
@@ -185,79 +229,8 @@ impl Config {
 
     /// Checks `value` and keeps it. A relative path starts from `folder`.
     fn apply(&mut self, key: &str, value: &str, folder: &Path) -> Result<(), String> {
-        match key {
-            "environment" => {
-                self.environment =
-                    Environment::from_name(value).ok_or_else(|| format!("{value:?} is not one of live, int, dep"))?;
-            }
-            "base_url" => {
-                // Whether http is allowed is known when every setting is: see `broker`.
-                self.base_url = Some(BrokerAddress::parse(value, true).map_err(|bad| bad.to_string())?);
-            }
-            "allow_http" => self.allow_http = yes_or_no(value)?,
-            "ca_file" => self.ca_file = Some(path(value, folder)?),
-            "connect_timeout" => self.connect_timeout = seconds(value, 1)?,
-            "request_timeout" => self.request_timeout = seconds(value, 1)?,
-            "pkcs11_module" if !Path::new(value).is_absolute() => {
-                return Err(format!("{value:?} is not an absolute path"));
-            }
-            "pkcs11_module" => self.pkcs11_module = Some(value.into()),
-            "helper" => self.helper = Some(path(value, folder)?),
-            "card_after_login" => {
-                self.card_after_login = one_of(value, &[("reset", AfterLogin::Reset), ("leave", AfterLogin::Leave)])?;
-            }
-            "card_timeout" => self.card_timeout = seconds(value, 1)?,
-            "card_wait" => self.card_wait = seconds(value, 0)?,
-            "token_label" => self.token_label = Some(text(value)?),
-            "token_serial" => self.token_serial = Some(text(value)?),
-            "certificate_issuers" => {
-                let names = value.split(';').map(str::trim).filter(|name| !name.is_empty());
-                self.certificate_issuers = names.map(str::to_owned).collect();
-            }
-            "software_card" => self.software_card = Some(path(value, folder)?),
-            "prompter" => {
-                self.prompter = one_of(
-                    value,
-                    &[
-                        ("auto", PrompterKind::Auto),
-                        ("desktop", PrompterKind::Desktop),
-                        ("terminal", PrompterKind::Terminal),
-                        ("none", PrompterKind::None),
-                    ],
-                )?;
-            }
-            // A bare name is looked up on the PATH.
-            "pinentry" if value.contains('/') => self.pinentry = Some(path(value, folder)?),
-            "pinentry" => self.pinentry = Some(text(value)?.into()),
-            "prompt_timeout" => self.prompt_timeout = seconds(value, 0)?,
-            "role" => self.role = Some(text(value)?),
-            "role_command" => {
-                self.role_command = shlex::split(value)
-                    .filter(|words| !words.is_empty())
-                    .ok_or_else(|| format!("{value:?} is not a command line"))?;
-            }
-            "require_role" => self.require_role = yes_or_no(value)?,
-            "check_session" => self.check_session = minutes(value, 0)?,
-            "digest" => self.digest = one_of(value, &[("sha1", Digest::Sha1), ("sha256", Digest::Sha256)])?,
-            "agent" => {
-                let choices = [("auto", AgentUse::Auto), ("require", AgentUse::Require), ("never", AgentUse::Never)];
-                self.agent = one_of(value, &choices)?;
-            }
-            "agent_socket" if !Path::new(value).is_absolute() => {
-                return Err(format!("{value:?} is not an absolute path"));
-            }
-            "agent_socket" => self.agent_socket = Some(value.into()),
-            "offer_login" => self.offer_login = yes_or_no(value)?,
-            "mode" => {
-                let modes =
-                    [("normal", Mode::Normal), ("session_lock", Mode::SessionLock), ("mobility", Mode::Mobility)];
-                self.mode = one_of(value, &modes)?;
-            }
-            "lock_timeout" => self.lock_timeout = minutes(value, 1)?,
-            "reauthentication" => self.reauthentication = minutes(value, 1)?,
-            _ => return Err(NO_SUCH_SETTING.into()),
-        }
-        Ok(())
+        let (_, apply) = KEYS.iter().find(|(name, _)| *name == key).ok_or("there is no such setting")?;
+        apply(self, value, folder)
     }
 }
 
@@ -278,63 +251,5 @@ impl From<&Config> for PrompterSettings {
     }
 }
 
-const NO_SUCH_SETTING: &str = "there is no such setting";
-
-fn text(value: &str) -> Result<String, String> {
-    if value.is_empty() { Err("the value is empty".into()) } else { Ok(value.to_owned()) }
-}
-
-fn path(value: &str, folder: &Path) -> Result<PathBuf, String> {
-    Ok(folder.join(text(value)?))
-}
-
-fn one_of<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
-    choices.iter().find(|(name, _)| *name == value).map(|&(_, choice)| choice).ok_or_else(|| {
-        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-        format!("{value:?} is not one of {}", names.join(", "))
-    })
-}
-
-fn yes_or_no(value: &str) -> Result<bool, String> {
-    one_of(value, &[("true", true), ("false", false)])
-}
-
-/// A whole number of seconds, at most a day.
-fn seconds(value: &str, least: u64) -> Result<Duration, String> {
-    const DAY: u64 = 24 * 60 * 60;
-    match value.parse() {
-        Ok(number) if (least..=DAY).contains(&number) => Ok(Duration::from_secs(number)),
-        _ => Err(format!("{value:?} is not a number of seconds from {least} to {DAY}")),
-    }
-}
-
-/// A whole number of minutes, at most a day.
-fn minutes(value: &str, least: u64) -> Result<Duration, String> {
-    const DAY: u64 = 24 * 60;
-    match value.parse() {
-        Ok(number) if (least..=DAY).contains(&number) => Ok(Duration::from_secs(60 * number)),
-        _ => Err(format!("{value:?} is not a number of minutes from {least} to {DAY}")),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_settings_page_names_every_key_and_its_variable() {
-        let page = include_str!("../docs/settings.md");
-        for key in KEYS {
-            let row = format!("| `{key}` | `TICKETAPI_{}` |", key.to_uppercase());
-            assert!(page.contains(&row), "docs/settings.md has no row {row}");
-        }
-    }
-
-    #[test]
-    fn every_key_is_known_where_values_are_checked() {
-        for key in KEYS {
-            let answer = Config::default().apply(key, "", Path::new(""));
-            assert_ne!(answer.err().as_deref(), Some(NO_SUCH_SETTING), "{key}");
-        }
-    }
-}
+mod tests;

@@ -70,7 +70,7 @@
 //! program `ticketapi-card`, from the crate of the same name, loads it.
 //!
 //! Features, all on by default: `software-card` reads cards in PKCS#12 files, `terminal` asks on the controlling
-//! terminal. Without them, settings that need them fail with an error that says so.
+//! terminal, `oidc` logs in at OpenID providers. Without them, settings that need them fail with an error that says so.
 //!
 //! Errors are [`Error`]: what happened, and with [`Error::remedy`] what the user can do.
 #![forbid(unsafe_code)]
@@ -105,6 +105,6 @@ pub use config::Config;
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Group, Result, Stage};
 pub use secret::{Pin, Ticket};
-pub use service::ssb;
 #[doc(hidden)]
 pub use service::ssb::challenge;
+pub use service::{choices, ssb};

@@ -1,6 +1,7 @@
 //! Prompts: for a card, for the PIN, for the role.
 
 pub(crate) mod assuan;
+mod browser;
 mod command;
 mod desktop;
 mod pinentry;
@@ -23,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Pin;
 use crate::session::Role;
 
+pub use browser::BrowserChoice;
 #[doc(hidden)]
 pub use command::RoleCommand;
 #[doc(hidden)]

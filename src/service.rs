@@ -3,6 +3,7 @@
 //! The engine knows these traits and no service. A service knows neither the engine nor the
 //! configuration: it has settings of its own, which `engine/builder.rs` fills in.
 
+pub mod choices;
 pub(crate) mod roles;
 pub mod ssb;
 

@@ -15,11 +15,10 @@ use crate::card::software::SoftwareCardReader;
 use crate::card::{Absence, CardReader, SmartCard};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::error::Result;
-#[cfg(not(feature = "software-card"))]
-use crate::error::{Error, ErrorKind, Stage};
+use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::http::HttpsSettings;
 use crate::prompt::{Prompter, SystemPrompter};
+use crate::service::choices::ServiceKind;
 use crate::service::roles::RoleSettings;
 use crate::service::ssb::{SsbService, SsbSettings};
 use crate::service::{Call, IdentityService};
@@ -112,7 +111,7 @@ impl EngineBuilder {
     /// [`Configuration`](crate::ErrorKind::Configuration).
     pub fn build(self) -> Result<Engine> {
         let Self { config, reader, prompter, folders, clock, listener } = self;
-        let service: Arc<dyn IdentityService> = Arc::new(ssb(&config)?);
+        let service = service(&config)?;
         // A program with its own cards does not want the agent's.
         let remote = if reader.is_none() { Remote::new(&(&config).into(), Arc::clone(&service))? } else { None };
         let reader = match (reader, &config.software_card) {
@@ -217,6 +216,24 @@ fn software_card(file: &Path, config: &Config) -> Result<Box<dyn CardReader>> {
 #[cfg(not(feature = "software-card"))]
 fn software_card(_: &Path, _: &Config) -> Result<Box<dyn CardReader>> {
     let detail = "software_card is set, but this program was built without software cards: unset it to use a smartcard";
+    Err(Error::new(ErrorKind::Configuration, Stage::Configuration, detail))
+}
+
+fn service(config: &Config) -> Result<Arc<dyn IdentityService>> {
+    match config.service {
+        ServiceKind::Ssb => Ok(Arc::new(ssb(config)?)),
+        ServiceKind::Cis2 | ServiceKind::EhealthDk | ServiceKind::Oidc => openid(config),
+    }
+}
+
+fn openid(config: &Config) -> Result<Arc<dyn IdentityService>> {
+    let service = config.service;
+    if !cfg!(feature = "oidc") {
+        let detail = format!("service is {service}, but this program was built without logins at OpenID providers");
+        return Err(Error::new(ErrorKind::Configuration, Stage::Configuration, detail));
+    }
+    config.check_openid()?;
+    let detail = format!("service: {service} is not built into this program yet");
     Err(Error::new(ErrorKind::Configuration, Stage::Configuration, detail))
 }
 

@@ -15,14 +15,11 @@ pub enum Environment {
 }
 
 impl Environment {
+    pub(crate) const NAMES: [(&'static str, Self); 3] = [("live", Self::Live), ("int", Self::Int), ("dep", Self::Dep)];
+
     /// Returns the environment of this name: `live`, `int` or `dep`.
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "live" => Some(Self::Live),
-            "int" => Some(Self::Int),
-            "dep" => Some(Self::Dep),
-            _ => None,
-        }
+        Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, environment)| environment)
     }
 
     /// Returns its broker's address.

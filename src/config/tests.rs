@@ -1,0 +1,102 @@
+use super::*;
+
+#[test]
+fn the_settings_page_names_every_key_and_its_variable_in_this_order() {
+    let page = include_str!("../../docs/settings.md");
+    let mut before = 0;
+    for key in Config::keys() {
+        let row = format!("| `{key}` | `TICKETAPI_{}` |", key.to_uppercase());
+        let place = page.find(&row).unwrap_or_else(|| panic!("docs/settings.md has no row {row}"));
+        assert!(place > before, "{key}");
+        before = place;
+    }
+}
+
+/// A value for each key that is not its default, and how it shows in the settings.
+const VALUES: [(&str, &str, &str); 53] = [
+    ("service", "cis2", "service: Cis2"),
+    ("environment", "dep", "environment: Dep"),
+    ("base_url", "https://gas.example", "gas.example"),
+    ("allow_http", "true", "allow_http: true"),
+    ("ca_file", "/ca", "ca_file: Some(\"/ca\")"),
+    ("proxy", "none", "proxy: Some(\"none\")"),
+    ("connect_timeout", "61", "connect_timeout: 61s"),
+    ("request_timeout", "61", "request_timeout: 61s"),
+    ("pkcs11_module", "/m", "pkcs11_module: Some(\"/m\")"),
+    ("helper", "/h", "helper: Some(\"/h\")"),
+    ("card_after_login", "leave", "card_after_login: Leave"),
+    ("card_timeout", "61", "card_timeout: 61s"),
+    ("card_wait", "61", "card_wait: 61s"),
+    ("token_label", "x", "token_label: Some(\"x\")"),
+    ("token_serial", "x", "token_serial: Some(\"x\")"),
+    ("certificate_issuers", " A ;;B c;", "certificate_issuers: [\"A\", \"B c\"]"),
+    ("software_card", "/s", "software_card: Some(\"/s\")"),
+    ("prompter", "none", "prompter: None"),
+    ("pinentry", "x", "pinentry: Some(\"x\")"),
+    ("prompt_timeout", "61", "prompt_timeout: 61s"),
+    ("role", "x", "role: Some(\"x\")"),
+    ("role_command", "fzf -m 'a b'", "role_command: [\"fzf\", \"-m\", \"a b\"]"),
+    ("require_role", "false", "require_role: false"),
+    ("check_session", "61", "check_session: 3660s"),
+    ("digest", "sha256", "digest: Sha256"),
+    ("agent", "never", "agent: Never"),
+    ("agent_socket", "/a", "agent_socket: Some(\"/a\")"),
+    ("offer_login", "true", "offer_login: true"),
+    ("mode", "mobility", "mode: Mobility"),
+    ("lock_timeout", "61", "lock_timeout: 3660s"),
+    ("reauthentication", "61", "reauthentication: 3660s"),
+    ("issuer", "https://id.example:443/realms/a", "issuer: Some(\"https://id.example:443/realms/a\")"),
+    ("client_id", "x", "client_id: Some(\"x\")"),
+    ("client_auth", "back_end", "client_auth: BackEnd"),
+    ("client_secret_file", "/s", "client_secret_file: Some(\"/s\")"),
+    ("client_key_file", "/k", "client_key_file: Some(\"/k\")"),
+    ("client_key_id", "x", "client_key_id: Some(\"x\")"),
+    ("client_key_algorithm", "PS256", "client_key_algorithm: Ps256"),
+    ("exchange_url", "https://back.example/x?y", "exchange_url: Some(\"https://back.example/x?y\")"),
+    ("redirect_uri", "http://localhost:8123/a", "port: Some(8123), path: \"/a\""),
+    ("scope", "openid x", "scope: Some(\"openid x\")"),
+    ("acr_values", "AAL3_ANY", "acr_values: Some(\"AAL3_ANY\")"),
+    ("role_selection", "service", "role_selection: Service"),
+    ("ticket", "access_token", "ticket: Some(AccessToken)"),
+    ("browser", "none", "browser: None"),
+    ("login_timeout", "61", "login_timeout: 61s"),
+    ("idle_timeout", "61", "idle_timeout: 3660s"),
+    ("max_session", "61", "max_session: 3660s"),
+    ("bind_card", "false", "bind_card: false"),
+    ("organization_id", "x", "organization_id: Some(\"x\")"),
+    ("care_team_id", "x", "care_team_id: Some(\"x\")"),
+    ("patient_id", "x", "patient_id: Some(\"x\")"),
+    ("episode_of_care_id", "x", "episode_of_care_id: Some(\"x\")"),
+];
+
+#[test]
+fn every_setting_is_kept() {
+    assert!(Config::keys().eq(VALUES.map(|(key, ..)| key)));
+    for (key, value, shown) in VALUES {
+        let mut config = Config::default();
+        assert!(!format!("{config:?}").contains(shown), "{key}");
+        config.set(key, value).unwrap();
+        assert!(format!("{config:?}").contains(shown), "{key}: {config:?}");
+    }
+}
+
+#[test]
+fn a_time_is_a_day_at_most_and_none_only_where_that_means_something() {
+    for (key, least, most) in [
+        ("connect_timeout", 1, 86_400),
+        ("request_timeout", 1, 86_400),
+        ("card_timeout", 1, 86_400),
+        ("card_wait", 0, 86_400),
+        ("prompt_timeout", 0, 86_400),
+        ("check_session", 0, 1_440),
+        ("lock_timeout", 1, 1_440),
+        ("login_timeout", 1, 86_400),
+        ("idle_timeout", 1, 1_440),
+        ("max_session", 1, 1_440),
+        ("reauthentication", 1, 1_440),
+    ] {
+        let set = |number: i32| Config::default().set(key, &number.to_string());
+        assert!(set(least).is_ok() && set(most).is_ok(), "{key}");
+        assert!(set(least - 1).is_err() && set(most + 1).is_err(), "{key}");
+    }
+}

@@ -1,0 +1,104 @@
+//! The kinds of values, each read from text. An error says what is wrong with the value; the caller adds
+//! the key and where it was.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::Uri;
+
+use crate::http::BrokerAddress;
+
+pub(super) fn keep<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *field = value?;
+    Ok(())
+}
+
+pub(super) fn some<T>(field: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
+    *field = Some(value?);
+    Ok(())
+}
+
+pub(super) fn text(value: &str) -> Result<String, String> {
+    if value.is_empty() { Err("the value is empty".into()) } else { Ok(value.to_owned()) }
+}
+
+pub(super) fn path(value: &str, folder: &Path) -> Result<PathBuf, String> {
+    Ok(folder.join(text(value)?))
+}
+
+pub(super) fn absolute(value: &str) -> Result<PathBuf, String> {
+    if Path::new(value).is_absolute() { Ok(value.into()) } else { Err(format!("{value:?} is not an absolute path")) }
+}
+
+/// A path, or a bare name that is looked up on the `PATH`.
+pub(super) fn program(value: &str, folder: &Path) -> Result<PathBuf, String> {
+    if value.contains('/') { path(value, folder) } else { Ok(text(value)?.into()) }
+}
+
+pub(super) fn words(value: &str) -> Result<Vec<String>, String> {
+    let words = shlex::split(value).filter(|words| !words.is_empty());
+    words.ok_or_else(|| format!("{value:?} is not a command line"))
+}
+
+pub(super) fn list(value: &str) -> Vec<String> {
+    value.split(';').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+pub(super) fn one_of<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    choices.iter().find(|(name, _)| *name == value).map(|&(_, choice)| choice).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        format!("{value:?} is not one of {}", names.join(", "))
+    })
+}
+
+pub(super) fn yes_or_no(value: &str) -> Result<bool, String> {
+    one_of(value, &[("true", true), ("false", false)])
+}
+
+/// A whole number of seconds, at most a day.
+pub(super) fn seconds(value: &str, least: u64) -> Result<Duration, String> {
+    const DAY: u64 = 24 * 60 * 60;
+    match value.parse() {
+        Ok(number) if (least..=DAY).contains(&number) => Ok(Duration::from_secs(number)),
+        _ => Err(format!("{value:?} is not a number of seconds from {least} to {DAY}")),
+    }
+}
+
+/// A whole number of minutes, at most a day.
+pub(super) fn minutes(value: &str, least: u64) -> Result<Duration, String> {
+    const DAY: u64 = 24 * 60;
+    match value.parse() {
+        Ok(number) if (least..=DAY).contains(&number) => Ok(Duration::from_secs(60 * number)),
+        _ => Err(format!("{value:?} is not a number of minutes from {least} to {DAY}")),
+    }
+}
+
+pub(super) fn origin(value: &str) -> Result<BrokerAddress, String> {
+    BrokerAddress::parse(value, true).map_err(|bad| bad.to_string())
+}
+
+/// An `https` address, or an `http` one of the loopback host, exactly as it is written: an issuer is compared
+/// character by character.
+pub(super) fn web_address(value: &str, query: bool) -> Result<String, String> {
+    let is_web_address = || {
+        let uri: Uri = value.parse().ok()?;
+        let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        let scheme = match uri.scheme_str()? {
+            "https" => true,
+            "http" => is_loopback,
+            _ => false,
+        };
+        // The names that TLS can verify.
+        rustls::pki_types::ServerName::try_from(host).ok()?;
+        let is_plain = value.bytes().all(|byte| byte.is_ascii_graphic())
+            && !value.contains(['@', '#'])
+            && (query || !value.contains('?'));
+        (scheme && is_plain && !uri.authority()?.as_str().ends_with(':')).then_some(())
+    };
+    let form = if query { "https://host/path" } else { "https://host/path, without a query" };
+    is_web_address()
+        .map(|()| value.to_owned())
+        .ok_or_else(|| format!("{value:?} is not of the form {form} (plain http is for the loopback host only)"))
+}
