@@ -3,10 +3,13 @@
 pub mod artifacts;
 mod ca;
 mod error;
+mod http;
 mod pcscd;
 pub mod piv;
+mod server;
 mod softhsm;
 pub mod spine;
+mod tls;
 mod wrapper;
 
 pub use ca::{CardIdentity, CardSpec, ExtendedKeyUsage, KeyUsage, TestCa};

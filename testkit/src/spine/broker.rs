@@ -9,7 +9,6 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::assertion::Assertion;
 use super::form::{Checked, Form, Parameters};
-use super::http::HttpRequest;
 use super::log::Outcome;
 use super::message::{Answer, Request, escaped};
 use super::misbehaviour::Endpoint;
@@ -17,6 +16,7 @@ use super::refusal::Refusal;
 use super::role::Role;
 use super::session_service::{self, SessionAnswer};
 use super::verify::Verifier;
+use crate::http::HttpRequest;
 
 /// What the broker tells its users; see [`SpineBuilder`](super::SpineBuilder) for each.
 #[derive(Clone, Debug)]

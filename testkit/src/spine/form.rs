@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::http::HttpRequest;
 use super::message::Request;
 use super::refusal::Refusal;
+use crate::http::HttpRequest;
 
 pub(crate) type Checked<T> = std::result::Result<T, Refusal>;
 pub(crate) type Parameters = Vec<(String, String)>;

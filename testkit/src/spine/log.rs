@@ -53,7 +53,7 @@ pub enum Outcome {
 }
 
 impl Entry {
-    pub(crate) fn without_request(connection: u64, at: Duration, reason: String) -> Self {
+    pub(crate) fn without_request(connection: u64, at: Duration, answer: Outcome) -> Self {
         Self {
             at,
             connection,
@@ -62,7 +62,7 @@ impl Entry {
             headers: Vec::new(),
             endpoint: None,
             parameters: Vec::new(),
-            answer: Outcome::NoConnection(reason),
+            answer,
             warnings: Vec::new(),
         }
     }

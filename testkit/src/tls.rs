@@ -1,4 +1,4 @@
-//! The simulator's own server certificate and TLS settings.
+//! The server certificate and TLS settings of the simulators.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,24 +34,24 @@ pub enum ServerCertificate {
     ForName(String),
     /// It expired in 2020.
     Expired,
-    /// It is of another CA than the one in [`Spine::ca_file`](super::Spine::ca_file).
+    /// It is of another CA than the one in [`Spine::ca_file`](crate::Spine::ca_file).
     OtherCa,
 }
 
 /// A CA for the server, with a key on the curve P-256.
-pub(super) struct ServerCa {
+pub(crate) struct ServerCa {
     params: CertificateParams,
     key: KeyPair,
 }
 
 impl ServerCa {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Ok(Self { params: ca_params()?, key: KeyPair::generate().map_err(certificate_error)? })
     }
 
     /// The CA kept in `folder` as `spine-ca.pem` and `spine-ca.key`, made there when it is not.
     /// Returns where its certificate is.
-    pub(super) fn load_or_create(folder: &Path) -> Result<(Self, std::path::PathBuf)> {
+    pub(crate) fn load_or_create(folder: &Path) -> Result<(Self, std::path::PathBuf)> {
         let (certificate, key) = (folder.join("spine-ca.pem"), folder.join("spine-ca.key"));
         if certificate.exists() && key.exists() {
             let pem = std::fs::read_to_string(&key).context(|| format!("cannot read {}", key.display()))?;
@@ -68,7 +68,7 @@ impl ServerCa {
         self.params.self_signed(&self.key).map_err(certificate_error)
     }
 
-    pub(super) fn server_config(&self, what: &ServerCertificate, versions: TlsVersions) -> Result<Arc<ServerConfig>> {
+    pub(crate) fn server_config(&self, what: &ServerCertificate, versions: TlsVersions) -> Result<Arc<ServerConfig>> {
         let names = match what {
             ServerCertificate::ForName(name) => vec![name.clone()],
             _ => vec!["localhost".into(), "127.0.0.1".into()],

@@ -194,27 +194,24 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(HttpRequest, usize)>, NoRequest> {
 }
 
 /// Status line and headers of an answer whose body has `length` bytes; `None` for one without end.
-pub(crate) fn head(
-    status: u16,
-    content_type: &str,
-    location: Option<&str>,
-    length: Option<usize>,
-    close: bool,
-) -> String {
+pub(crate) fn head(status: u16, headers: &[(&str, &str)], length: Option<usize>, close: bool) -> String {
     let reason = match status {
         200 => "OK",
+        204 => "No Content",
         302 => "Found",
         400 => "Bad Request",
+        401 => "Unauthorized",
         404 => "Not Found",
         405 => "Method Not Allowed",
         500 => "Internal Server Error",
         _ => "Status",
     };
-    let mut head = format!("HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\n");
-    if let Some(location) = location {
-        head.push_str(&format!("Location: {location}\r\n"));
+    let mut head = format!("HTTP/1.1 {status} {reason}\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
     }
-    if let Some(length) = length {
+    // RFC 9110, section 8.6: 204 has no length.
+    if let Some(length) = length.filter(|_| status != 204) {
         head.push_str(&format!("Content-Length: {length}\r\n"));
     }
     if close {
