@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use crate::agent::protocol::SessionData;
 use crate::card::certificate::issuer_and_end;
 use crate::http::message::{read_answer, read_date};
+use crate::http::request::Wanted;
 use crate::prompt::assuan::{Answers, Broken, escape};
 use crate::service::ssb::SsbService;
 use crate::session::Session;
@@ -14,8 +15,8 @@ use crate::ssb::{BrokerAddress, Role};
 /// The body of an HTTP answer and whether its connection can be used again; `None` where there is
 /// no good answer.
 pub fn http_answer(stream: &mut impl Read) -> Option<(Vec<u8>, bool)> {
-    let answer = read_answer(stream).ok()?;
-    Some((answer.body.to_vec(), answer.keep_alive))
+    let received = read_answer(stream, Wanted::default()).ok()?;
+    Some((received.answer.body.to_vec(), received.keep_alive))
 }
 
 /// The date that an HTTP answer has.

@@ -1,4 +1,4 @@
-//! One connection to the broker: found, opened, secured, and never waited for too long.
+//! One connection to a server: found, opened, secured, and never waited for too long.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::BrokerAddress;
+use super::Origin;
 use crate::cancel::{CancelGuard, CancelToken};
 use crate::os::fork::ForkGuard;
 use crate::os::ipc::above_stdio;
@@ -78,9 +78,9 @@ enum Stream {
 }
 
 impl Connection {
-    /// Finds and connects to the broker, and agrees on TLS, within `limits`.
+    /// Finds and connects to the server, and agrees on TLS, within `limits`.
     pub(super) fn open(
-        address: &BrokerAddress,
+        address: &Origin,
         tls: Option<Arc<ClientConfig>>,
         limits: Limits,
         cancel: &CancelToken,
@@ -95,7 +95,7 @@ impl Connection {
     /// Agrees on TLS over `stream`, until `deadline`.
     pub(super) fn secure(
         stream: TcpStream,
-        address: &BrokerAddress,
+        address: &Origin,
         tls: Option<Arc<ClientConfig>>,
         deadline: Instant,
         cancel: &CancelToken,
@@ -210,7 +210,7 @@ fn shut_down_on_cancel(socket: &Socket, cancel: &CancelToken) -> io::Result<Canc
 }
 
 /// The host's addresses, in the order in which they are tried.
-pub(super) fn find(address: &BrokerAddress, deadline: Instant, cancel: &CancelToken) -> io::Result<Vec<SocketAddr>> {
+pub(super) fn find(address: &Origin, deadline: Instant, cancel: &CancelToken) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = address.host().parse() {
         return Ok(vec![SocketAddr::new(ip, address.port())]);
     }

@@ -1,9 +1,9 @@
-//! Cookies of one exchange with one server: a load balancer sends every request of a login to the
-//! same node by them.
+//! Cookies of one session with one server: a load balancer sends every request to the same node by them.
 //!
 //! A session's cookie is its ticket on some servers, so all of them are wiped and none is shown.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::secret::SecretBytes;
 
@@ -11,13 +11,29 @@ use crate::secret::SecretBytes;
 const MAX_COOKIES: usize = 20;
 const MAX_BYTES: usize = 4 << 10;
 
+/// Where a server's cookies are kept while its session lives, over several connections. Clones share them.
+#[derive(Clone, Default)]
+pub struct CookieJar(Arc<Mutex<Cookies>>);
+
+impl CookieJar {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Cookies> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for CookieJar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lock().fmt(f)
+    }
+}
+
 /// As `name=value`, in the order in which they were set first.
 #[derive(Clone, Default)]
 pub(crate) struct Cookies(Vec<SecretBytes>);
 
 impl Cookies {
     /// Takes the value of a `Set-Cookie` header. Only `Max-Age` counts among the attributes: one
-    /// host is asked, by one path, for as long as a login takes.
+    /// host is asked, by one path, for as long as a session lives.
     pub(crate) fn set(&mut self, header: &[u8]) {
         let mut parts = header.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
         let Some(pair) = parts.next().filter(|pair| is_pair(pair)) else { return };

@@ -1,5 +1,6 @@
-//! Connects to the broker step by step, to find what stops a login.
+//! Connects to a server step by step, to find what stops a login.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -8,10 +9,15 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
+use super::client::USER_AGENT;
 use super::connection::{Connection, connect, find};
-use super::message::{self, Request};
+use super::cookies::Cookies;
+use super::explain::Way;
+use super::message;
+use super::request::HttpRequest;
 use super::tls::{self, Verifier};
-use super::{BrokerAddress, HttpsSettings, HttpsTransport, roots};
+use super::trust::roots;
+use super::{HttpsSettings, Origin, Url};
 use crate::cancel::CancelToken;
 use crate::card::certificate::issuer_and_end;
 #[cfg(doc)]
@@ -20,7 +26,10 @@ use crate::error::{Result, Stage};
 
 /// Goes the way that a login goes, with the same limits and the same trust, and begins none: what is
 /// sent at its end is a `GET /`.
-pub struct Probe(HttpsTransport);
+pub struct Probe {
+    origin: Origin,
+    settings: HttpsSettings,
+}
 
 /// A connection to a server that is trusted.
 pub struct Secured(Connection);
@@ -35,9 +44,9 @@ pub struct ServerCertificate {
 }
 
 impl Probe {
-    /// Of the way to `address`. Opens nothing yet.
-    pub fn new(address: BrokerAddress, settings: HttpsSettings) -> Self {
-        Self(HttpsTransport::new(address, settings))
+    /// Of the way to `origin`. Opens nothing yet.
+    pub fn new(origin: Origin, settings: HttpsSettings) -> Self {
+        Self { origin, settings }
     }
 
     /// Looks the name up. Blocks until the deadline of a request at most.
@@ -46,8 +55,8 @@ impl Probe {
     ///
     /// [`ServerNotAvailable`](ErrorKind::ServerNotAvailable).
     pub fn find(&self, cancel: &CancelToken) -> Result<Vec<SocketAddr>> {
-        let deadline = Instant::now() + self.0.settings.request_deadline;
-        find(&self.0.address, deadline, cancel).map_err(|error| self.0.explain_lookup(error, Stage::Session))
+        let deadline = Instant::now() + self.settings.request_deadline;
+        find(&self.origin, deadline, cancel).map_err(|error| self.way().explain_lookup(error))
     }
 
     /// Connects to the first address that answers. Blocks as [`Probe::find`] does.
@@ -57,7 +66,7 @@ impl Probe {
     /// As [`Probe::find`].
     pub fn connect(&self, cancel: &CancelToken) -> Result<TcpStream> {
         let found = self.find(cancel)?;
-        connect(found, self.connect_by(), cancel).map_err(|error| self.0.explain_connecting(error, Stage::Session))
+        connect(found, self.connect_by(), cancel).map_err(|error| self.way().explain_connecting(error))
     }
 
     /// Agrees on TLS, where the address asks for it; also returns the certificate that the server
@@ -76,11 +85,10 @@ impl Probe {
     }
 
     fn try_secure(&self, stream: TcpStream, shown: &Shown, cancel: &CancelToken) -> Result<Secured> {
-        let HttpsTransport { address, settings, .. } = &self.0;
-        let tls = address.is_tls().then(|| telling(settings, shown)).transpose()?;
-        Connection::secure(stream, address, tls, self.connect_by(), cancel)
+        let tls = self.origin.is_tls().then(|| telling(&self.settings, shown)).transpose()?;
+        Connection::secure(stream, &self.origin, tls, self.connect_by(), cancel)
             .map(Secured)
-            .map_err(|error| self.0.explain_connecting(error, Stage::Session))
+            .map_err(|error| self.way().explain_connecting(error))
     }
 
     /// Asks for the first page and returns the `Date` of the answer, where it has one. Blocks until
@@ -91,15 +99,21 @@ impl Probe {
     /// [`ServerNotAvailable`](ErrorKind::ServerNotAvailable), and
     /// [`BadAnswer`](ErrorKind::BadAnswer) for what is no HTTP.
     pub fn date(&self, Secured(mut connection): Secured, cancel: &CancelToken) -> Result<Option<String>> {
-        let explain = |failure| self.0.explain(failure, Stage::Session);
-        let deadline = Instant::now() + self.0.settings.request_deadline;
+        let explain = |failure| self.way().explain(failure, 0);
+        let deadline = Instant::now() + self.settings.request_deadline;
         let _guard = connection.limit(deadline, cancel).map_err(|error| explain(error.into()))?;
-        let request = Request { path: String::from("/").into(), message: None };
-        self.0.write(&mut connection, &request).and_then(|()| message::read_date(&mut connection)).map_err(explain)
+        let request = HttpRequest::get(Url::at(&self.origin, "/")).to_bytes(USER_AGENT, &Cookies::default());
+        connection.write_all(&request).and_then(|()| connection.flush()).map_err(|error| explain(error.into()))?;
+        message::read_date(&mut connection).map_err(explain)
+    }
+
+    fn way(&self) -> Way<'_> {
+        let HttpsSettings { connect_deadline: connect, request_deadline: request, .. } = self.settings;
+        Way { origin: &self.origin, stage: Stage::Session, connect, request }
     }
 
     fn connect_by(&self) -> Instant {
-        Instant::now() + self.0.settings.connect_deadline
+        Instant::now() + self.settings.connect_deadline
     }
 }
 

@@ -14,6 +14,7 @@ mod role_line;
 mod session;
 #[doc(hidden)]
 pub mod session_service;
+mod transport;
 mod xml;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,9 +45,11 @@ pub use self::client::{Activation, Authentication, BrokerSession, Ssb};
 pub use self::environment::Environment;
 pub use self::role_line::Role;
 pub use self::session_service::{SessionInfo, SessionState};
-pub use crate::http::{BadAddress, BrokerAddress};
 #[doc(hidden)]
-pub use crate::http::{HttpsSettings, HttpsTransport, Probe, Request, Transport};
+pub use self::transport::{HttpsTransport, Request, Transport};
+pub use crate::http::{BadAddress, Origin as BrokerAddress};
+#[doc(hidden)]
+pub use crate::http::{HttpsSettings, Probe};
 
 /// A prompter that ignores its arguments could repeat for ever, and lock the card.
 const MAX_PINS: u32 = 3;

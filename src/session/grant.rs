@@ -114,14 +114,15 @@ pub(crate) fn not_implemented(operation: &str) -> Error {
 }
 
 /// The limits of one call to a service.
-#[derive(Clone, Copy)]
-pub(crate) struct Call<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
     pub(crate) deadline: Instant,
     pub(crate) cancel: &'a CancelToken,
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn within(time: Duration, cancel: &'a CancelToken) -> Self {
+    /// A call that ends after `time`, or when `cancel` is cancelled.
+    pub fn within(time: Duration, cancel: &'a CancelToken) -> Self {
         Self { deadline: Instant::now() + time, cancel }
     }
 

@@ -224,6 +224,32 @@ fn a_load_balancers_cookie_comes_back_within_a_login() {
 }
 
 #[test]
+fn a_load_balancers_cookie_stays_with_the_session() {
+    let server = Server::plain(|peer| {
+        while let Some(request) = peer.request() {
+            let (set, body) = match request.split(['?', ' ']).nth(1).unwrap() {
+                "/login/authactivate" => ("Set-Cookie: node=1\r\n", ACTIVATED),
+                "/login/authvalidate" => ("Set-Cookie: node=2\r\n", AUTHENTICATED),
+                "/saml/RoleAssertion" => ("Set-Cookie: node=3\r\n", OK),
+                _ => ("", OK),
+            };
+            peer.send(&format!("HTTP/1.1 200 OK\r\n{set}Content-Length: {}\r\n\r\n{body}", body.len()));
+        }
+    });
+    let user = log_in(&mut to(&server));
+    // Each over a connection of its own. What is read here is no assertion; its cookie counts.
+    let _ = to(&server).role_assertion(&user.session, &CancelToken::new());
+    to(&server).log_out(&user.session.clone(), &CancelToken::new()).unwrap();
+    let other = log_in(&mut to(&server));
+    to(&server).log_out(&other.session, &CancelToken::new()).unwrap();
+
+    let requests = server.requests();
+    let cookies: Vec<_> = requests.iter().map(|it| it.lines().find_map(|line| line.strip_prefix("Cookie: "))).collect();
+    assert_eq!(cookies, [None, Some("node=1"), Some("node=2"), Some("node=3"), None, Some("node=1"), Some("node=2")]);
+    assert_eq!(server.connections(), 5);
+}
+
+#[test]
 fn redirects_are_told_and_not_followed() {
     let elsewhere = Server::plain(broker);
     let location = format!("http://{}/login/authactivate", elsewhere.address);

@@ -16,10 +16,10 @@ use zeroize::Zeroizing;
 use super::assertion::{self, RoleAssertion};
 use super::message::{self, Activated, Authenticated, Malformed, Rejection};
 use super::session_service::{self, SessionInfo};
+use super::transport::{GAC_VERSION, Request, Transport};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::http::message::GAC_VERSION;
-use crate::http::{Request, Transport};
+use crate::http::{CookieJar, form};
 use crate::secret::Ticket;
 use crate::session::{Role, User};
 
@@ -81,6 +81,7 @@ pub struct BrokerSession {
     uid: String,
     log_session_id: String,
     logout_path: String,
+    cookies: CookieJar,
 }
 
 impl BrokerSession {
@@ -91,6 +92,7 @@ impl BrokerSession {
             uid: user.uid.clone(),
             log_session_id: String::new(),
             logout_path: LOG_OUT.to_owned(),
+            cookies: CookieJar::default(),
         }
     }
 
@@ -171,6 +173,7 @@ impl Ssb {
             uid: uid.to_owned(),
             log_session_id: self.log_session_id.clone(),
             logout_path: self.path(logout_url.as_deref(), "sso_logout_url", LOG_OUT),
+            cookies: self.transport.cookies(),
         };
         let user_name = user_name.unwrap_or_default();
         Ok(Authentication { session, user_name, roles, idle_minutes, max_minutes })
@@ -190,7 +193,7 @@ impl Ssb {
             ("fallbackStatus", "0"),
             ("gacVersion", &*version),
         ];
-        let answer = self.transport.exchange(
+        let answer = self.of(session).exchange(
             Stage::RoleSelection,
             &|_| Ok(Request { path: with_query(SELECT_ROLE, &query), message: None }),
             cancel,
@@ -206,7 +209,7 @@ impl Ssb {
     /// [`BadAnswer`](ErrorKind::BadAnswer), also for an answer about another user.
     pub fn role_assertion(&mut self, session: &BrokerSession, cancel: &CancelToken) -> Result<RoleAssertion> {
         let query = [("token", session.ticket.expose())];
-        let answer = self.transport.exchange(
+        let answer = self.of(session).exchange(
             Stage::Session,
             &|_| Ok(Request { path: with_query(ROLE_ASSERTION, &query), message: None }),
             cancel,
@@ -223,7 +226,7 @@ impl Ssb {
     /// [`Refused`](ErrorKind::Refused) if there is no such session, and
     /// [`BadAnswer`](ErrorKind::BadAnswer), also for an answer about another session or user.
     pub fn session_state(&mut self, session: &BrokerSession, reset: bool, cancel: &CancelToken) -> Result<SessionInfo> {
-        let answer = self.transport.exchange(
+        let answer = self.of(session).exchange(
             Stage::Session,
             &|_| {
                 let message = session_service::write_question(&session.ticket, reset)
@@ -250,7 +253,7 @@ impl Ssb {
             ("uid", &session.uid),
             ("sso_ticket", session.ticket.expose()),
         ];
-        let answer = post(&mut *self.transport, Stage::Session, &session.logout_path, &message, cancel)?;
+        let answer = post(self.of(session), Stage::Session, &session.logout_path, &message, cancel)?;
         self.read_status(&answer, session, Stage::Session, cancel)
     }
 
@@ -262,11 +265,18 @@ impl Ssb {
             uid: uid.to_owned(),
             log_session_id: self.log_session_id.clone(),
             logout_path: LOG_OUT.to_owned(),
+            cookies: self.transport.cookies(),
         };
         // The user may have cancelled this login; ending it on the broker continues.
         if let Err(left) = self.log_out(&session, &CancelToken::new()) {
             warn!(%left, "the session could not be ended on the broker");
         }
+    }
+
+    /// Returns the transport, with the cookies of `session`.
+    fn of(&mut self, session: &BrokerSession) -> &mut dyn Transport {
+        self.transport.use_cookies(&session.cookies);
+        &mut *self.transport
     }
 
     /// Returns the path for the next message: that of the broker's URL if it leads back to the same broker,
@@ -373,26 +383,11 @@ fn random(count: usize, alphabet: &[u8]) -> String {
     (0..count).map(|_| char::from(alphabet[OsRng.gen_range(0..alphabet.len())])).collect()
 }
 
-/// Returns `path?name=value&…`; escapes all but letters, digits and `-._~` in the values.
 fn with_query(path: &str, query: &[(&str, &str)]) -> Zeroizing<String> {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let size = query.iter().map(|(name, value)| name.len() + 3 * value.len() + 2).sum::<usize>();
-    let mut target = Zeroizing::new(String::with_capacity(path.len() + size));
+    let mut target = Zeroizing::new(String::with_capacity(path.len() + 1 + form::size(query)));
     target.push_str(path);
-    for (at, (name, value)) in query.iter().enumerate() {
-        target.push(if at == 0 { '?' } else { '&' });
-        target.push_str(name);
-        target.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                target.push(char::from(byte));
-            } else {
-                target.push('%');
-                target.push(char::from(HEX[usize::from(byte >> 4)]));
-                target.push(char::from(HEX[usize::from(byte & 15)]));
-            }
-        }
-    }
+    target.push('?');
+    form::push(&mut target, query);
     target
 }
 

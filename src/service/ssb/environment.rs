@@ -1,6 +1,6 @@
 //! The Spine's brokers.
 
-use crate::http::BrokerAddress;
+use crate::http::Origin as BrokerAddress;
 
 /// An environment of the Spine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Where the broker is.
+//! Where a server is.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,16 +6,16 @@ use std::net::IpAddr;
 use http::Uri;
 use http::uri::Scheme;
 
-/// Scheme, host and port of a broker. Shown as `host:port`.
+/// Scheme, host and port of a server. Shown as `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerAddress {
+pub struct Origin {
     tls: bool,
     /// In lower case; an IPv6 address without its brackets.
     host: String,
     port: u16,
 }
 
-/// Why a text is no address of a broker.
+/// Why a text is no address of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadAddress {
@@ -30,7 +30,7 @@ pub enum BadAddress {
     NotHttps,
 }
 
-impl BrokerAddress {
+impl Origin {
     /// That of `host`, by https at its usual port.
     pub(crate) fn https(host: &str) -> Self {
         Self { tls: true, host: host.to_owned(), port: 443 }
@@ -52,7 +52,7 @@ impl BrokerAddress {
         Ok(address)
     }
 
-    fn of(uri: &Uri) -> Option<Self> {
+    pub(super) fn of(uri: &Uri) -> Option<Self> {
         let tls = *uri.scheme()? == Scheme::HTTPS;
         if !tls && *uri.scheme()? != Scheme::HTTP {
             return None;
@@ -90,29 +90,35 @@ impl BrokerAddress {
         self.port
     }
 
+    /// The URL of the server, without a path.
+    pub(super) fn url(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.host_header())
+    }
+
     /// The value of a request's `Host` header.
     pub(super) fn host_header(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == if self.tls { 443 } else { 80 } { host } else { format!("{host}:{}", self.port) }
     }
 
-    /// The path and query of `url`, where it leads to this same broker.
+    /// The path and query of `url`, where it leads to this same server.
     pub(crate) fn path_of(&self, url: &str) -> Option<String> {
         let uri: Uri = url.trim().parse().ok()?;
         if uri.authority()?.as_str().contains('@') || Self::of(&uri)? != *self {
             return None;
         }
-        // Keeps whatever the broker wrote within the one request line.
+        // Keeps whatever the server wrote within the one request line.
         let path = uri.path_and_query()?.as_str();
         (path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic())).then(|| path.to_owned())
     }
 
-    fn is_loopback(&self) -> bool {
+    /// Returns `true` for a host of this computer: `localhost`, `127.0.0.0/8`, `::1`.
+    pub fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
     }
 }
 
-impl fmt::Display for BrokerAddress {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
@@ -134,7 +140,7 @@ mod tests {
             ("https://10.0.0.1:8443", "10.0.0.1:8443", "10.0.0.1:8443"),
             ("https://[2001:DB8::1]:8443", "[2001:db8::1]:8443", "[2001:db8::1]:8443"),
         ] {
-            let address = BrokerAddress::parse(url, false).unwrap();
+            let address = Origin::parse(url, false).unwrap();
             assert_eq!((address.to_string(), address.host_header()), (shown.into(), header.into()));
         }
     }
@@ -142,11 +148,11 @@ mod tests {
     #[test]
     fn plain_http_is_for_the_loopback_host_when_asked_for() {
         for url in ["http://localhost:80", "http://127.0.0.1:8080", "http://127.9.9.9", "http://[::1]"] {
-            assert!(BrokerAddress::parse(url, true).is_ok(), "{url}");
-            assert_eq!(BrokerAddress::parse(url, false), Err(BadAddress::NotHttps), "{url}");
+            assert!(Origin::parse(url, true).is_ok(), "{url}");
+            assert_eq!(Origin::parse(url, false), Err(BadAddress::NotHttps), "{url}");
         }
         for url in ["http://gas.example", "http://localhost.example", "http://128.0.0.1", "http://0.0.0.0"] {
-            assert_eq!(BrokerAddress::parse(url, true), Err(BadAddress::NotHttps), "{url}");
+            assert_eq!(Origin::parse(url, true), Err(BadAddress::NotHttps), "{url}");
         }
     }
 
@@ -166,18 +172,18 @@ mod tests {
             "https://g\u{e4}s.example",
             "https://gas_%41.example!",
         ] {
-            assert_eq!(BrokerAddress::parse(url, true), Err(BadAddress::NotAUrl), "{url}");
+            assert_eq!(Origin::parse(url, true), Err(BadAddress::NotAUrl), "{url}");
         }
         for url in
             ["https://u:p@gas.example", "https://gas.example/x", "https://gas.example?a", "https://gas.example/#a"]
         {
-            assert_eq!(BrokerAddress::parse(url, true), Err(BadAddress::TooMuch), "{url}");
+            assert_eq!(Origin::parse(url, true), Err(BadAddress::TooMuch), "{url}");
         }
     }
 
     #[test]
     fn only_urls_that_lead_back_to_the_broker_have_a_path() {
-        let address = BrokerAddress::parse("https://gas.example", false).unwrap();
+        let address = Origin::parse("https://gas.example", false).unwrap();
         assert_eq!(address.path_of("https://GAS.example:443/a/b?c=d").as_deref(), Some("/a/b?c=d"));
         assert_eq!(address.path_of("https://gas.example").as_deref(), Some("/"));
         for elsewhere in [

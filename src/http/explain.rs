@@ -1,0 +1,116 @@
+//! The words for requests that fail.
+
+use std::io::{self, ErrorKind as Io};
+use std::time::Duration;
+
+use super::connection::OpenError;
+use super::message::Failure;
+use super::{Origin, tls};
+use crate::error::{Error, ErrorKind, Stage};
+
+/// The way of a request: what an error names.
+pub(super) struct Way<'a> {
+    pub(super) origin: &'a Origin,
+    pub(super) stage: Stage,
+    /// The time for connecting.
+    pub(super) connect: Duration,
+    /// The time for everything.
+    pub(super) request: Duration,
+}
+
+impl Way<'_> {
+    pub(super) fn explain_opening(&self, failed: OpenError) -> Error {
+        match failed {
+            OpenError::Lookup(error) => self.explain_lookup(error),
+            OpenError::Connect(error) => self.explain_connecting(error),
+        }
+    }
+
+    pub(super) fn explain_lookup(&self, error: io::Error) -> Error {
+        let name = self.origin.host();
+        let detail = match error.kind() {
+            Io::TimedOut => {
+                let limit = seconds(self.request);
+                format!("the name {name} was not resolved within {limit}: no name server answers")
+            }
+            _ => format!("the name {name} cannot be resolved"),
+        };
+        self.error(ErrorKind::ServerNotAvailable, detail).because(error)
+    }
+
+    pub(super) fn explain_connecting(&self, error: io::Error) -> Error {
+        let server = self.origin;
+        if let Some(tls) = tls_error(&error) {
+            return self.explain_tls(tls.clone());
+        }
+        let detail = match error.kind() {
+            Io::TimedOut | Io::WouldBlock => format!("no connection to {server} within {}", seconds(self.connect)),
+            Io::ConnectionRefused => format!("{server} refused the connection"),
+            Io::UnexpectedEof | Io::ConnectionReset | Io::BrokenPipe => {
+                format!("{server} closed the connection while it was being opened")
+            }
+            _ => format!("no connection to {server}: {error}"),
+        };
+        self.error(ErrorKind::ServerNotAvailable, detail).because(error)
+    }
+
+    fn explain_tls(&self, error: rustls::Error) -> Error {
+        let (kind, detail) = tls::explain(&error, &self.origin.to_string(), self.origin.host());
+        self.error(kind, detail).because(error)
+    }
+
+    /// Explains why an answer of up to `limit` bytes did not come.
+    pub(super) fn explain(&self, failure: Failure, limit: usize) -> Error {
+        use ErrorKind::{BadAnswer, ServerNotAvailable};
+        let server = self.origin;
+        let (kind, detail) = match failure {
+            Failure::Io(error) => {
+                if let Some(tls) = tls_error(&error) {
+                    return self.explain_tls(tls.clone());
+                }
+                let detail = match error.kind() {
+                    Io::TimedOut => format!("{server} did not answer within {}", seconds(self.request)),
+                    _ => format!("the connection to {server} broke: {error}"),
+                };
+                return self.error(ServerNotAvailable, detail).because(error);
+            }
+            Failure::Silence => (ServerNotAvailable, "closed the connection without an answer".to_owned()),
+            Failure::Truncated => (BadAnswer, "broke off within its answer".to_owned()),
+            Failure::TooLarge => (BadAnswer, format!("sent an answer of more than {}", size(limit))),
+            Failure::LargeHead => (BadAnswer, "sent more headers than are read (200 lines, 32 KiB)".to_owned()),
+            Failure::Compressed => (BadAnswer, "compressed its answer although the request refuses that".to_owned()),
+            Failure::NotHttp => (BadAnswer, "does not answer in HTTP/1.1".to_owned()),
+        };
+        self.error(kind, format!("{server} {detail}"))
+    }
+
+    fn error(&self, kind: ErrorKind, detail: String) -> Error {
+        Error::new(kind, self.stage, detail)
+    }
+}
+
+/// Returns the error of an answer whose status says that there is nothing to read.
+pub fn unexpected_status(origin: &Origin, stage: Stage, status: u16) -> Error {
+    let (kind, detail) = match status {
+        500.. => (ErrorKind::ServerNotAvailable, format!("HTTP status {status}")),
+        300..400 => (ErrorKind::BadAnswer, format!("a redirect (HTTP status {status}), which is not followed")),
+        _ => (ErrorKind::BadAnswer, format!("HTTP status {status}")),
+    };
+    Error::new(kind, stage, format!("{origin} answered with {detail}"))
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn seconds(time: Duration) -> String {
+    // A deadline that has been handed on is a few microseconds short.
+    format!("{} s", (time.as_secs_f64() * 1000.0).round() / 1000.0)
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
+        0x10_0000.. => format!("{} MiB", (bytes as f64 / f64::from(1 << 20) * 10.0).round() / 10.0),
+        _ => format!("{} KiB", bytes.div_ceil(1 << 10)),
+    }
+}
