@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Uri;
 
-use crate::http::BrokerAddress;
+use crate::ssb::BrokerAddress;
 
 pub(super) fn keep<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
     *field = value?;
