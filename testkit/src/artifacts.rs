@@ -4,37 +4,38 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The helper program `ticketapi-card`, built for this run of the tests. Blocks while it is built.
+/// Returns the path of the helper program `ticketapi-card`, which it builds for this test run. Blocks while it
+/// builds.
 ///
 /// # Panics
 ///
-/// When it cannot be built.
+/// If the program cannot be built.
 pub fn helper_program() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    // Selected so that its dependencies have the features that they have in tests: they would be
-    // built twice otherwise. An example brings in the features that tests add.
+    // Selected so that the helper's dependencies have the same features as in tests; otherwise they would be built
+    // twice. The example adds the features that tests add.
     let selection = ["--workspace", "--bin", "ticketapi-card", "--example", "demo"];
     BUILT.get_or_init(|| build(&selection, "ticketapi-card")).clone()
 }
 
-/// The PKCS#11 module that follows a script, built for this run of the tests. Blocks while it is
-/// built. Its script lies beside it, so each test makes a copy of its own.
+/// Returns the path of the scripted PKCS#11 module, which it builds for this test run. Blocks while it builds. The
+/// script is a file beside the module, so each test makes its own copy.
 ///
 /// # Panics
 ///
-/// When it cannot be built.
+/// If the module cannot be built.
 pub fn scripted_module() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let name = format!("{}ticketapi_scripted_pkcs11{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     BUILT.get_or_init(|| build(&["--package", "ticketapi-scripted-pkcs11"], &name)).clone()
 }
 
-/// OpenSC's PKCS#11 module.
+/// Returns the path of OpenSC's PKCS#11 module.
 ///
 /// # Panics
 ///
-/// When it is not installed.
-#[expect(clippy::panic, reason = "a test cannot go on without it")]
+/// If OpenSC is not installed.
+#[expect(clippy::panic, reason = "a test cannot continue without it")]
 pub fn opensc_module() -> &'static str {
     let places = [
         "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so",
@@ -47,13 +48,13 @@ pub fn opensc_module() -> &'static str {
     }
 }
 
-/// Builds `selection` with the profile of the running test, and finds `file` where the test is from.
-#[expect(clippy::panic, reason = "a test cannot go on without it")]
+/// Builds `selection` with the profile of the running test, and returns the path of `file` in the target folder.
+#[expect(clippy::panic, reason = "a test cannot continue without it")]
 fn build(selection: &[&str], file: &str) -> PathBuf {
     let profile = profile_directory();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet"]).args(selection);
-    // What cargo tells a test about its package would have build scripts run again, each time.
+    // With cargo's variables about the test's package, build scripts would run again each time.
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
             cargo.env_remove(name);
@@ -70,7 +71,7 @@ fn build(selection: &[&str], file: &str) -> PathBuf {
     path
 }
 
-/// `target/debug` or `target/release`: an ancestor of the running test, which is in its `deps`.
+/// Returns `target/debug` or `target/release`: the parent of the folder `deps` that the running test is in.
 fn profile_directory() -> PathBuf {
     let running = std::env::current_exe().unwrap_or_default();
     let mut ancestors = running.ancestors();

@@ -1,4 +1,4 @@
-//! A card CA of the test's own, and the cards it issues.
+//! A test's own card CA, and the cards it issues.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,8 +21,8 @@ use crate::error::{Result, read_file, write_file, write_key};
 
 /// A certificate authority for test cards: `O=nhs, OU=CA, CN=…`.
 ///
-/// Every one has a key of its own, so that a card of one is not a card of another. It is on the curve
-/// P-256, as RSA keys would take tests long to make; the cards have RSA keys.
+/// Each has its own key, so it does not verify cards of another. The key is on the curve P-256, which is generated
+/// fast; the cards have RSA keys.
 #[derive(Clone)]
 pub struct TestCa {
     certificate: X509,
@@ -30,12 +30,12 @@ pub struct TestCa {
 }
 
 impl TestCa {
-    /// A new CA with the name of the one that issued the captured test card, `SubCA02`.
+    /// Creates a CA with the name of the issuer of the captured test card, `SubCA02`.
     pub fn new() -> Result<Self> {
         Self::named("SubCA02")
     }
 
-    /// A new CA with this common name, for programs that choose certificates by their issuer.
+    /// Creates a CA with this common name, for programs that choose certificates by their issuer.
     pub fn named(common_name: &str) -> Result<Self> {
         let key = PKey::ec_gen("prime256v1")?;
         let name = subject("CA", common_name, Asn1Type::PRINTABLESTRING)?;
@@ -55,7 +55,7 @@ impl TestCa {
         Ok(Self { certificate: builder.build(), key })
     }
 
-    /// The CA kept in `folder` as `card-ca.pem` and `card-ca.key`, made there when it is not.
+    /// Loads the CA from `card-ca.pem` and `card-ca.key` in `folder`, or creates these files.
     pub fn load_or_create(folder: &Path) -> Result<Self> {
         let (certificate, key) = (folder.join("card-ca.pem"), folder.join("card-ca.key"));
         if certificate.exists() && key.exists() {
@@ -70,7 +70,7 @@ impl TestCa {
         Ok(ca)
     }
 
-    /// The CA's certificate as PEM, as [`SpineBuilder::card_ca_pem`](crate::SpineBuilder::card_ca_pem) takes it.
+    /// The CA's certificate as PEM, for [`SpineBuilder::card_ca_pem`](crate::SpineBuilder::card_ca_pem).
     pub fn certificate_pem(&self) -> Result<Vec<u8>> {
         Ok(self.certificate.to_pem()?)
     }
@@ -80,9 +80,9 @@ impl TestCa {
         &self.certificate
     }
 
-    /// Makes a card: key and certificate as `spec` says.
+    /// Issues a card as `spec` describes.
     ///
-    /// Keys come from a store of this process, see [`CardSpec::key_number`].
+    /// Keys come from a store of this process; see [`CardSpec::key_number`].
     pub fn issue(&self, spec: &CardSpec) -> Result<CardIdentity> {
         let key = stored_key(spec.key_bits, spec.key_number)?;
         let mut builder = X509Builder::new()?;
@@ -143,8 +143,8 @@ fn subject(unit: &str, common_name: &str, string_type: Asn1Type) -> Result<X509N
     Ok(name.build())
 }
 
-/// What a card is to be like. The default is a good one: `O=nhs, OU=people, CN=555021935107`,
-/// 2,048 bits, valid for two years since yesterday, digitalSignature and clientAuth.
+/// Describes a card. The default is valid: `O=nhs, OU=people, CN=555021935107`, 2,048 bits, issued yesterday for
+/// two years, digitalSignature and clientAuth.
 #[derive(Clone, Debug)]
 pub struct CardSpec {
     uid: String,
@@ -183,7 +183,7 @@ impl Default for CardSpec {
 }
 
 impl CardSpec {
-    /// A card of the user with this id (12 digits on a real card).
+    /// Describes a card of the user with this id (12 digits on real cards).
     pub fn new(uid: impl Into<String>) -> Self {
         Self {
             uid: uid.into(),
@@ -198,74 +198,74 @@ impl CardSpec {
         }
     }
 
-    /// The RSA key's length: 1024, 2048, 3072 or 4096 in the field.
+    /// The RSA key's length. Real cards have 1024, 2048, 3072 or 4096 bits.
     pub fn key_bits(mut self, bits: u32) -> Self {
         self.key_bits = bits;
         self
     }
 
-    /// Which of this process's keys of that length the card gets (0 without this call).
+    /// The number of the key in this process's store (default 0).
     ///
-    /// Making an RSA key takes long, so each is made once; cards that must not share a key have
-    /// different numbers.
+    /// Generating an RSA key is slow, so each is generated once. Cards that must not share a key need different
+    /// numbers.
     pub fn key_number(mut self, number: u32) -> Self {
         self.key_number = number;
         self
     }
 
-    /// From when until when it is valid, in days from now.
+    /// The validity, in days from now.
     pub fn valid_days(mut self, from: i64, until: i64) -> Self {
         self.valid_days = (from, until);
         self
     }
 
-    /// A card that expired yesterday.
+    /// Makes the card expired since yesterday.
     pub fn expired(self) -> Self {
         self.valid_days(-731, -1)
     }
 
-    /// A card that becomes valid tomorrow.
+    /// Makes the card valid from tomorrow.
     pub fn not_yet_valid(self) -> Self {
         self.valid_days(1, 731)
     }
 
-    /// The organisational unit, where it is not to be `people`.
+    /// The organisational unit (default `people`).
     pub fn unit(mut self, unit: impl Into<String>) -> Self {
         self.unit = unit.into();
         self
     }
 
-    /// The subject as UTF8String instead of PrintableString.
+    /// Encodes the subject as UTF8String instead of PrintableString.
     pub fn utf8_subject(mut self) -> Self {
         self.string_type = Asn1Type::UTF8STRING;
         self
     }
 
-    /// The serial number, big-endian and not negative; random without this call.
+    /// The serial number, big-endian and not negative (default random).
     pub fn serial(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.serial = Some(bytes.into());
         self
     }
 
-    /// The key usage; none leaves the extension out.
+    /// The key usage. None omits the extension.
     pub fn key_usage(mut self, bits: impl Into<Vec<KeyUsage>>) -> Self {
         self.key_usage = bits.into();
         self
     }
 
-    /// The extended key usage; none leaves the extension out.
+    /// The extended key usage. None omits the extension.
     pub fn extended_key_usage(mut self, purposes: impl Into<Vec<ExtendedKeyUsage>>) -> Self {
         self.extended_key_usage = purposes.into();
         self
     }
 
-    /// The other certificate of a real card: for signing documents, not for logging in.
+    /// Makes it the other certificate of a real card, for signing documents, not for logging in.
     pub fn for_signing(self) -> Self {
         self.key_usage([KeyUsage::NonRepudiation]).extended_key_usage([ExtendedKeyUsage::EmailProtection])
     }
 }
 
-/// A key and the certificate for it, to be put on a card.
+/// A key and its certificate, to put on a card.
 #[derive(Clone)]
 pub struct CardIdentity {
     uid: String,
@@ -299,7 +299,7 @@ impl CardIdentity {
         Ok(Pkcs12::builder().name(&self.uid).pkey(&self.key).cert(&self.certificate).build2(pin)?.to_der()?)
     }
 
-    /// Writes [`CardIdentity::to_pkcs12`] to a file: the card for `software_card`.
+    /// Writes [`CardIdentity::to_pkcs12`] to a file, for the setting `software_card`.
     pub fn write_pkcs12(&self, path: &Path, pin: &str) -> Result<()> {
         write_file(path, self.to_pkcs12(pin)?)
     }
@@ -308,7 +308,7 @@ impl CardIdentity {
 fn stored_key(bits: u32, number: u32) -> Result<PKey<Private>> {
     type Keys = HashMap<(u32, u32), PKey<Private>>;
     static KEYS: OnceLock<Mutex<Keys>> = OnceLock::new();
-    // The lock is held while a key is made, so that tests that run at once make it once.
+    // The lock is held while a key is generated, so that parallel tests generate it only once.
     let mut keys = KEYS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(key) = keys.get(&(bits, number)) {
         return Ok(key.clone());

@@ -1,28 +1,28 @@
-//! Why the testkit could not do what it was told.
+//! The testkit's errors.
 
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The result of everything in the testkit that can fail.
+/// The result of the testkit's operations.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why the testkit failed. The text is for the person who runs the test.
+/// An error of the testkit. The text is for whoever runs the test.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file or socket could not be used.
     #[error("{what}: {source}")]
     Io {
-        /// What was being done, with the name of the file or address.
+        /// The operation, with the name of the file or address.
         what: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// OpenSSL could not make or read a key, certificate or card.
     #[error("openssl: {0}")]
     OpenSsl(#[from] openssl::error::ErrorStack),
-    /// The server's own certificates could not be made.
+    /// The server's certificates could not be made.
     #[error("the server's certificate: {0}")]
     ServerCertificate(String),
     /// A program that the testkit needs is missing or failed.
@@ -30,15 +30,15 @@ pub enum Error {
     Program {
         /// The program.
         program: String,
-        /// What it said, or why it could not be started.
+        /// What it printed, or why it could not be started.
         problem: String,
     },
-    /// A name or value that the testkit does not know.
+    /// An unknown name or value.
     #[error("{0}")]
     Usage(String),
 }
 
-/// Names what was being done when the system refused.
+/// Adds what was being done to an error of the system.
 pub(crate) trait Context<T> {
     fn context(self, what: impl FnOnce() -> String) -> Result<T>;
 }
@@ -53,7 +53,7 @@ pub(crate) fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     std::fs::write(path, bytes).context(|| format!("cannot write {}", path.display()))
 }
 
-/// Writes a key: a file that others cannot read.
+/// Writes a key to a file that only its owner can read.
 pub(crate) fn write_key(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     let open = std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path);
     open.and_then(|mut file| file.write_all(bytes.as_ref())).context(|| format!("cannot write {}", path.display()))

@@ -1,9 +1,8 @@
 //! A private PC/SC service with two virtual readers, for tests.
 //!
-//! Needs Linux, Debian's `pcscd` and `vsmartcard-vpcd`, and either root or user namespaces. The service runs
-//! in a mount namespace of its own, where its fixed folder `/run/pcscd` is a folder of the test: so it
-//! disturbs no other, and tests may run at once. Its readers listen on the loopback interface only, for which
-//! a C compiler is needed.
+//! Needs Linux, Debian's `pcscd` and `vsmartcard-vpcd`, a C compiler, and either root or user namespaces. The
+//! service runs in its own mount namespace, where the fixed folder `/run/pcscd` is a folder of the test: so it
+//! does not disturb others, and tests can run in parallel. Its readers listen only on the loopback interface.
 
 mod usb;
 
@@ -27,8 +26,8 @@ const DRIVER: &str = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";
 
 const LOOPBACK: &str = include_str!("pcscd/loopback.c");
 
-/// Starts the service, tells its process id, and ends it when standard input ends: that is, when this
-/// object is dropped or when the test's process dies, however it dies.
+/// Starts the service, prints its process id, and kills it when standard input ends: when this object is dropped,
+/// or when the test's process dies in any way.
 const SCRIPT: &str = r#"
 mount -t tmpfs none /run && mkdir /run/pcscd && mount --bind "$1/run" /run/pcscd || exit 1
 preload=$1/loopback.so
@@ -43,7 +42,7 @@ kill -KILL $! 2>/dev/null
 wait
 "#;
 
-/// A running service. Dropping it ends it.
+/// A running service. Dropping it ends the service.
 pub struct Pcscd {
     folder: TempDir,
     port: u16,
@@ -56,17 +55,17 @@ struct Running {
 }
 
 impl Pcscd {
-    /// Starts a service whose readers are empty. It answers when this returns.
+    /// Starts a service with empty readers. The service is ready when this returns.
     pub fn start() -> Result<Self> {
         Self::start_with(Self::write_readers)
     }
 
-    /// Starts a service without readers, where [`Pcscd::plug_in`] plugs two in: they are one USB device.
+    /// Starts a service without readers. [`Pcscd::plug_in`] adds two, which are one USB device.
     pub fn start_with_usb() -> Result<Self> {
         Self::start_with(|pcscd| usb::write_driver(pcscd.folder.path(), pcscd.port))
     }
 
-    /// Starts a service that has no readers.
+    /// Starts a service without readers.
     pub fn without_readers() -> Result<Self> {
         Self::start_with(|_| Ok(()))
     }
@@ -84,7 +83,7 @@ impl Pcscd {
         }
         compile(LOOPBACK, &folder.path().join("loopback.so"), [])?;
         let mut pcscd = Self { folder, port: 0, running: None };
-        // Another process may take a port between finding it free and using it.
+        // Another process may take a port after it was found free.
         for _ in 0..5 {
             pcscd.port = free_ports()?;
             set_up(&pcscd)?;
@@ -114,44 +113,43 @@ impl Pcscd {
         self.port + 1
     }
 
-    /// Plugs the USB device in: its readers `USB Reader 00 00` and `USB Reader 00 01` come, on the ports of
-    /// the others. Only with [`Pcscd::start_with_usb`]; the service notices soon after.
+    /// Plugs in the USB device, which adds the readers `USB Reader 00 00` and `USB Reader 00 01` on the ports of
+    /// the others. Only with [`Pcscd::start_with_usb`]. The service notices a moment later.
     pub fn plug_in(&self) -> Result<()> {
-        usb::tell(self.folder.path(), b'+')
+        usb::send(self.folder.path(), b'+')
     }
 
-    /// Unplugs the USB device; the cards in its readers have to be inserted again.
+    /// Unplugs the USB device. Cards in its readers have to be inserted again.
     pub fn unplug(&self) -> Result<()> {
-        usb::tell(self.folder.path(), b'-')
+        usb::send(self.folder.path(), b'-')
     }
 
-    /// The service's socket: the value of `PCSCLITE_CSOCK_NAME` for programs that are to use it.
+    /// The service's socket, for `PCSCLITE_CSOCK_NAME`.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("run/pcscd.comm")
     }
 
-    /// Writes a script that runs `program` with this service, and with the arguments it is given; for
-    /// the setting `helper`.
+    /// Writes a script that runs `program` with this service and with the script's arguments, for the setting
+    /// `helper`.
     pub fn helper_wrapper(&self, program: &Path) -> Result<PathBuf> {
         write_wrapper(self.folder.path(), "PCSCLITE_CSOCK_NAME", &self.socket(), program)
     }
 
-    /// Kills the service as a crash would. The readers, and the cards in them, are gone with it.
+    /// Kills the service, like a crash. Its readers and their cards are gone.
     pub fn kill(&mut self) {
         if let Some(mut running) = self.running.take() {
             let _ = kill_process(running.service, Signal::KILL);
-            // The shell's input ends, it takes the service's exit status, and ends too.
+            // The shell's input ends, so it reaps the service and ends too.
             drop(running.shell.stdin.take());
             let _ = running.shell.wait();
         }
-        // What a service that is ended properly removes itself.
+        // A service that is ended properly removes these files itself.
         for name in ["run/pcscd.comm", "run/pcscd.pid"] {
             let _ = std::fs::remove_file(self.folder.path().join(name));
         }
     }
 
-    /// Ends the service and starts it again with the same socket and ports. Cards have to be
-    /// inserted again.
+    /// Ends the service and starts it again with the same socket and ports. Cards have to be inserted again.
     pub fn restart(&mut self) -> Result<()> {
         self.kill();
         let mut arguments: Vec<OsString> = vec!["--mount".into()];
@@ -179,7 +177,7 @@ impl Pcscd {
         self.wait_until_ready()
     }
 
-    /// The service does not report when it is ready, so its socket is tried until it accepts a connection.
+    /// Connects to the socket until the service accepts, because the service does not report that it is ready.
     fn wait_until_ready(&self) -> Result<()> {
         let give_up = Instant::now() + Duration::from_secs(10);
         while UnixStream::connect(self.socket()).is_err() {
@@ -191,7 +189,7 @@ impl Pcscd {
         Ok(())
     }
 
-    /// What the service wrote, errors only. No commands are in it.
+    /// What the service printed: errors only, without card commands.
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -226,8 +224,8 @@ fn failed(problem: String) -> Error {
     Error::Program { program: "pcscd".into(), problem }
 }
 
-/// Returns the first of two consecutive ports without a listener, below those that systems assign. The
-/// reader driver cannot choose a free port.
+/// Returns the first of two consecutive ports without a listener, below the range that systems assign. The reader
+/// driver cannot choose a free port itself.
 fn free_ports() -> Result<u16> {
     const FIRST: u16 = 20_000;
     const PAIRS: u16 = 5_000;

@@ -1,7 +1,7 @@
-//! A PIV card in software, for the virtual reader of `vsmartcard-vpcd`: real PC/SC, without hardware.
+//! A PIV card in software, for the virtual reader of `vsmartcard-vpcd`: real PC/SC without hardware.
 //!
-//! The commands are those of NIST SP 800-73-4, part 2, as far as OpenSC needs them to log in and sign. They are
-//! counted by kind; their bytes are never shown, as PINs are among them.
+//! It supports the commands of NIST SP 800-73-4, part 2, that OpenSC needs to log in and sign. Commands are
+//! counted by kind; their bytes are never shown, because they contain PINs.
 
 mod apdu;
 mod objects;
@@ -19,33 +19,33 @@ use crate::ca::CardIdentity;
 use crate::error::{Context, Result};
 use apdu::{Apdu, Status};
 
-/// The PIN of a card that was given no other.
+/// A card's PIN unless [`PivCard::set_pin`] changes it.
 pub const DEFAULT_PIN: &str = "123456";
 
 const MAX_TRIES: u8 = 3;
 
-/// The kinds of commands that a card gets.
+/// The kinds of commands that a card receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// SELECT: somebody looks what card it is.
+    /// SELECT: selects the application; used to identify the card.
     Select,
-    /// GET DATA: an object is read, a certificate for one.
+    /// GET DATA: reads an object, such as a certificate.
     GetData,
-    /// GET RESPONSE: the rest of a long answer.
+    /// GET RESPONSE: reads the rest of a long response.
     GetResponse,
-    /// VERIFY with a PIN: a try.
+    /// VERIFY with a PIN: uses up a try.
     Verify,
-    /// VERIFY without one: asks how many tries are left.
+    /// VERIFY without a PIN: reads the tries left.
     VerifyQuery,
-    /// CHANGE REFERENCE DATA: a new PIN. It is a try too.
+    /// CHANGE REFERENCE DATA: changes the PIN; uses up a try.
     ChangePin,
-    /// GENERAL AUTHENTICATE, last of its chain: a signature.
+    /// GENERAL AUTHENTICATE, last of its chain: signs.
     Sign,
-    /// The beginning of a chained command, and all that the card does not know.
+    /// The beginning of a chained command, or an unknown command.
     Other,
 }
 
-/// How often what came, since the card was made.
+/// How many commands of each kind the card has received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the count of the command of its name")]
 pub struct Counts {
@@ -57,12 +57,12 @@ pub struct Counts {
     pub change_pin: u32,
     pub sign: u32,
     pub other: u32,
-    /// Resets and losses of power: each ends the card's login.
+    /// Resets and losses of power. Each ends the card's login.
     pub resets: u32,
 }
 
 impl Counts {
-    /// All commands together, resets not counted.
+    /// The sum of all commands, without resets.
     pub fn commands(&self) -> u32 {
         let reading = self.select + self.get_data + self.get_response;
         reading + self.verify + self.verify_query + self.change_pin + self.sign + self.other
@@ -82,24 +82,24 @@ impl Counts {
     }
 }
 
-/// What goes wrong with a card, from when it is set until [`PivCard::set_fault`] takes it back.
+/// A fault of a card, which lasts until [`PivCard::set_fault`] removes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It leaves the reader instead of answering a command of this kind.
+    /// Leaves the reader instead of answering a command of this kind.
     RemovedAt(Command),
-    /// It leaves the reader instead of answering this many commands later: 1 is the next.
+    /// Leaves the reader instead of answering this many commands later; 1 is the next.
     RemovedAfter(u32),
-    /// It answers commands of this kind with an error (6F 00).
+    /// Answers commands of this kind with an error (6F 00).
     FailsAt(Command),
-    /// It does not answer commands of this kind, until it is removed.
+    /// Does not answer commands of this kind until it is removed.
     HangsAt(Command),
-    /// Its authentication certificate cannot be read (65 81), the rest can.
+    /// Its authentication certificate cannot be read (65 81); other objects can.
     CertificateUnreadable,
-    /// It is a card of another kind: the application that is looked for is not on it (6A 82).
+    /// It is another kind of card: it does not have the PIV application (6A 82).
     NotPiv,
 }
 
-/// A card. It starts outside any reader; dropping it takes it out.
+/// A card. It starts outside any reader. Dropping it removes it from its reader.
 ///
 /// All methods may be called from any thread.
 pub struct PivCard {
@@ -127,24 +127,24 @@ struct State {
     login: Login,
 }
 
-/// What a reset clears.
+/// The state that a reset clears.
 #[derive(Default)]
 struct Login {
     selected: bool,
     verified: bool,
-    /// The PIN was the last command: the signature key wants it each time.
+    /// The last command was VERIFY: the signature key needs the PIN each time.
     just_verified: bool,
     chain: Vec<u8>,
     rest_of_answer: Vec<u8>,
 }
 
 impl PivCard {
-    /// A card with this identity for logging in (key 9A), PIN [`DEFAULT_PIN`] and three tries.
+    /// Creates a card with this identity for logging in (key 9A), the PIN [`DEFAULT_PIN`] and three tries.
     pub fn new(authentication: &CardIdentity) -> Result<Self> {
         Self::with_signature(authentication, None)
     }
 
-    /// A card with a second certificate, for signatures (key 9C): not the one to log in with.
+    /// Creates a card with a second identity, for signing documents (key 9C), not for logging in.
     pub fn with_signature(authentication: &CardIdentity, signature: Option<&CardIdentity>) -> Result<Self> {
         let state = State {
             objects: objects::all(authentication, signature)?,
@@ -165,11 +165,10 @@ impl PivCard {
         })
     }
 
-    /// Puts the card into the reader that listens on this port (see [`Pcscd::port`](crate::Pcscd::port)).
-    /// A card that is in a reader is taken out of it first.
+    /// Inserts the card into the reader that listens on this port (see [`Pcscd::port`](crate::Pcscd::port)).
+    /// Removes it from its reader first.
     ///
-    /// PC/SC looks about twice a second whether there is a card, so it sees the card later;
-    /// [`PivCard::wait_until_seen`] waits for that.
+    /// PC/SC looks for cards about twice a second; [`PivCard::wait_until_seen`] waits until it has found this one.
     pub fn insert(&self, port: u16) -> Result<()> {
         self.remove();
         let reader = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
@@ -181,14 +180,14 @@ impl PivCard {
         state.reader = Some(Arc::clone(&reader));
         let shared = Arc::clone(&self.shared);
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::spawn(move || {
-            // However it ends, the card is out of the reader then.
+            // However this ends, the card has then left the reader.
             let _ = shared.serve(&reader);
             shared.leave();
         }));
         Ok(())
     }
 
-    /// Takes the card out, whatever it is doing. Does nothing when it is out.
+    /// Removes the card at once, even during a command. Does nothing if it is in no reader.
     pub fn remove(&self) {
         self.shared.leave();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -197,26 +196,26 @@ impl PivCard {
         }
     }
 
-    /// Whether the card is in a reader. It is not when the reader service has gone.
+    /// Returns `true` if the card is in a reader. It leaves the reader when the service ends.
     pub fn is_inserted(&self) -> bool {
         self.shared.lock().reader.is_some()
     }
 
-    /// Waits until the reader has powered the card up; false when it has not within `timeout`.
+    /// Waits until the reader has powered up the card. Returns `false` after `timeout`.
     #[must_use]
     pub fn wait_until_seen(&self, timeout: Duration) -> bool {
         self.wait_until(timeout, |state| state.seen)
     }
 
-    /// Waits until the card has left its reader, by a fault or because the reader service has gone;
-    /// false when it has not within `timeout`.
+    /// Waits until the card has left its reader, because of a fault or because the service ended. Returns `false`
+    /// after `timeout`.
     #[must_use]
     pub fn wait_until_out(&self, timeout: Duration) -> bool {
         self.wait_until(timeout, |state| state.reader.is_none())
     }
 
-    /// Waits until the counts are as `wanted` says; false when they are not within `timeout`. A
-    /// command counts when it comes, before it is answered.
+    /// Waits until the counts satisfy `wanted`. Returns `false` after `timeout`. A command is counted when it
+    /// arrives, before it is answered.
     #[must_use]
     pub fn wait_for(&self, timeout: Duration, wanted: impl Fn(&Counts) -> bool) -> bool {
         self.wait_until(timeout, |state| wanted(&state.counts))
@@ -228,32 +227,32 @@ impl PivCard {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// How often what came.
+    /// How many commands the card has received.
     pub fn counts(&self) -> Counts {
         self.shared.lock().counts
     }
 
-    /// How often the PIN may still be tried.
+    /// How many tries the PIN has left.
     pub fn tries_left(&self) -> u8 {
         self.shared.lock().tries_left
     }
 
-    /// Sets the tries that are left, 0 to 3: locks or unlocks the card.
+    /// Sets the tries left, 0 to 3; 0 locks the card.
     pub fn set_tries_left(&self, tries: u8) {
         self.shared.lock().tries_left = tries.min(MAX_TRIES);
     }
 
-    /// Gives the card another PIN, of 8 bytes at most, as an administrator would.
+    /// Changes the PIN (8 bytes at most), as an administrator would.
     pub fn set_pin(&self, pin: &str) {
         pin.clone_into(&mut self.shared.lock().pin);
     }
 
-    /// Whether somebody is logged in to the card just now.
+    /// Returns `true` while somebody is logged in to the card.
     pub fn is_verified(&self) -> bool {
         self.shared.lock().login.verified
     }
 
-    /// Has each command answered this much later.
+    /// Delays the answer to each command.
     pub fn set_delay(&self, delay: Duration) {
         self.shared.lock().delay = delay;
     }
@@ -285,8 +284,8 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Answers the reader until the card leaves. The messages are vpcd's: a length in two bytes,
-    /// big-endian, and that many bytes; one byte alone is a command to the card's power.
+    /// Answers the reader until the card leaves. The messages are vpcd's: a length in two bytes, big-endian, and
+    /// that many bytes. A message of one byte controls the card's power.
     fn serve(&self, reader: &TcpStream) -> io::Result<()> {
         let (mut input, mut output) = (reader, reader);
         loop {
@@ -319,7 +318,7 @@ impl Shared {
         }
     }
 
-    /// The answer to a command; `None` when the card leaves instead.
+    /// Answers a command. Returns `None` if the card leaves instead.
     fn answer(&self, message: &[u8]) -> Option<Vec<u8>> {
         let mut state = self.lock();
         let Some(apdu) = Apdu::read(message) else {
@@ -355,8 +354,8 @@ impl Shared {
     }
 }
 
-/// vpcd sends length and message apart, and the second waits until the first is acknowledged: for 40 ms
-/// if the system may take its time. Linux forgets the option with each packet.
+/// Sends acknowledgements without delay. vpcd sends length and message separately, and the second waits up to 40
+/// ms for the acknowledgement of the first. Linux resets the option with each packet.
 fn acknowledge_at_once(reader: &TcpStream) {
     #[cfg(target_os = "linux")]
     let _ = rustix::net::sockopt::set_tcp_quickack(reader, true);
@@ -401,7 +400,7 @@ impl State {
         }
     }
 
-    /// As much of the answer as was asked for, and how much more there is.
+    /// Returns as much of the response as was asked for, and a status with the length of the rest.
     fn send(&mut self, mut answer: Vec<u8>, expected: usize) -> Vec<u8> {
         let rest = answer.split_off(expected.min(answer.len()));
         let status = if rest.is_empty() { Status::OK } else { Status::more(rest.len()) };
@@ -410,7 +409,7 @@ impl State {
     }
 
     fn select(&mut self, name: &[u8]) -> std::result::Result<Vec<u8>, Status> {
-        // Names may be cut at the end, down to the issuer's part.
+        // Names may be truncated, down to the issuer's part.
         if self.fault == Some(Fault::NotPiv) || name.len() < 5 || !objects::APPLICATION.starts_with(name) {
             return Err(Status::NOT_FOUND);
         }
@@ -457,7 +456,7 @@ impl State {
         Ok(Vec::new())
     }
 
-    /// A raw RSA private operation: the host has padded the digest (SP 800-73-4, part 2, 3.2.4).
+    /// A raw RSA private-key operation; the host has padded the digest (SP 800-73-4, part 2, 3.2.4).
     fn sign(&self, key: u8, data: &[u8], just_verified: bool) -> std::result::Result<Vec<u8>, Status> {
         let (key, allowed) = match (key, &self.signature_key) {
             (0x9a, _) => (&self.authentication_key, self.login.verified),

@@ -1,7 +1,7 @@
-//! SoftHSM2 tokens: real PKCS#11 cards in a folder of the test's own.
+//! SoftHSM2 tokens: PKCS#11 cards in a test's own folder.
 //!
-//! Needs `softhsm2-util` and `pkcs11-tool` (Debian packages `softhsm2` and `opensc`). They do the work
-//! in processes of their own, so that the test's process never loads the module.
+//! Needs `softhsm2-util` and `pkcs11-tool` (Debian packages `softhsm2` and `opensc`). They run in their own
+//! processes, so that the test's process never loads the module.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::ca::CardIdentity;
 use crate::error::{Context, Error, Result, write_file};
 use crate::wrapper::write_wrapper;
 
-/// Where distributions put the module.
+/// Where distributions install the module.
 const MODULES: [&str; 7] = [
     "/usr/lib/softhsm/libsofthsm2.so",
     "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
@@ -28,18 +28,18 @@ const MODULES: [&str; 7] = [
 /// The security officer's PIN of every token.
 pub const SO_PIN: &str = "24681357";
 
-/// A folder with tokens and the configuration that leads to them. Dropping it removes the folder.
+/// A folder with tokens, and the configuration file that points to it. Dropping it removes the folder.
 pub struct SoftHsm {
     folder: TempDir,
     module: PathBuf,
 }
 
 impl SoftHsm {
-    /// A folder without tokens.
+    /// Creates a folder without tokens.
     ///
     /// # Errors
     ///
-    /// [`Error::Program`] when SoftHSM2 is not installed.
+    /// [`Error::Program`] if SoftHSM2 is not installed.
     pub fn new() -> Result<Self> {
         let module = Self::find_module().ok_or_else(|| Error::Program {
             program: "libsofthsm2.so".into(),
@@ -56,22 +56,22 @@ impl SoftHsm {
         Ok(Self { folder, module })
     }
 
-    /// The installed module, where there is one.
+    /// The path of the installed module, if there is one.
     pub fn find_module() -> Option<PathBuf> {
         MODULES.iter().map(PathBuf::from).find(|path| path.exists())
     }
 
-    /// The PKCS#11 module.
+    /// The path of the PKCS#11 module.
     pub fn module(&self) -> &Path {
         &self.module
     }
 
-    /// The file for `SOFTHSM2_CONF`.
+    /// The configuration file, for `SOFTHSM2_CONF`.
     pub fn conf(&self) -> PathBuf {
         self.folder.path().join("softhsm2.conf")
     }
 
-    /// Makes an empty token. Several may have the same label.
+    /// Creates an empty token. Several tokens may have the same label.
     pub fn add_token(&self, label: &str, pin: &str) -> Result<Token<'_>> {
         let before = self.serials()?;
         self.run("softhsm2-util", ["--init-token", "--free", "--label", label, "--pin", pin, "--so-pin", SO_PIN])?;
@@ -83,20 +83,20 @@ impl SoftHsm {
         Ok(Token { hsm: self, label: label.into(), slot, serial, pin: pin.into() })
     }
 
-    /// A token with one good card on it: the usual case.
+    /// Creates a token with one card's certificate and key.
     pub fn add_card(&self, label: &str, pin: &str, card: &CardIdentity) -> Result<Token<'_>> {
         let token = self.add_token(label, pin)?;
         token.add_identity(card, 1)?;
         Ok(token)
     }
 
-    /// Writes a script that runs `program` with these tokens, and with the arguments it is given; for
-    /// the setting `helper`.
+    /// Writes a script that runs `program` with these tokens and with the script's arguments, for the setting
+    /// `helper`.
     pub fn helper_wrapper(&self, program: &Path) -> Result<PathBuf> {
         write_wrapper(self.folder.path(), "SOFTHSM2_CONF", &self.conf(), program)
     }
 
-    /// Slot and serial number of each token.
+    /// Returns slot and serial number of each token.
     fn serials(&self) -> Result<Vec<(String, String)>> {
         let listing = self.run("softhsm2-util", ["--show-slots"])?;
         let (mut slot, mut tokens) = (String::new(), Vec::new());
@@ -126,43 +126,43 @@ pub struct Token<'a> {
 }
 
 impl Token<'_> {
-    /// The label that it was made with.
+    /// The token's label.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// The serial number, as PKCS#11 shows it.
+    /// The serial number, as in PKCS#11.
     pub fn serial(&self) -> &str {
         &self.serial
     }
 
-    /// The slot's number in decimal. It stays the same as long as the token is there.
+    /// The slot's number in decimal. It does not change while the token exists.
     pub fn slot(&self) -> &str {
         &self.slot
     }
 
-    /// The user's PIN that it was made with.
+    /// The user's PIN.
     pub fn pin(&self) -> &str {
         &self.pin
     }
 
-    /// Adds certificate and private key under one `CKA_ID`.
+    /// Adds certificate and private key with the same `CKA_ID`.
     pub fn add_identity(&self, identity: &CardIdentity, id: u8) -> Result<()> {
         self.add_certificate(identity, id)?;
         self.add_key(identity, id)
     }
 
-    /// Adds the certificate only.
+    /// Adds only the certificate.
     pub fn add_certificate(&self, identity: &CardIdentity, id: u8) -> Result<()> {
         self.write_object("cert", &identity.certificate_der()?, identity.uid(), id, &[])
     }
 
-    /// Adds the private key only.
+    /// Adds only the private key.
     pub fn add_key(&self, identity: &CardIdentity, id: u8) -> Result<()> {
         self.write_object("privkey", &identity.key().private_key_to_pkcs8()?, identity.uid(), id, &["--usage-sign"])
     }
 
-    /// Adds a private key that wants the PIN again for each signature (`CKA_ALWAYS_AUTHENTICATE`).
+    /// Adds a private key that needs the PIN for each signature (`CKA_ALWAYS_AUTHENTICATE`).
     pub fn add_always_authenticate_key(&self, identity: &CardIdentity, id: u8) -> Result<()> {
         let key = identity.key().private_key_to_pkcs8()?;
         self.write_object("privkey", &key, identity.uid(), id, &["--usage-sign", "--always-auth"])
@@ -182,7 +182,7 @@ impl Token<'_> {
     }
 }
 
-/// Runs a program to its end and returns what it wrote; its failure is an error with its own words.
+/// Runs a program and returns its output. If it fails, the error contains what it printed.
 pub(crate) fn run_with_input(command: &mut Command, input: &[u8]) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |problem: String| Error::Program { program: program.clone(), problem };
@@ -193,7 +193,7 @@ pub(crate) fn run_with_input(command: &mut Command, input: &[u8]) -> Result<Stri
         .spawn()
         .map_err(|error| failed(format!("cannot be started: {error}")))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that does not read its input has its exit status to tell what is wrong.
+        // If the program does not read its input, its exit status shows why.
         let _ = stdin.write_all(input);
     }
     let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;

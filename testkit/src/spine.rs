@@ -1,4 +1,4 @@
-//! The Spine simulator: a Security Broker on a loopback port.
+//! The Spine simulator: a Spine Security Broker on a loopback port.
 
 mod assertion;
 mod broker;
@@ -31,7 +31,7 @@ pub use verify::Digest;
 
 pub use crate::tls::{ServerCertificate, TlsVersions};
 
-/// How a simulator is to be; see [`Spine::builder`].
+/// Configures a simulator; see [`Spine::builder`].
 #[derive(Default)]
 pub struct SpineBuilder {
     settings: Settings,
@@ -42,26 +42,26 @@ pub struct SpineBuilder {
 }
 
 impl SpineBuilder {
-    /// Takes cards of this CA. May be called for several.
+    /// Accepts cards of this CA. May be repeated.
     pub fn card_ca(mut self, ca: &TestCa) -> Self {
         self.card_cas.push(ca.certificate().clone());
         self
     }
 
-    /// Takes cards of the CAs in this PEM text.
+    /// Accepts cards of the CAs in this PEM text.
     pub fn card_ca_pem(mut self, pem: &[u8]) -> Result<Self> {
         self.card_cas.extend(X509::stack_from_pem(pem)?);
         Ok(self)
     }
 
-    /// Refuses what it else takes with a warning (see [`Entry::warnings`]): requests that differ in form from
-    /// the genuine client's, as those of working clients do. For tests of a client that is to be exact.
+    /// Refuses requests that differ from the genuine client's in form, instead of accepting them with a warning
+    /// (see [`Entry::warnings`]). For testing clients that must be exact.
     pub fn strict(mut self) -> Self {
         self.settings.strict = true;
         self
     }
 
-    /// How many roles the user has, out of [`Role::generate`]; 3 without this call.
+    /// The number of the user's roles, from [`Role::generate`] (default 3).
     pub fn roles(self, count: usize) -> Self {
         self.these_roles(Role::generate(count))
     }
@@ -72,95 +72,95 @@ impl SpineBuilder {
         self
     }
 
-    /// The user's name (`cn`), `TEST USER` without this call.
+    /// The user's name (`cn`, default `TEST USER`).
     pub fn display_name(mut self, name: impl Into<String>) -> Self {
         self.settings.display_name = name.into();
         self
     }
 
-    /// `sso_session_time`, how long a session may be idle, and `sso_max_session_time`, in minutes;
-    /// 600 both without this call. Sessions really end then.
+    /// `sso_session_time`, how long a session may be idle, and `sso_max_session_time`, both in minutes (default
+    /// 600). The simulator enforces them.
     pub fn session_minutes(mut self, idle: u64, max: u64) -> Self {
         (self.settings.session_minutes, self.settings.max_session_minutes) = (idle, max);
         self
     }
 
-    /// Ends sessions this long after they began, whatever the answer says.
+    /// Ends sessions after this time, whatever the response says.
     pub fn session_lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.session_lifetime = Some(lifetime);
         self
     }
 
-    /// How long a challenge may be answered; five minutes without this call.
+    /// How long a challenge is valid (default five minutes).
     pub fn challenge_lifetime(mut self, lifetime: Duration) -> Self {
         self.settings.challenge_lifetime = lifetime;
         self
     }
 
-    /// How many challenges, sessions and log entries are kept, the newest of each; 1,000 without
-    /// this call. It bounds the simulator's memory in long tests.
+    /// How many challenges, sessions and log entries to keep, the newest of each (default 1,000). This limits the
+    /// simulator's memory in long tests.
     pub fn capacity(mut self, count: usize) -> Self {
         self.settings.capacity = count.max(1);
         self.server.log_capacity = count.max(1);
         self
     }
 
-    /// The port; without this call a free one.
+    /// The port (default: a free one).
     pub fn port(mut self, port: u16) -> Self {
         self.server.port = port;
         self
     }
 
-    /// Speaks plain http instead of TLS.
+    /// Uses plain HTTP instead of TLS.
     pub fn plain_http(mut self) -> Self {
         self.server.plain_http = true;
         self
     }
 
-    /// What is wrong with the server's certificate.
+    /// Selects a fault of the server's certificate.
     pub fn server_certificate(mut self, certificate: ServerCertificate) -> Self {
         self.server.certificate = certificate;
         self
     }
 
-    /// Which TLS versions it speaks.
+    /// The supported TLS versions.
     pub fn tls_versions(mut self, versions: TlsVersions) -> Self {
         self.server.tls_versions = versions;
         self
     }
 
-    /// The digest that it wants in signatures; SHA-1 without this call.
+    /// The digest that signatures must use (default SHA-1).
     pub fn digest(mut self, digest: Digest) -> Self {
         self.digest = digest;
         self
     }
 
-    /// Takes expired cards too.
+    /// Accepts expired cards.
     pub fn accept_expired_cards(mut self) -> Self {
         self.accept_expired_cards = true;
         self
     }
 
-    /// Keeps the server's CA in this folder, which exists, so that later runs use the same one;
-    /// without this call it is new each time, in a folder that goes with the simulator.
+    /// Keeps the server's CA in this existing folder, so that later runs use the same CA. By default it is new
+    /// each time, in a folder that is removed with the simulator.
     pub fn state_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.server.state_folder = Some(folder.into());
         self
     }
 
-    /// How many seconds its clock is ahead, as the `Date` of its answers tells; negative is behind.
+    /// How many seconds the simulator's clock, as in the header `Date`, is ahead; negative if behind.
     pub fn clock_ahead(mut self, seconds: i64) -> Self {
         self.server.clock_ahead = seconds;
         self
     }
 
-    /// Has each log entry shown to `observer`, on the thread of its connection.
+    /// Passes each log entry to `observer`, on the connection's thread.
     pub fn observer(mut self, observer: impl Fn(&Entry) + Send + Sync + 'static) -> Self {
         self.server.observer = Some(Box::new(observer));
         self
     }
 
-    /// Starts it on 127.0.0.1. It takes connections from when this returns.
+    /// Starts the simulator on 127.0.0.1. It accepts connections when this returns.
     pub fn start(self) -> Result<Spine> {
         let verifier = Verifier::new(self.card_cas, self.digest, self.accept_expired_cards)?;
         let settings = self.settings;
@@ -168,7 +168,7 @@ impl SpineBuilder {
     }
 }
 
-/// A running simulator. Dropping it closes every connection and ends every thread of its own.
+/// A running simulator. Dropping it closes every connection and ends its threads.
 ///
 /// All methods may be called from any thread.
 pub struct Spine {
@@ -176,12 +176,12 @@ pub struct Spine {
 }
 
 impl Spine {
-    /// A simulator to be set up and started.
+    /// Returns a builder for a simulator.
     pub fn builder() -> SpineBuilder {
         SpineBuilder::default()
     }
 
-    /// The address for `base_url`: scheme, 127.0.0.1 and port, without a slash at the end.
+    /// The URL for `base_url`: scheme, 127.0.0.1 and port, without a slash at the end.
     pub fn url(&self) -> String {
         self.server.url()
     }
@@ -191,23 +191,23 @@ impl Spine {
         self.server.port()
     }
 
-    /// The PEM file of the server's CA, for `ca_file`.
+    /// The PEM file with the server's CA, for `ca_file`.
     pub fn ca_file(&self) -> &Path {
         self.server.ca_file()
     }
 
-    /// Misbehaves at each request to `endpoint` from now on.
+    /// Misbehaves at each later request to `endpoint`.
     pub fn misbehave(&self, endpoint: Endpoint, misbehaviour: Misbehaviour) {
         self.server.misbehave(endpoint, misbehaviour, None);
     }
 
-    /// Misbehaves at the next `times` requests to `endpoint`, then behaves.
+    /// Misbehaves at the next `times` requests to `endpoint`.
     pub fn misbehave_times(&self, endpoint: Endpoint, misbehaviour: Misbehaviour, times: u32) {
         self.server.misbehave(endpoint, misbehaviour, Some(times));
     }
 
     /// Misbehaves at each new connection, before the TLS handshake: [`Misbehaviour::Reset`] resets it,
-    /// [`Misbehaviour::Delay`] begins the handshake later, all others never begin it.
+    /// [`Misbehaviour::Delay`] delays the handshake, all others never begin it.
     pub fn misbehave_on_connect(&self, misbehaviour: Misbehaviour) {
         self.server.misbehave_on_connect(match misbehaviour {
             Misbehaviour::Delay(delay) => OnConnect::Delay(delay),
@@ -216,28 +216,28 @@ impl Spine {
         });
     }
 
-    /// Behaves well everywhere from now on.
+    /// Ends all misbehaviour.
     pub fn behave(&self) {
         self.server.behave();
     }
 
-    /// Holds every answer of `endpoint` back until the guard is dropped. The request is carried out
-    /// and logged before: so a test can wait for it, do something, and let the answer go.
+    /// Holds back every response of `endpoint` until the guard is dropped. The request has been processed and
+    /// logged by then, so a test can wait for it and act before the client gets the response.
     pub fn hold(&self, endpoint: Endpoint) -> Hold<'_> {
         Hold { _held: self.server.hold(endpoint) }
     }
 
-    /// Gives the user other roles, from the next login on.
+    /// Changes the user's roles, from the next login on.
     pub fn set_roles(&self, roles: Vec<Role>) {
         self.server.with(|broker| broker.settings.roles = roles);
     }
 
-    /// Returns the users' roles.
+    /// Returns the user's roles.
     pub fn roles(&self) -> Vec<Role> {
         self.server.with(|broker| broker.settings.roles.clone())
     }
 
-    /// What it got so far, as far as it is kept (see [`SpineBuilder::capacity`]).
+    /// The requests so far, as many as are kept (see [`SpineBuilder::capacity`]).
     pub fn log(&self) -> Vec<Entry> {
         self.server.log()
     }
@@ -247,32 +247,32 @@ impl Spine {
         self.server.clear_log();
     }
 
-    /// Waits until the log is as `wanted` says; false when it is not within `timeout`.
+    /// Waits until the log satisfies `wanted`. Returns `false` after `timeout`.
     ///
-    /// `wanted` runs under a lock at each change: it must not use this simulator.
+    /// `wanted` runs under a lock at each change, so it must not call the simulator.
     #[must_use]
     pub fn wait_for(&self, timeout: Duration, wanted: impl Fn(&[Entry]) -> bool) -> bool {
         self.server.wait_for(timeout, wanted)
     }
 
-    /// Waits until there are `count` sessions; false when there are not within `timeout`.
+    /// Waits until there are `count` sessions. Returns `false` after `timeout`.
     #[must_use]
     pub fn wait_for_sessions(&self, timeout: Duration, count: usize) -> bool {
         self.server.wait_for_application(timeout, |broker| broker.open_sessions() == count)
     }
 
-    /// Waits until `count` connections are open; false when there are not within `timeout`.
+    /// Waits until `count` connections are open. Returns `false` after `timeout`.
     #[must_use]
     pub fn wait_for_connections(&self, timeout: Duration, count: usize) -> bool {
         self.server.wait_for_connections(timeout, count)
     }
 
-    /// How many sessions there are: logged in, and not ended by logout or time.
+    /// The number of sessions that were not ended by logout or time.
     pub fn open_sessions(&self) -> usize {
         self.server.with(|broker| broker.open_sessions())
     }
 
-    /// Ends a session, as an administrator would; whether there was one.
+    /// Ends a session, as an administrator would. Returns `true` if there was one.
     pub fn end_session(&self, ticket: &str) -> bool {
         self.server.with(|broker| broker.end_session(ticket))
     }
@@ -282,19 +282,19 @@ impl Spine {
         self.server.with(Broker::end_all_sessions);
     }
 
-    /// How many TCP connections came so far.
+    /// The number of TCP connections so far.
     pub fn connections(&self) -> u64 {
         self.server.connections()
     }
 
-    /// How many TLS handshakes were completed so far.
+    /// The number of completed TLS handshakes so far.
     pub fn handshakes(&self) -> u64 {
         self.server.handshakes()
     }
 }
 
-/// Answers held back; see [`Spine::hold`].
-#[must_use = "the answers go when the guard is dropped"]
+/// Holds back responses; see [`Spine::hold`].
+#[must_use = "the responses are sent when the guard is dropped"]
 pub struct Hold<'a> {
     _held: Held<'a, Broker>,
 }

@@ -1,4 +1,4 @@
-//! What the script makes happen.
+//! The faults that a script can ask for.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use cryptoki_sys::CK_RV;
 
 use crate::script::Fault;
 
-/// Does it. An answer ends the call; most faults never get that far.
+/// Produces the fault. Returns the code that ends the call, for faults that let it end.
 pub fn run(fault: Fault) -> Option<CK_RV> {
     match fault {
         Fault::Error(code) => Some(code),
@@ -17,13 +17,13 @@ pub fn run(fault: Fault) -> Option<CK_RV> {
             thread::sleep(Duration::from_secs(3600));
         },
         Fault::Crash => {
-            // SAFETY: none: this is the crash that the script asks for.
+            // SAFETY: unsound on purpose: this is the crash that the script asks for.
             unsafe { std::ptr::null_mut::<u8>().write_volatile(0) };
             None
         }
         Fault::Exit => std::process::exit(3),
         Fault::Corrupt => {
-            // SAFETY: none: writing past a block is the corruption that the script asks for.
+            // SAFETY: unsound on purpose: this is the corruption that the script asks for.
             unsafe {
                 let block = libc::malloc(24).cast::<u8>();
                 std::hint::black_box(block).write_bytes(0x41, 1024);
@@ -34,14 +34,14 @@ pub fn run(fault: Fault) -> Option<CK_RV> {
     }
 }
 
-/// Waits until this file is there, or the helper is ended.
+/// Waits until the file exists, or the helper is killed.
 pub fn wait_for(path: &Path) {
     while !path.exists() {
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// What this process holds and was given: descriptors, arguments, environment.
+/// Lists this process's descriptors, arguments and environment.
 pub fn report() -> Vec<u8> {
     let mut report = Vec::new();
     for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {

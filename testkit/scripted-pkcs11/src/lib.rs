@@ -1,30 +1,29 @@
-//! A PKCS#11 module that follows a script: it forwards to a real module, and fails, hangs or
-//! crashes where the script says. Only for tests.
+//! A PKCS#11 module that follows a script: it forwards calls to a real module, and fails, hangs or crashes where
+//! the script says so. For tests only.
 //!
-//! The script is the file `<path of this module>.script`, so each copy of the module has its own.
-//! Its lines, in any order:
+//! The script is the file `<path of this module>.script`, so each copy of the module has its own. Its lines, in
+//! any order:
 //!
 //! ```text
 //! module /usr/lib/softhsm/libsofthsm2.so          the real module
-//! env SOFTHSM2_CONF /tmp/x/softhsm2.conf          set before the real module is loaded
-//! log /tmp/x/calls                                gets a line for each call: the function's name
-//! fault C_Sign 1 error 0x30                       what happens at the first call of C_Sign:
+//! env SOFTHSM2_CONF /tmp/x/softhsm2.conf          sets a variable before the real module is loaded
+//! log /tmp/x/calls                                appends a line for each call: the function's name
+//! fault C_Sign 1 error 0x30                       a fault at the first call of C_Sign:
 //! fault C_Sign 2 hang                             error, hang, crash, exit or corrupt (the heap)
-//! hold C_SignInit /tmp/x/go                        waits until there is such a file
-//! flag USER_PIN_FINAL_TRY C_Login 1               set once C_Login has been called that often
-//! clear-flag LOGIN_REQUIRED                       never set
-//! pin-lengths 6 8                                 what the token says of its PINs
-//! bad-slot 0x30                                   a slot before the others, whose C_GetTokenInfo fails
-//! private-certificates                            are not found until somebody has logged in
-//! hide-mechanism 0x6                              left out of C_GetMechanismList
-//! pin-pad 1234                                    the reader takes this PIN on its own keys, and no other way
-//! reader Some Reader 00 00                        the slots are readers of this name
-//! no-slots                                        there is no slot at all
-//! report C_Sign /tmp/x/report                     gets descriptors, arguments and environment
+//! hold C_SignInit /tmp/x/go                       waits until the file exists
+//! flag USER_PIN_FINAL_TRY C_Login 1               sets a token flag after that many calls of C_Login
+//! clear-flag LOGIN_REQUIRED                       never sets this flag
+//! pin-lengths 6 8                                 the token's minimum and maximum PIN length
+//! bad-slot 0x30                                   adds a first slot whose C_GetTokenInfo fails
+//! private-certificates                            hides certificates until the login
+//! hide-mechanism 0x6                              removes it from C_GetMechanismList
+//! pin-pad 1234                                    makes the reader a PIN pad on which this PIN is entered
+//! reader Some Reader 00 00                        makes the slots readers of this name
+//! no-slots                                        removes all slots
+//! report C_Sign /tmp/x/report                     writes descriptors, arguments and environment
 //! ```
 //!
-//! Calls are counted from the start of the process. Functions that a login does not use are
-//! forwarded as they are.
+//! Calls are counted from the start of the process. Functions that a login does not use are forwarded unchanged.
 
 #![allow(non_snake_case, reason = "the functions are called what PKCS#11 calls them")]
 
@@ -45,7 +44,7 @@ use script::Script;
 struct Module {
     script: Script,
     real: CK_FUNCTION_LIST,
-    // Keeps the functions of `real` in memory.
+    // Keeps the real module loaded.
     _library: libloading::Library,
 }
 
@@ -55,16 +54,16 @@ unsafe impl Sync for Module {}
 // SAFETY: as above.
 unsafe impl Send for Module {}
 
-/// The number of the slot that fails.
+/// The id of the slot that fails.
 const BAD_SLOT: CK_SLOT_ID = 0xBAD;
 
 static MODULE: OnceLock<Option<Module>> = OnceLock::new();
-/// How often each function was called; not on the heap, which a script may have corrupted.
+/// Counts the calls of each function. Not on the heap, which a script may have corrupted.
 static CALLS: Mutex<[(&str, usize); 32]> = Mutex::new([("", 0); 32]);
 static LIST: OnceLock<List> = OnceLock::new();
 
 struct List(CK_FUNCTION_LIST);
-// SAFETY: never written after it was made, and it holds function pointers only.
+// SAFETY: the list is never written after its creation, and holds only function pointers.
 unsafe impl Sync for List {}
 // SAFETY: as above.
 unsafe impl Send for List {}
@@ -76,14 +75,14 @@ fn module() -> Option<&'static Module> {
 fn load() -> Option<Module> {
     let script = Script::parse(&fs::read_to_string(script_path()?).ok()?)?;
     for (name, value) in &script.env {
-        // SAFETY: the helper reads its environment only before it loads a module.
+        // SAFETY: the helper reads its environment only before it loads modules.
         unsafe { std::env::set_var(name, value) };
     }
-    // SAFETY: the script names a PKCS#11 module, whose initializers are made to run in any process.
+    // SAFETY: the script names a PKCS#11 module, whose initializers may run in any process.
     let library = unsafe { libloading::Library::new(&script.module) }.ok()?;
     let mut list: CK_FUNCTION_LIST_PTR = std::ptr::null_mut();
-    // SAFETY: the function has this type in every PKCS#11 module, and gives a list that lives as
-    // long as the module does; it is copied here.
+    // SAFETY: the function has this type in every PKCS#11 module. The list that it returns is valid while the
+    // module is loaded, and is copied here.
     let real = unsafe {
         let get_function_list: libloading::Symbol<'_, unsafe extern "C" fn(CK_FUNCTION_LIST_PTR_PTR) -> CK_RV> =
             library.get(b"C_GetFunctionList").ok()?;
@@ -95,11 +94,11 @@ fn load() -> Option<Module> {
     Some(Module { script, real, _library: library })
 }
 
-/// The script that lies beside the file that this code was loaded from.
+/// Returns the path of the script beside this module's file.
 fn script_path() -> Option<PathBuf> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
-    // SAFETY: the address is one of this module, and dladdr fills the structure in when it returns
-    // non-zero; the name it gives lives as long as the module is loaded.
+    // SAFETY: the address is in this module, and dladdr fills in the structure when it returns non-zero. The name
+    // is valid while the module is loaded.
     let name = unsafe {
         if libc::dladdr(C_GetFunctionList as *const c_void, info.as_mut_ptr()) == 0 {
             return None;
@@ -112,7 +111,7 @@ fn script_path() -> Option<PathBuf> {
 }
 
 impl Module {
-    /// Counts and logs a call, and does to it what the script says. An answer ends the call.
+    /// Counts and logs a call, and applies the script. Returns the code that ends the call, if it ends here.
     fn called(&self, function: &'static str) -> Option<CK_RV> {
         let count = count(function);
         if let Some(log) = &self.script.log {
@@ -135,7 +134,7 @@ fn calls() -> MutexGuard<'static, [(&'static str, usize); 32]> {
     CALLS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Counts a call of a function, and gives how many there were.
+/// Counts a call of a function and returns the new count.
 fn count(function: &'static str) -> usize {
     let mut calls = calls();
     let Some(place) = calls.iter_mut().find(|(name, _)| [function, ""].contains(name)) else { return 0 };
@@ -152,7 +151,7 @@ macro_rules! after {
     (($($argument:expr),*) $after:expr) => { $after($($argument),*) };
 }
 
-/// Functions that count, follow the script and forward; then `$after` sees the arguments.
+/// Defines functions that count the call, apply the script and forward the call; `$after` may change the result.
 macro_rules! scripted {
     ($($name:ident($($argument:ident: $type:ty),*) $(-> $after:expr)?;)*) => {
         $(
@@ -162,7 +161,7 @@ macro_rules! scripted {
                     return answer;
                 }
                 let Some(real) = module.real.$name else { return CKR_FUNCTION_NOT_SUPPORTED };
-                // SAFETY: the caller's arguments are those of the same function.
+                // SAFETY: the arguments come from a caller of the same function.
                 let answer = unsafe { real($($argument),*) };
                 after!((module, answer, $($argument),*) $($after)?)
             }
@@ -199,11 +198,11 @@ scripted! {
     C_SignFinal(session: CK_SESSION_HANDLE, signature: CK_BYTE_PTR, length: CK_ULONG_PTR);
 }
 
-/// The module's entry (PKCS#11 `C_GetFunctionList`).
+/// The module's entry point (PKCS#11 `C_GetFunctionList`).
 ///
 /// # Safety
 ///
-/// `list` points to a place for a pointer.
+/// `list` must be valid for writing a pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn C_GetFunctionList(list: CK_FUNCTION_LIST_PTR_PTR) -> CK_RV {
     let Some(module) = module() else { return CKR_GENERAL_ERROR };
@@ -211,7 +210,7 @@ pub unsafe extern "C" fn C_GetFunctionList(list: CK_FUNCTION_LIST_PTR_PTR) -> CK
         return answer;
     }
     let functions = LIST.get_or_init(|| List(scripted_functions(&module.real)));
-    // SAFETY: as the caller promises. The list is only read, as PKCS#11 asks of its users.
+    // SAFETY: promised by the caller. PKCS#11 allows callers only to read the list.
     unsafe { *list = std::ptr::from_ref(&functions.0).cast_mut() };
     CKR_OK
 }
@@ -222,16 +221,16 @@ unsafe extern "C" fn C_GetSlotList(present: CK_BBOOL, slots: CK_SLOT_ID_PTR, cou
         return answer;
     }
     if module.script.no_slots {
-        // SAFETY: PKCS#11 asks for a valid pointer here.
+        // SAFETY: PKCS#11 requires a valid pointer here.
         unsafe { *count = 0 };
         return CKR_OK;
     }
     let Some(real) = module.real.C_GetSlotList else { return CKR_FUNCTION_NOT_SUPPORTED };
     if module.script.bad_slot.is_none() {
-        // SAFETY: the caller's arguments are those of the same function.
+        // SAFETY: the arguments come from a caller of the same function.
         return unsafe { real(present, slots, count) };
     }
-    // SAFETY: PKCS#11 asks for a valid pointer to the count, and for as many places as it says, of which the first is
+    // SAFETY: PKCS#11 requires a valid pointer to the count, and an array of that many entries. The first entry is
     // for the bad slot.
     unsafe {
         let mut rest = (*count).saturating_sub(1);
@@ -255,20 +254,20 @@ unsafe extern "C" fn C_FindObjectsInit(
         return answer;
     }
     let Some(real) = module.real.C_FindObjectsInit else { return CKR_FUNCTION_NOT_SUPPORTED };
-    // SAFETY: the caller's template has as many attributes.
+    // SAFETY: the caller's template has `count` attributes.
     let attributes = unsafe { std::slice::from_raw_parts(template, count as usize) };
     let class = attributes.iter().find(|attribute| attribute.type_ == CKA_CLASS);
-    // SAFETY: a class is a number.
+    // SAFETY: a class attribute points to a number.
     let class = class.map(|class| unsafe { *class.pValue.cast::<CK_OBJECT_CLASS>() });
     let for_certificates = class == Some(CKO_CERTIFICATE);
     if module.script.private_certificates && for_certificates && counted("C_Login") == 0 {
         let mut no_class = CK_ULONG::MAX;
         let size = size_of::<CK_ULONG>() as CK_ULONG;
         let mut none = CK_ATTRIBUTE { type_: CKA_CLASS, pValue: (&raw mut no_class).cast(), ulValueLen: size };
-        // SAFETY: this is one attribute, which modules only read.
+        // SAFETY: this is one valid attribute, which modules only read.
         return unsafe { real(session, &raw mut none, 1) };
     }
-    // SAFETY: the caller's arguments are those of the same function.
+    // SAFETY: the arguments come from a caller of the same function.
     unsafe { real(session, template, count) }
 }
 
@@ -284,19 +283,19 @@ unsafe extern "C" fn C_Login(
     }
     let Some(real) = module.real.C_Login else { return CKR_FUNCTION_NOT_SUPPORTED };
     match &module.script.pin_pad {
-        // SAFETY: modules read the PIN only.
+        // SAFETY: modules only read the PIN.
         Some(typed) if pin.is_null() => unsafe {
             real(session, user, typed.as_ptr().cast_mut(), typed.len() as CK_ULONG)
         },
         Some(_) => CKR_ARGUMENTS_BAD,
-        // SAFETY: the caller's arguments are those of the same function.
+        // SAFETY: the arguments come from a caller of the same function.
         None => unsafe { real(session, user, pin, length) },
     }
 }
 
 fn pose_as_reader(module: &Module, answer: CK_RV, _: CK_SLOT_ID, info: CK_SLOT_INFO_PTR) -> CK_RV {
     if let (CKR_OK, Some(name)) = (answer, &module.script.reader) {
-        // SAFETY: the real module has just filled it in.
+        // SAFETY: the real module has just filled in the structure.
         let info = unsafe { &mut *info };
         info.slotDescription.fill(b' ');
         let length = name.len().min(info.slotDescription.len());
@@ -311,7 +310,7 @@ fn set_token_info(module: &Module, answer: CK_RV, slot: CK_SLOT_ID, info: CK_TOK
         return code;
     }
     if answer == CKR_OK {
-        // SAFETY: the real module has just filled it in.
+        // SAFETY: the real module has just filled in the structure.
         let info = unsafe { &mut *info };
         let due = module.script.flags.iter().filter(|flag| counted(&flag.function) >= flag.times);
         due.for_each(|flag| info.flags |= flag.bit);
@@ -334,7 +333,7 @@ fn hide_mechanisms(
     count: CK_ULONG_PTR,
 ) -> CK_RV {
     if answer == CKR_OK && !list.is_null() {
-        // SAFETY: the real module has just filled in so many.
+        // SAFETY: the real module has just written `count` mechanisms.
         let listed = unsafe { std::slice::from_raw_parts_mut(list, *count as usize) };
         for mechanism in listed.iter_mut().filter(|mechanism| module.script.hidden.contains(mechanism)) {
             *mechanism = CKM_VENDOR_DEFINED;

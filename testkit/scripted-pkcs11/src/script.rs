@@ -1,10 +1,10 @@
-//! The script: see the crate's documentation.
+//! Parses scripts, whose format the crate's documentation describes.
 
 use std::path::PathBuf;
 
 use cryptoki_sys::*;
 
-/// A script, read.
+/// A parsed script.
 #[derive(Default)]
 pub struct Script {
     pub module: PathBuf,
@@ -24,26 +24,26 @@ pub struct Script {
     faults: Vec<(String, usize, Fault)>,
 }
 
-/// A token flag that is set once a function has been called so often.
+/// A token flag that is set after a number of calls of a function.
 pub struct Flag {
     pub bit: CK_FLAGS,
     pub function: String,
     pub times: usize,
 }
 
-/// What happens instead of a call.
+/// What happens at a call.
 #[derive(Clone, Copy)]
 pub enum Fault {
     Error(CK_RV),
     Hang,
     Crash,
     Exit,
-    /// The heap is corrupted; the call goes on.
+    /// Corrupts the heap; the call goes on.
     Corrupt,
 }
 
 impl Script {
-    /// None when any line is not understood, so that a mistake in a test fails it.
+    /// Returns `None` for an unknown line, so that a mistake in a test fails it.
     pub fn parse(text: &str) -> Option<Self> {
         let mut script = Self::default();
         for line in text.lines().filter(|line| !line.is_empty()) {

@@ -1,4 +1,4 @@
-//! A Spine Security Broker on this computer: see `spine-simulator --help`.
+//! A Spine Security Broker on this computer; see `spine-simulator --help`.
 
 use std::fmt::Display;
 use std::io::{Read, Write};
@@ -12,48 +12,48 @@ use ticketapi_testkit::spine::{Digest, MISBEHAVIOURS, Role, ServerCertificate, T
 use ticketapi_testkit::{CardSpec, Endpoint, Error, Misbehaviour, Spine, SpineBuilder, TestCa};
 
 const HELP: &str = "\
-A Spine Security Broker on this computer, to try programs that log in with an NHS smartcard.
+A Spine Security Broker on this computer, for testing programs that log in with an NHS smartcard.
 
-It listens on 127.0.0.1, checks every message, verifies the signed challenge, and says why it refuses. A
-message that differs from the genuine client's in form only is taken, with a warning in the log. It stops on
-Ctrl-C and leaves nothing behind.
+It listens on 127.0.0.1, checks every message, verifies the signed challenge, and says why it refuses a
+request. It accepts a message that differs from the genuine client's in form only, with a warning in the
+log. It stops on Ctrl-C and leaves no files behind.
 
     spine-simulator --write-card card.p12 --pin 1234
 
-writes a test card, and prints the settings that make ticketapi use it with this simulator. Paste them
-into another terminal and log in there; each request is then shown here.
+writes a test card, and prints the settings with which ticketapi uses it and this simulator. Paste them
+into another terminal and log in there; the simulator shows each request.
 
 Usage: spine-simulator [OPTIONS]
 
-Where it listens
+Server
   --port N              port (default: a free one)
   --http                plain http instead of TLS
-  --tls 1.2|1.3         this TLS version only (default: both)
+  --tls 1.2|1.3         only this TLS version (default: both)
   --certificate WHAT    good, expired, other-ca, or name:NAME (a certificate for NAME)
-  --state-dir DIR       keep the CAs here, so that ca_file and cards stay good from run to run
-                        (default: new ones each time)
+  --state-dir DIR       keep the CAs in DIR, so that ca_file and cards remain valid in later runs
+                        (default: new CAs each time)
 
 Cards
   --write-card FILE     write a test card as PKCS#12, for the setting software_card
   --pin PIN             its PIN
-  --pin-file FILE       its PIN is the first line of FILE; - is standard input
+  --pin-file FILE       read its PIN from the first line of FILE; - is standard input
   --uid UID             its user's id (default: 555021935107)
-  --card-ca FILE        take cards of the CAs in this PEM file instead of the simulator's own
-  --accept-expired      take expired cards too
-  --digest sha1|sha256  the digest that signatures have to be made with (default: sha1)
+  --card-ca FILE        accept cards of the CAs in this PEM file instead of the simulator's own
+  --accept-expired      accept expired cards
+  --digest sha1|sha256  the digest that signatures must use (default: sha1)
 
 The user
   --name NAME           the display name (default: TEST USER)
-  --roles N             how many roles, 0 to 1000 (default: 3)
+  --roles N             the number of roles, 0 to 1000 (default: 3)
   --session-minutes N   how long a session lasts (default: 600)
 
-Being a severe or a bad server
-  --strict              refuse what else gets a warning
-  --misbehave WHERE=WHAT    may be given several times. WHERE is an endpoint, or connection (no-answer,
-                            reset or delay:MILLISECONDS, before TLS); WHAT is one of the names below
+Strictness and faults
+  --strict              refuse what otherwise gets a warning
+  --misbehave WHERE=WHAT    may be repeated. WHERE is an endpoint, or connection (with no-answer, reset
+                            or delay:MILLISECONDS, before TLS); WHAT is one of the names below
 
-  -h, --help            this text
-  -V, --version         the version
+  -h, --help            show this text
+  -V, --version         show the version
 ";
 
 struct Options {
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The command line; `None` when it only asked for words.
+/// Parses the command line. Returns `None` after `--help` and `--version`.
 fn read_arguments() -> Result<Option<Options>, lexopt::Error> {
     let mut options = Options {
         spine: Spine::builder(),
@@ -121,7 +121,7 @@ fn read_arguments() -> Result<Option<Options>, lexopt::Error> {
                 let versions = parser.value()?.parse_with(|text| match text {
                     "1.2" => Ok(TlsVersions::Tls12),
                     "1.3" => Ok(TlsVersions::Tls13),
-                    _ => Err("there are 1.2 and 1.3"),
+                    _ => Err("use 1.2 or 1.3"),
                 })?;
                 change(spine, &|s| s.tls_versions(versions));
             }
@@ -133,7 +133,7 @@ fn read_arguments() -> Result<Option<Options>, lexopt::Error> {
                 let digest = parser.value()?.parse_with(|text| match text {
                     "sha1" => Ok(Digest::Sha1),
                     "sha256" => Ok(Digest::Sha256),
-                    _ => Err("there are sha1 and sha256"),
+                    _ => Err("use sha1 or sha256"),
                 })?;
                 change(spine, &|s| s.digest(digest));
             }
@@ -174,9 +174,9 @@ fn read_arguments() -> Result<Option<Options>, lexopt::Error> {
         }
     }
     match (&options.write_card, &options.card_ca, &options.pin) {
-        (Some(_), Some(_), _) => Err("--write-card and --card-ca do not go together".into()),
+        (Some(_), Some(_), _) => Err("--write-card and --card-ca cannot be combined".into()),
         (Some(_), None, None) => Err("--write-card needs --pin or --pin-file".into()),
-        (None, _, Some(_)) => Err("--pin is for --write-card".into()),
+        (None, _, Some(_)) => Err("--pin needs --write-card".into()),
         _ => Ok(Some(options)),
     }
 }
@@ -193,7 +193,7 @@ fn server_certificate(text: &str) -> Result<ServerCertificate, &'static str> {
         ("expired", _) => Ok(ServerCertificate::Expired),
         ("other-ca", _) => Ok(ServerCertificate::OtherCa),
         (_, Some(name)) => Ok(ServerCertificate::ForName(name.into())),
-        _ => Err("there are good, expired, other-ca and name:NAME"),
+        _ => Err("use good, expired, other-ca or name:NAME"),
     }
 }
 
@@ -248,7 +248,7 @@ fn run(options: Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// The first lines: for programs to read, and for people to paste.
+/// The first lines of output: settings for programs to read and for users to paste.
 fn greeting(spine: &Spine, card: Option<&Path>) -> String {
     let mut settings = vec![("TICKETAPI_BASE_URL", spine.url())];
     let mut text = format!("url={}\n", spine.url());
@@ -269,7 +269,7 @@ fn greeting(spine: &Spine, card: Option<&Path>) -> String {
     text
 }
 
-/// Writes to standard output. A closed reader is no reason to stop serving.
+/// Writes to standard output. The simulator goes on if nobody reads it.
 fn say(text: &(impl Display + ?Sized)) {
     let mut output = std::io::stdout().lock();
     let _ = write!(output, "{text}").and_then(|()| output.flush());

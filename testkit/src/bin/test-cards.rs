@@ -1,15 +1,14 @@
-//! Cards in every state a test needs, as configurations of ticketapi, while another program runs.
+//! Runs a program with test cards in every state that a test needs, as configurations of ticketapi.
 //!
-//! `test-cards --state-dir DIR --helper FILE --scripted-module FILE -- PROGRAM [ARGUMENT]...` runs
-//! PROGRAM with `TEST_MODULE` and `TEST_MODULE_CONF` naming the PKCS#11 module and the configuration of
-//! the good card, and `TEST_CARDS` a folder that has:
+//! `test-cards --state-dir DIR --helper FILE --scripted-module FILE -- PROGRAM [ARGUMENT]...` runs PROGRAM with
+//! three variables: `TEST_MODULE` and `TEST_MODULE_CONF` name the PKCS#11 module and configuration of the good
+//! card, `TEST_CARDS` a folder with:
 //!
 //! - `good.p12` and `expired.p12`, software cards with the PIN 1234;
 //! - a configuration `<name>.toml` for each card of [`CARDS`], through PKCS#11, with the same PIN;
-//! - `canary.p12` and `canary.toml`, a software card and a token with a PIN that can be searched for.
+//! - `canary.p12` and `canary.toml`, a software card and a token whose PIN can be searched for.
 //!
-//! The cards are of the CA in DIR, which `spine-simulator --state-dir DIR` takes. The exit status is
-//! PROGRAM's.
+//! The CA in DIR issues the cards; `spine-simulator --state-dir DIR` accepts them. The exit status is PROGRAM's.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -22,7 +21,7 @@ use ticketapi_testkit::{CardIdentity, CardSpec, SoftHsm, TestCa, Token};
 const PIN: &str = "1234";
 const CANARY_PIN: &str = "Kestrel*7391:Bittern*5528";
 
-/// What is on a token, and what its module does: each line of the script as the scripted module has it.
+/// The contents of a token, and lines for the script of its module.
 struct Card {
     name: &'static str,
     fill: fn(&Token<'_>, &Identities) -> ticketapi_testkit::Result<()>,
@@ -47,7 +46,7 @@ const CARDS: &[Card] = &[
     scripted("crashes", &["fault C_Sign 1 crash"]),
     scripted("removed", &["fault C_Sign 1 error 0x32"]),
     scripted("hangs", &["fault C_Sign 1 hang"]),
-    // Its script is for the tests to write anew.
+    // Tests overwrite its script.
     scripted("faulty", &["fault C_Sign 1 error 0x30"]),
 ];
 

@@ -1,16 +1,14 @@
-//! A PIV card in a virtual reader, for programs of any language to put in and take out.
+//! A PIV card in a virtual reader, which programs in any language can insert and remove.
 //!
-//! `virtual-card --state-dir DIR --helper FILE` prints settings for ticketapi and how to reach the PC/SC
-//! service that has the reader:
+//! `virtual-card --state-dir DIR --helper FILE` prints settings for ticketapi and the PC/SC service:
 //!
 //! - `helper=`, the card helper FILE with that service, for `TICKETAPI_HELPER`;
-//! - `service=`, its socket, for `PCSCLITE_CSOCK_NAME`;
-//! - `pin=`, the card's.
+//! - `service=`, the service's socket, for `PCSCLITE_CSOCK_NAME`;
+//! - `pin=`, the card's PIN.
 //!
-//! Then it obeys the lines on its standard input, and repeats each when it is done: `insert`, when the
-//! service has powered the card up, and `remove`, at once; the service notices that half a second later. It
-//! ends with its standard input, and the service with it. The card is of the CA in DIR, which
-//! `spine-simulator --state-dir DIR` takes.
+//! Then it reads commands from standard input and prints each one when it is done: `insert`, after the service has
+//! powered up the card, and `remove`, at once (the service notices half a second later). It ends when its standard
+//! input ends, and ends the service. The CA in DIR issues the card; `spine-simulator --state-dir DIR` accepts it.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -38,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let card = PivCard::new(&TestCa::load_or_create(&state)?.issue(&CardSpec::default())?)?;
     let helper = pcscd.helper_wrapper(&helper)?;
     let (helper, service) = (helper.display(), pcscd.socket());
-    tell(&format!("helper={helper}\nservice={}\npin={}", service.display(), piv::DEFAULT_PIN))?;
+    print(&format!("helper={helper}\nservice={}\npin={}", service.display(), piv::DEFAULT_PIN))?;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         match line.as_str() {
@@ -51,12 +49,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             "remove" => card.remove(),
             other => return Err(format!("{other:?} is neither insert nor remove").into()),
         }
-        tell(&line)?;
+        print(&line)?;
     }
     Ok(())
 }
 
-fn tell(text: &str) -> std::io::Result<()> {
+fn print(text: &str) -> std::io::Result<()> {
     let mut output = std::io::stdout().lock();
     writeln!(output, "{text}").and_then(|()| output.flush())
 }

@@ -1,4 +1,4 @@
-//! A USB reader that comes and goes: see `usb.c`.
+//! A USB reader that can be plugged in and out; see `usb.c`.
 
 use std::io::Write;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(super) fn write_driver(folder: &Path, port: u16) -> Result<()> {
     let code = contents.join("Linux");
     std::fs::create_dir_all(&code).context(|| format!("cannot make {}", code.display()))?;
     write_file(&contents.join("Info.plist"), DESCRIPTION)?;
-    // Its own name, by which the other finds it.
+    // The copy has its own name, by which the driver that is compiled below finds it.
     let reader = code.join("libifdvpcd.so.0");
     std::fs::copy(DRIVER, &reader).context(|| format!("cannot copy {DRIVER}"))?;
     let definitions = [format!("-DEVENTS=\"{}\"", folder.join("usb").display()), format!("-DPORT={port}")];
@@ -37,8 +37,8 @@ pub(super) fn write_driver(folder: &Path, port: u16) -> Result<()> {
     if made.success() { Ok(()) } else { Err(failed(format!("{} could not be made", pipe.display()))) }
 }
 
-/// Has the device come or go.
-pub(super) fn tell(folder: &Path, event: u8) -> Result<()> {
+/// Plugs the device in or out.
+pub(super) fn send(folder: &Path, event: u8) -> Result<()> {
     let pipe = folder.join("usb");
     let open = std::fs::OpenOptions::new().write(true).open(&pipe);
     open.and_then(|mut open| open.write_all(&[event])).context(|| format!("cannot write to {}", pipe.display()))

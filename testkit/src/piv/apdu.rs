@@ -1,14 +1,14 @@
-//! Commands as they come, and the status words that end answers (ISO 7816-4).
+//! Commands, and the status words that end responses (ISO 7816-4).
 
 use super::Command;
 
-/// A command of short length.
+/// A short command.
 pub(super) struct Apdu<'a> {
     class: u8,
     instruction: u8,
     pub(super) p2: u8,
     pub(super) data: &'a [u8],
-    /// How many bytes of an answer are wanted (Le). Without Le none are, and GET RESPONSE fetches them.
+    /// The maximum length of the response (Le). Without Le it is 0, and GET RESPONSE fetches the data.
     pub(super) expected: usize,
 }
 
@@ -28,7 +28,7 @@ impl<'a> Apdu<'a> {
         Some(Self { class: *class, instruction: *instruction, p2: *p2, data, expected })
     }
 
-    /// More of this command's data comes with the next one.
+    /// Returns `true` if the next command continues this command's data.
     pub(super) fn is_chained(&self) -> bool {
         self.class == 0x10
     }
@@ -65,7 +65,7 @@ impl Status {
         Self(0x63, 0xc0 | tries)
     }
 
-    /// This many more bytes are available; 256 and above are reported as 0.
+    /// The number of bytes that are still available; 256 and more are reported as 0.
     pub(super) fn more(rest: usize) -> Self {
         Self(0x61, u8::try_from(rest).unwrap_or(0))
     }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_four_cases_of_a_command_are_told_apart() {
+    fn the_four_cases_of_a_command_are_parsed() {
         let read = |bytes: &'static [u8]| Apdu::read(bytes).map(|apdu| (apdu.data, apdu.expected));
         assert_eq!(read(&[0, 0x20, 0, 0x80]), Some((&[][..], 0)));
         assert_eq!(read(&[0, 0xc0, 0, 0, 0]), Some((&[][..], 256)));

@@ -1,11 +1,11 @@
-//! What is on the card (NIST SP 800-73-4, part 1), and the encodings around it.
+//! The card's objects (NIST SP 800-73-4, part 1), and their encodings.
 
 use openssl::sha::sha256;
 
 use crate::ca::CardIdentity;
 use crate::error::Result;
 
-/// A card without historical bytes that speaks T=1.
+/// The answer to reset of a T=1 card without historical bytes.
 pub(super) const ATR: [u8; 5] = [0x3b, 0x80, 0x80, 0x01, 0x01];
 
 /// The application's name (AID).
@@ -28,7 +28,7 @@ pub(super) fn all(authentication: &CardIdentity, signature: Option<&CardIdentity
         Object { tag: CAPABILITIES, content: capabilities() },
         Object {
             tag: DISCOVERY,
-            // The card's PIN alone is used (usage policy 40 00).
+            // Only the card's PIN is used (usage policy 40 00).
             content: tlv(0x7e, &[&*tlv(0x4f, &APPLICATION), &[0x5f, 0x2f, 0x02, 0x40, 0x00]].concat()),
         },
         Object { tag: AUTHENTICATION_CERTIFICATE, content: certificate(authentication)? },
@@ -39,7 +39,7 @@ pub(super) fn all(authentication: &CardIdentity, signature: Option<&CardIdentity
     Ok(objects)
 }
 
-/// The answer to SELECT: the application's version and who issued it.
+/// The response to SELECT: the application's version and issuer.
 pub(super) fn application_template() -> Vec<u8> {
     let issuer = tlv(0x79, &tlv(0x4f, &APPLICATION[..5]));
     tlv(0x61, &[tlv(0x4f, &APPLICATION[5..]), issuer].concat())
@@ -50,8 +50,8 @@ fn certificate(identity: &CardIdentity) -> Result<Vec<u8>> {
     Ok(tlv(0x53, &[&*certificate, &[0x71, 0x01, 0x00, 0xfe, 0x00]].concat()))
 }
 
-/// The card holder's unique id. Programs make the card's serial number of it, so it differs from
-/// certificate to certificate.
+/// The card holder's unique id. Programs derive the card's serial number from it, so it differs for each
+/// certificate.
 fn holder_id(certificate: &[u8]) -> Vec<u8> {
     let unique = &sha256(certificate)[..16];
     let mut agency = [0; 25];
@@ -69,7 +69,7 @@ fn capabilities() -> Vec<u8> {
     tlv(0x53, &fields)
 }
 
-/// Tag, length and value; the length as in BER, in up to three bytes.
+/// Encodes tag, length and value; the length in BER, in up to three bytes.
 pub(super) fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
     let length = value.len();
     let mut bytes = vec![tag];
@@ -82,8 +82,8 @@ pub(super) fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The value in the template of GENERAL AUTHENTICATE: 7C, and in it 82 (empty: the answer's place)
-/// and 81 (the padded digest).
+/// Returns the value in the template of GENERAL AUTHENTICATE: tag 7C with 82 (empty, for the signature) and 81
+/// (the padded digest).
 pub(super) fn value_to_sign(data: &[u8]) -> Option<&[u8]> {
     let (0x7c, mut rest, []) = read_tlv(data)? else { return None };
     let mut found = None;
@@ -97,7 +97,7 @@ pub(super) fn value_to_sign(data: &[u8]) -> Option<&[u8]> {
     found
 }
 
-/// Tag, value, and what comes after.
+/// Splits off a tag and its value from the remaining bytes.
 fn read_tlv(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, length, rest) = match bytes {
         [tag, length @ 0..=0x7f, rest @ ..] => (*tag, usize::from(*length), rest),
@@ -109,7 +109,7 @@ fn read_tlv(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, value, after))
 }
 
-/// A PIN as VERIFY carries it: 8 bytes, filled up with FF.
+/// The PIN as in VERIFY: 8 bytes, padded with FF.
 pub(super) fn padded_pin(pin: &str) -> [u8; 8] {
     let mut padded = [0xff; 8];
     for (place, byte) in padded.iter_mut().zip(pin.bytes()) {
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_written_and_read_in_one_two_and_three_bytes() {
+    fn lengths_of_one_two_and_three_bytes_are_encoded_and_parsed() {
         for length in [0, 1, 0x7f, 0x80, 0xff, 0x100, 3_000] {
             let value = vec![7; length];
             let bytes = tlv(0x53, &value);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_is_padded_and_read_again() {
+    fn a_padded_pin_is_parsed() {
         assert_eq!(padded_pin("1234"), *b"1234\xff\xff\xff\xff");
         assert_eq!(unpadded_pin(b"1234\xff\xff\xff\xff").as_deref(), Some("1234"));
         for wrong in [&b"123\xff\xff\xff\xff\xff"[..], b"1234\xff5\xff\xff", b"1234"] {

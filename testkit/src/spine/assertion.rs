@@ -1,4 +1,4 @@
-//! The SAML role assertion of a session, written like the published example.
+//! The SAML role assertion of a session, in the form of the published example.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,17 +9,17 @@ use super::role::Role;
 const NAMESPACES: &str = "xmlns:samlp=\"urn:oasis:names:tc:SAML:1.0:protocol\" \
     xmlns:saml=\"urn:oasis:names:tc:SAML:1.0:assertion\"";
 
-/// The roles that have every attribute there is; the others have those of all roles. So 1,000 roles
-/// stay below 1 MiB.
+/// The number of roles with every known attribute. The others have only those that all roles have, so that 1,000
+/// roles stay below 1 MiB.
 const FULL_ROLES: usize = 20;
 
-/// An answer, before it is written.
+/// A SAML response that can still be changed.
 #[derive(Debug)]
 pub(crate) struct Assertion {
-    /// `None` leaves the whole status out.
+    /// `None` omits the status.
     status: Option<String>,
     message: Option<String>,
-    /// `None` leaves the whole assertion out.
+    /// `None` omits the assertion.
     subject: Option<Subject>,
     attributes: Vec<Attribute>,
 }
@@ -38,7 +38,7 @@ struct Attribute {
 }
 
 impl Assertion {
-    /// The assertion of a live session.
+    /// The assertion of an open session.
     pub(super) fn new(ticket: &str, session: &Session, settings: &Settings) -> Self {
         let person = [
             ("ssbAssertionVersion", Some("1.1")),
@@ -62,7 +62,7 @@ impl Assertion {
         }
     }
 
-    /// The answer for a ticket without a session.
+    /// The response for a ticket without a session.
     pub(super) fn refusing(reason: &str) -> Self {
         Self {
             status: Some("samlp:Requester".into()),

@@ -1,4 +1,4 @@
-//! The broker's own work: challenges, sessions, and what each request is worth.
+//! Processes requests: issues challenges, opens and ends sessions.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ use super::session_service::{self, SessionAnswer};
 use super::verify::Verifier;
 use crate::http::HttpRequest;
 
-/// What the broker tells its users; see [`SpineBuilder`](super::SpineBuilder) for each.
+/// What the broker sends and enforces; see [`SpineBuilder`](super::SpineBuilder).
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) roles: Vec<Role>,
@@ -61,7 +61,7 @@ struct Challenge {
     used: bool,
 }
 
-/// A session of a user who has logged in.
+/// The session of a logged-in user.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) uid: String,
@@ -72,7 +72,7 @@ pub(crate) struct Session {
     device_id: String,
 }
 
-/// The body of an answer, still to be written or spoilt.
+/// The body of a response that can still be changed.
 #[derive(Debug)]
 pub(crate) enum Content {
     Message(Answer),
@@ -82,7 +82,7 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// Leaves out what has this name: a parameter, or an attribute of the assertion or the session.
+    /// Removes the field of this name: a parameter, or an attribute of the assertion or the session.
     pub(crate) fn remove(&mut self, name: &str) {
         match self {
             Self::Message(answer) => answer.remove(name),
@@ -111,7 +111,7 @@ impl Content {
     }
 }
 
-/// What came of a request.
+/// The result of a request.
 pub(crate) struct Processed {
     pub(crate) content: Content,
     pub(crate) outcome: Outcome,
@@ -124,7 +124,7 @@ impl Broker {
         Self { settings, verifier, challenges, sessions }
     }
 
-    /// The parameters of a request, for the log, as far as they can be read.
+    /// Returns a request's parameters for the log, as far as they can be parsed.
     pub(crate) fn parameters(endpoint: Endpoint, request: &HttpRequest) -> Parameters {
         match endpoint {
             Endpoint::SelectRole | Endpoint::RoleAssertion => {
@@ -135,7 +135,7 @@ impl Broker {
         }
     }
 
-    /// Checks a request and does what it asks for. `base_url` is the address that the client used.
+    /// Checks and processes a request. `base_url` is the URL that the client used.
     pub(crate) fn process(
         &mut self,
         endpoint: Endpoint,
@@ -159,7 +159,7 @@ impl Broker {
         }
     }
 
-    /// The answer that refuses. No capture shows one: the form is assumed.
+    /// Builds a refusal. No capture shows one, so its form is assumed.
     pub(crate) fn refuse(endpoint: Endpoint, refusal: Refusal, base_url: &str) -> Processed {
         let reason = refusal.to_string();
         let content = match endpoint {
@@ -332,13 +332,13 @@ impl Broker {
         Ok((Content::Html(OK_PAGE.into()), Outcome::Done))
     }
 
-    /// The live session with this ticket.
+    /// Returns the open session of this ticket.
     pub(crate) fn session(&mut self, ticket: &str) -> Option<&mut Session> {
         self.end_old_sessions();
         self.sessions.get_mut(ticket)
     }
 
-    /// How long a session may last in all, and without being used.
+    /// How long a session may last, and how long it may be idle.
     pub(crate) fn limits(&self) -> (Duration, Duration) {
         let minutes = |count: u64| Duration::from_secs(60 * count);
         let life = self.settings.session_lifetime;
@@ -388,13 +388,13 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// A ticket of the captured shape, with each of the characters in it that must be escaped.
+/// A ticket of the captured form, with each of the characters that must be escaped.
 fn new_ticket() -> String {
     let text = STANDARD.encode(random::<31>());
     format!("AQIC5w{}+{}/{}=@AAJTSQACMDE=#", &text[..14], &text[14..25], &text[25..39])
 }
 
-/// A map that forgets its oldest entries: the simulator must not grow in a long test.
+/// A map that drops its oldest entries, so that the simulator does not grow in long tests.
 struct Bounded<V> {
     items: HashMap<String, V>,
     order: VecDeque<String>,
@@ -434,7 +434,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_has_the_captured_shape() {
+    fn a_ticket_has_the_captured_form() {
         let captured = "AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF+B1j56GJ4xGut4=@AAJTSQACMDE=#";
         let ticket = new_ticket();
         assert_eq!(ticket.len(), captured.len());
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_map_forgets_the_oldest() {
+    fn a_full_map_drops_the_oldest_entry() {
         let mut map = Bounded::new(2);
         for key in ["a", "b", "c"] {
             map.insert(key.into(), ());

@@ -1,4 +1,4 @@
-//! What is only form in a request: working clients differ in it, and the project's own follows the genuine one.
+//! Checks of a request's form. Working clients differ in it; this project's client follows the genuine one.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use crate::http::HttpRequest;
 pub(crate) type Checked<T> = std::result::Result<T, Refusal>;
 pub(crate) type Parameters = Vec<(String, String)>;
 
-/// Refuses a request for its form, or takes it with a warning.
+/// Refuses a request for its form, or accepts it with a warning.
 #[derive(Debug, Default)]
 pub(crate) struct Form {
     strict: bool,
@@ -21,7 +21,7 @@ impl Form {
         Self { strict, warnings: Vec::new() }
     }
 
-    /// Something is not as the genuine client writes it.
+    /// Reports a difference from the genuine client.
     pub(crate) fn differs(&mut self, how: Refusal) -> Checked<()> {
         if self.strict {
             return Err(how);
@@ -32,16 +32,16 @@ impl Form {
         Ok(())
     }
 
-    pub(crate) fn check(&mut self, holds: bool, otherwise: Refusal) -> Checked<()> {
-        if holds { Ok(()) } else { self.differs(otherwise) }
+    pub(crate) fn check(&mut self, holds: bool, refusal: Refusal) -> Checked<()> {
+        if holds { Ok(()) } else { self.differs(refusal) }
     }
 
-    /// The method of an address that takes messages. A client is known that logs out with a GET.
+    /// Checks the method of an endpoint for messages. One known client logs out with GET.
     pub(crate) fn check_method(&mut self, request: &HttpRequest) -> Checked<()> {
         self.check(request.method == "POST", Refusal::Method)
     }
 
-    /// The client's version, out of a `User-Agent` of the right form; empty out of another.
+    /// Returns the client's version from a well-formed `User-Agent`, or else an empty text.
     pub(crate) fn check_user_agent<'a>(&mut self, request: &'a HttpRequest) -> Checked<&'a str> {
         let agent = request.header("User-Agent").unwrap_or_default();
         let version = agent
@@ -52,7 +52,7 @@ impl Form {
         Ok(version)
     }
 
-    /// What every message has to have.
+    /// Checks what every message must contain.
     pub(crate) fn check_common(&mut self, message: &Request, service: &str, peer: IpAddr) -> Checked<()> {
         message.need_value("service", service)?;
         let log_session_id = message.need("log_session_id")?;
@@ -65,12 +65,12 @@ impl Form {
         self.check(well_formed, Refusal::Wrong("device_id"))
     }
 
-    /// The identifiers of a login, which are the same in all of its messages.
+    /// Checks an identifier that must be the same in all messages of a login.
     pub(crate) fn check_same(&mut self, name: &'static str, value: &str, before: &str) -> Checked<()> {
         self.check(value == before, Refusal::NotTheSame(name))
     }
 
-    /// The parameters of a query. Values have to be escaped wherever a lenient reader could err.
+    /// Parses a query's parameters. Values must escape every character that lenient parsers could misread.
     pub(crate) fn read_query(&mut self, query: &str) -> Checked<Parameters> {
         let mut parameters = Parameters::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -88,7 +88,7 @@ impl Form {
     }
 }
 
-/// A `+` stands for itself, as tickets have it and no blank.
+/// Keeps `+`, which tickets contain, instead of reading it as a blank.
 fn unescape(value: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.bytes();
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_read_with_its_escapes_undone() {
+    fn a_query_is_unescaped() {
         assert_eq!(
             Form::new(true).read_query("token=a%2Bb%3D%40%23&x=").unwrap(),
             [("token".into(), "a+b=@#".into()), ("x".into(), String::new())]
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_with_characters_left_unescaped_is_refused_or_warned_of() {
+    fn unescaped_characters_in_a_query_are_refused_or_cause_a_warning() {
         let refusal = Refusal::NotEscaped("token".into());
         for value in ["a+b", "a=", "a@b", "a/b"] {
             let query = format!("token={value}");

@@ -1,4 +1,4 @@
-//! What the simulator got and what it answered.
+//! The log of requests and responses.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,49 +6,49 @@ use std::time::Duration;
 use super::misbehaviour::Endpoint;
 use super::refusal::Refusal;
 
-/// A request, or a connection that never became one.
+/// A request, or a connection that failed before one.
 ///
-/// The fields hold everything as it came, tickets too, for tests to compare. The printed form
-/// ([`fmt::Display`]) shows secrets by length and a short hash only.
+/// The fields contain everything as received, including tickets, for tests to compare. The printed form
+/// ([`fmt::Display`]) replaces secrets by their length and a short hash.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Since the simulator was started.
+    /// Time since the simulator's start.
     pub at: Duration,
     /// The connection's number, from 1.
     pub connection: u64,
-    /// The HTTP method, empty where no request came.
+    /// The HTTP method; empty if no request arrived.
     pub method: String,
     /// The path, without its query.
     pub path: String,
-    /// The headers, names as they came.
+    /// The headers, with their names as received.
     pub headers: Vec<(String, String)>,
-    /// The endpoint, where the path is one.
+    /// The endpoint, if the path belongs to one.
     pub endpoint: Option<Endpoint>,
-    /// The message's or the query's parameters in their order, decoded.
+    /// The parameters of the message or query, in order, decoded.
     pub parameters: Vec<(String, String)>,
-    /// What was answered. The entry is made before the answer is sent.
+    /// The response. The entry is made before it is sent.
     pub answer: Outcome,
-    /// What would have been a refusal by a [strict](crate::SpineBuilder::strict) simulator.
+    /// What a [strict](crate::SpineBuilder::strict) simulator would have refused.
     pub warnings: Vec<Refusal>,
 }
 
-/// What the simulator answered.
+/// The simulator's response to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// A challenge.
     Challenge(String),
-    /// A ticket: a session has begun.
+    /// A ticket, for a new session.
     Ticket(String),
-    /// A role was selected, a session ended, an assertion given.
+    /// A role was selected, a session ended, or an assertion sent.
     Done,
     /// The request was refused.
     Refused(Refusal),
-    /// The simulator misbehaved as it was told, by this name.
+    /// The simulator misbehaved as requested, with this name.
     Misbehaved(String),
-    /// The HTTP request itself was bad; the status says how.
+    /// The HTTP request was bad; the status shows how.
     BadRequest(u16),
-    /// The TLS handshake failed, or the first bytes were no HTTP, for this reason.
+    /// The TLS handshake failed, or the first bytes were not HTTP, for this reason.
     NoConnection(String),
 }
 
@@ -67,17 +67,17 @@ impl Entry {
         }
     }
 
-    /// The value of a parameter.
+    /// Returns the value of a parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         find(&self.parameters, |other| other == name)
     }
 
-    /// The value of a header; its name in any case.
+    /// Returns the value of a header, whose name is compared without case.
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, |other| other.eq_ignore_ascii_case(name))
     }
 
-    /// Why it was refused, where it was.
+    /// Returns why the request was refused, if it was.
     pub fn refusal(&self) -> Option<&Refusal> {
         match &self.answer {
             Outcome::Refused(refusal) => Some(refusal),
@@ -126,7 +126,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Without control characters, which could forge lines of the log.
+/// Escapes control characters, which could forge lines of the log.
 fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

@@ -1,10 +1,10 @@
-//! `gpOBJECT` messages: requests read strictly, answers written as the real broker writes them.
+//! `gpOBJECT` messages: parses requests strictly, and writes responses as the real broker does.
 
 use roxmltree::{Document, ParsingOptions};
 
 use super::refusal::Refusal;
 
-/// The parameters of a request, each named once.
+/// A request's parameters, each with a unique name.
 #[derive(Debug)]
 pub(crate) struct Request {
     parameters: Vec<(String, String)>,
@@ -12,7 +12,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Reads a request. Unlike answers, requests have to be well-formed.
+    /// Parses a request. Unlike the broker's responses, requests must be well-formed.
     pub(crate) fn read(body: &[u8]) -> Result<Self, Refusal> {
         let malformed = |problem: &str| Refusal::Malformed(problem.into());
         let text = std::str::from_utf8(body).map_err(|_| malformed("it is not UTF-8"))?;
@@ -28,10 +28,10 @@ impl Request {
                 continue;
             }
             if !node.has_tag_name("gpPARAM") {
-                return Err(malformed("gpOBJECT holds something that is not a gpPARAM"));
+                return Err(malformed("gpOBJECT contains something other than gpPARAM"));
             }
             if node.children().any(|child| !child.is_text()) {
-                return Err(malformed("a gpPARAM holds something that is not text"));
+                return Err(malformed("a gpPARAM contains something other than text"));
             }
             let name = node.attribute("name").ok_or_else(|| malformed("a gpPARAM has no name"))?;
             if request.get(name).is_some() {
@@ -53,7 +53,7 @@ impl Request {
         self.get(name).ok_or(Refusal::Missing(name))
     }
 
-    /// Needs the parameter to be exactly `value`.
+    /// Requires the parameter to be exactly `value`.
     pub(crate) fn need_value(&self, name: &'static str, value: &str) -> Result<(), Refusal> {
         if self.need(name)? == value { Ok(()) } else { Err(Refusal::Wrong(name)) }
     }
@@ -67,7 +67,7 @@ impl Request {
     }
 }
 
-/// An answer, before it is written.
+/// A response that can still be changed.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     parameters: Vec<Parameter>,
@@ -114,7 +114,7 @@ impl Answer {
         self.parameters.extend(again);
     }
 
-    /// The answer's bytes. As on the real broker, ampersands in values stay bare.
+    /// Encodes the response. As on the real broker, ampersands in values are not escaped.
     pub(crate) fn write(&self, base_url: &str) -> String {
         let mut text = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE USER SYSTEM \"{base_url}/login/dtd\">\n<gpOBJECT>\n"
@@ -128,8 +128,8 @@ impl Answer {
     }
 }
 
-/// A value that reads as the same in an attribute and in text, whatever it holds: line ends and tabs
-/// would be read as blanks.
+/// Escapes a value so that it parses the same in an attribute and in text: parsers replace line ends and tabs in
+/// attributes by blanks.
 pub(super) fn escaped(value: &str) -> String {
     let escape = |c: char| match c {
         '&' => "&amp;".to_owned(),
@@ -148,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_with_their_escapes_undone() {
+    fn values_are_unescaped() {
         let request = read(r#"<gpOBJECT><gpPARAM name="uid">a &amp; &lt;b&gt;</gpPARAM></gpOBJECT>"#).unwrap();
         assert_eq!(request.get("uid"), Some("a & <b>"));
     }
 
     #[test]
-    fn an_empty_parameter_is_there() {
+    fn an_empty_parameter_is_present() {
         assert_eq!(read(r#"<gpOBJECT><gpPARAM name="uid"/></gpOBJECT>"#).unwrap().get("uid"), Some(""));
     }
 
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_comes_twice_is_refused() {
+    fn a_repeated_parameter_is_refused() {
         let body = r#"<gpOBJECT><gpPARAM name="a">1</gpPARAM><gpPARAM name="a">2</gpPARAM></gpOBJECT>"#;
         assert_eq!(read(body).unwrap_err(), Refusal::Repeated("a".into()));
     }

@@ -1,10 +1,10 @@
-//! What bad servers do, by name.
+//! Faults of servers, by name.
 
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Where the simulator can be told to misbehave.
+/// An endpoint of the simulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `POST /login/authactivate`
@@ -22,11 +22,11 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// All of them.
+    /// All endpoints.
     pub const ALL: [Self; 6] =
         [Self::Activate, Self::Validate, Self::SelectRole, Self::RoleAssertion, Self::Logout, Self::SessionService];
 
-    /// The name on the program's command line.
+    /// The endpoint's name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Activate => "activate",
@@ -38,7 +38,7 @@ impl Endpoint {
         }
     }
 
-    /// The endpoint with this name.
+    /// Returns the endpoint of this name.
     pub fn from_name(name: &str) -> Result<Self> {
         let names = Self::ALL.map(Self::name).join(", ");
         Self::ALL
@@ -47,7 +47,7 @@ impl Endpoint {
             .ok_or_else(|| Error::Usage(format!("no endpoint is called {name:?}; there are {names}")))
     }
 
-    /// The path of its address.
+    /// The path of the endpoint's URL.
     pub fn path(self) -> &'static str {
         match self {
             Self::Activate => "/login/authactivate",
@@ -59,7 +59,7 @@ impl Endpoint {
         }
     }
 
-    /// The only method that it takes.
+    /// The only method that the endpoint accepts.
     pub fn method(self) -> &'static str {
         match self {
             Self::SelectRole | Self::RoleAssertion => "GET",
@@ -68,77 +68,76 @@ impl Endpoint {
     }
 }
 
-/// Something a server should not do.
+/// A fault of a server.
 ///
-/// Those that keep the ticket from reaching the client ([`Misbehaviour::loses_answer`]) leave no session
-/// behind, as nobody could end it. With the others the session begins, so that a test can see whether
-/// it is ended.
+/// Faults that keep the ticket from the client ([`Misbehaviour::loses_answer`]) leave no session behind, because
+/// nobody could end it. With the others the session begins, so that a test can check that the client ends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misbehaviour {
-    /// Answers with this HTTP status and a page in HTML.
+    /// Responds with this HTTP status and an HTML page.
     Status(u16),
-    /// Answers 302 with this `Location`.
+    /// Responds with status 302 and this `Location`.
     Redirect(String),
-    /// Answers 200 with these bytes.
+    /// Responds with status 200 and these bytes.
     Body(Vec<u8>),
-    /// Announces the answer's length and closes in the middle of it.
+    /// Announces the response's length and closes the connection in the middle of it.
     Truncated,
-    /// Resets the connection instead of answering.
+    /// Resets the connection instead of responding.
     Reset,
-    /// Never answers, and keeps the connection open.
+    /// Never responds, and keeps the connection open.
     NoAnswer,
-    /// Sends the answer at one byte a second.
+    /// Sends the response at one byte a second.
     OneByteASecond,
-    /// Sends an answer without end.
+    /// Sends an endless response.
     Endless,
-    /// Refuses, giving this reason.
+    /// Refuses the request, with this reason.
     Refuse(String),
-    /// Leaves this parameter out of the answer. In an assertion it is an attribute, and `Status` or
-    /// `Assertion`; in the session service's answer an attribute or property of the session, and `Session`.
+    /// Omits this parameter from the response. In an assertion it names an attribute, `Status` or `Assertion`; in
+    /// a response of the session service an attribute or property of the session, or `Session`.
     Without(String),
-    /// Gives this parameter (the first) this value (the second). In an assertion `Status` is one too.
+    /// Sets this parameter (the first) to this value (the second). In an assertion it may be `Status`.
     With(String, String),
     /// Sends this parameter twice.
     Twice(String),
-    /// Answers well, but this much later.
+    /// Responds correctly, but this much later.
     Delay(Duration),
-    /// Answers well and closes the connection.
+    /// Responds correctly and closes the connection.
     Close,
 }
 
-/// Each name that [`Misbehaviour::from_name`] takes, with what it does. A name that ends in a colon
-/// takes an argument, or a default without one.
+/// Each name that [`Misbehaviour::from_name`] accepts, with its effect. A name that ends in a colon takes an
+/// argument, which may have a default.
 pub const MISBEHAVIOURS: &[(&str, &str)] = &[
     ("redirect:URL", "HTTP 302 to URL"),
     ("status:N", "HTTP status N, such as 404 or 500"),
-    ("empty-body", "200 with nothing in it"),
-    ("html", "200 with a page in HTML"),
-    ("truncated", "half an answer, then the connection closes"),
+    ("empty-body", "200 with an empty body"),
+    ("html", "200 with an HTML page"),
+    ("truncated", "half a response, then the connection closes"),
     ("reset", "the connection is reset"),
-    ("no-answer", "nothing comes"),
-    ("one-byte-a-second", "the answer comes at one byte a second"),
-    ("endless", "the answer does not end"),
-    ("entity-bomb", "an answer with entities that grow to gigabytes"),
-    ("external-entity:URL", "an answer with an entity at URL (default file:///etc/passwd)"),
-    ("nested", "200,000 elements, one in the other"),
-    ("nul", "an answer with NUL bytes"),
-    ("invalid-utf8", "an answer that is not UTF-8"),
-    ("no-challenge", "an answer without challenge"),
-    ("challenge-not-base64", "a challenge that is not in base64"),
+    ("no-answer", "no response"),
+    ("one-byte-a-second", "the response is sent at one byte a second"),
+    ("endless", "the response does not end"),
+    ("entity-bomb", "a response with entities that expand to gigabytes"),
+    ("external-entity:URL", "a response with an entity at URL (default file:///etc/passwd)"),
+    ("nested", "200,000 nested elements"),
+    ("nul", "a response with NUL bytes"),
+    ("invalid-utf8", "a response that is not UTF-8"),
+    ("no-challenge", "a response without a challenge"),
+    ("challenge-not-base64", "a challenge that is not base64"),
     ("challenge-empty", "a challenge of 0 bytes"),
     ("challenge-huge", "a challenge of 1 MiB"),
-    ("two-challenges", "the challenge comes twice"),
-    ("no-ticket", "an answer without ticket"),
-    ("refusal:REASON", "a refusal that gives REASON"),
+    ("two-challenges", "the challenge is sent twice"),
+    ("no-ticket", "a response without a ticket"),
+    ("refusal:REASON", "a refusal with the reason REASON"),
     ("reply-url:URL", "reply_url points to URL"),
     ("logout-url:URL", "sso_logout_url points to URL"),
-    ("delay:MILLISECONDS", "the answer comes later"),
-    ("close", "the connection closes after the answer"),
+    ("delay:MILLISECONDS", "the response is sent later"),
+    ("close", "the connection closes after the response"),
 ];
 
 impl Misbehaviour {
-    /// The misbehaviour with one of the names of [`MISBEHAVIOURS`], as `name` or `name:argument`.
+    /// Parses `name` or `name:argument`, where the name is one of [`MISBEHAVIOURS`].
     pub fn from_name(text: &str) -> Result<Self> {
         let (name, argument) = match text.split_once(':') {
             Some((name, argument)) => (name, Some(argument)),
@@ -172,7 +171,7 @@ impl Misbehaviour {
             "no-challenge" => Self::Without("challenge".into()),
             "challenge-not-base64" => Self::challenge("this is not base64!"),
             "challenge-empty" => Self::challenge(""),
-            // Base64 of 1 MiB of zero bytes.
+            // 1 MiB of zero bytes in base64.
             "challenge-huge" => Self::challenge(&format!("{}AA==", "AAAA".repeat((1 << 20) / 3))),
             "two-challenges" => Self::Twice("challenge".into()),
             "no-ticket" => Self::Without("sso_ticket".into()),
@@ -185,14 +184,14 @@ impl Misbehaviour {
         })
     }
 
-    /// A page in HTML, as portals of hotels and proxies put in the way.
+    /// An HTML page, as captive portals and proxies send it.
     pub fn html() -> Self {
         Self::Body(
             b"<!DOCTYPE html>\n<html><head><title>Welcome<body><p>Please log in to the network<br></html>".into(),
         )
     }
 
-    /// Entities of entities that would grow to some gigabytes.
+    /// Nested entities that would expand to some gigabytes.
     pub fn entity_bomb() -> Self {
         let mut text = String::from("<?xml version=\"1.0\"?>\n<!DOCTYPE gpOBJECT [\n<!ENTITY a0 \"AAAAAAAAAA\">\n");
         for level in 1..10 {
@@ -203,7 +202,7 @@ impl Misbehaviour {
         Self::Body(text.into_bytes())
     }
 
-    /// An entity that is to be fetched from `url`.
+    /// An entity to fetch from `url`.
     pub fn external_entity(url: &str) -> Self {
         let text = format!(
             "<?xml version=\"1.0\"?>\n<!DOCTYPE gpOBJECT [<!ENTITY out SYSTEM \"{url}\">]>\n\
@@ -212,18 +211,18 @@ impl Misbehaviour {
         Self::Body(text.into_bytes())
     }
 
-    /// This many elements, one in the other. They are never closed: so 200,000 stay below 1 MiB, and
-    /// the limit on an answer's size does not stand in for one on nesting.
+    /// This many nested elements. They are never closed, so that 200,000 stay below 1 MiB and the limit on a
+    /// response's size does not hide a missing limit on nesting.
     pub fn nested(depth: usize) -> Self {
         Self::Body(message("<a>".repeat(depth).as_bytes()))
     }
 
-    /// An answer to activate with this challenge.
+    /// A response to activate with this challenge.
     pub fn challenge(value: &str) -> Self {
         Self::With("challenge".into(), value.into())
     }
 
-    /// A few words for the log.
+    /// A short description for the log.
     pub(crate) fn label(&self) -> String {
         match self {
             Self::Body(body) => format!("a body of {} bytes", body.len()),
@@ -232,7 +231,7 @@ impl Misbehaviour {
         }
     }
 
-    /// Whether the client is kept from the answer, and with it from a ticket.
+    /// Returns `true` if the client gets no response, or no ticket.
     pub fn loses_answer(&self) -> bool {
         match self {
             Self::Delay(_) | Self::Close | Self::Twice(_) => false,
@@ -253,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_that_is_listed_is_known() {
+    fn every_listed_name_is_accepted() {
         for (name, _) in MISBEHAVIOURS {
             let name = name.split(':').next().unwrap();
             assert!(Misbehaviour::from_name(name).is_ok(), "{name}");

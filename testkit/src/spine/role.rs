@@ -1,19 +1,19 @@
 //! The roles of the simulator's user.
 
-/// A role as the broker tells it in a `nhsjobrole<N>` parameter.
+/// A role, as in the broker's parameter `nhsjobrole<N>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     /// The role profile's id, 12 digits.
     pub id: String,
-    /// The organisation's code. A few real roles have none.
+    /// The organisation's code. A few real roles have no code.
     pub organisation_code: Option<String>,
-    /// The organisation's name. It may hold commas, quotes and apostrophes.
+    /// The organisation's name. It may contain commas, quotes and apostrophes.
     pub organisation: String,
-    /// The first of the three quoted parts: `Clinical`, `Admin & Clerical`.
+    /// The first of the three quoted parts, such as `Clinical` or `Admin & Clerical`.
     pub job_type: String,
-    /// The second.
+    /// The second part.
     pub job_sub_type: String,
-    /// The third, the role's name. It may hold colons.
+    /// The third part, the role's name. It may contain colons.
     pub name: String,
 }
 
@@ -43,7 +43,7 @@ const JOBS: [(&str, &str, &str); 7] = [
 ];
 
 impl Role {
-    /// The first `count` roles of a list that is always the same, with names as odd as real ones.
+    /// Returns the first `count` roles of a fixed list, with names as unusual as real ones.
     pub fn generate(count: usize) -> Vec<Self> {
         (0..count).map(Self::numbered).collect()
     }
@@ -67,12 +67,12 @@ impl Role {
         format!("\"{}\":\"{}\":\"{}\"", self.job_type, self.job_sub_type, self.name)
     }
 
-    /// The whole line: organisation, comma, job.
+    /// The parameter's value: organisation, comma, job.
     pub fn line(&self) -> String {
         format!("{}, {}", self.organisation, self.job())
     }
 
-    /// A code of the shape that assertions have, `S8000:G8000:R8003`.
+    /// A code of the form that assertions have, `S8000:G8000:R8003`.
     pub(crate) fn job_code(&self) -> String {
         let number = JOBS.iter().position(|job| job.2 == self.name).unwrap_or(JOBS.len());
         format!("S8000:G8000:R{}", 8_000 + number)
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thousand_roles_have_ids_of_their_own() {
+    fn a_thousand_roles_have_different_ids() {
         let roles = Role::generate(1_000);
         let ids: HashSet<_> = roles.iter().map(|role| &role.id).collect();
         assert_eq!(ids.len(), 1_000);

@@ -113,7 +113,7 @@ fn misbehave(
             return Reply::new(http::head(200, XML, Some(body.len()), false), body);
         }
         Misbehaviour::Refuse(reason) => {
-            let processed = Broker::refuse(endpoint, Refusal::Told(reason.clone()), base_url);
+            let processed = Broker::refuse(endpoint, Refusal::Requested(reason.clone()), base_url);
             entry.answer = processed.outcome;
             return good(processed.content, base_url);
         }

@@ -1,4 +1,4 @@
-//! The Access Manager session service: is the session behind a ticket alive, and whose is it?
+//! The Access Manager session service, which reports whether a ticket's session is open, and whose it is.
 
 use std::time::Instant;
 
@@ -8,22 +8,22 @@ use super::broker::Broker;
 use super::message::escaped;
 use super::refusal::Refusal;
 
-/// An answer, before it is written. As no capture shows one, its form follows Sun Access Manager 7.
+/// A response that can still be changed. As no capture shows one, its form follows Sun Access Manager 7.
 #[derive(Debug, Default)]
 pub(crate) struct SessionAnswer {
     set_id: String,
     id: String,
     exception: Option<String>,
-    /// `None` leaves the session out.
+    /// `None` omits the session.
     session: Option<Fields>,
     properties: Fields,
 }
 
 type Fields = Vec<(String, String)>;
 
-/// Answers a `RequestSet`.
+/// Processes a `RequestSet`.
 pub(super) fn answer(broker: &mut Broker, body: &[u8]) -> Result<SessionAnswer, Refusal> {
-    let Question { set_id, id, reset, ticket } = read(body).ok_or(Refusal::NoQuestion)?;
+    let Query { set_id, id, reset, ticket } = read(body).ok_or(Refusal::NoQuestion)?;
     let (life, idle) = broker.limits();
     let session = broker.session(&ticket).ok_or(Refusal::UnknownTicket)?;
     if reset {
@@ -51,20 +51,20 @@ pub(super) fn answer(broker: &mut Broker, body: &[u8]) -> Result<SessionAnswer, 
     })
 }
 
-/// What a question asks, for the log.
+/// The request's parameters, for the log.
 pub(super) fn parameters(body: &[u8]) -> Fields {
-    let Some(question) = read(body) else { return Fields::new() };
-    vec![("reset".into(), question.reset.to_string()), ("SessionID".into(), question.ticket)]
+    let Some(query) = read(body) else { return Fields::new() };
+    vec![("reset".into(), query.reset.to_string()), ("SessionID".into(), query.ticket)]
 }
 
-struct Question {
+struct Query {
     set_id: String,
     id: String,
     reset: bool,
     ticket: String,
 }
 
-fn read(body: &[u8]) -> Option<Question> {
+fn read(body: &[u8]) -> Option<Query> {
     let outer = Document::parse(std::str::from_utf8(body).ok()?).ok()?;
     let set = of_version_1(outer.root_element(), "RequestSet")?;
     if set.attribute("svcid") != Some("session") {
@@ -78,7 +78,7 @@ fn read(body: &[u8]) -> Option<Question> {
         "false" => false,
         _ => return None,
     };
-    Some(Question {
+    Some(Query {
         set_id: set.attribute("reqid")?.into(),
         id: request.attribute("reqid")?.into(),
         reset,
@@ -96,7 +96,7 @@ fn only_child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
 }
 
 impl SessionAnswer {
-    /// The answer that tells what is wrong instead.
+    /// A response with an exception instead of a session.
     pub(super) fn refusing(reason: &str) -> Self {
         Self { set_id: "0".into(), id: "0".into(), exception: Some(reason.into()), ..Self::default() }
     }
