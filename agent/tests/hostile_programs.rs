@@ -1,4 +1,4 @@
-//! Programs that do not keep to the protocol disturb nobody.
+//! Programs that break the protocol do not disturb the agent or other programs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -14,7 +14,7 @@ use ticketapi::agent::AgentUse;
 use ticketapi::agent::inbox::Inbox;
 use ticketapi::agent::protocol::{Hello, MAX_MESSAGE, Reply, Request, VERSION};
 
-/// No program may be kept waiting for longer by another.
+/// The longest time for which one program may delay another.
 const UNDISTURBED: Duration = Duration::from_millis(500);
 
 struct Raw {
@@ -40,7 +40,7 @@ impl Raw {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// The next answer; `None` at the end.
+    /// Returns the next response, or `None` at the end of the connection.
     fn reply(&mut self) -> Option<Reply> {
         loop {
             if let Some(message) = self.inbox.message().unwrap() {
@@ -61,7 +61,7 @@ fn message(kind: u16, fields: &[u8]) -> Vec<u8> {
     [&(2 + fields.len() as u32).to_le_bytes()[..], &kind.to_le_bytes(), fields].concat()
 }
 
-/// Asks for the ticket many times; none may take long.
+/// Requests the ticket many times and checks that each request is fast.
 fn is_served(engine: &Engine) {
     for _ in 0..200 {
         let began = Instant::now();
@@ -92,7 +92,7 @@ fn an_unknown_request_is_refused_and_ends_the_connection() {
 }
 
 #[test]
-fn requests_that_come_at_once_are_answered_in_their_order() {
+fn pipelined_requests_are_answered_in_order() {
     let (desk, _agent, _engine) = desk_with_session();
     let mut raw = Raw::greeted(&desk);
     let roles = Request::Roles { session: 0, from: 0 }.encode();
@@ -107,7 +107,7 @@ fn requests_that_come_at_once_are_answered_in_their_order() {
 }
 
 #[test]
-fn who_does_not_greet_or_sends_noise_is_let_go() {
+fn a_program_that_sends_no_or_a_malformed_first_message_is_disconnected() {
     let (desk, _agent, engine) = desk_with_session();
     let known_kind_with_other_fields = message(5, &[0xff; 20]);
     for noise in
@@ -127,11 +127,11 @@ fn who_does_not_greet_or_sends_noise_is_let_go() {
 }
 
 #[test]
-fn a_program_of_another_version_is_told_the_agents_and_let_go() {
+fn a_program_of_another_version_gets_the_agents_version_and_is_disconnected() {
     let (desk, _agent, _engine) = desk_with_session();
     for version in [0, VERSION + 1, u32::MAX] {
         let mut raw = Raw::connect(&desk);
-        // Later versions may greet with more, or with something else after the version.
+        // Later versions may append fields to the first message, or send another message after it.
         let hello = Request::Hello(Hello { version, broker: "\u{7}what comes later".into() }).encode();
         raw.send(&[&hello[..], &Request::Ticket.encode()].concat());
         assert!(matches!(raw.reply(), Some(Reply::Hello(Hello { version: VERSION, .. }))));
@@ -140,7 +140,7 @@ fn a_program_of_another_version_is_told_the_agents_and_let_go() {
 }
 
 #[test]
-fn an_agent_of_another_version_is_an_error_or_a_login_here() {
+fn an_agent_of_another_version_causes_an_error_or_a_login_in_the_program() {
     let desk = Desk::new();
     let listener = UnixListener::bind(socket(&desk)).unwrap();
     std::fs::set_permissions(socket(&desk), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -148,7 +148,7 @@ fn an_agent_of_another_version_is_an_error_or_a_login_here() {
         for stream in listener.incoming().take(3) {
             let mut stream = stream.unwrap();
             let _ = stream.read(&mut [0; 512]).unwrap();
-            // Version 300, and fields that this version does not know.
+            // Version 300, with fields that this version does not know.
             stream.write_all(&message(0, &[0xac, 0x02, 0xff, 0xff, 0xff])).unwrap();
         }
     });
@@ -164,7 +164,7 @@ fn an_agent_of_another_version_is_an_error_or_a_login_here() {
 }
 
 #[test]
-fn an_agent_that_says_nothing_or_nonsense_or_hangs_up_is_an_error_in_time() {
+fn an_agent_that_is_silent_or_malformed_or_disconnects_causes_an_error_by_the_deadline() {
     for nonsense in [vec![], vec![0xff; 40], message(0, &[1, 0]), message(0, &[1]), message(3, &[1, 1, 1])] {
         let desk = Desk::new();
         let listener = UnixListener::bind(socket(&desk)).unwrap();
@@ -172,7 +172,7 @@ fn an_agent_that_says_nothing_or_nonsense_or_hangs_up_is_an_error_in_time() {
         let agent = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(&nonsense).unwrap();
-            // One keeps silent, the others hang up.
+            // The first one never answers; the others close the connection.
             while nonsense.is_empty() && stream.read(&mut [0; 64]).unwrap() > 0 {}
             drop(listener);
         });
@@ -185,12 +185,12 @@ fn an_agent_that_says_nothing_or_nonsense_or_hangs_up_is_an_error_in_time() {
 }
 
 #[test]
-fn an_agent_that_takes_nobody_in_is_an_error_in_time() {
+fn an_agent_that_accepts_no_connection_causes_an_error_by_the_deadline() {
     let desk = Desk::new();
     let listener = UnixListener::bind(socket(&desk)).unwrap();
     std::fs::set_permissions(socket(&desk), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     rustix::net::listen(&listener, 0).unwrap();
-    // The whole queue.
+    // Fills the queue of waiting connections.
     let _waiting = UnixStream::connect(socket(&desk)).unwrap();
     let began = Instant::now();
     let error = program(&desk).get_ticket_no_auth().unwrap_err();
@@ -200,7 +200,7 @@ fn an_agent_that_takes_nobody_in_is_an_error_in_time() {
 }
 
 #[test]
-fn half_a_message_and_silence_disturb_nobody_and_are_let_go() {
+fn programs_that_stop_within_a_message_disturb_nobody_and_are_disconnected() {
     let (desk, _agent, engine) = desk_with_session();
     let mut halves: Vec<_> = [&[][..], &[5], &[10, 0, 0, 0, 0], &[0, 0, 1, 0, 0, 0, 1, 2, 3]]
         .map(|half| {
@@ -213,7 +213,7 @@ fn half_a_message_and_silence_disturb_nobody_and_are_let_go() {
     greeted.send(&[200, 0, 0]);
     halves.push(greeted);
     is_served(&engine);
-    // After ten seconds they have gone.
+    // The agent closes them after ten seconds.
     for mut half in halves {
         assert_eq!(half.reply(), None);
     }
@@ -221,7 +221,7 @@ fn half_a_message_and_silence_disturb_nobody_and_are_let_go() {
 }
 
 #[test]
-fn sixty_four_mebibytes_are_not_taken() {
+fn sixty_four_mebibytes_are_refused() {
     let (desk, _agent, engine) = desk_with_session();
     for announced in [64 << 20, MAX_MESSAGE as u32 + 1] {
         let mut raw = Raw::greeted(&desk);
@@ -232,7 +232,7 @@ fn sixty_four_mebibytes_are_not_taken() {
             .and_then(|()| (0..64).try_for_each(|_| raw.stream.write_all(&megabyte)));
         assert!(sent.is_err(), "it took them");
     }
-    // In messages that are allowed they are so many requests.
+    // Split into messages of allowed length they are that many requests.
     let mut raw = Raw::greeted(&desk);
     let mut reader = raw.stream.try_clone().unwrap();
     let drain = thread::spawn(move || while reader.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {});
@@ -247,7 +247,7 @@ fn sixty_four_mebibytes_are_not_taken() {
 }
 
 #[test]
-fn floods_disturb_nobody() {
+fn many_requests_of_one_program_do_not_delay_others() {
     let (desk, _agent, engine) = desk_with_session();
     let number = {
         let mut raw = Raw::greeted(&desk);
@@ -280,7 +280,7 @@ fn floods_disturb_nobody() {
 }
 
 #[test]
-fn programs_that_come_and_go_leave_nothing() {
+fn programs_that_connect_and_disconnect_leave_nothing_behind() {
     let (desk, _agent, engine) = desk_with_session();
     let hello = Request::Hello(Hello::new("")).encode();
     for round in 0..300 {
@@ -289,13 +289,13 @@ fn programs_that_come_and_go_leave_nothing() {
         raw.send(&bytes[..round % bytes.len()]);
     }
     let config = settings(&desk, AgentUse::Require);
-    // The engine's, and the one that asks.
+    // The engine's connection and the one that asks for the status.
     support::wait_until(|| ticketapi::agent::status(&config).unwrap().clients <= 2);
     is_served(&engine);
 }
 
 #[test]
-fn more_programs_than_the_agent_holds_are_all_served() {
+fn more_programs_than_the_agent_accepts_at_once_are_all_served() {
     let desk = Desk::with(|spine| spine.roles(1));
     let _agent = InProcess::start(&desk, "");
     program(&desk).get_ticket().unwrap();

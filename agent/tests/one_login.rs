@@ -1,4 +1,4 @@
-//! One login for many programs, and what becomes of it when one of them or the agent goes.
+//! One login for many programs, and what happens to it when a program or the agent ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -13,7 +13,7 @@ use ticketapi::engine::Status;
 use ticketapi::session::Mode;
 use ticketapi::{Engine, Error, ErrorKind, Pin, Stage};
 
-/// A user whose PIN prompt tells when it is there, and answers when it is told to.
+/// A user whose PIN prompt reports when it appears, and answers when the test says so.
 fn slow_user() -> (User, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (there, is_there) = mpsc::channel();
     let (answer, answered) = mpsc::channel::<()>();
@@ -34,7 +34,7 @@ fn slow_user() -> (User, mpsc::Receiver<()>, mpsc::Sender<()>) {
 }
 
 #[test]
-fn a_program_finds_the_session_that_another_began() {
+fn a_program_gets_the_session_that_another_program_began() {
     let desk = Desk::new();
     let user = User::new();
     let _agent = InThread::start(&desk, &user);
@@ -49,7 +49,7 @@ fn a_program_finds_the_session_that_another_began() {
 }
 
 #[test]
-fn the_session_arrives_with_its_user_its_limits_and_a_thousand_roles() {
+fn a_program_gets_the_sessions_user_limits_and_a_thousand_roles() {
     let desk = Desk::with(|spine| spine.roles(1000));
     let _agent = InThread::start(&desk, &User::new().choosing(777));
     let (first, second) = (program(&desk), program(&desk));
@@ -77,7 +77,7 @@ fn ending_the_session_ends_it_for_every_program_and_on_the_broker() {
 }
 
 #[test]
-fn a_new_ticket_is_everybodys() {
+fn a_new_ticket_reaches_every_program() {
     let desk = Desk::new();
     let _agent = InThread::start(&desk, &User::new());
     let (first, second) = (program(&desk), program(&desk));
@@ -108,7 +108,7 @@ fn two_hundred_programs_share_one_prompt() {
 }
 
 #[test]
-fn a_login_is_cancelled_when_the_last_program_that_waits_takes_it_back() {
+fn a_login_is_cancelled_when_the_last_waiting_program_cancels_its_request() {
     let desk = Desk::new();
     let (user, is_there, answer) = slow_user();
     let _agent = InThread::start(&desk, &user);
@@ -121,7 +121,7 @@ fn a_login_is_cancelled_when_the_last_program_that_waits_takes_it_back() {
         wait_until(|| agent::status(&config).unwrap().clients == 3);
         first.cancel_login();
         assert_eq!(one.join().unwrap(), ErrorKind::Cancelled);
-        // The other one still waits.
+        // The other program still waits.
         assert!(agent::status(&config).unwrap().login);
         second.cancel_login();
         assert_eq!(kind(other.join().unwrap()), ErrorKind::Cancelled);
@@ -135,7 +135,7 @@ fn a_login_is_cancelled_when_the_last_program_that_waits_takes_it_back() {
 }
 
 #[test]
-fn a_program_that_asks_while_a_cancelled_login_ends_gets_a_login_of_its_own() {
+fn a_request_during_the_end_of_a_cancelled_login_starts_a_new_login() {
     let desk = Desk::new();
     let (cancelled, is_cancelled) = mpsc::channel();
     let (go_on, goes_on) = mpsc::channel::<()>();
@@ -167,7 +167,7 @@ fn a_program_that_asks_while_a_cancelled_login_ends_gets_a_login_of_its_own() {
 }
 
 #[test]
-fn ending_the_session_cancels_a_login_for_everybody() {
+fn ending_the_session_cancels_the_login_of_every_program() {
     let desk = Desk::new();
     let (user, is_there, _answer) = slow_user();
     let _agent = InThread::start(&desk, &user);
@@ -181,7 +181,7 @@ fn ending_the_session_cancels_a_login_for_everybody() {
 }
 
 #[test]
-fn errors_arrive_as_they_are() {
+fn programs_get_the_errors_of_the_agents_login() {
     let desk = Desk::new();
     let _agent = InThread::start(&desk, &User::typing(&["9999"]));
     let error = program(&desk).get_ticket().unwrap_err();
@@ -190,7 +190,7 @@ fn errors_arrive_as_they_are() {
 }
 
 #[test]
-fn a_program_asks_by_itself_where_the_agent_can_ask_nobody() {
+fn a_program_prompts_the_user_itself_if_the_agent_cannot() {
     for stage in [Stage::Pin, Stage::RoleSelection] {
         let desk = Desk::new();
         let nobody = move || Error::new(ErrorKind::NoPrompter, stage, "there is nobody to ask");
@@ -203,25 +203,25 @@ fn a_program_asks_by_itself_where_the_agent_can_ask_nobody() {
         let engine = auto_program(&desk, &user);
         engine.get_ticket().unwrap();
         assert_eq!((user.pins_asked(), desk.spine.open_sessions()), (1, 1));
-        // It is this process's session from then on.
+        // From now on the session is this process's own.
         engine.get_ticket().unwrap();
         assert_eq!((user.pins_asked(), agents_user.pins_asked()), (1, 1));
         engine.destroy_ticket().unwrap();
         assert_eq!(desk.spine.open_sessions(), 0);
-        // One that has to use the agent says why it cannot.
+        // A program that requires the agent reports why it cannot use it.
         assert_eq!(kind(program(&desk).get_ticket()), ErrorKind::NoPrompter);
     }
 }
 
 #[test]
-fn without_an_agent_auto_logs_in_by_itself_and_require_says_so() {
+fn without_an_agent_auto_logs_in_in_the_program_and_require_is_an_error() {
     let desk = Desk::new();
     let user = User::new();
     let engine = auto_program(&desk, &user);
     assert_eq!(kind(engine.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
     engine.get_ticket().unwrap();
     assert_eq!(user.pins_asked(), 1);
-    // What it has itself it does not ask an agent for that comes later.
+    // A program with a session of its own does not use an agent that starts later.
     let _agent = InThread::start(&desk, &User::typing(&[]));
     engine.get_ticket().unwrap();
     engine.get_ticket_no_auth().unwrap();
@@ -243,7 +243,7 @@ fn without_an_agent_auto_logs_in_by_itself_and_require_says_so() {
 }
 
 #[test]
-fn a_session_is_checked_as_the_agents_settings_say_before_a_program_gets_its_ticket() {
+fn the_agent_checks_the_session_before_a_program_gets_the_ticket_if_its_settings_say_so() {
     let mut desk = Desk::new();
     desk.config.check_session = Duration::from_nanos(1);
     let _agent = InThread::start(&desk, &User::new());
@@ -251,14 +251,14 @@ fn a_session_is_checked_as_the_agents_settings_say_before_a_program_gets_its_tic
     let engine = program(&desk);
     let ticket = engine.get_ticket().unwrap();
     assert!(desk.spine.end_session(ticket.expose()));
-    // What a program may use without the check is not there for getTicket.
+    // A ticket that a program may use without the check is not returned by getTicket.
     assert!(engine.with_ticket(|_| ()).is_some());
     assert!(engine.with_ticket_at_hand(|_| ()).is_none());
     assert_ne!(engine.get_ticket().unwrap(), ticket);
 }
 
 #[test]
-fn a_program_hears_that_the_agents_session_is_locked() {
+fn a_program_is_notified_when_the_agents_session_is_locked() {
     let mut desk = Desk::new();
     desk.config.mode = Mode::Mobility;
     desk.config.reauthentication = Duration::from_millis(1);
@@ -273,7 +273,7 @@ fn a_program_hears_that_the_agents_session_is_locked() {
 }
 
 #[test]
-fn an_agent_that_ends_in_a_login_is_an_error_or_a_login_here() {
+fn an_agent_that_ends_during_a_login_causes_an_error_or_a_login_in_the_program() {
     let desk = Desk::new();
     let (slow, is_there, _answer) = slow_user();
     let user = User::new();
@@ -285,7 +285,7 @@ fn an_agent_that_ends_in_a_login_is_an_error_or_a_login_here() {
         is_there.recv().unwrap();
         let config = settings(&desk, AgentUse::Require);
         wait_until(|| agent::status(&config).unwrap().clients == 3);
-        // It cancels the login in time, which is an answer.
+        // The agent cancels the login before the deadline, and responds.
         drop(agent);
         assert_eq!(kind(here.join().unwrap()), ErrorKind::Cancelled);
         assert_eq!(*error.join().unwrap().kind(), ErrorKind::Cancelled);
@@ -295,7 +295,7 @@ fn an_agent_that_ends_in_a_login_is_an_error_or_a_login_here() {
 }
 
 #[test]
-fn a_program_goes_on_with_an_agent_that_was_started_anew() {
+fn a_program_uses_an_agent_that_was_restarted() {
     let desk = Desk::new();
     let engine = program(&desk);
     let agent = InThread::start(&desk, &User::new());
@@ -327,7 +327,7 @@ fn an_agent_of_another_broker_is_not_used() {
 }
 
 #[test]
-fn sixty_four_threads_of_one_program_ask_at_once() {
+fn sixty_four_threads_of_one_program_request_the_ticket_at_once() {
     let desk = Desk::new();
     let _agent = InThread::start(&desk, &User::new());
     let engine = program(&desk);
@@ -340,7 +340,7 @@ fn sixty_four_threads_of_one_program_ask_at_once() {
 }
 
 #[test]
-fn an_agent_that_is_stopped_ends_its_session_and_takes_its_socket_away() {
+fn an_agent_that_is_stopped_ends_its_session_and_removes_its_socket() {
     let desk = Desk::new();
     let agent = InThread::start(&desk, &User::new());
     program(&desk).get_ticket().unwrap();
@@ -352,7 +352,7 @@ fn an_agent_that_is_stopped_ends_its_session_and_takes_its_socket_away() {
 }
 
 #[test]
-fn a_session_that_the_broker_has_ended_is_over_for_every_program_once_one_has_asked() {
+fn a_session_that_the_broker_has_ended_ends_for_every_program_once_one_checks_it() {
     let desk = Desk::new();
     let _agent = InThread::start(&desk, &User::new());
     let (first, second) = (program(&desk), program(&desk));

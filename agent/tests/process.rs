@@ -1,4 +1,4 @@
-//! The agent as a process: how it ends, what is left when it or a program is killed, and what it costs.
+//! The agent as a process: how it ends, what it leaves behind when it or a program is killed, and what it costs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -17,7 +17,7 @@ use ticketapi::{Engine, ErrorKind};
 use ticketapi_testkit::spine::Entry;
 use ticketapi_testkit::{CardSpec, Endpoint, Misbehaviour};
 
-/// Tells a copy of this test that it is a program that asks for a ticket.
+/// Makes a copy of this test act as a program that requests a ticket.
 const PROGRAM: &str = "TICKETAPI_TEST_PROGRAM";
 
 /// Not a test: the program that other tests start and kill.
@@ -29,7 +29,7 @@ fn a_program() {
     let engine = Engine::new().unwrap();
     println!("\nasks");
     println!("\nhas {}", engine.get_ticket().unwrap().expose());
-    // Until it is killed, or its standard input ends.
+    // Until the program is killed, or its standard input ends.
     let _ = std::io::stdin().read(&mut [0]);
 }
 
@@ -48,7 +48,7 @@ impl Program {
         Self { child, output }
     }
 
-    /// What it says after `word`.
+    /// Returns what the program prints after `word`.
     fn says(&mut self, word: &str) -> String {
         let mut lines = self.output.by_ref().lines().map(Result::unwrap);
         lines.find_map(|line| Some(line.strip_prefix(word)?.trim().to_owned())).unwrap()
@@ -71,7 +71,7 @@ fn is_asked_for(endpoint: Endpoint) -> impl Fn(&[Entry]) -> bool {
 }
 
 #[test]
-fn a_program_that_is_freshly_started_has_the_ticket_without_a_prompt() {
+fn a_newly_started_program_gets_the_ticket_without_a_prompt() {
     let desk = desk();
     let agent = InProcess::start(&desk, "");
     let mut first = Program::start(&desk);
@@ -95,7 +95,7 @@ fn sigterm_ends_the_session_and_the_agent() {
 }
 
 #[test]
-fn sigterm_in_a_login_ends_that_and_its_pinentry() {
+fn sigterm_during_a_login_ends_the_login_and_its_pinentry() {
     let desk = desk();
     let mut agent = InProcess::start(&desk, "exec sleep 600");
     thread::scope(|scope| {
@@ -122,10 +122,10 @@ fn sigterm_does_not_wait_for_a_broker_that_hangs() {
 }
 
 #[test]
-fn an_agent_that_is_killed_at_any_step_is_an_error_or_a_login_here() {
+fn an_agent_that_is_killed_at_any_step_causes_an_error_or_a_login_in_the_program() {
     for step in [None, Some(Endpoint::Activate), Some(Endpoint::Validate), Some(Endpoint::SelectRole)] {
         let desk = desk();
-        // Held while they are asked for a PIN, then at each request.
+        // Killed while the user is asked for the PIN, then at each request.
         let mut agent = InProcess::start(&desk, if step.is_none() { "exec sleep 600" } else { "" });
         let held = step.map(|endpoint| desk.spine.hold(endpoint));
         let user = User::new();
@@ -149,7 +149,7 @@ fn an_agent_that_is_killed_at_any_step_is_an_error_or_a_login_here() {
         });
         assert_eq!(user.pins_asked(), 1);
         auto.destroy_ticket().unwrap();
-        // The next agent takes its place.
+        // The next agent takes over.
         let agent = InProcess::start(&desk, "");
         require.get_ticket().unwrap();
         assert!(agent.prompts() >= 1);
@@ -157,7 +157,7 @@ fn an_agent_that_is_killed_at_any_step_is_an_error_or_a_login_here() {
 }
 
 #[test]
-fn an_agent_that_is_killed_while_it_logs_out_is_an_error() {
+fn an_agent_that_is_killed_during_a_logout_causes_an_error() {
     let desk = desk();
     let mut agent = InProcess::start(&desk, "");
     let engine = program(&desk);
@@ -175,7 +175,7 @@ fn an_agent_that_is_killed_while_it_logs_out_is_an_error() {
 }
 
 #[test]
-fn an_agent_that_is_killed_between_requests_is_no_session() {
+fn killing_the_agent_between_requests_ends_the_session() {
     let desk = desk();
     let mut agent = InProcess::start(&desk, "");
     let (auto, require) = (auto_program(&desk, &User::new()), program(&desk));
@@ -190,14 +190,14 @@ fn an_agent_that_is_killed_between_requests_is_no_session() {
 }
 
 #[test]
-fn an_agent_that_is_stopped_in_its_tracks_keeps_nobody_for_long() {
+fn an_agent_that_is_suspended_does_not_block_programs_for_long() {
     let desk = desk();
     let agent = InProcess::start(&desk, "");
     let engine = program(&desk);
     engine.get_ticket().unwrap();
     engine.get_ticket_no_auth().unwrap();
     agent.signal(Signal::STOP);
-    // Each of its threads stops for itself.
+    // Each of its threads stops separately.
     waitid(WaitId::Pid(Pid::from_child(&agent.child)), WaitIdOptions::STOPPED).unwrap();
     let began = Instant::now();
     let error = engine.get_ticket_no_auth().unwrap_err();
@@ -222,7 +222,7 @@ fn a_program_that_is_killed_at_any_step_does_not_break_the_agent() {
         }
         killed.child.kill().unwrap();
         killed.child.wait().unwrap();
-        // Nobody else waits: the login is given up.
+        // No other program waits, so the login is cancelled.
         wait_until(|| !agent::status(&config).unwrap().login);
         drop(held);
         assert!(!agent::status(&config).unwrap().session);
@@ -233,7 +233,7 @@ fn a_program_that_is_killed_at_any_step_does_not_break_the_agent() {
 }
 
 #[test]
-fn an_agent_with_nothing_to_do_does_not_wake_up_and_is_small() {
+fn an_idle_agent_does_not_wake_up_and_uses_little_memory() {
     let desk = desk();
     let agent = InProcess::start(&desk, "");
     let engines: Vec<_> = (0..50).map(|_| program(&desk)).collect();
@@ -242,10 +242,10 @@ fn an_agent_with_nothing_to_do_does_not_wake_up_and_is_small() {
         engine.get_ticket_no_auth().unwrap();
     }
     let process = agent.child.id();
-    // Its own, and the one that keeps the session.
+    // The main thread, and the one that accepts connections.
     wait_until(|| status_of(process, "Threads") <= 2);
     let wakes = || support::wake_ups(process);
-    // Until it sleeps again after the last answer.
+    // Until it sleeps again after the last response.
     let before = wakes();
     thread::sleep(Duration::from_secs(3));
     assert!(wakes() <= before + 1, "it woke {} times", wakes() - before);
@@ -254,7 +254,7 @@ fn an_agent_with_nothing_to_do_does_not_wake_up_and_is_small() {
 }
 
 #[test]
-fn many_requests_leave_no_memory_behind() {
+fn many_requests_leak_no_memory() {
     let desk = desk();
     let agent = InProcess::start(&desk, "");
     program(&desk).get_ticket().unwrap();
@@ -266,7 +266,7 @@ fn many_requests_leave_no_memory_behind() {
         let requests: Vec<u8> = requests.copied().collect();
         let drain = thread::spawn(move || reader.read_to_end(&mut Vec::new()).unwrap());
         (&stream).write_all(&requests).unwrap();
-        // It is let go once everything is answered, as what follows is no message.
+        // The agent disconnects once everything is answered, because this is not a message.
         (&stream).write_all(&[0xff; 4]).unwrap();
         assert!(drain.join().unwrap() > 60 * count);
     };
@@ -289,7 +289,7 @@ fn many_logins_leave_nothing_behind() {
     let process = agent.child.id();
     let log_in = |count: usize| {
         for number in 0..count {
-            // Failing ones among them: the user cancels, or the broker refuses.
+            // Some of them fail: the user cancels, or the broker refuses.
             let cancels = desk.path("pinentry.cancels");
             match number % 5 {
                 3 => {
@@ -312,7 +312,7 @@ fn many_logins_leave_nothing_behind() {
     let (before, resident) = (held(), status_of(process, "VmRSS"));
     let rounds = std::env::var("TICKETAPI_TEST_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
     log_in(100 * rounds);
-    // It may have been about to let go of the last one.
+    // The agent may not have released the last one yet.
     wait_until(|| held().iter().zip(before).all(|(now, before)| *now <= before));
     let after = status_of(process, "VmRSS");
     assert!(after <= resident + 1024, "it grew from {resident} to {after} KiB");

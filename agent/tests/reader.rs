@@ -1,6 +1,6 @@
 //! The agent with a card in a reader: OpenSC, a real PC/SC service, virtual readers.
 //!
-//! `TICKETAPI_TEST_ROUNDS` tells how often as many times the service is killed; 70 for a soak.
+//! `TICKETAPI_TEST_ROUNDS` multiplies how often the service is killed; 70 for a soak test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]
 
@@ -26,22 +26,22 @@ use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::DEFAULT_PIN;
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard};
 
-/// Tells a copy of this test that it is a program that loses its ticket.
+/// Makes a copy of this test act as a program that loses its ticket.
 const PROGRAM: &str = "TICKETAPI_TEST_PROGRAM";
 
-/// How long pcscd takes to see that a card has left; one that is back before is not seen. And so long
-/// nobody is asked, where nobody is to be: nothing tells of what does not happen.
+/// How long pcscd takes to notice that a card was removed; it does not notice a card that is back sooner. Also how
+/// long a test waits to conclude that there is no prompt.
 const NOTICED: Duration = Duration::from_secs(1);
 
 struct Reader {
-    // First, so that the card is out before the service goes.
+    // First, so that the card is removed before the service ends.
     card: PivCard,
     pcscd: Pcscd,
     desk: Desk,
 }
 
 impl Reader {
-    /// An empty reader, a card, and a person who enters its PIN.
+    /// An empty reader, a card, and a user who enters its PIN.
     fn new() -> Self {
         let desk = Desk::with(|spine| spine.roles(1));
         let card = PivCard::new(&desk.ca.issue(&CardSpec::new(UID)).unwrap()).unwrap();
@@ -62,7 +62,7 @@ impl Reader {
         Self { card, pcscd, desk }
     }
 
-    /// What the person does when asked for the so many-th time.
+    /// Sets the user's answer to the prompt of this number.
     fn answers(&self, number: usize, answer: &str) {
         fs::write(self.desk.path(&format!("pinentry.answer-{number}")), answer).unwrap();
     }
@@ -71,12 +71,12 @@ impl Reader {
         self.answers(number, "ERR 83886179 cancelled\n");
     }
 
-    /// From now on the person does not answer.
+    /// From now on the user does not answer.
     fn hesitates(&self) {
         fs::write(self.desk.path("pinentry.hold"), "").unwrap();
     }
 
-    fn makes_up_his_mind(&self) {
+    fn answers_at_last(&self) {
         fs::remove_file(self.desk.path("pinentry.hold")).unwrap();
     }
 
@@ -85,7 +85,7 @@ impl Reader {
         assert!(self.card.wait_until_seen(PATIENCE));
     }
 
-    fn take_out_and_put_in(&self) {
+    fn remove_and_insert(&self) {
         self.card.remove();
         thread::sleep(NOTICED);
         self.insert();
@@ -95,12 +95,12 @@ impl Reader {
         InProcess::run(&self.desk, &mut support::command(&self.desk))
     }
 
-    /// An agent that offers the login.
+    /// Starts an agent that offers the login.
     fn offering_agent(&self) -> InProcess {
         InProcess::run(&self.desk, support::command(&self.desk).env("TICKETAPI_OFFER_LOGIN", "true"))
     }
 
-    /// Waits until the agent has asked so often, and nobody is asked any more.
+    /// Waits until the agent has prompted this often and no prompt is open.
     fn wait_for_answers(&self, agent: &InProcess, count: usize) {
         let config = settings(&self.desk, AgentUse::Require);
         wait_until(|| agent.prompts() >= count && !agent::status(&config).unwrap().login);
@@ -113,7 +113,7 @@ impl Reader {
         self.wait_for_answers(agent, before);
     }
 
-    /// A watch of the test's own.
+    /// A watch that belongs to the test.
     fn watch(&self) -> Box<dyn CardWatch> {
         let program = self.desk.config.helper.clone().unwrap();
         let settings = HelperSettings { program, card: CardSettings::default(), deadline: DEADLINE };
@@ -122,8 +122,8 @@ impl Reader {
         watch
     }
 
-    /// Takes the card out, and returns when PC/SC tells of it.
-    fn remove_until_told(&self) -> Instant {
+    /// Removes the card, and returns when PC/SC reports it.
+    fn remove_until_reported(&self) -> Instant {
         let mut watch = self.watch();
         self.card.remove();
         let has_card = |snapshot| matches!(snapshot, Some(Snapshot::Readers(readers)) if readers[0].card);
@@ -132,7 +132,7 @@ impl Reader {
     }
 }
 
-/// How many of the agent's children watch the readers.
+/// Counts the agent's child processes that watch the readers.
 fn watchers(agent: &InProcess) -> usize {
     let children = support::children(agent.child.id()).into_iter();
     let commands = children.filter_map(|child| fs::read_to_string(format!("/proc/{child}/cmdline")).ok());
@@ -144,13 +144,13 @@ fn has_ticket(engine: &Engine) -> bool {
 }
 
 #[test]
-fn a_card_that_is_put_in_asks_for_its_pin_each_time_and_its_session_is_everybodys() {
+fn each_inserted_card_prompts_for_its_pin_and_its_session_serves_every_program() {
     let reader = Reader::new();
     let agent = reader.offering_agent();
     let engine = program(&reader.desk);
     wait_until(|| watchers(&agent) == 1);
     thread::sleep(NOTICED);
-    // Nobody wakes for it before a card comes.
+    // The agent does not wake up for this before a card is inserted.
     let wake_ups = support::wake_ups(agent.child.id());
     thread::sleep(2 * NOTICED);
     assert_eq!(support::wake_ups(agent.child.id()), wake_ups);
@@ -158,7 +158,7 @@ fn a_card_that_is_put_in_asks_for_its_pin_each_time_and_its_session_is_everybody
     reader.insert();
     wait_until(|| has_ticket(&engine));
     assert_eq!((agent.prompts(), reader.card.counts().verify), (1, 1));
-    // The session's now.
+    // Now the session's watcher.
     wait_until(|| watchers(&agent) == 1);
     reader.card.remove();
     wait_until(|| !has_ticket(&engine));
@@ -170,7 +170,7 @@ fn a_card_that_is_put_in_asks_for_its_pin_each_time_and_its_session_is_everybody
 }
 
 #[test]
-fn who_cancels_or_errs_is_asked_again_when_the_card_has_left_and_come_back() {
+fn a_user_who_cancels_or_errs_is_asked_again_after_reinserting_the_card() {
     let reader = Reader::new();
     reader.cancels(1);
     reader.answers(2, "D 999999\nOK\n");
@@ -180,19 +180,19 @@ fn who_cancels_or_errs_is_asked_again_when_the_card_has_left_and_come_back() {
     reader.wait_for_answers(&agent, 1);
     reader.assert_nobody_is_asked(&agent);
     assert_eq!(reader.card.counts().verify, 0);
-    // Now the PIN is wrong, and the person gives up.
-    reader.take_out_and_put_in();
+    // Now the PIN is wrong, and the user gives up.
+    reader.remove_and_insert();
     reader.wait_for_answers(&agent, 3);
     reader.assert_nobody_is_asked(&agent);
     assert_eq!(reader.card.counts().verify, 1);
-    reader.take_out_and_put_in();
+    reader.remove_and_insert();
     let engine = program(&reader.desk);
     wait_until(|| has_ticket(&engine));
     assert_eq!((agent.prompts(), reader.card.counts().verify), (4, 2));
 }
 
 #[test]
-fn a_card_that_is_there_when_the_agent_begins_asks_and_one_whose_user_has_logged_out_does_not() {
+fn a_card_present_at_the_agents_start_prompts_and_a_card_whose_user_logged_out_does_not() {
     let reader = Reader::new();
     reader.insert();
     let agent = reader.offering_agent();
@@ -202,13 +202,13 @@ fn a_card_that_is_there_when_the_agent_begins_asks_and_one_whose_user_has_logged
     wait_until(|| watchers(&agent) == 1);
     reader.assert_nobody_is_asked(&agent);
     assert!(!has_ticket(&engine));
-    // Who asks for a ticket has them asked as ever.
+    // A request for the ticket prompts as usual.
     engine.get_ticket().unwrap();
     assert_eq!(agent.prompts(), 2);
 }
 
 #[test]
-fn a_program_that_gives_up_does_not_take_the_users_prompt_away() {
+fn a_program_that_gives_up_does_not_close_the_users_prompt() {
     let reader = Reader::new();
     reader.hesitates();
     let mut agent = reader.offering_agent();
@@ -221,13 +221,13 @@ fn a_program_that_gives_up_does_not_take_the_users_prompt_away() {
         engine.cancel_login();
         assert_eq!(login.join().unwrap(), ErrorKind::Cancelled);
     });
-    reader.makes_up_his_mind();
+    reader.answers_at_last();
     wait_until(|| has_ticket(&engine));
     assert_eq!(agent.prompts(), 1);
-    // And a signal does.
+    // A signal closes the prompt.
     engine.destroy_ticket().unwrap();
     reader.hesitates();
-    reader.take_out_and_put_in();
+    reader.remove_and_insert();
     wait_until(|| agent.prompts() == 2);
     agent.signal(Signal::TERM);
     assert!(agent.child.wait().unwrap().success());
@@ -235,7 +235,7 @@ fn a_program_that_gives_up_does_not_take_the_users_prompt_away() {
 }
 
 #[test]
-fn a_session_that_is_locked_asks_for_its_card_and_goes_on() {
+fn a_locked_session_continues_after_its_card_is_inserted() {
     let reader = Reader::new();
     let agent = InProcess::run(
         &reader.desk,
@@ -258,7 +258,7 @@ fn a_session_that_is_locked_asks_for_its_card_and_goes_on() {
 }
 
 #[test]
-fn nothing_is_offered_or_watched_unless_the_setting_says_so() {
+fn the_agent_offers_and_watches_nothing_unless_the_setting_says_so() {
     let reader = Reader::new();
     let agent = reader.agent();
     reader.insert();
@@ -266,7 +266,7 @@ fn nothing_is_offered_or_watched_unless_the_setting_says_so() {
     assert_eq!((agent.prompts(), watchers(&agent)), (0, 0));
 }
 
-/// Not a test: a program that tells when it has a ticket and when it has none any more.
+/// Not a test: a program that reports when it gets a ticket and when it loses it.
 #[test]
 fn a_program() {
     if std::env::var_os(PROGRAM).is_none() {
@@ -279,7 +279,7 @@ fn a_program() {
 }
 
 #[test]
-fn taking_the_card_out_ends_the_session_for_every_program_within_a_quarter_of_a_second() {
+fn removing_the_card_ends_the_session_for_every_program_within_a_quarter_of_a_second() {
     let reader = Reader::new();
     reader.insert();
     let _agent = reader.agent();
@@ -295,7 +295,7 @@ fn taking_the_card_out_ends_the_session_for_every_program_within_a_quarter_of_a_
             assert!(lines.any(|line| line == "has true"));
             (child, lines)
         });
-        let told = reader.remove_until_told();
+        let told = reader.remove_until_reported();
         while has_ticket(&engine) {}
         let mut times = vec![told.elapsed()];
         for (child, lines) in &mut others {
@@ -311,14 +311,14 @@ fn taking_the_card_out_ends_the_session_for_every_program_within_a_quarter_of_a_
 }
 
 #[test]
-fn an_agent_whose_pcsc_service_is_killed_works_again_when_that_is_back() {
+fn an_agent_works_again_after_the_pcsc_service_was_killed_and_restarted() {
     let mut reader = Reader::new();
     let agent = reader.offering_agent();
     let engine = program(&reader.desk);
     let rounds = std::env::var("TICKETAPI_TEST_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
     let mut held = None;
     for round in 0..3 * rounds {
-        // In a session, without a card, and just after one was put in.
+        // During a session, without a card, and just after a card was inserted.
         if round % 3 == 0 {
             reader.insert();
             wait_until(|| has_ticket(&engine));
@@ -337,7 +337,7 @@ fn an_agent_whose_pcsc_service_is_killed_works_again_when_that_is_back() {
         reader.card.remove();
         wait_until(|| watchers(&agent) == 1);
         let now = || support::descriptors(agent.child.id());
-        // The watch has some more for a moment when it begins.
+        // The watcher has some more for a moment when it starts.
         let held = *held.get_or_insert_with(now);
         wait_until(|| now() <= held);
     }

@@ -1,5 +1,5 @@
-//! What the agent keeps to itself, and what it can do without: as in the unit that is shipped, by the
-//! calls of the system where no service manager is.
+//! What the agent hides from other programs, and which rights it can do without: as in the shipped unit, but by
+//! system calls, because there is no service manager.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]
 
@@ -16,7 +16,7 @@ fn desk() -> Desk {
     Desk::with(|spine| spine.roles(1))
 }
 
-/// A process that ends with the test, however that does.
+/// A process that is killed when the test ends in any way.
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -26,7 +26,7 @@ impl Drop for Ended {
     }
 }
 
-/// A command that another user than root runs, as root reads everything.
+/// A command that runs as another user than root, because root may read everything.
 fn not_as_root(program: &str) -> Command {
     if !rustix::process::geteuid().is_root() {
         return Command::new(program);
@@ -58,10 +58,10 @@ fn other_programs_of_the_user_cannot_read_the_agent_and_it_leaves_no_core() {
     };
     let sleeping = Ended(not_as_root("sleep").arg("600").spawn().unwrap());
     let other = sleeping.0.id();
-    // It is still what started it at first, which root's own files cannot be read of either.
+    // It still is the program that starts it, whose files cannot be read either if they are root's.
     wait_until(|| read(other));
     assert!(!read(process), "the agent can be read");
-    // Its files are root's, as it is not dumpable.
+    // Its files in /proc belong to root, because it is not dumpable.
     let owner = |process: u32| fs::metadata(format!("/proc/{process}/mem")).unwrap().uid();
     assert_eq!((owner(process), owner(other) == 0), (0, false));
     let seize = |process: u32| {
@@ -71,7 +71,7 @@ fn other_programs_of_the_user_cannot_read_the_agent_and_it_leaves_no_core() {
         String::from_utf8(output.stdout).unwrap()
     };
     assert_eq!(seize(process), "-1\n", "a debugger takes it");
-    // Where the system lets a user's programs trace each other at all.
+    // Only if the system lets a user's programs trace each other at all.
     if !fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.trim() != "0") {
         assert_eq!(seize(other), "0\n");
     }
@@ -81,7 +81,7 @@ fn other_programs_of_the_user_cannot_read_the_agent_and_it_leaves_no_core() {
 }
 
 #[test]
-fn memory_is_locked_where_there_is_no_limit_to_that() {
+fn memory_is_locked_if_the_limit_allows_it() {
     let desk = desk();
     support::pinentry(&desk.path("pinentry"), "");
     let agent = command(&desk);
@@ -90,7 +90,7 @@ fn memory_is_locked_where_there_is_no_limit_to_that() {
         command.arg(format!("--memlock={limit}:{limit}"));
         command
     };
-    // Not even root may lift the limit everywhere.
+    // On some systems not even root may raise the limit.
     let may_lift = limited("unlimited").arg("true").stderr(Stdio::null()).status().unwrap().success();
     let limits: &[&str] = if may_lift { &["unlimited", "65536"] } else { &["65536"] };
     for limit in limits {
@@ -100,7 +100,7 @@ fn memory_is_locked_where_there_is_no_limit_to_that() {
         let mut agent = InProcess::run(&desk, &mut limited);
         program(&desk).get_ticket().unwrap();
         let (locked, resident) = (status_of(agent.child.id(), "VmLck"), status_of(agent.child.id(), "VmRSS"));
-        // All that it uses, and what it may use yet; files that are mapped count as resident too.
+        // All that it uses, and what it may use later. Mapped files count as resident too.
         assert!(if *limit == "unlimited" { locked >= resident / 2 } else { locked == 0 }, "{locked} of {resident} KiB");
         agent.signal(Signal::TERM);
         assert!(agent.child.wait().unwrap().success());
@@ -114,8 +114,8 @@ fn has_mdwe() -> bool {
     (numbers.next(), numbers.next()) >= (Some(6), Some(3))
 }
 
-/// Has its children, and theirs, get no memory that can be written and run (`PR_SET_MDWE`; as
-/// `MemoryDenyWriteExecute` does), and shows that they do not.
+/// Gives its child processes no memory that is writable and executable (`PR_SET_MDWE`, like
+/// `MemoryDenyWriteExecute`), and shows that this works.
 const NO_WRITABLE_CODE: &str = "import ctypes, mmap, os, sys\n\
     assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0\n\
     try:\n\

@@ -1,4 +1,4 @@
-//! PINs and tickets are nowhere but where they belong.
+//! PINs and tickets appear only where they belong.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../tests/secrets/search.rs"]
@@ -22,13 +22,13 @@ use ticketapi::Engine;
 use ticketapi::agent::AgentUse;
 use ticketapi_testkit::CardSpec;
 
-/// With all that could be escaped.
+/// Contains every character that could be escaped.
 const PIN: &str = "q7<Kp&x\"2M%>t'v9&R+<wB/>nH\"y6:jD";
 
-/// For the tests of the search: the broker gives out its own.
+/// For testing the search itself; the broker issues other tickets.
 const TICKET: &str = "AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF+B1j56GJ4xGut4=@AAJTSQACMDE=#";
 
-/// All that lies in `folder`, but for what the test itself put there.
+/// Reads the files in `folder`, except those that the test itself put there.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
@@ -42,7 +42,7 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// A way to the agent that keeps all that goes along it.
+/// A relay to the agent that records everything that passes.
 struct Relay {
     socket: PathBuf,
     heard: Arc<Mutex<Vec<u8>>>,
@@ -79,7 +79,7 @@ impl Relay {
     }
 }
 
-/// The memory that a process can write, read as the system's administrator may.
+/// Reads a process's writable memory with the administrator's rights.
 fn memory(process: u32) -> Vec<u8> {
     let program = "import sys\n\
                    maps, memory = open(f'/proc/{sys.argv[1]}/maps'), open(f'/proc/{sys.argv[1]}/mem', 'rb', 0)\n\
@@ -93,7 +93,7 @@ fn memory(process: u32) -> Vec<u8> {
     let mut command = if rustix::process::geteuid().is_root() {
         Command::new("python3")
     } else {
-        // Its own namespace has an administrator of its own.
+        // The agent's user namespace has its own administrator.
         let mut command = Command::new("nsenter");
         command.args(["--user", "--preserve-credentials", "--target", &id, "python3"]);
         command
@@ -103,7 +103,7 @@ fn memory(process: u32) -> Vec<u8> {
     output.stdout
 }
 
-/// Whether eight characters of `secret` in a row are in `memory`.
+/// Returns `true` if eight consecutive characters of `secret` are in `memory`.
 fn is_in(memory: &[u8], secret: &str) -> bool {
     let pieces = secret.as_bytes().windows(8);
     pieces.into_iter().any(|piece| memchr::memmem::find(memory, piece).is_some())
@@ -115,7 +115,7 @@ fn neither_pin_nor_ticket_is_in_logs_arguments_environment_files_or_memory_and_n
     let card = desk.path("canary.p12");
     desk.ca.issue(&CardSpec::new("123456789012")).unwrap().write_pkcs12(&card, PIN).unwrap();
     desk.config.software_card = Some(card);
-    // What the pinentry sees of its own start is kept too.
+    // Also records what the pinentry gets at its start.
     let pinentry = desk.path("pinentry");
     let kept = desk.path("kept");
     fs::create_dir(&kept).unwrap();
@@ -152,7 +152,7 @@ fn neither_pin_nor_ticket_is_in_logs_arguments_environment_files_or_memory_and_n
     let engine = Engine::builder(config).prompter(User::typing(&[])).build().unwrap();
     let tickets = [engine.get_ticket().unwrap(), engine.get_new_ticket().unwrap()];
     engine.log_in().unwrap();
-    // What it cannot read may be logged, too.
+    // A malformed message may be logged, too.
     let mut raw = UnixStream::connect(socket(&desk)).unwrap();
     raw.write_all(format!("\u{20}\0\0\0\0\0{PIN}, or so").as_bytes()).unwrap();
     drop(raw);
@@ -185,7 +185,7 @@ fn neither_pin_nor_ticket_is_in_logs_arguments_environment_files_or_memory_and_n
         for (place, text) in &emitted {
             assert_eq!(form_in(text, secret.as_bytes()), None, "a secret is in {place}");
         }
-        // The search would find it.
+        // Proves that the search would find the secret.
         let planted = [b"level=DEBUG ticket=".as_slice(), secret.as_bytes()].concat();
         assert_eq!(form_in(&planted, secret.as_bytes()), Some("raw"));
     }

@@ -27,13 +27,13 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn the_socket_and_its_folder_are_closed_to_others_whatever_the_umask() {
+fn other_users_cannot_access_the_socket_and_its_folder_whatever_the_umask() {
     let desk = Desk::new();
     let home = desk.path("home");
     let sockets = [("XDG_RUNTIME_DIR", home.join("ticketapi")), ("HOME", home.join(".local/state/ticketapi"))];
     for (variable, folder) in sockets {
         if variable == "HOME" && Path::new(&format!("/run/user/{}", rustix::process::getuid())).exists() {
-            // The system has made a better place.
+            // The system has created a better place.
             continue;
         }
         fs::create_dir_all(&home).unwrap();
@@ -55,7 +55,7 @@ fn the_socket_and_its_folder_are_closed_to_others_whatever_the_umask() {
 }
 
 #[test]
-fn of_agents_that_start_at_once_one_serves_and_the_others_say_so() {
+fn of_agents_that_start_at_once_one_serves_and_the_others_report_that() {
     let desk = Desk::new();
     let config = settings(&desk, AgentUse::Never);
     for _ in 0..20 {
@@ -74,7 +74,7 @@ fn of_agents_that_start_at_once_one_serves_and_the_others_say_so() {
 }
 
 #[test]
-fn a_second_agent_leaves_the_first_ones_socket_and_session() {
+fn a_second_agent_leaves_the_first_agents_socket_and_session_alone() {
     let desk = Desk::new();
     let _agent = InThread::start(&desk, &User::new());
     let ticket = program(&desk).get_ticket().unwrap();
@@ -97,7 +97,7 @@ fn the_socket_of_a_crashed_agent_is_replaced() {
 }
 
 #[test]
-fn what_was_planted_in_the_sockets_place_is_neither_used_nor_removed() {
+fn a_file_planted_at_the_sockets_path_is_neither_used_nor_removed() {
     let desk = Desk::new();
     let (socket, elsewhere) = (socket(&desk), desk.path("elsewhere"));
     let _other = UnixListener::bind(&elsewhere).unwrap();
@@ -119,7 +119,7 @@ fn what_was_planted_in_the_sockets_place_is_neither_used_nor_removed() {
 }
 
 #[test]
-fn a_lock_that_is_a_link_is_not_followed() {
+fn a_lock_file_that_is_a_link_is_not_followed() {
     let desk = Desk::new();
     let precious = desk.path("precious");
     fs::write(&precious, "kept").unwrap();
@@ -129,7 +129,7 @@ fn a_lock_that_is_a_link_is_not_followed() {
 }
 
 #[test]
-fn a_folder_that_is_a_link_or_open_to_others_is_not_used() {
+fn a_folder_that_is_a_link_or_accessible_to_others_is_not_used() {
     let desk = Desk::new();
     let folder = socket(&desk).parent().unwrap().to_owned();
     for bits in [0o710, 0o701, 0o770, 0o777, 0o740] {
@@ -149,7 +149,7 @@ fn a_folder_that_is_a_link_or_open_to_others_is_not_used() {
 }
 
 #[test]
-fn a_socket_that_is_open_to_others_is_not_used() {
+fn a_socket_that_is_accessible_to_others_is_not_used() {
     let desk = Desk::new();
     let _agent = InThread::start(&desk, &User::new());
     fs::set_permissions(socket(&desk), Permissions::from_mode(0o666)).unwrap();
@@ -157,13 +157,13 @@ fn a_socket_that_is_open_to_others_is_not_used() {
     assert!(error.detail().contains("is open to other users"), "{error}");
 }
 
-/// `script` as another user, who is let into the folder as a mistake of the system's could.
+/// Runs `script` as another user, who can enter the folder as if the system were misconfigured.
 fn as_another_user(desk: &Desk, script: &str) -> String {
     for folder in [desk.folder.path(), socket(desk).parent().unwrap()] {
         fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
     }
     fs::set_permissions(socket(desk), Permissions::from_mode(0o777)).unwrap();
-    // Root becomes another user; other users become one in a namespace of their own.
+    // Root becomes another user; other users become one in their own user namespace.
     let mut command = match rustix::process::geteuid().is_root() {
         true => Command::new("setpriv"),
         false => Command::new("unshare"),
@@ -172,14 +172,14 @@ fn as_another_user(desk: &Desk, script: &str) -> String {
         true => command.args(["--reuid", "65534", "--clear-groups", "--regid", "65534"]),
         false => command.args(["--user", "--map-auto", "--setuid", "65534"]),
     };
-    // Not one of root's own.
+    // A search path without root's folders.
     command.env("PATH", "/usr/local/bin:/usr/bin:/bin");
     let output = command.args(["python3", "-c", script]).arg(socket(desk)).stderr(Stdio::inherit()).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
-fn another_user_gets_nothing_and_disturbs_nobody() {
+fn another_user_gets_no_ticket_and_does_not_disturb_the_agent() {
     let desk = Desk::new();
     let _agent = InThread::start(&desk, &User::new());
     let engine = program(&desk);
@@ -195,13 +195,13 @@ fn another_user_gets_nothing_and_disturbs_nobody() {
                \x20   print('refused')\n";
     let answer = as_another_user(&desk, ask);
     assert!(["got b''\n", "refused\n"].contains(&&*answer), "{answer}");
-    // The connection that it has is still good.
+    // The engine's open connection still works.
     assert_eq!(engine.get_ticket_no_auth().unwrap(), ticket);
 }
 
 #[test]
 fn the_same_request_of_the_same_user_is_answered() {
-    // Shows that the one above is turned away for its user and not for what it sends.
+    // Shows that the test above is refused because of its user and not because of its request.
     let desk = Desk::new();
     let _agent = InThread::start(&desk, &User::new());
     let ticket = program(&desk).get_ticket().unwrap();
@@ -215,12 +215,12 @@ fn the_same_request_of_the_same_user_is_answered() {
 }
 
 #[test]
-fn an_agent_takes_the_socket_that_the_service_manager_hands_over() {
+fn an_agent_uses_the_socket_that_the_service_manager_passes() {
     let desk = Desk::with(|spine| spine.roles(1));
     support::pinentry(&desk.path("pinentry"), "");
     let listener = UnixListener::bind(socket(&desk)).unwrap();
     fs::set_permissions(socket(&desk), Permissions::from_mode(0o600)).unwrap();
-    // Somebody connects before the agent runs, as socket activation lets them.
+    // A program connects before the agent runs, which socket activation allows.
     let early = thread::spawn({
         let engine = program(&desk);
         move || engine.get_ticket()

@@ -1,4 +1,4 @@
-//! The commands about a session, over the simulator and with a software card.
+//! The commands for sessions, with the simulator and a software card.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -26,7 +26,7 @@ fn ticket_is_in(run: &Run, desk: &Desk) -> bool {
 }
 
 #[test]
-fn login_shows_who_it_is_and_ends_the_session_that_nobody_would_keep() {
+fn login_shows_the_user_and_ends_the_session_if_there_is_no_agent() {
     let desk = Desk::new();
     let run = desk.run(&["login"]);
     let role = &desk.spine.roles()[1];
@@ -51,7 +51,7 @@ fn login_in_json_has_user_and_role_and_no_whole_ticket() {
 }
 
 #[test]
-fn ticket_prints_the_ticket_alone_and_leaves_it_valid() {
+fn ticket_prints_only_the_ticket_and_leaves_it_valid() {
     let desk = Desk::new();
     let run = desk.run(&["ticket"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -63,7 +63,7 @@ fn ticket_prints_the_ticket_alone_and_leaves_it_valid() {
 }
 
 #[test]
-fn a_ticket_that_nobody_reads_is_ended_on_the_broker() {
+fn a_session_is_ended_if_nobody_reads_its_ticket() {
     let desk = Desk::new();
     let mut child = desk.command(&["ticket"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(child.stdout.take());
@@ -72,7 +72,7 @@ fn a_ticket_that_nobody_reads_is_ended_on_the_broker() {
 }
 
 #[test]
-fn ticket_without_login_asks_for_nothing() {
+fn ticket_with_no_auth_does_not_prompt() {
     let desk = Desk::new();
     let run = desk.run(&["ticket", "--no-auth"]);
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));
@@ -81,8 +81,8 @@ fn ticket_without_login_asks_for_nothing() {
 }
 
 #[test]
-fn roles_are_listed_with_the_ids_that_the_setting_takes() {
-    // Also for a user who has set one that is not there.
+fn roles_lists_the_ids_that_the_setting_accepts() {
+    // Also for a user who has set a role that does not exist.
     let desk = Desk::new().set("role", "42");
     let run = desk.run(&["roles"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -99,7 +99,7 @@ fn roles_are_listed_with_the_ids_that_the_setting_takes() {
 }
 
 #[test]
-fn status_and_logout_without_an_agent_find_nobody_and_ask_nothing() {
+fn status_and_logout_without_an_agent_find_no_session_and_do_not_prompt() {
     let desk = Desk::new();
     for command in ["status", "logout"] {
         let run = desk.run(&[command]);
@@ -116,7 +116,7 @@ fn status_and_logout_without_an_agent_find_nobody_and_ask_nothing() {
 }
 
 #[test]
-fn an_assertion_tells_what_the_user_may_do_in_the_role() {
+fn assertion_shows_what_the_user_may_do_in_the_role() {
     let desk = Desk::new();
     let run = desk.run(&["assertion"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -142,7 +142,7 @@ fn with_an_agent_one_login_serves_every_command_until_logout() {
     let login = desk.run(&["login", "--json"]);
     assert_eq!((login.code, &login.json()["kept"]), (0, &json!(true)), "{}", login.stderr);
     assert_eq!(login.stderr, "");
-    // Whatever is asked from here on.
+    // From here on a prompt would fail.
     desk.answering_pin("exit 1");
     let ticket = desk.run(&["ticket", "--no-auth"]);
     assert_eq!((ticket.code, ticket.stderr.as_str()), (0, ""));
@@ -160,7 +160,7 @@ fn with_an_agent_one_login_serves_every_command_until_logout() {
 }
 
 #[test]
-fn an_agent_that_is_required_and_not_there_is_code_5() {
+fn a_missing_agent_that_is_required_gives_code_5() {
     let desk = Desk::new().set("agent", "require");
     for command in [&["login"][..], &["ticket", "--no-auth"], &["status"], &["logout"]] {
         let run = desk.run(command);
@@ -171,7 +171,7 @@ fn an_agent_that_is_required_and_not_there_is_code_5() {
 }
 
 #[test]
-fn the_agent_ends_in_good_order_on_a_signal() {
+fn the_agent_ends_its_session_on_a_signal() {
     let desk = Desk::new();
     let mut agent = Agent::start(&desk);
     assert_eq!(desk.run(&["login"]).code, 0);
@@ -196,7 +196,7 @@ fn settings_come_from_the_file_then_the_environment_then_the_command_line() {
 }
 
 #[test]
-fn a_failure_tells_what_happened_and_what_to_do_with_the_code_of_its_group() {
+fn an_error_says_what_happened_and_what_to_do_and_has_its_groups_exit_code() {
     let expired = |desk: &Desk| {
         desk.identity(&CardSpec::new(UID).expired()).write_pkcs12(&desk.path("expired.p12"), support::PIN).unwrap();
     };
@@ -210,7 +210,7 @@ fn a_failure_tells_what_happened_and_what_to_do_with_the_code_of_its_group() {
     for (key, file, value, code, group, kind) in cases {
         let desk = Desk::new();
         expired(&desk);
-        // Another CA of the same name.
+        // Another CA with the same name.
         let other = Desk::new();
         let value = match (key, file) {
             ("ca_file", _) => other.text("ca.pem"),
@@ -230,7 +230,7 @@ fn a_failure_tells_what_happened_and_what_to_do_with_the_code_of_its_group() {
 }
 
 #[test]
-fn a_wrong_command_line_is_code_2() {
+fn a_wrong_command_line_gives_code_2() {
     let desk = Desk::new();
     assert_eq!(desk.run(&["log-in"]).code, 2);
     assert_eq!(desk.run(&[]).code, 2);
@@ -241,13 +241,13 @@ fn a_wrong_command_line_is_code_2() {
     let error = &run.json()["error"];
     assert_eq!((run.code, run.stderr.as_str(), &error["kind"]), (2, "", &json!("Usage")));
     assert!(error["message"].as_str().unwrap().contains("there is no = in it"), "{error}");
-    // Words that were asked for are no error.
+    // Text that the user asked for is not an error.
     let run = desk.run(&["login", "--json", "--help"]);
     assert_eq!((run.code, run.stdout.contains("Usage: ticketapi login")), (0, true));
 }
 
 #[test]
-fn what_a_broker_writes_cannot_steer_the_terminal() {
+fn the_brokers_text_cannot_control_the_terminal() {
     let desk = Desk::with(|spine| spine.roles(1).display_name("EVE\u{9b}31m\u{85}user ADMIN")).without("role");
     let run = desk.run(&["login"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -282,7 +282,7 @@ fn on_a_terminal(desk: &Desk, arguments: &[&str], no_color: bool) -> String {
 }
 
 #[test]
-fn on_a_terminal_it_shows_what_it_waits_for_and_colours_what_failed() {
+fn on_a_terminal_progress_is_shown_and_errors_are_coloured() {
     let desk = Desk::new();
     let seen = on_a_terminal(&desk, &["login"], false);
     assert!(seen.contains("\r\x1b[2KLogging in …"), "{seen:?}");
@@ -309,7 +309,7 @@ fn ctrl_c_ends_the_session_that_a_login_has_begun() {
 }
 
 #[test]
-fn a_termination_signal_takes_the_pin_window_away() {
+fn a_termination_signal_closes_the_pin_window() {
     for signal in ["INT", "TERM", "HUP"] {
         let desk = Desk::new();
         desk.answering_pin("echo >$0.asked; exec sleep 600");
@@ -325,7 +325,7 @@ fn a_termination_signal_takes_the_pin_window_away() {
 
 #[test]
 fn a_termination_signal_ends_a_command_that_waits_for_a_silent_broker() {
-    // It accepts and says nothing.
+    // It accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://localhost:{}", silent.local_addr().unwrap().port());
     for command in ["login", "roles", "doctor"] {
@@ -340,16 +340,16 @@ fn a_termination_signal_ends_a_command_that_waits_for_a_silent_broker() {
     }
 }
 
-/// Names of what is no file of moderate size: reading it would block, or fill the memory.
-fn no_moderate_files(desk: &Desk) -> Vec<String> {
+/// Paths that are not regular files of moderate size: reading them would block or fill the memory.
+fn unreadable_files(desk: &Desk) -> Vec<String> {
     let (fifo, huge) = (desk.path("fifo"), desk.path("huge"));
     assert!(std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&fifo).status().unwrap().success());
-    // It takes no room.
+    // A sparse file.
     std::fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
     vec![desk.text("fifo"), "/dev/zero".to_owned(), desk.text("huge"), desk.text("run")]
 }
 
-/// Waits for a program that is to end by itself.
+/// Waits for a program that should end by itself.
 fn in_time(command: &mut std::process::Command) -> Run {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let give_up = Instant::now() + PATIENCE;
@@ -364,9 +364,9 @@ fn in_time(command: &mut std::process::Command) -> Run {
 }
 
 #[test]
-fn a_pipe_a_device_or_a_huge_file_in_place_of_a_setting_file_is_an_error_at_once() {
+fn a_pipe_a_device_or_a_huge_file_as_configuration_is_an_error_at_once() {
     let desk = Desk::new();
-    for file in no_moderate_files(&desk) {
+    for file in unreadable_files(&desk) {
         for command in ["login", "doctor", "agent"] {
             let run = in_time(desk.command(&[command]).args(["--config", &file]));
             assert_eq!(run.code, 5, "{command}, {file}: {}", run.stderr);
@@ -382,10 +382,10 @@ fn a_pipe_a_device_or_a_huge_file_in_place_of_a_setting_file_is_an_error_at_once
 }
 
 #[test]
-fn a_pipe_a_device_or_a_huge_file_in_place_of_opensc_s_configuration_does_not_hold_the_card_up() {
+fn a_pipe_a_device_or_a_huge_file_as_opensc_configuration_does_not_delay_the_card() {
     let desk = Desk::new();
     let helper = helper_program().to_str().unwrap().to_owned();
-    let files = no_moderate_files(&desk);
+    let files = unreadable_files(&desk);
     let desk = desk.without("software_card").set("helper", &helper).set("pkcs11_module", opensc_module());
     for file in files {
         let mut command = desk.command(&["login"]);
@@ -432,7 +432,7 @@ fn completions_and_man_pages_name_every_command() {
 }
 
 #[test]
-fn a_broker_that_refuses_is_told_in_its_own_words() {
+fn a_refusal_shows_the_brokers_reason() {
     let desk = Desk::new();
     desk.spine.misbehave(Endpoint::Validate, Misbehaviour::Refuse("The smartcard has been revoked".into()));
     let run = desk.run(&["login"]);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 const NOBODY: u32 = 65534;
 
-/// A copy of the program in a folder that every user may enter.
+/// A copy of the program in a folder that every user can enter.
 fn copy() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
@@ -25,7 +25,7 @@ fn set_mode(file: &Path, mode: u32) {
     fs::set_permissions(file, Permissions::from_mode(mode)).unwrap();
 }
 
-/// `status` of another user with this environment.
+/// Runs `status` as another user with these variables.
 fn status(program: &Path, variables: &[(&str, &str)]) -> Output {
     let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     let mut command = Command::new("setpriv");
@@ -42,7 +42,7 @@ fn is_root() -> bool {
 }
 
 #[test]
-fn a_setuid_a_setgid_and_a_program_with_capabilities_read_no_variables() {
+fn programs_with_setuid_setgid_or_capabilities_read_no_variables() {
     if !is_root() {
         return;
     }

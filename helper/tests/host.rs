@@ -1,5 +1,5 @@
-//! What a login leaves behind in the program that it runs in. One test at a time, since each looks
-//! at the whole process.
+//! What a login leaves behind in its program. The tests run one at a time, because each examines the whole
+//! process.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -56,22 +56,22 @@ fn logins_leave_no_process_and_no_descriptor() {
         }
     }
     assert_eq!(held(), before);
-    // The check itself: a child and a descriptor more are seen.
+    // Proves that a further child and descriptor are found.
     let mut planted = std::process::Command::new("true").stdin(std::process::Stdio::piped()).spawn().unwrap();
     let after = held();
     assert!(after.0 != before.0 && after.1 != before.1, "{after:?}");
     planted.wait().unwrap();
 }
 
-/// One test, as there is one SoftHSM in this process, with one configuration.
+/// One test, because this process has one SoftHSM with one configuration.
 #[test]
-fn the_module_of_this_process_is_used_without_harm() {
+fn the_hosts_own_use_of_the_module_is_not_disturbed() {
     let _alone = alone();
     let desk = Desk::with_card();
     let settings = desk.scripted("");
     let host = Pkcs11::new(&settings.card.modules[0]).unwrap();
-    // A token of the helpers' own: SoftHSM rewrites its files at each login, and one that starts
-    // at that moment takes the token for broken.
+    // The helpers get their own token: SoftHSM rewrites its files at each login, and an instance that starts at
+    // that moment considers the token broken.
     the_host_may_use_it_while_helpers_do(&host, &Desk::with_card().settings());
     the_hosts_sessions_are_left_alone_by_helpers(&host, &desk.settings());
 
@@ -125,7 +125,7 @@ fn the_hosts_sessions_are_left_alone_by_helpers(host: &Pkcs11, settings: &Helper
 }
 
 fn a_program_may_use_the_card_in_its_own_process(reader: &Pkcs11Reader, desk: &Desk) {
-    // The second login finds the module initialized.
+    // At the second login the module is already initialized.
     for _ in 0..2 {
         let mut card = reader.wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new()).unwrap();
         let signature = sign(&mut *card, PIN).unwrap();
@@ -139,7 +139,7 @@ fn a_host_that_is_logged_in_stays_so(host: &Pkcs11, reader: &Pkcs11Reader, desk:
     let session = host.open_ro_session(host.get_slots_with_initialized_token().unwrap()[0]).unwrap();
     session.login(UserType::User, Some(&AuthPin::from(PIN))).unwrap();
     let mut card = reader.wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new()).unwrap();
-    // Nobody has checked this PIN.
+    // The card has not checked this PIN.
     let error = sign(&mut *card, "4321").unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::CardFailed, "{error}");
     drop(card);
@@ -155,11 +155,11 @@ fn sign_as_the_host(host: &Pkcs11, slot: Slot) {
     }
 }
 
-/// A PIN that is nowhere in this process unless somebody puts it there: in ROT13, which the shell
-/// undoes where a program needs it.
+/// A PIN that is in this process's memory only if somebody puts it there: in ROT13, which the shell reverses where
+/// a program needs the PIN.
 const MASKED: &str = "pnanel-jvgu-n-ybat-gnvy-fb-gung-n-serrq-oybpx-fgvyy-unf-fbzr-bs-vg";
 
-/// What is looked for: the end, which the heap's own notes in a freed block leave alone.
+/// How many bytes to search for: the end, which the heap's bookkeeping in a freed block does not overwrite.
 const LOOKED_FOR: usize = 16;
 
 fn unmask(masked: u8) -> u8 {
@@ -172,7 +172,7 @@ fn unmasked() -> String {
     pin
 }
 
-/// How often the PIN is in this process's memory.
+/// Counts the occurrences of the PIN in this process's memory.
 fn times_in_memory() -> usize {
     const CHUNK: usize = 1 << 20;
     let memory = File::open("/proc/self/mem").unwrap();
@@ -202,7 +202,7 @@ fn times_in_memory() -> usize {
 fn the_pin_is_nowhere_in_memory_after_the_login() {
     let _alone = alone();
     let desk = Desk::empty();
-    // This process must not see the PIN even while the token is made.
+    // This process must not see the PIN, not even while the token is created.
     let make = format!(
         "pin=$(printf '%s' '{MASKED}' | tr a-z n-za-m)
         softhsm2-util --init-token --free --label card --pin \"$pin\" --so-pin 12345678

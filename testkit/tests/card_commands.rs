@@ -1,4 +1,4 @@
-//! The virtual card's answers, command by command: the test is the reader.
+//! The virtual card's responses, command by command. The test plays the reader.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -20,7 +20,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// A reader with a card in it that has been powered up and selected.
+    /// A reader with a card that has been powered up and selected.
     fn new() -> Self {
         let ca = TestCa::new().unwrap();
         let identity = ca.issue(&CardSpec::default()).unwrap();
@@ -29,18 +29,18 @@ impl Reader {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         card.insert(listener.local_addr().unwrap().port()).unwrap();
         let mut reader = Self { stream: listener.accept().unwrap().0, card, identity };
-        reader.tell(&[1]);
+        reader.send(&[1]);
         reader.command(SELECT);
         reader
     }
 
-    fn tell(&mut self, message: &[u8]) {
+    fn send(&mut self, message: &[u8]) {
         let length = u16::try_from(message.len()).unwrap().to_be_bytes();
         self.stream.write_all(&[&length, message].concat()).unwrap();
     }
 
     fn ask(&mut self, message: &[u8]) -> Vec<u8> {
-        self.tell(message);
+        self.send(message);
         let mut length = [0; 2];
         self.stream.read_exact(&mut length).unwrap();
         let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
@@ -48,7 +48,7 @@ impl Reader {
         answer
     }
 
-    /// The answer's data and its status.
+    /// Sends a command. Returns the response's data and its status.
     fn command(&mut self, apdu: &[u8]) -> (Vec<u8>, [u8; 2]) {
         let mut answer = self.ask(apdu);
         let status = answer.split_off(answer.len() - 2);
@@ -59,8 +59,8 @@ impl Reader {
         self.command(apdu).1
     }
 
-    /// Has `padded`, of the key's length, signed in two commands, and returns the first bytes and the
-    /// status of the answer.
+    /// Signs `padded`, of the key's length, in two commands. Returns the first bytes and the status of the
+    /// response.
     fn sign(&mut self, key: u8, padded: &[u8]) -> (Vec<u8>, [u8; 2]) {
         let template = [&[0x7c, 0x82, 1, 6, 0x82, 0, 0x81, 0x82, 1, 0], padded].concat();
         let (first, rest) = template.split_at(200);
@@ -80,7 +80,7 @@ fn a_key_signs_only_after_the_pin() {
     assert_eq!(reader.sign(0x9a, &padded()).1, NOT_ALLOWED);
     assert_eq!(reader.status(VERIFY), OK);
     let (first, status) = reader.sign(0x9a, &padded());
-    // 264 bytes, of which 256 come at once.
+    // 264 bytes, of which 256 are sent at once.
     assert_eq!((first.len(), status), (256, [0x61, 8]));
     let (rest, status) = reader.command(&[0, 0xc0, 0, 0, 8]);
     assert_eq!(status, OK);
@@ -92,7 +92,7 @@ fn a_key_signs_only_after_the_pin() {
 }
 
 #[test]
-fn the_signature_key_wants_the_pin_each_time() {
+fn the_signature_key_needs_the_pin_each_time() {
     let mut reader = Reader::new();
     reader.command(VERIFY);
     assert_eq!(reader.sign(0x9c, &padded()).0.len(), 256);
@@ -105,7 +105,7 @@ fn every_reset_ends_the_login() {
         let mut reader = Reader::new();
         reader.command(VERIFY);
         assert!(reader.card.is_verified());
-        reader.tell(power);
+        reader.send(power);
         reader.command(SELECT);
         assert!(!reader.card.is_verified());
         assert_eq!(reader.sign(0x9a, &padded()).1, NOT_ALLOWED);
@@ -113,7 +113,7 @@ fn every_reset_ends_the_login() {
 }
 
 #[test]
-fn a_query_for_the_tries_left_is_no_try() {
+fn a_query_for_the_tries_left_uses_up_no_try() {
     let mut reader = Reader::new();
     let query = [0, 0x20, 0, 0x80];
     assert_eq!(reader.status(&query), [0x63, 0xc3]);
@@ -126,7 +126,7 @@ fn a_query_for_the_tries_left_is_no_try() {
 }
 
 #[test]
-fn no_more_of_an_object_is_given_than_was_asked_for() {
+fn a_response_is_no_longer_than_requested() {
     let mut reader = Reader::new();
     let (whole, status) = reader.command(&[0, 0xcb, 0x3f, 0xff, 5, 0x5c, 3, 0x5f, 0xc1, 5, 0]);
     assert_eq!((whole.len(), status[0]), (256, 0x61));
@@ -136,7 +136,7 @@ fn no_more_of_an_object_is_given_than_was_asked_for() {
 }
 
 #[test]
-fn what_the_card_does_not_know_is_refused() {
+fn unknown_commands_and_objects_are_refused() {
     let mut reader = Reader::new();
     assert_eq!(reader.status(&[0, 0xb0, 0, 0, 0]), [0x6d, 0]);
     assert_eq!(reader.status(&[0, 0xa4, 4, 0, 5, 0xa0, 0, 0, 3, 9]), [0x6a, 0x82]);

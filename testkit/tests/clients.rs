@@ -1,5 +1,5 @@
-//! Exchanges in the forms of public clients that work with the real broker. None is exact in all; the
-//! simulator takes them with warnings, and refuses them when it is strict.
+//! Messages in the forms of public clients that work with the real broker. None is exact in everything; the
+//! simulator accepts them with warnings, and refuses them if it is strict.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -14,18 +14,18 @@ use ticketapi_testkit::{CardIdentity, CardSpec, Spine, TestCa};
 /// Makes the S/MIME entity of a CMS message.
 type Entity = fn(&[u8]) -> String;
 
-/// What a client does in its own way.
+/// How a client differs from the genuine one.
 struct Manner {
     user_agent: &'static str,
-    /// `log_session_id` and `device_id` of the activation, then those of what follows.
+    /// `log_session_id` and `device_id` of the activation, then those of later messages.
     ids: [(&'static str, &'static str); 2],
     entity: Entity,
     select_role: fn(ticket: &str, role: &str) -> String,
     log_out_with: &'static str,
 }
 
-/// Templates in a Python program: indented, with LF, and the base64 in one line. The session id of its
-/// second message is from a capture and another than that of the first. It logs out with a GET.
+/// Templates in a Python program: indented, with LF, and the base64 in one line. The session id of its second
+/// message is from a capture and differs from the first message's. It logs out with GET.
 const TEMPLATES: Manner = Manner {
     user_agent: USER_AGENT,
     ids: [("ZtBJb9tU7T", "b02edd24,ClientIP=172.20.16.255"), ("Ao9qufl+uA", "b02edd23,ClientIP=10.211.55.3")],
@@ -53,7 +53,7 @@ const BROWSER: Manner = Manner {
     log_out_with: "POST",
 };
 
-/// One that does not escape what may stand in a path.
+/// A client that does not escape characters that are allowed in a path.
 const UNESCAPED: Manner = Manner {
     user_agent: USER_AGENT,
     ids: [("NO514OzPww", "79781416,ClientIP=10.0.2.15"); 2],
@@ -68,7 +68,7 @@ const UNESCAPED: Manner = Manner {
 
 const CLIENTS: [Manner; 3] = [TEMPLATES, BROWSER, UNESCAPED];
 
-/// Indented by eight, and without an end of its last line.
+/// Indented by eight, and without an end of the last line.
 fn message(parameters: &[(&str, &str)]) -> String {
     let line = |(name, value): &(&str, &str)| {
         let encoding = if *name == "response" { " encoding=\"base64\"" } else { "" };
@@ -85,7 +85,7 @@ fn ask(client: &mut Client, manner: &Manner, method: &str, target: &str, body: &
     client.read_response().unwrap()
 }
 
-/// Logs in, selects a role and logs out; the first answer that refuses, if there is one.
+/// Logs in, selects a role and logs out. Returns the first refusal, if there is one.
 fn whole_session(spine: &Spine, card: &CardIdentity, manner: &Manner) -> Result<(), String> {
     let mut client = Client::connect(spine);
     let [(session, device), (later_session, later_device)] = manner.ids;
@@ -136,7 +136,7 @@ fn whole_session(spine: &Spine, card: &CardIdentity, manner: &Manner) -> Result<
 }
 
 #[test]
-fn working_clients_are_taken_with_warnings_and_refused_by_a_strict_simulator() {
+fn working_clients_are_accepted_with_warnings_and_refused_by_a_strict_simulator() {
     let ca = TestCa::new().unwrap();
     let card = ca.issue(&CardSpec::default()).unwrap();
     let lenient = Spine::builder().card_ca(&ca).start().unwrap();
@@ -169,7 +169,7 @@ fn working_clients_are_taken_with_warnings_and_refused_by_a_strict_simulator() {
 }
 
 #[test]
-fn each_form_is_refused_when_strict_and_taken_with_a_warning_else() {
+fn each_difference_is_refused_if_strict_and_otherwise_causes_a_warning() {
     let ca = TestCa::new().unwrap();
     let card = ca.issue(&CardSpec::default()).unwrap();
     let signed = |spine: &Spine, entity: Entity| {
@@ -195,7 +195,7 @@ fn each_form_is_refused_when_strict_and_taken_with_a_warning_else() {
         assert!(matches!(lenient.log().last().unwrap().warnings[..], [Refusal::Entity(_)]), "{number}");
         assert!(!signed(&strict, *form), "{number}");
     }
-    // What is no entity at all is refused by both.
+    // Both refuse what is not an S/MIME entity.
     let nothing: [Entity; 3] =
         [|cms| STANDARD.encode(cms), |_| String::new(), |cms| entity(cms).replace("pkcs7-mime", "other")];
     for (number, form) in nothing.iter().enumerate() {

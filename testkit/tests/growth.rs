@@ -1,5 +1,5 @@
-//! What many connections leave behind in the process that the simulator runs in. Alone in its test
-//! program, as it counts what the whole process has.
+//! What many connections leave behind in the simulator's process. Alone in its test program, because it counts
+//! resources of the whole process.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! A login at the simulator as it should be, and each thing that it must refuse.
+//! A correct login at the simulator, and each fault that it must refuse.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -20,7 +20,7 @@ fn spine_and_card() -> (Spine, CardIdentity) {
 }
 
 #[test]
-fn a_whole_login_takes_one_connection_and_leaves_no_session() {
+fn a_whole_login_uses_one_connection_and_leaves_no_session() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);
     let ticket = client.log_in(&card);
@@ -47,7 +47,7 @@ fn a_whole_login_takes_one_connection_and_leaves_no_session() {
 }
 
 #[test]
-fn answers_have_the_parameters_of_the_captured_ones_in_their_order() {
+fn responses_have_the_parameters_of_the_captured_ones_in_order() {
     let (spine, card) = spine_and_card();
     spine.set_roles(Role::generate(40));
     let mut client = Client::connect(&spine);
@@ -82,7 +82,7 @@ fn a_login_works_with_other_key_lengths_and_either_digest() {
 }
 
 #[test]
-fn a_challenge_can_be_used_once_only() {
+fn a_challenge_can_be_used_only_once() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);
     let message = client.answer_challenge(&card);
@@ -91,7 +91,7 @@ fn a_challenge_can_be_used_once_only() {
 }
 
 #[test]
-fn a_challenge_grows_too_old() {
+fn a_challenge_expires() {
     let ca = TestCa::new().unwrap();
     let spine = Spine::builder().strict().card_ca(&ca).challenge_lifetime(Duration::ZERO).start().unwrap();
     let mut client = Client::connect(&spine);
@@ -99,7 +99,7 @@ fn a_challenge_grows_too_old() {
     refused(&spine, &mut client, &message, &Refusal::ChallengeExpired);
 }
 
-/// Sends a validation that has to be refused for this reason.
+/// Sends a validation that must be refused for this reason.
 #[track_caller]
 fn refused(spine: &Spine, client: &mut Client, message: &Message, refusal: &Refusal) {
     let sessions = spine.open_sessions();
@@ -142,7 +142,7 @@ fn a_validation_with_one_parameter_wrong_is_refused() {
 }
 
 #[test]
-fn a_signature_that_does_not_hold_is_refused() {
+fn an_invalid_signature_is_refused() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);
     let mut refused_with = |sign_with: &CardIdentity, content: Option<&[u8]>, options: &[&str], expected: &str| {
@@ -170,7 +170,7 @@ fn a_signature_that_does_not_hold_is_refused() {
 }
 
 #[test]
-fn cards_out_of_their_time_are_refused_unless_told_otherwise() {
+fn expired_and_future_cards_are_refused_unless_allowed() {
     let ca = TestCa::new().unwrap();
     let strict = Spine::builder().strict().card_ca(&ca).start().unwrap();
     let lenient = Spine::builder().strict().card_ca(&ca).accept_expired_cards().start().unwrap();
@@ -184,7 +184,7 @@ fn cards_out_of_their_time_are_refused_unless_told_otherwise() {
 }
 
 #[test]
-fn a_coat_that_an_identity_agent_would_not_make_is_refused() {
+fn an_smime_entity_that_differs_from_an_identity_agents_is_refused() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);
     type Bend = fn(&str) -> String;
@@ -212,7 +212,7 @@ fn a_coat_that_an_identity_agent_would_not_make_is_refused() {
 }
 
 #[test]
-fn an_activation_is_checked_too() {
+fn an_activation_is_checked() {
     let (spine, _) = spine_and_card();
     let mut client = Client::connect(&spine);
     for (message, refusal) in [
@@ -280,7 +280,7 @@ fn a_logout_names_the_session_that_it_ends() {
 }
 
 #[test]
-fn sessions_end_by_themselves_and_by_hand() {
+fn sessions_end_by_time_and_on_request() {
     let ca = TestCa::new().unwrap();
     let card = ca.issue(&CardSpec::default()).unwrap();
     let spine = Spine::builder().strict().card_ca(&ca).session_lifetime(Duration::from_millis(1)).start().unwrap();
@@ -297,7 +297,7 @@ fn sessions_end_by_themselves_and_by_hand() {
 }
 
 #[test]
-fn the_session_service_tells_whose_session_it_is() {
+fn the_session_service_reports_the_sessions_user() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);
     let ticket = client.log_in(&card);
@@ -336,7 +336,7 @@ fn the_assertion_has_a_block_for_each_of_300_roles_and_is_well_formed() {
 }
 
 #[test]
-fn each_tls_version_can_be_had_alone() {
+fn each_tls_version_can_be_selected_alone() {
     for (versions, takes, refuses) in [
         (TlsVersions::Tls12, SslVersion::TLS1_2, SslVersion::TLS1_3),
         (TlsVersions::Tls13, SslVersion::TLS1_3, SslVersion::TLS1_2),
@@ -351,7 +351,7 @@ fn each_tls_version_can_be_had_alone() {
 }
 
 #[test]
-fn certificates_with_a_fault_are_refused_by_a_client_that_looks() {
+fn certificates_with_a_fault_are_refused_by_a_client_that_verifies() {
     for (certificate, problem) in [
         (ServerCertificate::Expired, "certificate has expired"),
         (ServerCertificate::OtherCa, "unable to get local issuer certificate"),
@@ -366,7 +366,7 @@ fn certificates_with_a_fault_are_refused_by_a_client_that_looks() {
 }
 
 #[test]
-fn plain_http_works_where_it_is_asked_for() {
+fn plain_http_works_on_request() {
     let ca = TestCa::new().unwrap();
     let spine = Spine::builder().strict().card_ca(&ca).plain_http().start().unwrap();
     assert!(spine.url().starts_with("http://127.0.0.1:"));

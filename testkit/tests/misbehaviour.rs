@@ -1,4 +1,4 @@
-//! Each misbehaviour as a client sees it on the wire.
+//! Each misbehaviour as a client sees it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -30,7 +30,7 @@ fn send_activation(client: &mut Client) {
 }
 
 #[test]
-fn statuses_redirects_and_bodies_are_sent_as_they_are() {
+fn statuses_redirects_and_bodies_are_sent_unchanged() {
     let (spine, _) = spine_and_card();
     let mut client = Client::connect(&spine);
     spine.misbehave(Endpoint::Activate, named("redirect:http://127.0.0.1:9/x"));
@@ -67,7 +67,7 @@ fn statuses_redirects_and_bodies_are_sent_as_they_are() {
 }
 
 #[test]
-fn parameters_are_left_out_changed_and_doubled() {
+fn parameters_are_omitted_changed_and_repeated() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);
     let mut challenge = |name: &str| {
@@ -97,7 +97,7 @@ fn parameters_are_left_out_changed_and_doubled() {
 }
 
 #[test]
-fn answers_about_a_session_are_spoilt_by_their_attributes() {
+fn attributes_of_assertions_and_sessions_are_omitted_changed_and_repeated() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);
     let ticket = client.log_in(&card);
@@ -130,7 +130,7 @@ fn answers_about_a_session_are_spoilt_by_their_attributes() {
 }
 
 #[test]
-fn a_refusal_tells_its_reason_at_every_endpoint() {
+fn a_refusal_contains_its_reason_at_every_endpoint() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);
     let ticket = client.log_in(&card);
@@ -155,7 +155,7 @@ fn a_misbehaviour_can_be_limited_to_some_requests() {
 }
 
 #[test]
-fn a_truncated_answer_ends_early_and_leaves_no_session() {
+fn a_truncated_response_ends_early_and_leaves_no_session() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);
     let message = client.answer_challenge(&card);
@@ -167,7 +167,7 @@ fn a_truncated_answer_ends_early_and_leaves_no_session() {
 }
 
 #[test]
-fn a_reset_is_a_reset() {
+fn a_reset_resets_the_connection() {
     let (spine, _) = spine_and_card();
     spine.misbehave(Endpoint::Activate, Misbehaviour::Reset);
     let mut client = Client::connect(&spine);
@@ -180,7 +180,7 @@ fn a_reset_is_a_reset() {
 }
 
 #[test]
-fn silence_lasts_until_the_client_leaves_or_the_simulator_stops() {
+fn no_response_is_sent_until_the_client_disconnects_or_the_simulator_stops() {
     let (spine, _) = spine_and_card();
     spine.misbehave(Endpoint::Activate, Misbehaviour::NoAnswer);
     let mut client = Client::connect(&spine);
@@ -199,7 +199,7 @@ fn silence_lasts_until_the_client_leaves_or_the_simulator_stops() {
 }
 
 #[test]
-fn one_byte_a_second_comes_slowly_and_stops_with_the_client() {
+fn one_byte_a_second_is_sent_until_the_client_disconnects() {
     let (spine, _) = spine_and_card();
     spine.misbehave(Endpoint::Activate, Misbehaviour::OneByteASecond);
     let mut client = Client::connect(&spine);
@@ -214,7 +214,7 @@ fn one_byte_a_second_comes_slowly_and_stops_with_the_client() {
 }
 
 #[test]
-fn an_endless_answer_goes_on_until_the_client_leaves() {
+fn an_endless_response_continues_until_the_client_disconnects() {
     let (spine, _) = spine_and_card();
     spine.misbehave(Endpoint::Activate, Misbehaviour::Endless);
     let mut client = Client::connect(&spine);
@@ -223,7 +223,7 @@ fn an_endless_answer_goes_on_until_the_client_leaves() {
     client.stream.read_exact(&mut body).unwrap();
     drop(client);
     assert!(spine.wait_for_connections(SOON, 0));
-    // One more, whose client never reads: stopping must not wait for it.
+    // One more client, which never reads: stopping must not wait for it.
     let mut client = Client::connect(&spine);
     send_activation(&mut client);
     assert!(spine.wait_for(SOON, |log| log.len() == 2));
@@ -231,7 +231,7 @@ fn an_endless_answer_goes_on_until_the_client_leaves() {
 }
 
 #[test]
-fn a_delayed_answer_comes_later_and_the_session_is_there_at_once() {
+fn a_delayed_response_is_sent_later_but_the_session_begins_at_once() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);
     let message = client.answer_challenge(&card);
@@ -242,7 +242,7 @@ fn a_delayed_answer_comes_later_and_the_session_is_there_at_once() {
 }
 
 #[test]
-fn held_answers_go_when_the_test_lets_them() {
+fn held_responses_are_sent_when_the_test_releases_them() {
     let (spine, card) = spine_and_card();
     let mut client = Client::connect(&spine);
     let message = client.answer_challenge(&card);
@@ -254,12 +254,12 @@ fn held_answers_go_when_the_test_lets_them() {
     let hold = spine.hold(Endpoint::Activate);
     send_activation(&mut client);
     assert!(spine.wait_for(SOON, |log| log.len() == 3));
-    // Still held when the simulator stops: it must not wait for the answer to go.
+    // Still held when the simulator stops: it must not wait until the response is sent.
     std::mem::forget(hold);
 }
 
 #[test]
-fn a_connection_closes_after_the_answer_when_told() {
+fn a_connection_closes_after_the_response_on_request() {
     let (spine, _) = spine_and_card();
     spine.misbehave(Endpoint::Activate, Misbehaviour::Close);
     let mut client = Client::connect(&spine);
@@ -271,7 +271,7 @@ fn a_connection_closes_after_the_answer_when_told() {
 }
 
 #[test]
-fn what_is_no_request_is_told_by_its_status() {
+fn malformed_requests_get_an_error_status() {
     let (spine, _) = spine_and_card();
     let status = |method: &str, target: &str| {
         let mut client = Client::connect(&spine);

@@ -18,7 +18,7 @@ use ticketapi_testkit::{CardIdentity, CardSpec, Pcscd, PivCard, TestCa, piv};
 const LONG: Duration = Duration::from_secs(30);
 
 struct Desk {
-    // First, so that the card is out before the service goes.
+    // First, so that the card is removed before the service ends.
     card: PivCard,
     pcscd: Pcscd,
     identity: CardIdentity,
@@ -26,7 +26,7 @@ struct Desk {
 }
 
 impl Desk {
-    /// A card in the first reader, with a decoy for signatures beside the certificate to log in with.
+    /// A card in the first reader, with a second certificate for signing documents as a decoy.
     fn new() -> Self {
         Self::with_key_bits(2048)
     }
@@ -65,7 +65,7 @@ impl Desk {
         (child, signature)
     }
 
-    /// The signature, or what went wrong.
+    /// Returns the signature or the error.
     fn sign(&self, pin: &str) -> Result<Vec<u8>, String> {
         let (child, signature) = self.start_signing(pin);
         let output = child.wait_with_output().unwrap();
@@ -103,7 +103,7 @@ fn opensc_lists_both_certificates_and_signs_with_keys_of_each_length() {
 }
 
 #[test]
-fn each_wrong_pin_costs_one_try_and_the_third_locks() {
+fn each_wrong_pin_uses_up_one_try_and_the_third_locks_the_card() {
     let desk = Desk::new();
     for left in [2, 1, 0] {
         assert!(desk.sign("654321").unwrap_err().contains("CKR_PIN_"));
@@ -145,7 +145,7 @@ fn insertion_and_removal_are_seen_in_both_readers() {
 }
 
 #[test]
-fn a_card_that_leaves_while_it_signs_fails_the_signature() {
+fn a_card_that_is_removed_while_it_signs_fails_the_signature() {
     let desk = Desk::new();
     desk.card.set_fault(Some(Fault::RemovedAt(piv::Command::Sign)));
     assert!(desk.sign(DEFAULT_PIN).is_err());
@@ -158,7 +158,7 @@ fn a_card_that_leaves_while_it_signs_fails_the_signature() {
 }
 
 #[test]
-fn a_card_that_hangs_hangs_until_it_is_taken_out() {
+fn a_card_that_hangs_does_so_until_it_is_removed() {
     let desk = Desk::new();
     desk.card.set_fault(Some(Fault::HangsAt(piv::Command::Sign)));
     let (mut signing, _) = desk.start_signing(DEFAULT_PIN);
@@ -184,7 +184,7 @@ fn other_faults_are_seen_by_the_host() {
 }
 
 #[test]
-fn commands_are_answered_later_by_the_delay() {
+fn a_delay_postpones_responses() {
     let desk = Desk::new();
     desk.card.set_delay(Duration::from_millis(50));
     let (commands, began) = (desk.card.counts().commands(), std::time::Instant::now());
@@ -215,7 +215,7 @@ fn a_login_outlives_its_program_while_another_holds_the_card_and_a_reset_ends_it
 }
 
 #[test]
-fn the_service_dies_comes_back_and_ends_with_its_owner() {
+fn the_service_can_be_killed_and_restarted_and_ends_with_its_owner() {
     let mut desk = Desk::new();
     desk.pcscd.kill();
     assert!(desk.card.wait_until_out(LONG), "the card did not notice");
@@ -240,16 +240,16 @@ fn two_services_run_at_once() {
 }
 
 #[test]
-fn the_wrapper_leads_a_program_to_the_service() {
+fn a_wrapped_program_uses_the_service() {
     let desk = Desk::new();
     let wrapper = desk.pcscd.helper_wrapper(Path::new("/usr/bin/opensc-tool")).unwrap();
     assert!(common::output_of(wrapper.to_str().unwrap(), &["-l"], &[]).contains("Virtual PCD 00 00"));
 }
 
 #[test]
-fn virtual_readers_listen_on_the_loopback_interface_only() {
+fn virtual_readers_listen_only_on_the_loopback_interface() {
     let pcscd = Pcscd::start().unwrap();
-    // The service answers before its readers are all there.
+    // The service accepts connections before all its readers exist.
     let open = |port| std::iter::from_fn(move || Some(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()));
     assert!([pcscd.port(), pcscd.second_port()].iter().all(|port| open(*port).take(1000).any(|open| open)));
     let mut listening = 0;

@@ -38,7 +38,7 @@ impl Simulator {
         line.trim_end().into()
     }
 
-    /// The value of the next line, which has this name.
+    /// Returns the value of the next line, which must have this name.
     fn value(&mut self, name: &str) -> String {
         let line = self.line();
         line.strip_prefix(&format!("{name}=")).unwrap_or_else(|| panic!("{name}: {line:?}")).into()
@@ -53,7 +53,7 @@ impl Simulator {
         }
     }
 
-    /// Ends it with a signal; it has to leave by itself, with nothing in its temporary folder.
+    /// Ends it with a signal. It must exit by itself, with an empty temporary folder.
     fn end(mut self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
         let status = self.child.wait().unwrap();
@@ -69,7 +69,7 @@ impl Drop for Simulator {
     }
 }
 
-/// The status and the first bytes of what a TLS client of openssl gets.
+/// Returns the status and the first bytes that openssl's TLS client receives.
 fn fetch(url: &str, ca_file: &Path, request: &str) -> String {
     let mut client = Command::new("openssl")
         .args(["s_client", "-quiet", "-verify_return_error", "-connect", url.strip_prefix("https://").unwrap()])
@@ -88,7 +88,7 @@ fn fetch(url: &str, ca_file: &Path, request: &str) -> String {
 }
 
 #[test]
-fn it_says_where_it_is_writes_a_card_and_answers() {
+fn it_prints_its_settings_and_writes_a_card_and_responds() {
     let folder = tempfile::tempdir().unwrap();
     let card = folder.path().join("card.p12");
     let arguments = ["--write-card", card.to_str().unwrap(), "--pin-file", "-", "--uid", "123456789012"];
@@ -108,7 +108,7 @@ fn it_says_where_it_is_writes_a_card_and_answers() {
 }
 
 #[test]
-fn its_cas_stay_from_run_to_run_in_a_state_folder() {
+fn a_state_folder_keeps_its_cas_for_later_runs() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let run = || {
@@ -123,7 +123,7 @@ fn its_cas_stay_from_run_to_run_in_a_state_folder() {
 }
 
 #[test]
-fn it_misbehaves_as_told_and_stops_in_the_middle_of_it() {
+fn it_misbehaves_on_request_and_can_be_stopped_meanwhile() {
     let mut simulator = Simulator::start(&["--http", "--misbehave", "activate=endless"], "");
     let address = simulator.value("url").strip_prefix("http://").unwrap().to_owned();
     let mut client = std::net::TcpStream::connect(address).unwrap();
@@ -134,7 +134,7 @@ fn it_misbehaves_as_told_and_stops_in_the_middle_of_it() {
 }
 
 #[test]
-fn it_helps() {
+fn help_lists_options_endpoints_and_misbehaviours() {
     let help = output_of(env!("CARGO_BIN_EXE_spine-simulator"), &["--help"], &[]);
     for word in ["--write-card", "entity-bomb", "select-role", "/saml/RoleAssertion"] {
         assert!(help.contains(word), "{word}");
@@ -143,7 +143,7 @@ fn it_helps() {
 }
 
 #[test]
-fn a_wrong_command_line_is_told() {
+fn a_wrong_command_line_is_an_error() {
     for (arguments, problem) in [
         (&["--misbehave", "activate=kindness"][..], "no misbehaviour is called \"kindness\""),
         (&["--misbehave", "nowhere=reset"], "no endpoint is called \"nowhere\""),

@@ -36,7 +36,7 @@ fn a_token_with_a_card_signs() {
 }
 
 #[test]
-fn tokens_hold_what_was_put_on_them_and_nothing_else() {
+fn tokens_contain_only_what_was_added() {
     let hsm = SoftHsm::new().unwrap();
     let ca = TestCa::new().unwrap();
     let (card, other) =
@@ -60,7 +60,7 @@ fn tokens_hold_what_was_put_on_them_and_nothing_else() {
 }
 
 #[test]
-fn the_wrapper_leads_a_program_to_the_tokens() {
+fn a_wrapped_program_uses_the_tokens() {
     let hsm = SoftHsm::new().unwrap();
     let wrapper = hsm.helper_wrapper(Path::new("/usr/bin/env")).unwrap();
     let output = output_of(wrapper.to_str().unwrap(), &["A=b c"], &[]);
@@ -69,7 +69,7 @@ fn the_wrapper_leads_a_program_to_the_tokens() {
 }
 
 #[test]
-fn the_folder_goes_with_its_owner() {
+fn the_folder_is_removed_with_its_owner() {
     let hsm = SoftHsm::new().unwrap();
     let conf = hsm.conf();
     assert!(conf.exists());

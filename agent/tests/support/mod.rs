@@ -1,4 +1,4 @@
-//! An agent for tests: in a thread, or as a process; and programs that use it.
+//! An agent for tests, in a thread or as a process, and programs that use it.
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../../tests/support/mod.rs"]
@@ -18,14 +18,14 @@ use ticketapi::agent::{self, AgentUse};
 use ticketapi::{Config, Engine};
 use ticketapi_agent::Agent;
 
-/// Where the agent of `desk` is, in a folder that is closed to others.
+/// The path of the agent's socket for `desk`, in a folder that other users cannot access.
 pub fn socket(desk: &Desk) -> PathBuf {
     let folder = desk.path("run");
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).unwrap();
     folder.join("agent.sock")
 }
 
-/// The settings of a program that uses the agent of `desk` in this way.
+/// The settings of a program that uses the agent of `desk` as `way` says.
 pub fn settings(desk: &Desk, way: AgentUse) -> Config {
     let mut config = desk.config.clone();
     config.agent = way;
@@ -33,12 +33,12 @@ pub fn settings(desk: &Desk, way: AgentUse) -> Config {
     config
 }
 
-/// A program that needs the agent; it has no prompts of its own.
+/// A program that requires the agent and has no prompts of its own.
 pub fn program(desk: &Desk) -> Engine {
     Engine::builder(settings(desk, AgentUse::Require)).prompter(User::typing(&[])).build().unwrap()
 }
 
-/// A program that uses the agent where there is one, and otherwise asks `user`.
+/// A program that uses the agent if there is one, and otherwise asks `user`.
 pub fn auto_program(desk: &Desk, user: &User) -> Engine {
     Engine::builder(settings(desk, AgentUse::Auto)).prompter(user.clone()).build().unwrap()
 }
@@ -66,13 +66,13 @@ impl Drop for InThread {
     }
 }
 
-/// The agent as a process, which asks for the PIN by a pinentry that counts its questions.
+/// An agent as a process. It asks for the PIN through a pinentry that counts its prompts.
 pub struct InProcess {
     pub child: Child,
     asked: PathBuf,
 }
 
-/// A pinentry that does `before` it answers.
+/// Writes a pinentry that runs `before` before it answers.
 pub fn pinentry(file: &Path, before: &str) {
     let body = format!(
         "echo OK\nwhile read -r line; do\nif [ \"$line\" = GETPIN ]; then\necho >> {0}.asked\n{before}\necho 'D {PIN}'\nfi\necho OK\ndone\n",
@@ -90,7 +90,7 @@ pub fn command(desk: &Desk) -> Command {
     command
 }
 
-/// Sets `command` up as a program of `desk`.
+/// Sets the environment of `command` to that of a program of `desk`.
 pub fn environment(desk: &Desk, command: &mut Command) {
     let config = &desk.config;
     command.env("TICKETAPI_AGENT_SOCKET", socket(desk)).env("TICKETAPI_CARD_WAIT", "0");
@@ -110,7 +110,7 @@ impl InProcess {
         Self::run(desk, &mut command(desk))
     }
 
-    /// Runs `command` and waits until it answers.
+    /// Runs `command` and waits until the agent accepts connections.
     pub fn run(desk: &Desk, command: &mut Command) -> Self {
         let mut this = Self { child: command.spawn().unwrap(), asked: desk.path("pinentry.asked") };
         let config = settings(desk, AgentUse::Require);
@@ -127,12 +127,12 @@ impl InProcess {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// How often somebody was asked for the PIN.
+    /// Counts the PIN prompts.
     pub fn prompts(&self) -> usize {
         std::fs::read_to_string(&self.asked).map_or(0, |text| text.lines().count())
     }
 
-    /// Waits until somebody is asked.
+    /// Waits until the user is asked for the PIN.
     pub fn wait_for_prompt(&self) {
         wait_until(|| self.prompts() > 0);
     }
@@ -145,13 +145,13 @@ impl Drop for InProcess {
     }
 }
 
-/// How many descriptors another process has; where only root may look, room for how many.
+/// Counts the descriptors of another process; or, where only root may look, the size of its table.
 pub fn descriptors(process: u32) -> usize {
     let open = std::fs::read_dir(format!("/proc/{process}/fd")).map(Iterator::count);
     open.unwrap_or_else(|_| status_of(process, "FDSize") as usize)
 }
 
-/// The processes that another one has started, running ones and zombies.
+/// The child processes of another process, including zombies.
 pub fn children(process: u32) -> Vec<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
     let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
@@ -159,15 +159,15 @@ pub fn children(process: u32) -> Vec<u32> {
     lists.iter().flat_map(|list| list.split_whitespace()).map(|child| child.parse().unwrap()).collect()
 }
 
-/// How often the threads of another process have gone to sleep.
+/// Counts how often the threads of another process have gone to sleep.
 pub fn wake_ups(process: u32) -> u64 {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
-    // Some may have ended meanwhile.
+    // Some threads may have ended meanwhile.
     let texts = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
     texts.map(|text| number_in(&text, "voluntary_ctxt_switches")).sum()
 }
 
-/// What `name` is in the process's status, as a number.
+/// Returns a number from the process's status file.
 pub fn status_of(process: u32, name: &str) -> u64 {
     number_in(&std::fs::read_to_string(format!("/proc/{process}/status")).unwrap(), name)
 }

@@ -1,4 +1,4 @@
-//! The way to the broker.
+//! The checks of the connection to the broker.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn with_certificate(certificate: ServerCertificate) -> (Desk, String) {
 }
 
 #[test]
-fn a_broker_that_answers_is_found_reached_and_trusted() {
+fn a_broker_that_answers_passes_every_check() {
     let desk = Desk::new();
     let port = desk.spine.port();
     let visit = Visit::to(&desk.set("base_url", &format!("https://localhost:{port}")));
@@ -31,14 +31,14 @@ fn a_broker_that_answers_is_found_reached_and_trusted() {
 }
 
 #[test]
-fn an_unknown_name_is_told() {
+fn an_unknown_host_name_is_reported() {
     let visit = Visit::to(&Desk::new().set("base_url", "https://gas.nowhere.invalid"));
     visit.assert_only_failure("name", 4, "the name gas.nowhere.invalid cannot be resolved");
     visit.assert_skipped(&["connection", "tls", "clock"], "broker's name");
 }
 
 #[test]
-fn a_refused_connection_is_told() {
+fn a_refused_connection_is_reported() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let visit = Visit::to(&Desk::new().set("base_url", &format!("https://{free}")));
     visit.assert_only_failure("connection", 4, &format!("{free} refused the connection"));
@@ -46,7 +46,7 @@ fn a_refused_connection_is_told() {
 }
 
 #[test]
-fn a_certificate_of_another_ca_is_told_with_its_issuer() {
+fn a_certificate_of_another_ca_is_reported_with_its_issuer() {
     let (desk, address) = with_certificate(ServerCertificate::OtherCa);
     let sentence = format!(
         "the certificate of {address} is refused: it is not signed by a trusted issuer (it names the issuer {ISSUER})"
@@ -57,14 +57,14 @@ fn a_certificate_of_another_ca_is_told_with_its_issuer() {
 }
 
 #[test]
-fn an_expired_server_certificate_is_told() {
+fn an_expired_server_certificate_is_reported() {
     let (desk, address) = with_certificate(ServerCertificate::Expired);
     let sentence = format!("the certificate of {address} is refused: it has expired (it names the issuer {ISSUER})");
     Visit::to(&desk).assert_only_failure("tls", 1, &sentence);
 }
 
 #[test]
-fn a_certificate_for_another_name_is_told() {
+fn a_certificate_for_another_name_is_reported() {
     let (desk, address) = with_certificate(ServerCertificate::ForName("other.example".into()));
     let sentence = format!(
         "the certificate of {address} is refused: it is not for the name 127.0.0.1 (it names the issuer {ISSUER})"
@@ -73,7 +73,7 @@ fn a_certificate_for_another_name_is_told() {
 }
 
 #[test]
-fn a_ca_file_that_is_none_is_told() {
+fn a_ca_file_without_certificates_is_reported() {
     let desk = Desk::new();
     std::fs::write(desk.path("empty.pem"), "").unwrap();
     let file = desk.text("empty.pem");
@@ -86,7 +86,7 @@ fn a_ca_file_that_is_none_is_told() {
 }
 
 #[test]
-fn a_server_that_says_nothing_is_given_up_at_the_deadline() {
+fn the_check_of_a_silent_server_ends_at_the_deadline() {
     let desk = Desk::new().set("connect_timeout", "1");
     desk.spine.misbehave_on_connect(Misbehaviour::Delay(Duration::from_secs(600)));
     let sentence = format!("no connection to 127.0.0.1:{} within 1 s", desk.spine.port());
@@ -94,7 +94,7 @@ fn a_server_that_says_nothing_is_given_up_at_the_deadline() {
 }
 
 #[test]
-fn a_clock_that_is_off_is_told_with_its_direction() {
+fn a_wrong_clock_is_reported_with_its_direction() {
     for (broker_ahead, sentence) in [
         (3_600, "this computer's clock is 60 minutes behind the broker's"),
         (-3_600, "this computer's clock is 60 minutes ahead of the broker's"),
@@ -109,7 +109,7 @@ fn a_clock_that_is_off_is_told_with_its_direction() {
 }
 
 #[test]
-fn a_broker_on_this_computer_may_do_without_tls() {
+fn a_broker_on_this_computer_may_use_plain_http() {
     let desk = Desk::with(|spine| spine.plain_http()).set("allow_http", "true");
     let visit = Visit::to(&desk);
     assert_eq!(visit.told("tls").sentence, "not needed: the broker is on this computer and uses plain http");

@@ -1,4 +1,4 @@
-//! From the helper to the PIN counter, with real PC/SC, OpenSC and SoftHSM2.
+//! The checks from the helper to the PIN counter, with real PC/SC, OpenSC and SoftHSM2.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::Visit;
 use crate::support::{Desk, PIN, UID, script};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// A desk with a reader, and a card that is not in it yet.
+/// A desk with a reader, and a card that is not inserted yet.
 pub struct ReaderDesk {
-    // First, so that the card is out before the service goes.
+    // First, so that the card is removed before the service ends.
     pub card: PivCard,
     pub pcscd: Pcscd,
     pub desk: Desk,
@@ -36,7 +36,7 @@ impl ReaderDesk {
     }
 }
 
-/// A desk with a token in software, and no PC/SC service.
+/// A desk with a software token, and no PC/SC service.
 struct TokenDesk {
     hsm: SoftHsm,
     desk: Desk,
@@ -62,7 +62,7 @@ impl TokenDesk {
         desk
     }
 
-    /// The module follows `script` from now on.
+    /// Makes the module follow `script`.
     fn scripted(self, lines: &str) -> Self {
         let module = self.desk.text("scripted.so");
         std::fs::copy(scripted_module(), &module).unwrap();
@@ -76,14 +76,14 @@ fn spec() -> CardSpec {
     CardSpec::new(UID)
 }
 
-/// The day so many days from now, as it is told. Certificates end at the second they were made.
+/// The date this many days from now, as the doctor shows it. Certificates end at the second they were issued.
 fn day(days: u64) -> String {
     let then = std::time::SystemTime::now() + Duration::from_secs(days * 24 * 60 * 60);
     humantime::format_rfc3339_seconds(then).to_string()[..10].to_owned()
 }
 
 #[test]
-fn a_card_in_a_reader_is_seen_with_all_that_it_tells_without_a_pin() {
+fn a_card_is_shown_with_all_that_can_be_read_without_a_pin() {
     let reader = ReaderDesk::with_card(&spec());
     let visit = Visit::to(&reader.desk);
     assert_eq!((visit.code, visit.failed()), (0, Vec::new()));
@@ -101,7 +101,7 @@ fn a_card_in_a_reader_is_seen_with_all_that_it_tells_without_a_pin() {
 }
 
 #[test]
-fn a_helper_that_is_missing_is_told() {
+fn a_missing_helper_is_reported() {
     let visit = Visit::to(&Desk::new().without("software_card").set("helper", "/nowhere/ticketapi-card"));
     let sentence = "the card helper ticketapi-card is not there (looked for /nowhere/ticketapi-card)";
     visit.assert_only_failure("helper", 5, sentence);
@@ -111,7 +111,7 @@ fn a_helper_that_is_missing_is_told() {
 }
 
 #[test]
-fn a_program_that_is_no_helper_is_told() {
+fn a_program_that_is_not_a_helper_is_reported() {
     let desk = Desk::new().without("software_card");
     script(&desk.path("helper"), "exit 3\n");
     let helper = desk.text("helper");
@@ -121,7 +121,7 @@ fn a_program_that_is_no_helper_is_told() {
 }
 
 #[test]
-fn a_service_that_is_down_is_told() {
+fn a_service_that_is_down_is_reported() {
     let mut reader = ReaderDesk::new(&spec());
     reader.pcscd.kill();
     let visit = Visit::to(&reader.desk);
@@ -132,7 +132,7 @@ fn a_service_that_is_down_is_told() {
 }
 
 #[test]
-fn a_reader_without_card_is_told() {
+fn an_empty_reader_is_reported() {
     let visit = Visit::to(&ReaderDesk::new(&spec()).desk);
     visit.assert_only_failure("card", 4, "no card is in a reader");
     visit.assert_skipped(&["token", "certificate", "pin"], "card");
@@ -149,7 +149,7 @@ fn a_certificate_that_expires_within_90_days_is_a_warning() {
 }
 
 #[test]
-fn the_last_try_of_a_pin_is_a_warning_and_a_locked_one_a_failure() {
+fn the_last_try_of_a_pin_is_a_warning_and_a_locked_pin_a_failure() {
     let reader = ReaderDesk::with_card(&spec());
     reader.card.set_tries_left(1);
     let visit = Visit::to(&reader.desk);
@@ -167,7 +167,7 @@ fn the_last_try_of_a_pin_is_a_warning_and_a_locked_one_a_failure() {
 }
 
 #[test]
-fn a_card_that_the_module_does_not_know_is_told() {
+fn a_card_that_the_module_does_not_recognize_is_reported() {
     let reader = ReaderDesk::with_card(&spec());
     let desk = TokenDesk::with(&spec())
         .scripted(&(1..=8).map(|call| format!("fault C_GetTokenInfo {call} error 0xe1\n")).collect::<String>());
@@ -189,13 +189,13 @@ fn a_card_that_the_module_does_not_know_is_told() {
         told.sentence.starts_with("the card in Virtual PCD 00 00 ") && told.sentence.ends_with(&sentence),
         "{told:?}"
     );
-    // It is in the reader, as the line above says.
+    // The line above says that the card is in the reader.
     assert!(!told.remedy.contains("Put your smartcard"), "{told:?}");
     visit.assert_skipped(&["certificate", "pin"], "token");
 }
 
 #[test]
-fn a_token_in_software_needs_neither_service_nor_reader() {
+fn a_software_token_needs_neither_service_nor_reader() {
     let visit = Visit::to(&TokenDesk::with(&spec()).desk);
     assert_eq!((visit.code, visit.failed()), (0, Vec::new()));
     let service = visit.told("service");
@@ -210,7 +210,7 @@ fn assert_module_failure(desk: &TokenDesk, code: i32, sentence: &str) {
     let told = visit.told("module");
     assert_eq!((told.state.as_str(), told.sentence.as_str()), ("failed", sentence));
     assert!(!told.remedy.is_empty());
-    // The service is down here, which is looked at before.
+    // The service, which is checked first, is down here.
     assert_eq!((visit.failed(), visit.code), (vec!["service".to_owned(), "module".to_owned()], 3));
     visit.assert_skipped(&["token", "certificate", "pin"], "PC/SC service");
     let group = visit.answer["checks"].as_array().unwrap().iter().find(|check| check["name"] == "module").unwrap();
@@ -218,7 +218,7 @@ fn assert_module_failure(desk: &TokenDesk, code: i32, sentence: &str) {
 }
 
 #[test]
-fn a_module_that_is_missing_or_none_or_not_loadable_is_told() {
+fn a_module_that_is_missing_or_not_a_module_or_not_loadable_is_reported() {
     let TokenDesk { hsm, desk } = TokenDesk::with(&spec());
     let text = desk.text("module.so");
     std::fs::write(&text, "no library").unwrap();
@@ -235,7 +235,7 @@ fn a_module_that_is_missing_or_none_or_not_loadable_is_told() {
 }
 
 #[test]
-fn a_wrong_pin_that_the_card_remembers_is_a_warning() {
+fn a_low_count_of_tries_is_a_warning() {
     let visit = Visit::to(&TokenDesk::with(&spec()).scripted("flag USER_PIN_COUNT_LOW C_Login 0").desk);
     let told = visit.told("pin");
     let sentence = "a wrong PIN was entered for \"CARD\" since the last right one".to_owned();
@@ -244,21 +244,21 @@ fn a_wrong_pin_that_the_card_remembers_is_a_warning() {
 }
 
 #[test]
-fn a_module_that_crashes_is_told_by_its_name() {
+fn a_module_that_crashes_is_reported_by_name() {
     let desk = TokenDesk::with(&spec()).scripted("fault C_GetSlotList 1 crash");
     let module = desk.desk.text("scripted.so");
     assert_module_failure(&desk, 3, &format!("{module}: the card's software crashed (signal: 11 (SIGSEGV))"));
 }
 
 #[test]
-fn a_module_that_hangs_is_told_at_the_deadline() {
+fn a_module_that_hangs_is_reported_at_the_deadline() {
     let TokenDesk { desk, hsm } = TokenDesk::with(&spec()).scripted("fault C_GetSlotList 1 hang");
     let module = desk.text("scripted.so");
     let desk = TokenDesk { desk: desk.set("card_timeout", "1"), hsm };
     assert_module_failure(&desk, 3, &format!("{module}: the card's software did not answer in time"));
 }
 
-/// A desk whose reader is empty for PC/SC, and whose module has tokens beside it.
+/// A desk whose reader is empty for PC/SC, and whose module has further tokens.
 fn assert_token_failure(desk: &TokenDesk, name: &str, code: i32, sentence: &str) -> Visit {
     let visit = Visit::to(&desk.desk);
     visit.assert_only_failure(name, code, sentence);
@@ -266,8 +266,8 @@ fn assert_token_failure(desk: &TokenDesk, name: &str, code: i32, sentence: &str)
 }
 
 #[test]
-fn an_empty_token_is_told() {
-    // A token in a reader's name, as an uninitialized card is.
+fn an_empty_token_is_reported() {
+    // A token with a reader's name, like an uninitialized card.
     let desk = TokenDesk::empty();
     let reader = ReaderDesk::with_card(&spec());
     let (conf, socket, program) = (desk.hsm.conf(), reader.pcscd.socket(), helper_program());
@@ -280,7 +280,7 @@ fn an_empty_token_is_told() {
 }
 
 #[test]
-fn a_token_without_certificate_is_told() {
+fn a_token_without_certificate_is_reported() {
     let desk = TokenDesk::empty();
     desk.hsm.add_token("CARD", PIN).unwrap().add_key(&desk.desk.identity(&spec()), 1).unwrap();
     let visit = Visit::to(&desk.desk);
@@ -290,7 +290,7 @@ fn a_token_without_certificate_is_told() {
 }
 
 #[test]
-fn a_certificate_that_has_expired_is_told() {
+fn an_expired_certificate_is_reported() {
     let desk = TokenDesk::with(&spec().expired());
     let yesterday = std::time::SystemTime::now() - Duration::from_secs(24 * 60 * 60);
     let date = humantime::format_rfc3339_seconds(yesterday).to_string();
@@ -299,14 +299,14 @@ fn a_certificate_that_has_expired_is_told() {
 }
 
 #[test]
-fn a_certificate_of_an_issuer_that_is_not_wanted_is_told() {
+fn a_certificate_of_an_issuer_that_is_not_accepted_is_reported() {
     let TokenDesk { hsm, desk } = TokenDesk::with(&spec());
     let desk = TokenDesk { hsm, desk: desk.set("certificate_issuers", "NHS Level 1D") };
     assert_token_failure(&desk, "certificate", 3, "the card holds no certificate issued by NHS Level 1D");
 }
 
 #[test]
-fn several_cards_and_cards_that_are_not_wanted_are_told_by_name() {
+fn several_cards_and_cards_that_do_not_match_the_settings_are_reported_by_name() {
     let TokenDesk { hsm, desk } = TokenDesk::with(&spec());
     let second = hsm.add_card("SPARE", PIN, &desk.identity(&spec())).unwrap().serial().to_owned();
     let desk = TokenDesk { hsm, desk };
@@ -322,7 +322,7 @@ fn several_cards_and_cards_that_are_not_wanted_are_told_by_name() {
 }
 
 #[test]
-fn the_helper_is_gone_when_the_doctor_is() {
+fn the_helper_ends_with_the_doctor() {
     let desk = TokenDesk::with(&spec());
     let (pids, helper) = (desk.desk.path("pids"), desk.desk.path("helper"));
     let (conf, program) = (desk.hsm.conf(), helper_program());

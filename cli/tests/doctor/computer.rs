@@ -1,10 +1,10 @@
-//! Settings, prompts, and the doctor's own manners.
+//! The checks of settings and prompts, and the doctor's own behaviour.
 
 use crate::Visit;
 use crate::support::{Agent, Desk, script};
 
 #[test]
-fn with_a_card_in_a_file_everything_is_looked_at_that_can_be() {
+fn with_a_software_card_every_other_check_runs() {
     let desk = Desk::new();
     let visit = Visit::to(&desk);
     let expected = [
@@ -31,7 +31,7 @@ fn with_a_card_in_a_file_everything_is_looked_at_that_can_be() {
 }
 
 #[test]
-fn it_begins_no_session_and_asks_for_nothing() {
+fn the_doctor_begins_no_session_and_does_not_prompt() {
     let desk = Desk::new();
     desk.answering_pin("touch $0.asked");
     assert_eq!(Visit::to(&desk).code, 0);
@@ -44,7 +44,7 @@ fn it_begins_no_session_and_asks_for_nothing() {
 }
 
 #[test]
-fn in_words_each_link_has_a_line_and_each_remedy_one_below() {
+fn the_text_has_a_line_for_each_check_and_each_remedy_below_it() {
     let desk = Desk::new().set("pinentry", "/nowhere/pinentry");
     let run = desk.run(&["doctor"]);
     assert_eq!(run.code, 5);
@@ -61,7 +61,7 @@ fn in_words_each_link_has_a_line_and_each_remedy_one_below() {
 }
 
 #[test]
-fn the_configuration_tells_which_keys_come_from_where() {
+fn the_configuration_check_shows_the_source_of_each_key() {
     let desk = Desk::new();
     std::fs::write(desk.path("settings.toml"), "card_timeout = 10\nrequire_role = false\n").unwrap();
     let file = desk.text("settings.toml");
@@ -75,7 +75,7 @@ fn the_configuration_tells_which_keys_come_from_where() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read_stops_everything_else() {
+fn a_configuration_that_cannot_be_read_skips_every_other_check() {
     let desk = Desk::new();
     let missing = desk.text("missing.toml");
     let run = desk.run(&["doctor", "--json", "--config", &missing]);
@@ -95,7 +95,7 @@ fn a_wrong_setting_is_named() {
 }
 
 #[test]
-fn a_role_chooser_that_is_not_there_is_named() {
+fn a_missing_role_chooser_is_named() {
     let visit = Visit::to(&Desk::new().set("role_command", "no-such-chooser -dmenu"));
     visit.assert_only_failure("prompt", 5, "no-such-chooser, which asks for the role, does not exist");
 }
@@ -105,13 +105,13 @@ fn the_prompt_is_the_one_that_the_setting_prompter_chooses() {
     let desk = Desk::new().set("pinentry", "/nowhere/pinentry");
     let visit = Visit::to(&desk.set("prompter", "none"));
     visit.assert_only_failure("prompt", 5, "nobody can be asked for the PIN: prompter is set to none");
-    // These tests have no terminal. Where there is one, no pinentry is needed.
+    // These tests have no terminal. On a terminal no pinentry is needed.
     let visit = Visit::to(&Desk::new().set("pinentry", "/nowhere/pinentry").set("prompter", "terminal"));
     visit.assert_only_failure("prompt", 5, "nobody can be asked for the PIN: there is no terminal");
 }
 
 #[test]
-fn a_pinentry_on_the_path_is_found_there() {
+fn a_pinentry_on_the_search_path_is_found() {
     let desk = Desk::new().set("pinentry", "my-pinentry");
     script(&desk.path("my-pinentry"), "");
     let mut command = desk.command(&["doctor", "--json"]);
@@ -121,7 +121,7 @@ fn a_pinentry_on_the_path_is_found_there() {
 }
 
 #[test]
-fn an_agent_is_told_with_its_process() {
+fn an_agent_is_shown_with_its_process_id() {
     let desk = Desk::new();
     let agent = Agent::start(&desk);
     let version = env!("CARGO_PKG_VERSION");

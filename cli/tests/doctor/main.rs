@@ -1,4 +1,4 @@
-//! The doctor: every link of the chain, whole and broken, and the sentence for each.
+//! The doctor: every check, passing and failing, and the sentence for each.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod broker;
@@ -11,7 +11,7 @@ mod support;
 use serde_json::Value;
 use support::Desk;
 
-/// What the doctor says of one link.
+/// What the doctor says about one check.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Told {
     pub state: String,
@@ -19,7 +19,7 @@ pub(crate) struct Told {
     pub remedy: String,
 }
 
-/// One visit.
+/// One run of the doctor.
 pub(crate) struct Visit {
     pub code: i32,
     pub answer: Value,
@@ -38,7 +38,7 @@ impl Visit {
         Told { state: text("state"), sentence: text("sentence"), remedy: text("remedy") }
     }
 
-    /// The state of every check, in the order of the chain.
+    /// The state of every check, in order.
     pub fn states(&self) -> Vec<(String, String)> {
         let checks = self.answer["checks"].as_array().unwrap().iter();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -49,8 +49,7 @@ impl Visit {
         self.states().into_iter().filter(|(_, state)| state == "failed").map(|(name, _)| name).collect()
     }
 
-    /// Asserts that `name` alone has failed, with this sentence and this exit code, and that something
-    /// can be done about it.
+    /// Asserts that only `name` failed, with this sentence and this exit code, and that there is a remedy.
     #[track_caller]
     pub fn assert_only_failure(&self, name: &str, code: i32, sentence: &str) {
         let told = self.told(name);
@@ -61,7 +60,7 @@ impl Visit {
         assert_eq!(self.answer["ok"], false);
     }
 
-    /// Asserts that `name` was skipped because of what is wrong with the link of this title.
+    /// Asserts that the checks `names` were skipped because of the check of this title.
     #[track_caller]
     pub fn assert_skipped(&self, names: &[&str], title: &str) {
         for name in names {

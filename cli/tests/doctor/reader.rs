@@ -1,4 +1,4 @@
-//! Readers and cards that PC/SC sees, and that are of no use.
+//! Readers and cards that PC/SC sees but that cannot be used.
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
@@ -17,7 +17,7 @@ use crate::support::{Desk, UID, script};
 
 const READER: &str = "Virtual PCD 00 00";
 
-/// The visit of the doctor who says something like this of the card, soon.
+/// Runs the doctor until it says this about the card.
 fn visit_once(reader: &ReaderDesk, says: impl Fn(&str) -> bool) -> Visit {
     let give_up = Instant::now() + PATIENCE;
     loop {
@@ -30,7 +30,7 @@ fn visit_once(reader: &ReaderDesk, says: impl Fn(&str) -> bool) -> Visit {
 }
 
 #[test]
-fn that_there_is_no_reader_is_told() {
+fn a_missing_reader_is_reported() {
     let pcscd = Pcscd::without_readers().unwrap();
     let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
     let desk = Desk::new().without("software_card").set("helper", helper.to_str().unwrap());
@@ -44,7 +44,7 @@ fn that_there_is_no_reader_is_told() {
     visit.assert_skipped(&["card", "token", "certificate", "pin"], "card reader");
 }
 
-/// Another program, which has the card in the first reader for itself alone until it is killed.
+/// Another program, which uses the card in the first reader exclusively until it is killed.
 fn takes_the_card(pcscd: &Pcscd) -> Child {
     let program = "import ctypes, sys\n\
                    pcsc = ctypes.CDLL('libpcsclite.so.1')\n\
@@ -65,7 +65,7 @@ fn takes_the_card(pcscd: &Pcscd) -> Child {
 }
 
 #[test]
-fn a_card_that_another_program_has_for_itself_alone_is_a_warning() {
+fn a_card_in_exclusive_use_by_another_program_is_a_warning() {
     let reader = ReaderDesk::with_card(&CardSpec::new(UID));
     let mut other = takes_the_card(&reader.pcscd);
     let visit = Visit::to(&reader.desk);
@@ -75,15 +75,14 @@ fn a_card_that_another_program_has_for_itself_alone_is_a_warning() {
     assert_eq!(told.remedy, "Close the other program if the login fails.");
     other.kill().unwrap();
     other.wait().unwrap();
-    // The service takes the card back a moment later.
+    // The service releases the card a moment later.
     visit_once(&reader, |told| told.starts_with("in Virtual PCD 00 00, with the ATR "));
 }
 
-/// Tells a copy of this test that it is the card helper.
+/// Makes a copy of this test act as the card helper.
 const HELPER: &str = "TICKETAPI_TEST_HELPER";
 
-/// Not a test: a helper that sees what no driver here shows, a reader that does not work, or a card that
-/// does not answer.
+/// Not a test: a helper that reports what no driver here can, a broken reader or a card that does not answer.
 #[test]
 fn a_helper() {
     let Ok(sees) = std::env::var(HELPER) else { return };
@@ -100,7 +99,7 @@ fn a_helper() {
     channel.send(&seen, None).unwrap();
 }
 
-/// A visit where that helper is used.
+/// Runs the doctor with that helper.
 fn visit_where_it_sees(what: &str) -> Visit {
     let desk = Desk::new().without("software_card").set("pkcs11_module", opensc_module());
     let this = std::env::current_exe().unwrap();
@@ -111,7 +110,7 @@ fn visit_where_it_sees(what: &str) -> Visit {
 }
 
 #[test]
-fn a_reader_that_does_not_work_is_told() {
+fn a_broken_reader_is_reported() {
     let visit = visit_where_it_sees("broken");
     visit.assert_only_failure("reader", 3, &format!("{READER} does not work"));
     assert_eq!(visit.told("reader").remedy, "Unplug the card reader and plug it in again.");
@@ -119,7 +118,7 @@ fn a_reader_that_does_not_work_is_told() {
 }
 
 #[test]
-fn a_card_that_does_not_answer_is_told() {
+fn a_card_that_does_not_answer_is_reported() {
     let visit = visit_where_it_sees("mute");
     visit.assert_only_failure("card", 3, &format!("the card in {READER} does not answer"));
     assert_eq!(visit.told("card").remedy, "Take the card out, wipe its contacts and put it in the right way round.");

@@ -1,4 +1,4 @@
-//! The program, run as a user would run it: a simulator, a card, a PIN window that answers.
+//! Runs the program as a user would: with a simulator, a card, and a PIN window that answers.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fs::DirBuilder;
@@ -16,7 +16,7 @@ use ticketapi_testkit::{CardIdentity, CardSpec, Spine, SpineBuilder, TestCa};
 pub const UID: &str = "123456789012";
 pub const PIN: &str = "123456";
 
-/// A broker, a software card, a pinentry, and the settings that lead to them.
+/// A broker, a software card, a pinentry, and settings for them.
 pub struct Desk {
     pub spine: Spine,
     pub ca: TestCa,
@@ -35,10 +35,10 @@ impl Desk {
         let desk = Self { spine, ca, folder: tempfile::tempdir().unwrap(), settings: Vec::new() };
         let card = desk.path("card.p12");
         desk.identity(&CardSpec::new(UID)).write_pkcs12(&card, PIN).unwrap();
-        // The simulator takes its own copy along when it ends.
+        // The simulator removes its own copy when it ends.
         std::fs::copy(desk.spine.ca_file(), desk.path("ca.pem")).unwrap();
         desk.answering_pin(&format!("echo 'D {PIN}'"));
-        // Closed to others, as the agent wants it.
+        // Only the user can access it, as the agent requires.
         DirBuilder::new().mode(0o700).create(desk.path("run")).unwrap();
         let (url, ca_file, pinentry) = (desk.spine.url(), desk.text("ca.pem"), desk.text("pinentry"));
         let role = desk.spine.roles().get(1).map_or_else(|| "1".to_owned(), |role| role.id.clone());
@@ -54,7 +54,7 @@ impl Desk {
         self.ca.issue(spec).unwrap()
     }
 
-    /// A setting for `--set`; the last one of a key counts.
+    /// Adds a setting for `--set`; the last one for a key counts.
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.settings.retain(|(known, _)| known != key);
         self.settings.push((key.into(), value.into()));
@@ -74,13 +74,14 @@ impl Desk {
         self.path(name).to_str().unwrap().to_owned()
     }
 
-    /// The PIN window runs these shell commands when it is asked for the PIN, and says OK to all else.
+    /// Makes the PIN window run these shell commands when it is asked for the PIN; it answers OK to all other
+    /// commands.
     pub fn answering_pin(&self, answer: &str) {
         let body = format!("echo OK\nwhile read -r line; do case $line in GETPIN) {answer};; esac; echo OK; done\n");
         script(&self.path("pinentry"), &body);
     }
 
-    /// The program with these arguments and the desk's settings, and nothing of this computer's.
+    /// The program with these arguments and the desk's settings, without this computer's environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ticketapi"));
         command.args(arguments);
@@ -101,14 +102,14 @@ impl Desk {
     }
 }
 
-/// `ticketapi agent`, with the settings of a desk.
+/// Runs `ticketapi agent` with the settings of a desk.
 pub struct Agent(pub Child);
 
 impl Agent {
     pub fn start(desk: &Desk) -> Self {
         let agent = Self(desk.command(&["agent"]).stderr(Stdio::null()).spawn().unwrap());
         let give_up = Instant::now() + Duration::from_secs(60);
-        // It tells nobody when it listens.
+        // The agent does not report when it listens.
         while UnixStream::connect(desk.path("run/ticketapi/agent.sock")).is_err() {
             assert!(Instant::now() < give_up, "the agent does not listen");
             std::thread::sleep(Duration::from_millis(10));
@@ -129,7 +130,7 @@ impl Drop for Agent {
     }
 }
 
-/// What a run left.
+/// The output of a run.
 pub struct Run {
     pub code: i32,
     pub stdout: String,
@@ -147,10 +148,10 @@ impl Run {
     }
 }
 
-/// Writes a shell script that can be run.
+/// Writes an executable shell script.
 pub fn script(file: &Path, body: &str) {
-    // Not written by this process: a child that another thread starts just then would hold the file
-    // open for writing, and it could not be run.
+    // Not written by this process: a child that another thread starts at that moment would inherit the file, open
+    // for writing, and it could not be executed.
     let mut install =
         Command::new("install").args(["-m", "700", "/dev/stdin"]).arg(file).stdin(Stdio::piped()).spawn().unwrap();
     write!(install.stdin.take().unwrap(), "#!/bin/sh\n{body}").unwrap();

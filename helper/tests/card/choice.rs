@@ -1,4 +1,4 @@
-//! Which module, which slot, which certificate, and what is said when there is none.
+//! The choice of module, slot and certificate, and the error if there is none.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn a_missing_module_is_named() {
 }
 
 #[test]
-fn a_file_that_is_no_library_is_named_with_the_reason() {
+fn a_module_file_that_is_not_a_library_is_named_with_the_reason() {
     let desk = Desk::empty();
     std::fs::write(desk.path("module.so"), "no library").unwrap();
     let error = refusal(&desk.settings_for(desk.path("module.so")));
@@ -32,7 +32,7 @@ fn a_file_that_is_no_library_is_named_with_the_reason() {
 }
 
 #[test]
-fn a_library_that_is_no_module_is_named() {
+fn a_library_that_is_not_a_module_is_named() {
     let desk = Desk::empty();
     let library = PathBuf::from("/usr/lib/x86_64-linux-gnu/libm.so.6");
     let error = refusal(&desk.settings_for(library));
@@ -41,7 +41,7 @@ fn a_library_that_is_no_module_is_named() {
 }
 
 #[test]
-fn a_module_that_does_not_start_is_named_with_the_call() {
+fn a_module_that_cannot_be_initialized_is_named_with_the_call() {
     let desk = Desk::with_card();
     let error = refusal(&desk.scripted("fault C_Initialize 1 error 0x6"));
     assert_eq!(*error.kind(), ErrorKind::NotInstalled);
@@ -61,7 +61,7 @@ fn of_several_modules_the_first_with_a_card_is_used() {
 }
 
 #[test]
-fn no_slot_without_a_card_service_is_told_as_such() {
+fn a_module_without_slots_and_a_missing_service_are_reported() {
     let desk = Desk::with_card();
     let error = refusal(&desk.scripted("no-slots"));
     assert_eq!(*error.kind(), ErrorKind::ReaderNotAvailable);
@@ -69,7 +69,7 @@ fn no_slot_without_a_card_service_is_told_as_such() {
 }
 
 #[test]
-fn a_card_that_the_module_does_not_know_is_told_as_such() {
+fn a_card_that_the_module_does_not_recognize_is_reported() {
     let desk = Desk::with_card();
     let error = refusal(&desk.scripted("fault C_GetTokenInfo 1 error 0xe1\nfault C_GetTokenInfo 2 error 0xe1"));
     assert_eq!(*error.kind(), ErrorKind::CardNotSupported);
@@ -77,7 +77,7 @@ fn a_card_that_the_module_does_not_know_is_told_as_such() {
 }
 
 #[test]
-fn a_token_that_is_not_initialized_is_no_card_to_log_in_with() {
+fn an_uninitialized_token_is_not_used() {
     let error = refusal(&Desk::empty().settings());
     assert_eq!(*error.kind(), ErrorKind::NoCertificate);
     assert!(error.detail().contains("not been initialized"), "{error}");
@@ -87,14 +87,14 @@ fn a_token_that_is_not_initialized_is_no_card_to_log_in_with() {
 fn an_empty_token_has_no_certificate() {
     let desk = Desk::empty();
     desk.add_token(LABEL, PIN);
-    // It may show one after the PIN.
+    // It may show one after the login.
     assert!(card(&desk.settings()).unwrap().certificate().is_none());
     let error = log_in(&desk.settings()).unwrap_err();
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::NoCertificate, Stage::Signing));
 }
 
 #[test]
-fn a_certificate_that_shows_itself_after_the_pin_is_used() {
+fn a_certificate_that_is_visible_only_after_the_login_is_used() {
     let desk = Desk::with_card();
     let mut card = card(&desk.scripted("private-certificates")).unwrap();
     assert!(card.certificate().is_none());
@@ -104,14 +104,14 @@ fn a_certificate_that_shows_itself_after_the_pin_is_used() {
 }
 
 #[test]
-fn a_card_that_shows_its_certificate_comes_before_one_that_does_not() {
+fn a_card_with_a_visible_certificate_is_preferred() {
     let desk = Desk::with_card();
     desk.add_token("Empty", PIN);
     assert!(card(&desk.settings()).unwrap().certificate().is_some());
 }
 
 #[test]
-fn the_certificate_for_logging_in_comes_before_one_whose_key_can_be_seen() {
+fn the_certificate_for_logging_in_is_preferred_to_one_with_a_visible_key() {
     let desk = Desk::empty();
     desk.add_token(LABEL, PIN);
     desk.write(LABEL, PIN, "document.der", "cert", &[], Some("02"));
@@ -122,7 +122,7 @@ fn the_certificate_for_logging_in_comes_before_one_whose_key_can_be_seen() {
 }
 
 #[test]
-fn of_two_tokens_of_one_card_the_one_to_log_in_with_is_used() {
+fn of_two_tokens_of_one_card_the_one_for_logging_in_is_used() {
     let desk = Desk::with_card();
     desk.add_token("Documents", PIN);
     desk.write("Documents", PIN, "document.der", "cert", &[], Some("01"));
@@ -130,7 +130,7 @@ fn of_two_tokens_of_one_card_the_one_to_log_in_with_is_used() {
 }
 
 #[test]
-fn a_slot_that_fails_does_not_keep_the_card_in_another_from_being_used() {
+fn a_card_is_used_although_another_slot_fails() {
     let desk = Desk::with_card();
     for code in ["0x5", "0x6", "0x30", "0x31", "0x54"] {
         assert_logs_in(&desk.scripted(&format!("bad-slot {code}")));
@@ -138,7 +138,7 @@ fn a_slot_that_fails_does_not_keep_the_card_in_another_from_being_used() {
 }
 
 #[test]
-fn a_certificate_that_cannot_be_read_is_passed_over() {
+fn a_certificate_that_cannot_be_read_is_skipped() {
     for code in ["0x5", "0x6", "0x30", "0x82"] {
         let desk = Desk::with_card();
         desk.write(LABEL, PIN, "document.der", "cert", &[], Some("02"));
@@ -159,7 +159,7 @@ fn a_token_without_its_flags_is_used() {
 }
 
 #[test]
-fn a_module_that_cannot_lock_or_takes_no_arguments_is_started_as_it_can() {
+fn a_module_that_cannot_lock_or_takes_no_arguments_is_initialized() {
     let desk = Desk::with_card();
     assert_logs_in(&desk.scripted("fault C_Initialize 1 error 0xa"));
     assert_logs_in(&desk.scripted("fault C_Initialize 1 error 0x7\nfault C_Initialize 2 error 0x7"));
@@ -167,7 +167,7 @@ fn a_module_that_cannot_lock_or_takes_no_arguments_is_started_as_it_can() {
 }
 
 #[test]
-fn a_module_that_starts_with_the_reader_is_waited_for() {
+fn the_search_waits_for_a_module_that_starts_only_with_a_reader() {
     let desk = Desk::with_card();
     let reader = HelperReader::new(desk.scripted("fault C_Initialize 1 error 0x30"));
     let mut told = Vec::new();
@@ -181,7 +181,7 @@ fn a_module_that_starts_with_the_reader_is_waited_for() {
 }
 
 #[test]
-fn a_module_that_fails_without_the_card_service_is_told_as_that() {
+fn a_module_that_fails_without_the_service_is_reported_as_a_missing_service() {
     let desk = Desk::with_card();
     for code in ["0x5", "0x6", "0x30", "0xe0"] {
         let error = refusal(&desk.scripted(&format!("fault C_GetSlotList 1 error {code}")));
@@ -195,7 +195,7 @@ fn a_certificate_without_its_key_cannot_sign() {
     let desk = Desk::empty();
     desk.add_token(LABEL, PIN);
     desk.add_certificate(LABEL, PIN);
-    // Private keys cannot be seen before the login.
+    // Private keys are not visible before the login.
     assert_eq!(*log_in(&desk.settings()).unwrap_err().kind(), ErrorKind::NoKey);
 }
 
@@ -250,9 +250,9 @@ fn a_card_other_than_the_one_named_is_not_used() {
 }
 
 #[test]
-fn a_card_that_comes_while_waiting_is_found() {
+fn a_card_that_is_inserted_while_waiting_is_found() {
     let desk = Desk::with_card();
-    // It has just been taken out when it is first looked for.
+    // The card has just been removed when the search begins.
     let settings = desk.scripted("fault C_GetTokenInfo 1 error 0xe0\nfault C_GetTokenInfo 2 error 0xe0");
     let mut told = 0;
     let reader = HelperReader::new(settings);

@@ -1,6 +1,6 @@
 //! A module that fails, hangs, crashes, exits or corrupts the heap, at each call of a login.
 //!
-//! `TICKETAPI_TEST_ROUNDS` repeats all of it that often.
+//! `TICKETAPI_TEST_ROUNDS` repeats all tests that often.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,10 +15,10 @@ use ticketapi::{ErrorKind, Pin, Result};
 
 use crate::support::*;
 
-/// What every call gets on top of its deadline.
+/// How long a call may take beyond its deadline.
 const TOLERANCE: Duration = Duration::from_millis(250);
 
-/// Codes that PKCS#11 calls may return, the more likely ones at any call.
+/// Codes that PKCS#11 calls may return; the likelier ones at any call.
 const CODES: [u64; 20] = [
     0x1,
     0x2,
@@ -42,7 +42,7 @@ const CODES: [u64; 20] = [
     0x8000_0001,
 ];
 
-/// The calls of a login that succeeds: function and how often it was called before, plus one.
+/// The calls of a successful login: the function, and which of its calls it is, from 1.
 fn calls_of_a_login() -> Vec<(String, usize)> {
     let desk = Desk::with_card();
     log_in(&desk.scripted("")).unwrap();
@@ -57,7 +57,7 @@ fn calls_of_a_login() -> Vec<(String, usize)> {
     calls
 }
 
-/// Has `check` see each of `cases`, in two threads, each with a desk of its own.
+/// Runs `check` for each of `cases` in two threads, each with its own desk.
 fn for_each_case<C: Sync>(cases: &[C], check: impl Fn(&Desk, &C) + Sync) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -76,7 +76,7 @@ fn for_each_case<C: Sync>(cases: &[C], check: impl Fn(&Desk, &C) + Sync) {
     });
 }
 
-/// A login in which each call of the API is held to a deadline.
+/// A login in which each call of the API must meet a deadline.
 fn log_in_within(settings: &HelperSettings, limit: Duration) -> Result<Vec<u8>> {
     let (card, took) = timed(|| card(settings));
     assert!(took < limit, "finding the card took {took:?}");
@@ -89,7 +89,7 @@ fn log_in_within(settings: &HelperSettings, limit: Duration) -> Result<Vec<u8>> 
 }
 
 #[test]
-fn a_module_that_hangs_at_any_call_is_left_at_the_deadline() {
+fn a_module_that_hangs_at_any_call_is_abandoned_at_the_deadline() {
     let deadline = Duration::from_millis(300);
     for_each_case(&calls_of_a_login(), |desk, (function, call)| {
         let mut settings = desk.scripted(&format!("fault {function} {call} hang"));
@@ -104,7 +104,7 @@ fn a_module_that_hangs_at_any_call_is_left_at_the_deadline() {
 }
 
 #[test]
-fn a_module_that_ends_its_process_at_any_call_is_an_error() {
+fn a_module_that_ends_its_process_at_any_call_causes_an_error() {
     for fault in ["crash", "exit"] {
         for_each_case(&calls_of_a_login(), |desk, (function, call)| {
             let settings = desk.scripted(&format!("fault {function} {call} {fault}"));
@@ -114,7 +114,7 @@ fn a_module_that_ends_its_process_at_any_call_is_an_error() {
                     let status = if fault == "crash" { "signal: 11" } else { "exit status: 3" };
                     assert!(error.detail().contains(status), "{function} {call}: {error}");
                 }
-                // After the signature only the helper is interested.
+                // After the signature only the helper is affected.
                 Ok(_) => assert!(["C_Logout", "C_CloseSession", "C_Finalize"].contains(&function.as_str())),
             }
         });
@@ -123,16 +123,16 @@ fn a_module_that_ends_its_process_at_any_call_is_an_error() {
 }
 
 #[test]
-fn a_module_that_corrupts_its_heap_does_no_harm_here() {
+fn a_module_that_corrupts_its_heap_does_not_affect_the_program() {
     for_each_case(&calls_of_a_login(), |desk, (function, call)| {
         let settings = desk.scripted(&format!("fault {function} {call} corrupt"));
-        // It may even succeed, or crash at any later call.
+        // The login may even succeed, or crash at any later call.
         let _ = log_in_within(&settings, Duration::from_millis(500));
     });
 }
 
 #[test]
-fn any_error_of_any_call_is_an_error_without_another_try() {
+fn any_failed_call_causes_an_error_without_another_try_of_the_pin() {
     let calls = calls_of_a_login();
     let cases: Vec<_> = CODES.iter().flat_map(|code| calls.iter().map(move |call| (call, code))).collect();
     for_each_case(&cases, |desk, ((function, call), code)| {
@@ -144,7 +144,7 @@ fn any_error_of_any_call_is_an_error_without_another_try() {
     });
 }
 
-/// Cancels `work` once the module hangs in `function`, and gives the time from then on.
+/// Cancels `work` once the module hangs in `function`. Returns the time from then on.
 fn cancelled_in(desk: &Desk, function: &str, work: impl FnOnce(&CancelToken) -> ErrorKind + Send) -> Duration {
     let cancel = CancelToken::new();
     thread::scope(|scope| {
@@ -183,7 +183,7 @@ fn a_signature_that_hangs_can_be_cancelled() {
 }
 
 #[test]
-fn a_card_whose_helper_was_killed_is_reset_by_another() {
+fn a_card_whose_helper_was_killed_is_reset_by_another_process() {
     let desk = Desk::with_card();
     let mut settings = desk.scripted("reader Some Reader 00 00\nfault C_Sign 1 hang");
     settings.deadline = Duration::from_millis(300);

@@ -1,4 +1,4 @@
-//! What the helper gets from this process, and what it does not.
+//! What the helper inherits from the program, and what it does not.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,13 +29,14 @@ fn the_helper_inherits_no_descriptor_and_its_arguments_and_environment_hold_no_p
     let is_descriptor = |line: &&str| line.starts_with(|first: char| first.is_ascii_digit());
     let descriptors: Vec<_> = report.lines().filter(is_descriptor).collect();
     assert!(!descriptors.iter().any(|line| line.contains("planted")), "{descriptors:?}");
-    // What keeps OpenSC from keeping the PIN.
+    // Proves that the report lists descriptors and variables, among them the one that keeps OpenSC from caching
+    // the PIN.
     let is_there = |name: &str| descriptors.iter().any(|line| line.starts_with(name));
     assert!(report.contains("OPENSC_CONF=/proc/self/fd/1\0") && is_there("1 /memfd:opensc.conf"), "{report}");
     assert_eq!(descriptors.iter().filter(|line| line.contains("socket:")).count(), 1, "{descriptors:?}");
 }
 
-/// A helper, started by hand, whose module hangs.
+/// Starts a helper by hand, whose module hangs.
 fn hanging_helper(desk: &Desk, deadline: Duration) -> (Child, Channel) {
     let settings = desk.scripted("fault C_GetSlotList 1 hang");
     let (helper, channel) = start_helper(desk);
@@ -54,7 +55,7 @@ fn start_helper(desk: &Desk) -> (Child, Channel) {
 }
 
 #[test]
-fn a_helper_whose_program_has_gone_ends_itself_while_the_module_hangs() {
+fn a_helper_whose_program_has_exited_ends_while_the_module_hangs() {
     let desk = Desk::with_card();
     let (mut helper, channel) = hanging_helper(&desk, Duration::from_secs(60));
     drop(channel);
@@ -63,7 +64,7 @@ fn a_helper_whose_program_has_gone_ends_itself_while_the_module_hangs() {
 }
 
 #[test]
-fn a_helper_whose_program_is_stopped_ends_itself_after_the_deadline() {
+fn a_helper_whose_program_is_suspended_ends_after_the_deadline() {
     let desk = Desk::with_card();
     let (mut helper, _channel) = hanging_helper(&desk, Duration::ZERO);
     let (_, took) = timed(|| helper.wait().unwrap());

@@ -1,4 +1,4 @@
-//! Logins with real tokens (SoftHSM), through the helper program.
+//! Logins with real tokens (SoftHSM2) through the helper program.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod choice;

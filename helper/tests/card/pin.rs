@@ -1,4 +1,4 @@
-//! PINs: how it stands with them, wrong ones, and those that are not tried.
+//! PINs: their status, wrong ones, and those that are not tried.
 
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::PinTries;
@@ -8,7 +8,7 @@ use ticketapi::{ErrorKind, Stage};
 use crate::support::*;
 
 #[test]
-fn a_wrong_pin_may_be_followed_by_the_right_one() {
+fn the_right_pin_works_after_a_wrong_one() {
     let desk = Desk::with_card();
     let mut card = card(&desk.scripted("")).unwrap();
     let error = sign(&mut *card, "4321").unwrap_err();
@@ -20,7 +20,7 @@ fn a_wrong_pin_may_be_followed_by_the_right_one() {
 }
 
 #[test]
-fn a_card_is_let_go_of_after_a_wrong_pin_alone() {
+fn a_card_is_released_after_a_single_wrong_pin() {
     let desk = Desk::with_card();
     let mut card = card(&desk.scripted("")).unwrap();
     sign(&mut *card, "4321").unwrap_err();
@@ -30,7 +30,7 @@ fn a_card_is_let_go_of_after_a_wrong_pin_alone() {
 }
 
 #[test]
-fn a_wrong_pin_is_told_with_the_tries_left() {
+fn a_wrong_pin_is_reported_with_the_tries_left() {
     let desk = Desk::with_card();
     let mut card = card(&desk.scripted("flag USER_PIN_FINAL_TRY C_Login 1")).unwrap();
     assert_eq!(card.pin_status().tries, PinTries::Unknown);
@@ -41,7 +41,7 @@ fn a_wrong_pin_is_told_with_the_tries_left() {
 }
 
 #[test]
-fn a_wrong_pin_that_locks_the_card_is_told_as_locked() {
+fn a_wrong_pin_that_locks_the_card_is_reported_as_locked() {
     let desk = Desk::with_card();
     let error = sign(&mut *card(&desk.scripted("flag USER_PIN_LOCKED C_Login 1")).unwrap(), "4321").unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::PinLocked);
@@ -50,7 +50,7 @@ fn a_wrong_pin_that_locks_the_card_is_told_as_locked() {
 }
 
 #[test]
-fn a_low_count_is_told_before_the_pin_is_asked_for() {
+fn a_low_count_of_tries_is_reported_before_the_prompt() {
     let desk = Desk::with_card();
     let tries = |flag| card(&desk.scripted(&format!("flag {flag} C_Login 0"))).unwrap().pin_status().tries;
     assert_eq!(tries("USER_PIN_COUNT_LOW"), PinTries::Low);
@@ -67,9 +67,9 @@ fn a_locked_card_is_never_tried() {
 }
 
 #[test]
-fn a_last_try_that_the_user_does_not_know_of_is_not_used() {
+fn the_last_try_is_not_used_without_the_users_consent() {
     let desk = Desk::with_card();
-    // Another program uses the tries up while the user types.
+    // Another program uses up the tries while the user types.
     let mut card = card(&desk.scripted("flag USER_PIN_FINAL_TRY C_GetTokenInfo 3")).unwrap();
     let error = sign(&mut *card, PIN).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::PinIncorrect { tries_left: Some(1) });
@@ -92,7 +92,7 @@ fn a_pin_of_the_wrong_length_is_not_tried() {
 }
 
 #[test]
-fn a_pin_that_these_cards_have_is_tried_though_the_token_excludes_it() {
+fn a_pin_of_a_usual_length_is_tried_although_the_token_excludes_it() {
     let desk = Desk::with_card();
     for lengths in ["6 8", "2 3"] {
         let settings = desk.scripted(&format!("pin-lengths {lengths}"));
@@ -112,7 +112,7 @@ fn the_length_of_a_pin_is_counted_in_bytes() {
 }
 
 #[test]
-fn a_reader_without_the_keys_that_it_claims_leaves_the_pin_to_the_screen() {
+fn the_pin_is_entered_on_the_screen_if_the_reader_only_claims_to_have_a_pin_pad() {
     let desk = Desk::with_card();
     for code in ["0x5", "0x7", "0x30", "0x54"] {
         let script = format!("flag PROTECTED_AUTHENTICATION_PATH C_Login 0\nfault C_Login 1 error {code}");
@@ -127,7 +127,7 @@ fn a_reader_without_the_keys_that_it_claims_leaves_the_pin_to_the_screen() {
 }
 
 #[test]
-fn a_reader_with_a_pin_pad_takes_the_pin_itself() {
+fn the_pin_is_entered_on_the_readers_pin_pad() {
     let desk = Desk::with_card();
     let mut card = card(&desk.scripted("pin-pad 1234")).unwrap();
     assert!(card.pin_status().pin_pad);
@@ -136,7 +136,7 @@ fn a_reader_with_a_pin_pad_takes_the_pin_itself() {
 }
 
 #[test]
-fn entering_the_pin_on_the_reader_can_be_cancelled_there() {
+fn entering_the_pin_can_be_cancelled_on_the_pin_pad() {
     let desk = Desk::with_card();
     let mut card = card(&desk.scripted("pin-pad 1234\nfault C_Login 1 error 0x50")).unwrap();
     let error = card.sign(None, Digest::Sha1, MESSAGE, &CancelToken::new()).unwrap_err();
@@ -144,7 +144,7 @@ fn entering_the_pin_on_the_reader_can_be_cancelled_there() {
 }
 
 #[test]
-fn without_keys_on_the_reader_no_login_is_tried_without_a_pin() {
+fn without_a_pin_pad_no_login_is_tried_without_a_pin() {
     let desk = Desk::with_card();
     let mut card = card(&desk.scripted("")).unwrap();
     let error = card.sign(None, Digest::Sha1, MESSAGE, &CancelToken::new()).unwrap_err();
@@ -153,7 +153,7 @@ fn without_keys_on_the_reader_no_login_is_tried_without_a_pin() {
 }
 
 #[test]
-fn a_pin_that_has_expired_is_told_as_that() {
+fn an_expired_pin_is_reported() {
     let desk = Desk::with_card();
     let error = log_in(&desk.scripted("fault C_Login 1 error 0xa3")).unwrap_err();
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::CardFailed, Stage::Pin));

@@ -1,4 +1,4 @@
-//! Signing: mechanisms, digests, and keys that ask for the PIN each time.
+//! Signing: mechanisms, digests, and keys that need the PIN each time.
 
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::SmartCard;
@@ -32,7 +32,7 @@ fn a_card_signs_with_sha_256() {
 }
 
 #[test]
-fn a_long_message_is_signed_as_well() {
+fn a_long_message_is_signed() {
     let desk = Desk::with_card();
     let message = vec![7; 1 << 20];
     let mut card = card(&desk.settings()).unwrap();
@@ -64,7 +64,7 @@ fn a_module_that_refuses_a_mechanism_it_lists_gets_a_digest_info() {
 }
 
 #[test]
-fn a_fault_of_the_card_is_not_taken_for_a_refused_mechanism() {
+fn a_fault_of_the_card_does_not_count_as_a_refused_mechanism() {
     let desk = Desk::with_card();
     for code in ["0x30", "0x32", "0xe0", "0xb3", "0x101"] {
         for call in ["C_SignInit", "C_Sign"] {
@@ -75,7 +75,7 @@ fn a_fault_of_the_card_is_not_taken_for_a_refused_mechanism() {
 }
 
 #[test]
-fn a_key_that_asks_each_time_gets_the_pin_once_more() {
+fn a_key_that_needs_the_pin_each_time_gets_it_again() {
     let desk = Desk::empty();
     desk.add_token(LABEL, PIN);
     desk.add_careful_key(LABEL, PIN);
@@ -88,7 +88,7 @@ fn a_key_that_asks_each_time_gets_the_pin_once_more() {
 }
 
 #[test]
-fn the_key_is_known_by_its_modulus() {
+fn the_key_is_found_by_its_modulus() {
     for id in [None, Some("02")] {
         let desk = Desk::empty();
         desk.add_token(LABEL, PIN);
@@ -127,9 +127,9 @@ fn a_login_leaves_nothing_open_in_the_module() {
 }
 
 #[test]
-fn a_module_that_calls_a_new_helper_logged_in_is_logged_out() {
+fn a_module_that_reports_an_existing_login_is_logged_out_first() {
     let desk = Desk::with_card();
-    // CKR_USER_ALREADY_LOGGED_IN and its like: the PIN has not been checked.
+    // CKR_USER_ALREADY_LOGGED_IN and CKR_USER_ANOTHER_ALREADY_LOGGED_IN: the card has not checked the PIN.
     for code in ["0x100", "0x104"] {
         let settings = desk.scripted(&format!("fault C_Login 1 error {code}"));
         assert_eq!(*sign(&mut *card(&settings).unwrap(), "4321").unwrap_err().kind(), WRONG);
@@ -139,7 +139,7 @@ fn a_module_that_calls_a_new_helper_logged_in_is_logged_out() {
 }
 
 #[test]
-fn a_pin_that_the_module_never_checks_is_not_right() {
+fn a_pin_that_the_module_never_checks_is_not_accepted() {
     let desk = Desk::with_card();
     let error = log_in(&desk.scripted("fault C_Login 1 error 0x100\nfault C_Login 2 error 0x100")).unwrap_err();
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::CardFailed, Stage::Pin));
@@ -148,14 +148,14 @@ fn a_pin_that_the_module_never_checks_is_not_right() {
 }
 
 #[test]
-fn a_card_that_is_not_signed_with_is_left_alone() {
+fn a_card_that_signs_nothing_is_not_reset() {
     let desk = Desk::with_card();
     drop(card(&desk.scripted("")).unwrap());
     assert_eq!((desk.called("C_Login"), desk.called("C_Logout")), (0, 0));
 }
 
 #[test]
-fn a_card_signs_once_only() {
+fn a_card_signs_only_once() {
     let desk = Desk::with_card();
     let mut card = card(&desk.settings()).unwrap();
     sign(&mut *card, PIN).unwrap();
@@ -163,7 +163,7 @@ fn a_card_signs_once_only() {
 }
 
 #[test]
-fn a_card_taken_out_between_login_and_signature_is_a_failed_card() {
+fn a_card_removed_between_login_and_signature_causes_an_error() {
     let desk = Desk::with_card();
     let error = log_in(&desk.scripted("fault C_Sign 1 error 0x32")).unwrap_err();
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::CardFailed, Stage::Signing));
@@ -171,7 +171,7 @@ fn a_card_taken_out_between_login_and_signature_is_a_failed_card() {
 }
 
 #[test]
-fn a_login_does_not_fail_for_a_card_that_cannot_be_reset() {
+fn a_login_succeeds_although_the_card_cannot_be_reset() {
     let desk = Desk::with_card();
     let mut settings = desk.scripted("reader Some Reader 00 00");
     for after_login in [AfterLogin::Reset, AfterLogin::Leave] {

@@ -1,4 +1,4 @@
-//! Two readers, two cards, and who watches them.
+//! Two readers, two cards, and watches of them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -18,16 +18,16 @@ use ticketapi_testkit::{CardSpec, Pcscd, PivCard, TestCa};
 
 pub const READERS: [&str; 2] = ["Virtual PCD 00 00", "Virtual PCD 00 01"];
 
-/// Long enough for anything that is not stuck.
+/// Long enough for anything that does not hang.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many times as often to repeat what is repeated: 1 in `make check`, more for a soak.
+/// Multiplies repetitions: 1 in `make check`, more for a soak test.
 pub fn rounds() -> usize {
     std::env::var("TICKETAPI_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }
 
 pub struct Desk {
-    // First, so that the cards are out before the service goes.
+    // First, so that the cards are removed before the service ends.
     pub cards: [PivCard; 2],
     pub pcscd: Pcscd,
     pub reader: HelperReader,
@@ -35,7 +35,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Both readers are empty.
+    /// A desk with empty readers.
     pub fn new() -> Self {
         Self::with(Pcscd::start().unwrap())
     }
@@ -44,7 +44,7 @@ impl Desk {
         Self::with(Pcscd::without_readers().unwrap())
     }
 
-    /// No reader is plugged in.
+    /// A desk with no reader plugged in.
     pub fn with_usb() -> Self {
         Self::with(Pcscd::start_with_usb().unwrap())
     }
@@ -72,12 +72,12 @@ impl Desk {
         self.cards[reader].insert(port).unwrap();
     }
 
-    /// The helpers that were started to watch, in their order.
+    /// The helpers that were started to watch, in order.
     pub fn watchers(&self) -> Vec<Pid> {
         self.helpers("events")
     }
 
-    /// How often it was looked for a card.
+    /// Counts the searches for a card.
     pub fn looks(&self) -> usize {
         self.helpers("").len()
     }
@@ -95,14 +95,14 @@ impl Desk {
     }
 }
 
-/// Someone who watches, and what was told last.
+/// A watch, and the state that it last reported.
 pub struct Watch {
     pub watch: Box<dyn CardWatch>,
     pub last: Snapshot,
 }
 
 impl Watch {
-    /// What happens next.
+    /// Returns the next events.
     pub fn next(&mut self) -> Vec<CardEvent> {
         let now = self.watch.next(Some(Instant::now() + PATIENCE), &CancelToken::new()).unwrap();
         let before = std::mem::replace(&mut self.last, now.expect("something happens"));
@@ -115,12 +115,12 @@ impl Watch {
         while !self.next().contains(event) {}
     }
 
-    /// Sees that nothing happens for `time`.
+    /// Checks that there are no events for `time`.
     pub fn nothing_for(&mut self, time: Duration) {
         assert_eq!(self.watch.next(Some(Instant::now() + time), &CancelToken::new()).unwrap(), None);
     }
 
-    /// Takes what has been told already.
+    /// Reads the events that were already reported.
     fn catch_up(&mut self) {
         while let Some(now) = self.watch.next(Some(Instant::now()), &CancelToken::new()).unwrap() {
             self.last = now;
@@ -135,7 +135,7 @@ impl Watch {
         }
     }
 
-    /// Waits until there is no card in `reader`.
+    /// Waits until `reader` is empty.
     pub fn until_empty(&mut self, reader: usize) {
         self.catch_up();
         while self.state(reader).card {
@@ -161,7 +161,7 @@ pub fn signal(pid: Pid, signal: Signal) {
     kill(pid, signal).unwrap();
 }
 
-/// Whether there is such a process, a zombie or not.
+/// Returns `true` if the process exists, or is a zombie.
 pub fn is_there(pid: Pid) -> bool {
     proc(pid).exists()
 }

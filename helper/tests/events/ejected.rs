@@ -1,4 +1,4 @@
-//! A card that is taken out in the middle of a login.
+//! A card that is removed during a login.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -12,7 +12,7 @@ use ticketapi_testkit::piv::{Command, DEFAULT_PIN, Fault};
 
 use crate::desk::*;
 
-/// A login as far as the card goes, and how many PINs were entered.
+/// Performs the card's part of a login, and counts the PINs that were entered.
 fn log_in(desk: &Desk) -> (Result<()>, u32) {
     let cancel = CancelToken::new();
     let mut card = match desk.reader.wait_for_card(Duration::ZERO, &mut |_| {}, &cancel) {
@@ -45,7 +45,7 @@ fn a_login_and_its_reset_leave_the_card_where_it_was() {
 }
 
 #[test]
-fn a_card_that_leaves_while_it_signs_and_is_back_at_once_logs_in_again() {
+fn a_card_that_is_removed_while_it_signs_and_reinserted_at_once_logs_in_again() {
     let desk = Desk::new();
     let card = &desk.cards[0];
     desk.insert(0);
@@ -68,9 +68,9 @@ fn a_card_that_leaves_while_it_signs_and_is_back_at_once_logs_in_again() {
     }
 }
 
-/// 8 logins in the check, each at another command; every command with `TICKETAPI_TEST_ROUNDS`.
+/// 8 logins in the check, each at another command; all commands with `TICKETAPI_TEST_ROUNDS`.
 #[test]
-fn a_card_that_is_taken_out_at_any_command_fails_its_login_only() {
+fn a_card_that_is_removed_at_any_command_fails_only_its_own_login() {
     let commands = {
         let desk = Desk::new();
         desk.insert(0);
@@ -101,14 +101,14 @@ fn a_card_that_is_taken_out_at_any_command_fails_its_login_only() {
     assert!(slow * 100 <= commands / step, "{slow} of {commands} logins took more than 2 s");
 }
 
-/// Whether the next login is quick.
+/// Returns `true` if the next login must be fast.
 fn eject(desk: &Desk, watch: &mut Watch, command: u32) -> bool {
     let card = &desk.cards[0];
     desk.insert(0);
     watch.until_card(0);
     let before = card.counts().verify;
     card.set_fault(Some(Fault::RemovedAfter(command)));
-    // Every other time it is back before PC/SC has noticed.
+    // Every other time the card is back before PC/SC has noticed.
     let back_at_once = command.is_multiple_of(2);
     let (result, pins) = thread::scope(|scope| {
         let login = scope.spawn(|| {
@@ -124,7 +124,7 @@ fn eject(desk: &Desk, watch: &mut Watch, command: u32) -> bool {
         }
         login.join().unwrap()
     });
-    // Otherwise it had signed before.
+    // Otherwise the card had already signed.
     if let Err(error) = result {
         let kinds = [ErrorKind::CardFailed, ErrorKind::NoCard];
         assert!(kinds.contains(error.kind()), "{command}: {error} ({:?})", error.kind());

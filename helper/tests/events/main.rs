@@ -1,5 +1,4 @@
-//! Cards that come and go in the virtual readers of a PC/SC service, as helpers that watch tell of
-//! them.
+//! Events of cards in the virtual readers of a PC/SC service, as helpers report them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]
 

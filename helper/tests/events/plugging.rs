@@ -11,7 +11,7 @@ use crate::desk::*;
 
 const USB: [&str; 2] = ["USB Reader 00 00", "USB Reader 00 01"];
 
-/// Waits until so many of these events were told, and gives what was told until then.
+/// Waits until this many matching events were reported. Returns all events until then.
 fn until(watch: &mut Watch, count: usize, wanted: impl Fn(&CardEvent) -> bool) -> Vec<CardEvent> {
     let mut told = Vec::new();
     while told.iter().filter(|event| wanted(event)).count() < count {
@@ -21,7 +21,7 @@ fn until(watch: &mut Watch, count: usize, wanted: impl Fn(&CardEvent) -> bool) -
 }
 
 #[test]
-fn readers_that_come_and_go_are_told_with_their_cards() {
+fn readers_that_are_plugged_in_and_unplugged_are_reported_with_their_cards() {
     let desk = Desk::with_usb();
     let mut watch = desk.watch();
     assert_eq!(watch.last, Snapshot::Readers(vec![]));

@@ -1,4 +1,4 @@
-//! A PC/SC service that goes and comes back.
+//! A PC/SC service that ends and starts again.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn a_service_that_is_killed_and_restarted_is_watched_again() {
     let descriptors = || std::fs::read_dir(proc(watcher).join("fd")).unwrap().count();
     let before = descriptors();
     for round in 0..5 * rounds() as u32 {
-        // At another moment of its life each time.
+        // Each time after another delay.
         std::thread::sleep(Duration::from_millis(u64::from(round * 137 % 700)));
         desk.pcscd.kill();
         watch.until(&CardEvent::ServiceStopped);
@@ -35,7 +35,7 @@ fn a_service_that_is_killed_and_restarted_is_watched_again() {
 }
 
 #[test]
-fn a_service_that_is_replaced_at_once_is_told_as_stopped_between() {
+fn a_service_that_is_replaced_at_once_is_reported_as_stopped_in_between() {
     let mut desk = Desk::new();
     let mut watch = desk.watch();
     desk.pcscd.restart().unwrap();
@@ -44,7 +44,7 @@ fn a_service_that_is_replaced_at_once_is_told_as_stopped_between() {
 }
 
 #[test]
-fn a_watch_that_begins_while_the_service_is_down_sees_it_come() {
+fn a_watch_that_begins_while_the_service_is_down_reports_its_start() {
     let mut desk = Desk::new();
     desk.pcscd.kill();
     let mut watch = Watch {

@@ -12,7 +12,7 @@ use ticketapi_testkit::piv::Fault;
 
 use crate::desk::*;
 
-/// Waits for a card while `meanwhile` runs, which gets what the user is told.
+/// Waits for a card while `meanwhile` runs, which receives what the user is shown.
 fn wait(
     desk: &Desk,
     time: Duration,
@@ -35,7 +35,7 @@ fn told(told: &mpsc::Receiver<Absence>) -> Absence {
 }
 
 #[test]
-fn a_card_that_comes_while_waiting_is_found_at_once_and_its_place_is_known() {
+fn a_card_that_is_inserted_while_waiting_is_found_at_once_with_its_reader() {
     let desk = Desk::new();
     let mut witness = desk.watch();
     let mut seen = None;
@@ -48,12 +48,12 @@ fn a_card_that_comes_while_waiting_is_found_at_once_and_its_place_is_known() {
     let card = card.unwrap();
     assert!(card.presence().unwrap().holds(&[witness.state(1).clone()]));
     assert!(found.saturating_duration_since(seen.unwrap()) < Duration::from_secs(1));
-    // Nobody watches any more but the witness.
+    // Only the test's own watch is left.
     assert!(!is_there(desk.watchers()[1]));
 }
 
 #[test]
-fn that_there_is_no_reader_and_then_no_service_is_told() {
+fn a_missing_reader_and_then_a_missing_service_are_reported() {
     let mut desk = Desk::without_readers();
     let cancel = CancelToken::new();
     let service = &mut desk.pcscd;
@@ -83,19 +83,19 @@ fn a_card_in_the_reader_is_found_without_watching() {
 }
 
 #[test]
-fn while_nothing_happens_it_is_not_looked_again() {
+fn without_events_there_is_no_further_search() {
     let desk = Desk::new();
     let wait = Duration::from_secs(5);
     let began = Instant::now();
     let error = desk.reader.wait_for_card(wait, &mut |_| {}, &CancelToken::new()).err().unwrap();
     assert_eq!(*error.kind(), ErrorKind::NoCard);
     assert!(began.elapsed() >= wait);
-    // When it begins, and at the end.
+    // At the beginning, and at the end.
     assert_eq!(desk.looks(), 2);
 }
 
 #[test]
-fn a_card_that_is_not_known_is_told_with_its_reader_until_one_comes_that_is() {
+fn an_unrecognized_card_is_reported_with_its_reader_until_a_recognized_one_is_inserted() {
     let desk = Desk::new();
     desk.cards[0].set_fault(Some(Fault::NotPiv));
     desk.insert(0);
@@ -111,7 +111,7 @@ fn a_card_that_is_not_known_is_told_with_its_reader_until_one_comes_that_is() {
 }
 
 #[test]
-fn a_card_that_is_not_known_is_the_error_when_no_other_came() {
+fn an_unrecognized_card_is_the_error_if_no_other_is_inserted() {
     let desk = Desk::new();
     desk.cards[0].set_fault(Some(Fault::NotPiv));
     desk.insert(0);
@@ -124,7 +124,7 @@ fn a_card_that_is_not_known_is_the_error_when_no_other_came() {
 }
 
 #[test]
-fn a_card_that_is_known_after_all_is_found_without_any_event() {
+fn a_card_that_is_recognized_later_is_found_without_an_event() {
     let desk = Desk::new();
     desk.cards[0].set_fault(Some(Fault::NotPiv));
     desk.insert(0);
@@ -137,7 +137,7 @@ fn a_card_that_is_known_after_all_is_found_without_any_event() {
 }
 
 #[test]
-fn a_service_that_is_down_is_waited_for_and_told_at_the_end() {
+fn the_wait_includes_a_service_that_is_down_which_is_reported_at_the_end() {
     let mut desk = Desk::new();
     desk.pcscd.kill();
     for time in [Duration::ZERO, Duration::from_secs(1)] {
@@ -177,7 +177,7 @@ fn cancelling_ends_the_wait_at_once() {
 }
 
 #[test]
-fn where_nothing_can_be_watched_cards_are_found_all_the_same() {
+fn cards_are_found_although_readers_cannot_be_watched() {
     let desk = Desk::new();
     let (card, _) = wait(&desk, PATIENCE, &CancelToken::new(), |absences| {
         told(absences);

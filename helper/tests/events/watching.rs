@@ -1,4 +1,4 @@
-//! What a helper that watches tells, and when it ends.
+//! What a watching helper reports, and when it ends.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ use ticketapi_testkit::piv::Fault;
 use crate::desk::*;
 
 #[test]
-fn cards_that_come_and_go_in_two_readers_are_told() {
+fn insertions_and_removals_in_two_readers_are_reported() {
     let desk = Desk::new();
     let mut watch = desk.watch();
     assert_eq!((watch.state(0).card, watch.state(1).card), (false, false));
@@ -32,12 +32,12 @@ fn cards_that_come_and_go_in_two_readers_are_told() {
     assert_eq!(watch.next(), [removed(1)]);
     assert_eq!((watch.state(0).card, watch.state(1).card), (true, false));
     assert_ne!(watch.state(1).counter, counter);
-    // Whoever comes later is told how it stands.
+    // A new watch first gets the current state.
     assert_eq!(desk.watch().last, watch.last);
 }
 
 #[test]
-fn a_card_of_another_kind_is_told_as_well() {
+fn a_card_of_another_kind_is_reported() {
     let desk = Desk::new();
     let mut watch = desk.watch();
     desk.cards[0].set_fault(Some(Fault::NotPiv));
@@ -46,8 +46,8 @@ fn a_card_of_another_kind_is_told_as_well() {
 }
 
 #[test]
-fn no_swap_is_missed_by_a_watcher_that_is_slower() {
-    // Each swap takes PC/SC about a second, in which it does nothing.
+fn a_slow_watch_misses_no_swapped_card() {
+    // Each swap takes PC/SC about a second, in which it reports nothing.
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
@@ -96,7 +96,7 @@ fn cancelling_ends_a_wait_and_loses_nothing() {
             kind
         });
         assert_eq!(waiting, ErrorKind::Cancelled);
-        // Cancelled before, it does not even begin; a later deadline is not mistaken for it.
+        // A wait that was cancelled before does not begin; it does not end as a deadline does.
         assert_eq!(*watch.watch.next(None, &cancel).unwrap_err().kind(), ErrorKind::Cancelled);
         let soon = Some(Instant::now() + Duration::from_millis(20));
         assert_eq!(watch.watch.next(soon, &CancelToken::new()).unwrap(), None);
@@ -126,13 +126,13 @@ fn a_watcher_that_is_killed_is_replaced_once() {
     }
     drop(watch);
     assert!(!is_there(watchers[0]) && !is_there(watchers[2]));
-    // Others are not touched.
+    // Other watches are not affected.
     desk.cards[0].remove();
     witness.until(&removed(0));
 }
 
 #[test]
-fn what_changed_while_no_watcher_ran_is_told_by_the_next_one() {
+fn a_new_watcher_reports_changes_since_the_last_one_ended() {
     let desk = Desk::new();
     let (mut watch, mut witness) = (desk.watch(), desk.watch());
     desk.insert(0);
@@ -154,7 +154,7 @@ fn a_watcher_ends_with_its_watch() {
 }
 
 #[test]
-fn a_watcher_whose_program_has_gone_ends_at_once() {
+fn a_watcher_whose_program_has_exited_ends_at_once() {
     let desk = Desk::new();
     let (ours, theirs) = UnixStream::pair().unwrap();
     let helper = desk.pcscd.helper_wrapper(&helper_program()).unwrap();
@@ -172,26 +172,26 @@ fn a_watcher_whose_program_has_gone_ends_at_once() {
 }
 
 #[test]
-fn while_nothing_happens_no_watcher_wakes() {
+fn without_events_no_watcher_wakes_up() {
     let desk = Desk::new();
     let mut watch = desk.watch();
     desk.insert(0);
     watch.until(&inserted(0));
     let watcher = desk.watchers()[0];
     let quiet = Duration::from_secs(3);
-    // A second after a change it looks again, once.
+    // It reads once more a second after a change.
     watch.nothing_for(Duration::from_secs(2));
     let before = wake_ups(watcher);
     watch.nothing_for(quiet);
     assert_eq!(wake_ups(watcher), before);
-    // The check itself: an event is seen in the numbers, once the watcher waits again.
+    // Proves that the numbers show an event, once the watcher waits again.
     desk.cards[0].remove();
     watch.until(&removed(0));
     watch.nothing_for(Duration::from_secs(2));
     assert_ne!(wake_ups(watcher), before);
 }
 
-/// How often the threads of `process` have begun to wait.
+/// Counts how often each thread of `process` has begun to wait.
 fn wake_ups(process: Pid) -> Vec<u64> {
     let tasks = fs::read_dir(proc(process).join("task")).unwrap().flatten();
     let waits = tasks.map(|task| {

@@ -1,4 +1,4 @@
-//! Tokens of a test's own, and logins with them.
+//! Tokens for one test, and logins with them.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::HashMap;
@@ -23,23 +23,23 @@ pub const LABEL: &str = "Test card";
 pub const PIN: &str = "1234";
 pub const MESSAGE: &[u8] = b"a challenge";
 
-/// How many times as often to repeat what is repeated: 1 in `make check`, more for a soak.
+/// Multiplies repetitions: 1 in `make check`, more for a soak test.
 pub fn rounds() -> usize {
     std::env::var("TICKETAPI_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }
 
-/// A desk with tokens, and a helper that sees those only.
+/// A desk with tokens, and a helper that sees only these.
 pub struct Desk(TempDir);
 
 impl Desk {
-    /// Without any card.
+    /// A desk without cards.
     pub fn empty() -> Self {
         let desk = Self(tempfile::tempdir().unwrap());
         fs::create_dir(desk.path("tokens")).unwrap();
         let configuration = format!("directories.tokendir = {}\nlog.level = ERROR\n", desk.path("tokens").display());
         fs::write(desk.path("softhsm2.conf"), configuration).unwrap();
-        // Through a wrapper, as the environment of the tests is one for all of them. In a folder of
-        // its own, as a module with a corrupted heap may write a file of any name.
+        // Through a wrapper, because all tests share one environment. In its own folder, because a module with a
+        // corrupted heap may write files of any name.
         let wrapper = format!(
             "#!/bin/sh\ncd '{}' || exit\nexport SOFTHSM2_CONF='{}' PCSCLITE_CSOCK_NAME=/nowhere\nexec '{}' \"$@\"\n",
             desk.0.path().display(),
@@ -51,7 +51,7 @@ impl Desk {
         desk
     }
 
-    /// With a card [`LABEL`] that has a key and a certificate.
+    /// A desk with a card [`LABEL`] that has a key and a certificate.
     pub fn with_card() -> Self {
         static TEMPLATE: Mutex<Option<HashMap<PathBuf, Vec<u8>>>> = Mutex::new(None);
         let desk = Self::empty();
@@ -91,7 +91,7 @@ impl Desk {
         self.run("softhsm2-util", &arguments);
     }
 
-    /// A key that asks for the PIN at each use.
+    /// Adds a key that needs the PIN at each use.
     pub fn add_careful_key(&self, label: &str, pin: &str) {
         self.write(label, pin, "key.der", "privkey", &["--always-auth", "--usage-sign"], Some("01"));
     }
@@ -100,7 +100,7 @@ impl Desk {
         self.write(label, pin, "certificate.der", "cert", &[], Some("01"));
     }
 
-    /// Writes an object with this `CKA_ID`, from a file of the person's.
+    /// Writes an object with this `CKA_ID` from one of the person's files.
     pub fn write(&self, label: &str, pin: &str, file: &str, kind: &str, more: &[&str], id: Option<&str>) {
         let file = person().path(file);
         let arguments = ["--module", MODULE, "--token-label", label, "--login", "--pin", pin];
@@ -124,7 +124,7 @@ impl Desk {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// SoftHSM itself.
+    /// Settings for SoftHSM itself.
     pub fn settings(&self) -> HelperSettings {
         self.settings_for(MODULE.into())
     }
@@ -134,13 +134,13 @@ impl Desk {
         HelperSettings { program: self.path("helper"), card, deadline: DEADLINE }
     }
 
-    /// SoftHSM behind a script.
+    /// Settings for SoftHSM behind a script.
     pub fn scripted(&self, script: &str) -> HelperSettings {
         let module = self.path("scripted.so");
         if !module.exists() {
             fs::copy(scripted_module(), &module).unwrap();
         }
-        // From here to the first line that it has to say is a new beginning.
+        // Removes the log of the previous script.
         let _ = fs::remove_file(self.path("calls"));
         let script = format!(
             "module {MODULE}\nenv SOFTHSM2_CONF {}\nlog {}\n{script}",
@@ -172,7 +172,7 @@ fn files_below(root: &Path) -> HashMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// Key and certificate of a person, made once and kept with the build.
+/// A person's key and certificate, made once and kept in the build folder.
 pub struct Person(PathBuf);
 
 pub fn person() -> &'static Person {
@@ -193,7 +193,7 @@ pub fn person() -> &'static Person {
                 openssl pkcs8 -topk8 -nocrypt -in key.pem -out key.p8";
             let output = Command::new("sh").args(["-ec", script]).current_dir(made.path()).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            // Another test program may have been faster.
+            // Another test program may have made it first.
             let _ = fs::rename(made.path(), &kept);
         }
         Person(kept)
@@ -205,7 +205,7 @@ impl Person {
         self.0.join(name)
     }
 
-    /// Whether `signature` is this person's, as the openssl program sees it.
+    /// Returns `true` if `signature` is this person's, according to the openssl program.
     pub fn signed(&self, digest: Digest, message: &[u8], signature: &[u8]) -> bool {
         let directory = tempfile::tempdir().unwrap();
         let (message_file, signature_file) = (directory.path().join("message"), directory.path().join("signature"));
@@ -226,7 +226,7 @@ pub fn sign(card: &mut dyn SmartCard, pin: &str) -> Result<Vec<u8>> {
     card.sign(Some(Pin::new(pin.to_owned())), Digest::Sha1, MESSAGE, &CancelToken::new())
 }
 
-/// A whole login, until the helper has gone.
+/// A whole login, until the helper has ended.
 pub fn log_in(settings: &HelperSettings) -> Result<Vec<u8>> {
     sign(&mut *card(settings)?, PIN)
 }
@@ -236,7 +236,7 @@ pub fn assert_logs_in(settings: &HelperSettings) {
     assert!(person().signed(Digest::Sha1, MESSAGE, &signature));
 }
 
-/// What `work` gives, and how long it takes.
+/// Returns the result of `work` and how long it took.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let started = Instant::now();
     let result = work();

@@ -1,4 +1,4 @@
-//! A client of the simulator that shares nothing with ticketapi: requests by hand, signatures by
+//! A client for the simulator that shares nothing with ticketapi: it writes requests by hand and signs with
 //! openssl's command line.
 
 #![allow(dead_code, reason = "each test program uses its own part")]
@@ -36,7 +36,7 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The value of a parameter, cut out without an XML parser.
+    /// Returns the value of a parameter, extracted without an XML parser.
     pub fn parameter(&self, name: &str) -> Option<String> {
         let text = self.text();
         let rest = text.split_once(&format!("<gpPARAM name=\"{name}\""))?.1.split_once('>')?.1;
@@ -118,7 +118,7 @@ impl Client {
         self.post("/login/authactivate", Message::activate().write().as_bytes())
     }
 
-    /// Activates, and makes the message that answers the challenge.
+    /// Activates, and builds the message that answers the challenge.
     pub fn answer_challenge(&mut self, card: &CardIdentity) -> Message {
         let answer = self.activate();
         let challenge = answer.parameter("challenge").expect("a challenge");
@@ -148,7 +148,7 @@ impl Client {
     }
 }
 
-/// A gpOBJECT that can be bent.
+/// A gpOBJECT whose parameters can be changed.
 #[derive(Clone)]
 pub struct Message(pub Vec<(String, String)>);
 
@@ -225,7 +225,7 @@ impl Message {
     }
 }
 
-/// The S/MIME coat, in lines of 64 characters.
+/// The S/MIME entity, in lines of 64 characters.
 pub fn entity(cms: &[u8]) -> String {
     let text = STANDARD.encode(cms);
     let lines: String =
@@ -236,10 +236,10 @@ pub fn entity(cms: &[u8]) -> String {
     )
 }
 
-/// How openssl signs as an Identity Agent does.
+/// openssl's options for signing as an Identity Agent does.
 pub const AS_AGENT: [&str; 3] = ["-md", "sha1", "-noattr"];
 
-/// `content` as CMS by openssl's command line.
+/// Signs `content` as CMS with openssl's command line.
 pub fn sign(content: &[u8], card: &CardIdentity, options: &[&str]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
