@@ -161,7 +161,8 @@ impl Verifier {
         )?;
         check(data.content.content_type == ID_DATA, "the content is not id-data")?;
         let content = data.content.content.ok_or(wrong("the content is missing"))?;
-        let certificate = data.certificates.and_then(only).ok_or(wrong("it does not contain exactly one certificate"))?;
+        let certificate =
+            data.certificates.and_then(only).ok_or(wrong("it does not contain exactly one certificate"))?;
         check(data.revocation_lists.is_none(), "it contains revocation lists")?;
         let signer = only(data.signers).ok_or(wrong("it does not have exactly one signer"))?;
         check(signer.version == 1, "SignerInfo is not of version 1 (by issuer and serial number)")?;
