@@ -1,4 +1,4 @@
-//! The messages of the agent: files in tests/data/agent, that every version 1 reads and writes so.
+//! The agent's messages: files in tests/data/agent, which every version 1 reads and writes unchanged.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
@@ -76,7 +76,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
     ]
 }
 
-/// The message in the file, without its length.
+/// Returns the message in the file, without its length.
 fn message(name: &str) -> Vec<u8> {
     let file = fs::read(folder().join(name).with_extension("bin")).unwrap();
     let (prefix, message) = file.split_first_chunk::<PREFIX>().unwrap();
@@ -85,7 +85,7 @@ fn message(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_message_is_read_and_written_as_its_file_has_it() {
+fn every_message_is_parsed_from_and_encoded_as_its_file() {
     for (name, request) in requests() {
         assert_eq!(Request::decode(&message(name)).unwrap(), request, "{name}");
         assert_eq!(request.encode()[PREFIX..], message(name), "{name}");
@@ -97,7 +97,7 @@ fn every_message_is_read_and_written_as_its_file_has_it() {
 }
 
 #[test]
-fn every_file_is_a_message_that_is_tested() {
+fn every_file_belongs_to_a_tested_message() {
     let tested = requests().into_iter().map(|(name, _)| name).chain(replies().into_iter().map(|(name, _)| name));
     let tested: BTreeSet<_> = tested.map(|name| format!("{name}.bin")).collect();
     let files: BTreeSet<_> =
@@ -106,7 +106,7 @@ fn every_file_is_a_message_that_is_tested() {
 }
 
 #[test]
-fn the_page_of_the_protocol_names_every_message() {
+fn the_protocols_documentation_names_every_message() {
     let page = include_str!("../docs/agent-protocol.md");
     let names = requests().into_iter().map(|(name, request)| (name, request.encode()));
     for (name, bytes) in names.chain(replies().into_iter().map(|(name, reply)| (name, reply.encode()))) {
@@ -119,7 +119,7 @@ fn the_page_of_the_protocol_names_every_message() {
 }
 
 #[test]
-fn greetings_of_other_versions_are_read_as_far_as_their_version() {
+fn the_version_in_first_messages_of_other_versions_is_parsed() {
     for fields in [&[2][..], &[2, 0xff, 0xff], b"\x02\x05other things"] {
         let message = [&[0, 0][..], fields].concat();
         let expected = Hello { version: 2, broker: String::new() };
@@ -129,7 +129,7 @@ fn greetings_of_other_versions_are_read_as_far_as_their_version() {
 }
 
 #[test]
-fn roles_come_in_as_many_messages_as_they_need() {
+fn roles_are_split_into_as_many_messages_as_needed() {
     let role = |number: usize| {
         Role::new(&format!("{number:012}"), "RKF", &format!("{}, \"A\":\"B\":\"C\"", "x".repeat(number % 700)))
     };
@@ -148,7 +148,7 @@ fn roles_come_in_as_many_messages_as_they_need() {
 }
 
 #[test]
-fn a_message_is_filled_with_roles_to_its_last_byte_and_no_further() {
+fn a_message_with_roles_has_at_most_the_maximum_length() {
     let mut lengths = Vec::new();
     for length in 0..250 {
         let name = |length| format!("{}, \"A\":\"B\":\"C\"", "x".repeat(length));
@@ -160,12 +160,12 @@ fn a_message_is_filled_with_roles_to_its_last_byte_and_no_further() {
         lengths.push(message.len());
     }
     let longest = lengths.iter().max().unwrap();
-    // The number of roles may take three bytes, and takes two.
+    // The number of roles may take three bytes, but takes two here.
     assert_eq!(*longest, PREFIX + MAX_MESSAGE - 1);
 }
 
 #[test]
-fn what_does_not_fit_is_a_failure_that_says_so() {
+fn a_reply_that_is_too_long_becomes_a_failure_that_says_so() {
     let reply = Reply::Ticket(Ticket::new("x".repeat(MAX_MESSAGE))).encode();
     let Ok(Reply::Failed(failure)) = Reply::decode(&reply[PREFIX..]) else { panic!("it was sent") };
     assert!(Error::from(failure).detail().contains("does not fit"));
@@ -186,7 +186,7 @@ fn debug_forms_show_no_ticket() {
 
 proptest! {
     #[test]
-    fn bytes_are_read_or_refused(kind in 0u16..12, fields in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_parsed_or_refused(kind in 0u16..12, fields in proptest::collection::vec(any::<u8>(), 0..200)) {
         let message = [&kind.to_le_bytes()[..], &fields].concat();
         if let Err(malformed) = Request::decode(&message) {
             prop_assert!(matches!(malformed, Malformed::Kind(_) | Malformed::Fields(_)));

@@ -1,4 +1,4 @@
-//! A card that leaves: idle, at each step of a login, and with a server that cannot be told.
+//! Removing the card: while the session is idle, at each step of a login, and when the server cannot be reached.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -17,14 +17,14 @@ use ticketapi::{Error, ErrorKind, Pin, Stage};
 use ticketapi_testkit::spine::Entry;
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 
-/// From the event to the ticket being gone, with room for a busy machine.
+/// The time from the event until the ticket is gone, with a margin for a busy machine.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
 fn watched() -> Watched {
     Watched::with(Desk::with(|spine| spine.roles(2)), &User::new())
 }
 
-/// Fails a login by taking the card out of the first reader when `at` has come.
+/// Fails a login by removing the card from the first reader after `at`.
 fn remove_during(desk: &Watched, at: impl FnOnce(&Watched)) {
     let error = thread::scope(|scope| {
         let login = scope.spawn(|| desk.engine.get_new_ticket().unwrap_err());
@@ -48,7 +48,7 @@ fn until_asked(endpoint: Endpoint) -> impl Fn(&Watched) {
 }
 
 #[test]
-fn taking_the_card_out_ends_the_session_here_and_on_the_broker() {
+fn removing_the_card_ends_the_session_here_and_on_the_broker() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();
     assert_eq!(desk.engine.status(), Status::Live { card_watched: true });
@@ -61,7 +61,7 @@ fn taking_the_card_out_ends_the_session_here_and_on_the_broker() {
 }
 
 #[test]
-fn another_card_may_come_and_go() {
+fn inserting_and_removing_another_card_does_not_affect_the_session() {
     let desk = watched();
     let ticket = desk.engine.get_ticket().unwrap();
     for _ in 0..5 {
@@ -74,7 +74,7 @@ fn another_card_may_come_and_go() {
 }
 
 #[test]
-fn a_swap_that_no_snapshot_shows_ends_the_session() {
+fn a_swapped_card_that_no_snapshot_shows_ends_the_session() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();
     desk.readers.swap(0, &TestCard::new(&desk.desk, "999000000001"));
@@ -83,7 +83,7 @@ fn a_swap_that_no_snapshot_shows_ends_the_session() {
 }
 
 #[test]
-fn the_listener_hears_everything_in_its_order() {
+fn the_listener_gets_every_event_in_order() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();
     desk.readers.remove(0);
@@ -104,7 +104,7 @@ fn the_listener_hears_everything_in_its_order() {
 }
 
 #[test]
-fn a_card_that_leaves_during_pin_entry_fails_the_login() {
+fn removing_the_card_during_pin_entry_fails_the_login() {
     let (there, is_there) = mpsc::channel();
     let user = User::new().asked_for_pin(move |cancel| {
         there.send(()).unwrap();
@@ -115,7 +115,7 @@ fn a_card_that_leaves_during_pin_entry_fails_the_login() {
 }
 
 #[test]
-fn a_pin_that_is_entered_after_the_card_left_comes_too_late() {
+fn a_pin_that_is_entered_after_the_card_was_removed_is_not_tried() {
     let (there, is_there) = mpsc::channel();
     let user = User::new().asked_for_pin(move |cancel| {
         there.send(()).unwrap();
@@ -126,21 +126,21 @@ fn a_pin_that_is_entered_after_the_card_left_comes_too_late() {
 }
 
 #[test]
-fn a_card_that_leaves_while_it_signs_fails_the_login() {
+fn removing_the_card_while_it_signs_fails_the_login() {
     let desk = watched();
     desk.readers.hold_signing(true);
     remove_during(&desk, |desk| desk.readers.wait_until_signing());
 }
 
 #[test]
-fn a_card_that_leaves_during_validate_leaves_no_session_on_the_server() {
+fn removing_the_card_during_validate_leaves_no_session_on_the_server() {
     let desk = watched();
     let held = desk.desk.spine.hold(Endpoint::Validate);
     thread::scope(|scope| {
         let login = scope.spawn(|| kind(desk.engine.get_ticket()));
         assert!(desk.desk.spine.wait_for_sessions(PATIENCE, 1));
         desk.readers.remove(0);
-        // The answer with the ticket is not there yet.
+        // The response with the ticket has not arrived yet.
         assert_eq!(login.join().unwrap(), ErrorKind::CardFailed);
     });
     drop(held);
@@ -149,7 +149,7 @@ fn a_card_that_leaves_during_validate_leaves_no_session_on_the_server() {
 }
 
 #[test]
-fn a_card_that_leaves_while_the_role_is_selected_fails_the_login() {
+fn removing_the_card_during_role_selection_fails_the_login() {
     let desk = watched();
     let held = desk.desk.spine.hold(Endpoint::SelectRole);
     remove_during(&desk, |desk| until_asked(Endpoint::SelectRole)(desk));
@@ -157,7 +157,7 @@ fn a_card_that_leaves_while_the_role_is_selected_fails_the_login() {
 }
 
 #[test]
-fn a_card_that_leaves_during_role_choice_fails_the_login() {
+fn removing_the_card_during_the_role_prompt_fails_the_login() {
     let (there, is_there) = mpsc::channel();
     let user = User::new().asked_for_role(move |cancel| {
         there.send(()).unwrap();
@@ -168,7 +168,7 @@ fn a_card_that_leaves_during_role_choice_fails_the_login() {
 }
 
 #[test]
-fn a_card_that_leaves_during_a_new_login_ends_the_old_session_too() {
+fn removing_the_card_during_a_new_login_ends_the_old_session() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();
     desk.readers.hold_signing(true);
@@ -177,7 +177,7 @@ fn a_card_that_leaves_during_a_new_login_ends_the_old_session_too() {
 }
 
 #[test]
-fn a_server_that_cannot_be_told_delays_nobody() {
+fn an_unreachable_server_does_not_delay_the_end_of_a_session() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();
     desk.desk.spine.misbehave(Endpoint::Logout, Misbehaviour::NoAnswer);
@@ -195,7 +195,7 @@ fn a_server_that_cannot_be_told_delays_nobody() {
 }
 
 #[test]
-fn a_server_that_is_out_of_reach_for_a_moment_is_told_when_it_is_back() {
+fn a_logout_is_repeated_until_the_server_is_reachable_again() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();
     desk.desk.spine.misbehave_times(Endpoint::Logout, Misbehaviour::Reset, 2);
@@ -204,7 +204,7 @@ fn a_server_that_is_out_of_reach_for_a_moment_is_told_when_it_is_back() {
 }
 
 #[test]
-fn one_watch_is_enough_for_login_after_login() {
+fn one_watch_serves_many_logins() {
     let desk = watched();
     for _ in 0..3 {
         desk.engine.get_new_ticket().unwrap();
@@ -215,20 +215,20 @@ fn one_watch_is_enough_for_login_after_login() {
 }
 
 #[test]
-fn a_server_that_refuses_to_end_a_session_is_not_asked_again() {
+fn a_logout_that_the_server_refuses_is_not_repeated() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();
     desk.desk.spine.misbehave(Endpoint::Logout, Misbehaviour::Refuse("no".into()));
     desk.readers.remove(0);
     desk.ticket_gone();
-    // Waits for whatever goes on in the background.
+    // Waits for the work in the background.
     drop(desk.engine);
     let asked = desk.desk.spine.log().iter().filter(|entry| entry.endpoint == Some(Endpoint::Logout)).count();
     assert_eq!(asked, 1);
 }
 
 #[test]
-fn an_engine_that_is_dropped_watches_nothing_and_has_told_the_broker() {
+fn a_dropped_engine_stops_watching_and_logs_out() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();
     desk.readers.remove(0);
@@ -239,7 +239,7 @@ fn an_engine_that_is_dropped_watches_nothing_and_has_told_the_broker() {
 }
 
 #[test]
-fn a_service_that_stops_ends_the_session_in_five_seconds() {
+fn a_service_that_stops_ends_the_session_after_five_seconds() {
     let desk = watched();
     let ticket = desk.engine.get_ticket().unwrap();
     desk.readers.stop();
@@ -252,13 +252,13 @@ fn a_service_that_stops_ends_the_session_in_five_seconds() {
 }
 
 #[test]
-fn a_service_that_is_back_in_time_with_the_card_changes_nothing() {
+fn a_service_that_restarts_in_time_with_the_card_keeps_the_session() {
     let desk = watched();
     let ticket = desk.engine.get_ticket().unwrap();
     desk.readers.stop();
     desk.readers.start(None);
     desk.readers.insert(0, &desk.card);
-    // Until it is identified it counts as unseen.
+    // Until it is identified it counts as not seen.
     desk.readers.wait_until_watched();
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(6) {
@@ -270,7 +270,7 @@ fn a_service_that_is_back_in_time_with_the_card_changes_nothing() {
 }
 
 #[test]
-fn a_card_that_cannot_be_read_after_a_restart_is_tried_twice_a_second_and_no_more() {
+fn a_card_that_cannot_be_read_after_a_restart_is_tried_at_most_twice_a_second() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();
     desk.readers.stop();
@@ -282,7 +282,7 @@ fn a_card_that_cannot_be_read_after_a_restart_is_tried_twice_a_second_and_no_mor
 }
 
 #[test]
-fn a_service_that_is_back_with_another_card_ends_the_session() {
+fn a_service_that_restarts_with_another_card_ends_the_session() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();
     desk.readers.stop();
@@ -292,7 +292,7 @@ fn a_service_that_is_back_with_another_card_ends_the_session() {
 }
 
 #[test]
-fn a_watch_that_dies_ends_the_session() {
+fn a_watch_that_fails_ends_the_session() {
     let desk = watched();
     desk.engine.get_ticket().unwrap();
     desk.readers.break_down();
@@ -302,7 +302,7 @@ fn a_watch_that_dies_ends_the_session() {
 }
 
 #[test]
-fn while_the_readers_cannot_be_watched_nobody_logs_in() {
+fn logins_fail_while_the_readers_cannot_be_watched() {
     let desk = watched();
     desk.readers.break_down();
     desk.readers.hold_signing(true);
@@ -312,7 +312,7 @@ fn while_the_readers_cannot_be_watched_nobody_logs_in() {
 }
 
 #[test]
-fn many_threads_that_ask_while_the_card_leaves_get_no_ticket_after() {
+fn many_threads_get_no_ticket_after_the_card_was_removed() {
     let desk = Watched::with(Desk::with(|spine| spine.roles(1)), &User::typing(&[PIN; 1000]));
     let (gone, over) = (AtomicBool::new(false), AtomicBool::new(false));
     desk.engine.get_ticket().unwrap();
@@ -334,7 +334,7 @@ fn many_threads_that_ask_while_the_card_leaves_get_no_ticket_after() {
             })
             .collect();
         desk.readers.remove(0);
-        // For one caller, and so for all.
+        // Until one caller, and so every caller, gets no ticket.
         while desk.engine.with_ticket(|_| ()).is_some() {
             thread::yield_now();
         }
@@ -346,7 +346,7 @@ fn many_threads_that_ask_while_the_card_leaves_get_no_ticket_after() {
 }
 
 #[test]
-fn what_happens_while_an_engine_rests_is_seen_when_it_wakes() {
+fn a_resting_engine_handles_missed_events_when_it_resumes() {
     let desk = watched();
     let ticket = desk.engine.get_ticket().unwrap();
     desk.readers.wait_until_watched();

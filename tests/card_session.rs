@@ -1,6 +1,6 @@
-//! Sessions from a PIV card: OpenSC, a real PC/SC service, virtual readers, and the card taken out.
+//! Sessions from a PIV card: OpenSC, a real PC/SC service, virtual readers, and the removal of the card.
 //!
-//! `TICKETAPI_TEST_CYCLES` tells how often cards come and go; 1,000 for a soak.
+//! `TICKETAPI_TEST_CYCLES` sets how often cards are inserted and removed; 1,000 for a soak test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]
 
@@ -27,13 +27,13 @@ use ticketapi_testkit::{CardSpec, Endpoint, Pcscd, PivCard};
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
 
-/// How much more memory the process may have after any number of cycles.
+/// How much the process's memory may grow in any number of cycles.
 const MAX_GROWTH: usize = 1 << 20;
 
 struct Reader {
     engine: Engine,
     events: mpsc::Receiver<Event>,
-    // Before the service, so that the cards are out when it goes.
+    // Before the service, so that the cards are removed when it ends.
     card: PivCard,
     other: PivCard,
     pcscd: Pcscd,
@@ -41,12 +41,12 @@ struct Reader {
 }
 
 impl Reader {
-    /// Two readers, the card in the first.
+    /// Two readers, with the card in the first.
     fn new() -> Self {
         Self::with(Desk::with(|spine| spine.roles(2).capacity(50)), &User::typing(&[DEFAULT_PIN; 5000]))
     }
 
-    /// No reader is plugged in.
+    /// A desk with no reader plugged in.
     fn unplugged(user: &User) -> Self {
         Self::at(Desk::with(|spine| spine.roles(1)), user, Pcscd::start_with_usb().unwrap())
     }
@@ -78,7 +78,7 @@ impl Reader {
         assert!(self.card.wait_until_seen(PATIENCE));
     }
 
-    /// Waits for an event that `wanted` takes something from.
+    /// Waits for an event for which `wanted` returns something.
     fn event<T>(&self, wanted: impl Fn(&Event) -> Option<T>) -> T {
         loop {
             if let Some(found) = wanted(&self.events.recv_timeout(PATIENCE).expect("the event comes")) {
@@ -100,7 +100,7 @@ impl Reader {
         assert!(self.desk.spine.wait_for_sessions(PATIENCE, 0), "a session is left on the server");
     }
 
-    /// A watch of the test's own.
+    /// A watch that belongs to the test.
     fn watch(&self) -> Box<dyn CardWatch> {
         let settings = HelperSettings {
             program: self.desk.config.helper.clone().unwrap(),
@@ -112,7 +112,7 @@ impl Reader {
         watch
     }
 
-    /// Takes the card out during a login, when `at` has come.
+    /// Removes the card during a login, after `at`.
     fn remove_during(&self, at: impl FnOnce()) {
         let engine = &self.engine;
         let error = thread::scope(|scope| {
@@ -123,14 +123,14 @@ impl Reader {
         });
         assert_eq!(*error.kind(), ErrorKind::CardFailed, "{error}");
         self.assert_logged_out();
-        // pcscd does not see a card that is back before it has seen the reader empty.
+        // pcscd does not notice a card that is back before it has noticed the empty reader.
         thread::sleep(Duration::from_secs(1));
         self.insert();
         self.engine.get_ticket().unwrap();
     }
 }
 
-/// A prompt that tells when it is there, and the first time stays until it is cancelled.
+/// A prompt that reports when it is open, and stays open the first time until it is cancelled.
 fn stays<T>(stage: Stage, then: fn() -> T) -> (impl FnMut(&CancelToken) -> Result<T>, mpsc::Receiver<()>) {
     let (there, is_there) = mpsc::channel();
     let mut first = true;
@@ -146,7 +146,7 @@ fn stays<T>(stage: Stage, then: fn() -> T) -> (impl FnMut(&CancelToken) -> Resul
 }
 
 #[test]
-fn taking_the_card_out_ends_the_session_here_and_on_the_broker() {
+fn removing_the_card_ends_the_session_here_and_on_the_broker() {
     let reader = Reader::new();
     reader.engine.get_ticket().unwrap();
     assert_eq!(reader.engine.status(), Status::Live { card_watched: true });
@@ -167,21 +167,21 @@ fn only_the_card_of_the_session_matters() {
 }
 
 #[test]
-fn a_card_that_leaves_during_pin_entry_fails_the_login() {
+fn removing_the_card_during_pin_entry_fails_the_login() {
     let (ask, is_there) = stays(Stage::Pin, || Pin::new(DEFAULT_PIN.into()));
     let reader = Reader::with(Desk::new(), &User::new().asked_for_pin(ask));
     reader.remove_during(|| is_there.recv().unwrap());
 }
 
 #[test]
-fn a_card_that_leaves_during_role_choice_leaves_no_session() {
+fn removing_the_card_during_the_role_prompt_leaves_no_session() {
     let (ask, is_there) = stays(Stage::RoleSelection, || 0);
     let reader = Reader::with(Desk::new(), &User::typing(&[DEFAULT_PIN; 5]).asked_for_role(ask));
     reader.remove_during(|| is_there.recv().unwrap());
 }
 
 #[test]
-fn a_card_that_leaves_during_validate_leaves_no_session() {
+fn removing_the_card_during_validate_leaves_no_session() {
     let reader = Reader::new();
     let held = reader.desk.spine.hold(Endpoint::Validate);
     let release = thread::scope(|scope| {
@@ -196,7 +196,7 @@ fn a_card_that_leaves_during_validate_leaves_no_session() {
 }
 
 #[test]
-fn a_card_that_leaves_while_it_signs_leaves_no_session() {
+fn removing_the_card_while_it_signs_leaves_no_session() {
     let reader = Reader::new();
     reader.card.set_fault(Some(Fault::RemovedAt(Command::Sign)));
     assert_eq!(kind(reader.engine.get_ticket()), ErrorKind::CardFailed);
@@ -204,7 +204,7 @@ fn a_card_that_leaves_while_it_signs_leaves_no_session() {
 }
 
 #[test]
-fn a_session_survives_a_service_that_is_back_in_time_and_no_other() {
+fn a_session_survives_only_a_service_that_restarts_in_time() {
     let mut reader = Reader::new();
     let ticket = reader.engine.get_ticket().unwrap();
     reader.pcscd.restart().unwrap();
@@ -235,7 +235,7 @@ fn another_card_after_a_restart_of_the_service_ends_the_session() {
 }
 
 #[test]
-fn a_reader_may_come_while_a_card_is_waited_for_and_takes_the_session_along_when_it_goes() {
+fn a_reader_plugged_in_during_the_wait_is_used_and_unplugging_it_ends_the_session() {
     let user = User::typing(&[DEFAULT_PIN; 5]);
     let reader = Reader::unplugged(&user);
     for _ in 0..2 {
@@ -245,7 +245,7 @@ fn a_reader_may_come_while_a_card_is_waited_for_and_takes_the_session_along_when
                 thread::sleep(Duration::from_millis(5));
             }
             reader.pcscd.plug_in().unwrap();
-            // Its driver listens as soon as it is there.
+            // Its driver listens at once.
             let began = Instant::now();
             while reader.card.insert(reader.pcscd.port()).is_err() {
                 assert!(began.elapsed() < PATIENCE);
@@ -263,7 +263,7 @@ fn a_reader_may_come_while_a_card_is_waited_for_and_takes_the_session_along_when
 }
 
 #[test]
-fn a_locked_session_goes_on_with_the_same_card_and_pin() {
+fn a_locked_session_is_unlocked_by_the_same_card_and_pin() {
     let desk = Desk::with(|spine| spine.roles(1)).set("mode", "session_lock");
     let reader = Reader::with(desk, &User::typing(&[DEFAULT_PIN; 5]));
     let ticket = reader.engine.get_ticket().unwrap();
@@ -278,7 +278,7 @@ fn a_locked_session_goes_on_with_the_same_card_and_pin() {
 }
 
 #[test]
-fn in_mobility_the_card_may_leave() {
+fn in_mobility_mode_the_card_may_be_removed() {
     let desk = Desk::with(|spine| spine.roles(1)).set("mode", "mobility");
     let reader = Reader::with(desk, &User::typing(&[DEFAULT_PIN; 5]));
     let ticket = reader.engine.get_ticket().unwrap();
@@ -287,9 +287,9 @@ fn in_mobility_the_card_may_leave() {
     assert_eq!(reader.engine.get_ticket().unwrap(), ticket);
 }
 
-/// The ticket's end is measured from when a watch of the test's own tells of the event.
+/// The end of the ticket is measured from the time when the test's own watch reports the event.
 #[test]
-fn cards_that_come_and_go_lose_no_event_and_leave_nothing() {
+fn many_insertions_and_removals_lose_no_event_and_leave_nothing_behind() {
     let cycles = std::env::var("TICKETAPI_TEST_CYCLES").map_or(6, |number| number.parse().unwrap());
     let reader = Reader::new();
     let (mut times, mut warm) = (Vec::new(), 0);

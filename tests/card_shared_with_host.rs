@@ -1,5 +1,5 @@
-//! The host uses the card's module and the card itself in its own process, while the library logs in
-//! with them through the helper. Alone in its program, as the module is loaded into it.
+//! The host uses the card's module and the card itself in its own process while the library logs in with them
+//! through the helper. Alone in its test program, because the module is loaded into it.
 //!
 //! `TICKETAPI_TEST_ROUNDS=50` makes it 1,000 logins.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -21,7 +21,7 @@ use ticketapi_testkit::{CardSpec, SoftHsm};
 
 const THREADS: usize = 8;
 
-/// A session of the host's, with the key that it found when it began.
+/// A session of the host, with the key that it found at its start.
 struct HostSession {
     session: Session,
     key: ObjectHandle,
@@ -31,7 +31,7 @@ impl HostSession {
     fn begin(module: &Pkcs11) -> Self {
         let slot = module.get_slots_with_initialized_token().unwrap()[0];
         let session = module.open_ro_session(slot).unwrap();
-        // Logging in is for all sessions at once: the first does it for the others.
+        // A login is for all sessions: the first one does it for the others.
         if session.get_session_info().unwrap().session_state() == SessionState::RoPublic {
             session.login(UserType::User, Some(&AuthPin::from(PIN))).unwrap();
         }
@@ -39,7 +39,7 @@ impl HostSession {
         Self { session, key }
     }
 
-    /// Whether it is as it was: logged in, and its handles good.
+    /// Checks that the session is still logged in, and its handles valid, by signing.
     fn sign(&self) {
         assert_eq!(self.session.get_session_info().unwrap().session_state(), SessionState::RoUser);
         let signature = self.session.sign(&Mechanism::Sha256RsaPkcs, self.key, b"a prescription").unwrap();
@@ -52,7 +52,7 @@ fn logins_and_a_host_that_uses_the_same_card_do_not_disturb_each_other() {
     let rounds = std::env::var("TICKETAPI_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
     let (desk, hsm) = (Desk::new(), SoftHsm::new().unwrap());
     hsm.add_card("card", PIN, &desk.ca.issue(&CardSpec::new(UID)).unwrap()).unwrap();
-    // The one module, in the host as in the helper. It sets the variable that leads to the token.
+    // The same module in the host and in the helper. Its script sets the variable that names the token.
     let module = desk.path("module.so");
     fs::copy(scripted_module(), &module).unwrap();
     let script = format!("module {}\nenv SOFTHSM2_CONF {}\n", hsm.module().display(), hsm.conf().display());
@@ -67,7 +67,7 @@ fn logins_and_a_host_that_uses_the_same_card_do_not_disturb_each_other() {
 
     let (ended, signatures) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
-        // The sessions move to their threads, and are there until the last login.
+        // The sessions move to their threads and stay open until the last login.
         let threads: Vec<_> = sessions
             .into_iter()
             .map(|session| {
@@ -97,7 +97,7 @@ fn logins_and_a_host_that_uses_the_same_card_do_not_disturb_each_other() {
     host.finalize().unwrap();
 }
 
-/// Lets the threads end also when the test fails.
+/// Ends the threads even if the test fails.
 struct EndOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for EndOnDrop<'_> {

@@ -1,4 +1,4 @@
-//! The signed challenge against the capture of a genuine Identity Agent and against OpenSSL.
+//! Compares the signed challenge with the capture of a genuine Identity Agent, and with OpenSSL.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -23,7 +23,7 @@ fn unhex(text: &str) -> Vec<u8> {
     text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-/// Every capture: a JSON file that names the message it is the parts of.
+/// Reads every capture: a JSON file with the parts of a message, and the message that it names.
 fn captures() -> Vec<(SignedChallenge, Vec<u8>)> {
     let mut captures = Vec::new();
     for entry in fs::read_dir(data("")).unwrap() {
@@ -51,14 +51,14 @@ fn encode(parts: &SignedChallenge) -> Vec<u8> {
 }
 
 #[test]
-fn the_parts_of_a_capture_give_its_bytes_again() {
+fn the_parts_of_a_capture_are_encoded_to_its_bytes() {
     for (parts, message) in captures() {
         assert_eq!(encode(&parts), message);
     }
 }
 
 #[test]
-fn a_capture_is_taken_apart_into_its_parts() {
+fn a_capture_is_parsed_into_its_parts() {
     for (parts, message) in captures() {
         assert_eq!(challenge::decode(&message).unwrap(), parts);
     }
@@ -88,12 +88,12 @@ fn signed(file: &str, digest: Digest, challenge: &[u8]) -> SignedChallenge {
     SignedChallenge { challenge: challenge.to_vec(), certificate, digest, signature }
 }
 
-/// What `openssl cms -verify` takes for the signed content, where it accepts the signature.
+/// The signed content, if `openssl cms -verify` accepts the signature.
 fn openssl_verified(message: &[u8], form: &str) -> Option<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("message");
     fs::write(&file, message).unwrap();
-    // -noverify leaves out the issuers only, which these certificates do not have.
+    // -noverify omits only the check of the issuers, which these certificates do not have.
     let output = Command::new("openssl")
         .args(["cms", "-verify", "-noverify", "-binary", "-inform", form, "-in"])
         .arg(&file)
@@ -123,7 +123,7 @@ fn openssl_accepts_each_key_size_with_each_digest() {
 }
 
 #[test]
-fn another_cms_implementation_finds_the_same_parts() {
+fn another_cms_implementation_parses_the_same_parts() {
     use cms::cert::CertificateChoices;
     use cms::content_info::{CmsVersion, ContentInfo};
     use cms::signed_data::{SignedData, SignerIdentifier};
@@ -148,7 +148,7 @@ fn another_cms_implementation_finds_the_same_parts() {
 }
 
 #[test]
-fn the_response_is_base64_of_an_smime_entity_in_short_lines_ended_by_cr_lf() {
+fn the_response_is_base64_of_an_smime_entity_in_short_lines_that_end_with_cr_lf() {
     for (parts, message) in captures() {
         let response =
             challenge::response(&parts.challenge, &parts.certificate, parts.digest, &parts.signature).unwrap();

@@ -15,7 +15,7 @@ use ticketapi::{Engine, Error, ErrorKind, Pin, Result, Stage};
 use ticketapi_testkit::spine::Entry;
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 
-/// A user whose PIN prompt tells when it is there, and answers when it is told to.
+/// A user whose PIN prompt reports when it opens, and answers when the test says so.
 fn slow_user() -> (User, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (there, is_there) = mpsc::channel();
     let (answer, answered) = mpsc::channel::<()>();
@@ -83,7 +83,7 @@ fn no_auth_never_prompts_and_never_connects() {
 }
 
 #[test]
-fn a_new_ticket_takes_the_place_of_the_old_session() {
+fn a_new_ticket_replaces_the_old_session() {
     let desk = Desk::new();
     let engine = desk.engine(&User::new());
     let old = engine.get_ticket().unwrap();
@@ -95,7 +95,7 @@ fn a_new_ticket_takes_the_place_of_the_old_session() {
 }
 
 #[test]
-fn a_new_login_that_fails_leaves_the_old_session() {
+fn a_new_login_that_fails_keeps_the_old_session() {
     let desk = Desk::new();
     let engine = desk.engine(&User::typing(&[PIN]));
     let old = engine.get_ticket().unwrap();
@@ -104,7 +104,7 @@ fn a_new_login_that_fails_leaves_the_old_session() {
 }
 
 #[test]
-fn destroying_cancels_a_login_under_way_for_everybody_who_waits() {
+fn destroying_the_ticket_cancels_a_login_for_every_waiting_thread() {
     let desk = Desk::new();
     let (user, is_there, _answer) = slow_user();
     let engine = desk.engine(&user);
@@ -113,7 +113,7 @@ fn destroying_cancels_a_login_under_way_for_everybody_who_waits() {
         is_there.recv().unwrap();
         let now = Instant::now();
         engine.destroy_ticket().unwrap();
-        // A thread that comes only after that logs in anew, as it should.
+        // A thread that starts only afterwards logs in anew, as it should.
         while !threads.iter().all(|thread| thread.is_finished()) {
             if is_there.recv_timeout(Duration::from_millis(5)).is_ok() {
                 engine.destroy_ticket().unwrap();
@@ -128,7 +128,7 @@ fn destroying_cancels_a_login_under_way_for_everybody_who_waits() {
 }
 
 #[test]
-fn a_login_that_is_destroyed_as_its_ticket_comes_leaves_no_session() {
+fn a_login_destroyed_as_its_ticket_arrives_leaves_no_session() {
     let desk = Desk::with(|spine| spine.roles(1));
     let engine = desk.engine(&User::new());
     thread::scope(|scope| {
@@ -144,7 +144,7 @@ fn a_login_that_is_destroyed_as_its_ticket_comes_leaves_no_session() {
 }
 
 #[test]
-fn a_login_that_is_destroyed_while_its_role_is_selected_leaves_no_session() {
+fn a_login_destroyed_during_role_selection_leaves_no_session() {
     let desk = Desk::with(|spine| spine.roles(1));
     let engine = desk.engine(&User::new());
     thread::scope(|scope| {
@@ -181,7 +181,7 @@ fn a_login_can_be_cancelled_at_each_request_within_200_ms() {
 }
 
 #[test]
-fn cancelling_a_login_leaves_a_session_that_was_there() {
+fn cancelling_a_login_keeps_an_earlier_session() {
     let desk = Desk::new();
     let (user, is_there, answer) = slow_user();
     let engine = desk.engine(&user);
@@ -198,7 +198,7 @@ fn cancelling_a_login_leaves_a_session_that_was_there() {
 }
 
 #[test]
-fn a_ticket_is_gone_here_when_the_broker_cannot_be_told() {
+fn a_ticket_is_destroyed_although_the_broker_is_unreachable() {
     let desk = Desk::new();
     let engine = desk.engine(&User::new());
     engine.get_ticket().unwrap();
@@ -208,7 +208,7 @@ fn a_ticket_is_gone_here_when_the_broker_cannot_be_told() {
 }
 
 #[test]
-fn a_prompt_that_asks_for_a_ticket_is_told_not_to() {
+fn a_prompt_that_requests_a_ticket_gets_an_error() {
     let desk = Desk::with(|spine| spine.roles(2));
     let engine = Arc::new(OnceLock::<Engine>::new());
     let user = User::new().asked_for_role({
@@ -225,7 +225,7 @@ fn a_prompt_that_asks_for_a_ticket_is_told_not_to() {
     engine.get().unwrap().get_ticket().unwrap();
 }
 
-/// Panics at the first PIN prompt, once `go` says so.
+/// Panics at the first PIN prompt, after `go`.
 struct PanicsOnce {
     there: mpsc::Sender<()>,
     go: Mutex<Option<mpsc::Receiver<()>>>,
@@ -252,7 +252,7 @@ impl Prompter for PanicsOnce {
 }
 
 #[test]
-fn a_prompter_that_panics_fails_the_login_for_who_waits_and_the_next_one_works() {
+fn a_prompter_that_panics_fails_the_login_for_every_waiting_thread_and_the_next_login_works() {
     let desk = Desk::new();
     let (there, is_there) = mpsc::channel();
     let (go, gone) = mpsc::channel();
@@ -264,7 +264,7 @@ fn a_prompter_that_panics_fails_the_login_for_who_waits_and_the_next_one_works()
         let second = scope.spawn(|| engine.get_ticket());
         go.send(()).unwrap();
         assert!(first.join().is_err(), "the panic goes to the thread that prompted");
-        // It may have come too late to wait for that login; then it had one of its own.
+        // It may have started too late to wait for that login, and then had its own.
         let second = second.join().unwrap();
         assert!(second.is_ok() || kind(second) == ErrorKind::Internal);
     });
@@ -272,7 +272,7 @@ fn a_prompter_that_panics_fails_the_login_for_who_waits_and_the_next_one_works()
 }
 
 #[test]
-fn a_prompter_that_panics_after_the_ticket_came_leaves_no_session() {
+fn a_prompter_that_panics_after_the_ticket_arrived_leaves_no_session() {
     let desk = Desk::new();
     let user = User::new().asked_for_role(|_| panic!("a defect of the host, planted by this test"));
     let engine = desk.engine(&user);
@@ -282,7 +282,7 @@ fn a_prompter_that_panics_after_the_ticket_came_leaves_no_session() {
 }
 
 #[test]
-fn storms_of_getters_and_destroyers_end_with_no_session_left() {
+fn many_threads_that_get_and_destroy_tickets_leave_no_session() {
     let desk = Desk::with(|spine| spine.roles(1));
     let engine = desk.engine(&User::typing(&[PIN; 10_000]));
     thread::scope(|scope| {

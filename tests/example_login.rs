@@ -1,4 +1,4 @@
-//! `examples/login.rs`, run as a user would: settings in the environment, prompts by programs.
+//! Runs `examples/login.rs` as a user would: settings in the environment, prompts by programs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -23,7 +23,7 @@ impl Run {
         Self { desk }
     }
 
-    /// Runs the example with `arguments` and these settings besides those that it needs.
+    /// Runs the example with `arguments` and with these settings besides the necessary ones.
     fn login(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
         let this_test = std::env::current_exe().unwrap();
         let example: PathBuf = this_test.ancestors().nth(2).unwrap().join("examples/login");
@@ -48,7 +48,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn it_prints_who_is_logged_in_and_shortens_the_ticket() {
+fn it_prints_the_user_and_a_shortened_ticket() {
     let run = Run::new();
     let output = run.login(&[], &[]);
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -60,7 +60,7 @@ fn it_prints_who_is_logged_in_and_shortens_the_ticket() {
 }
 
 #[test]
-fn json_holds_every_role_and_the_whole_ticket_only_when_asked() {
+fn json_contains_every_role_and_the_whole_ticket_only_on_request() {
     let run = Run::new();
     let short: Value = serde_json::from_slice(&run.login(&["--json"], &[]).stdout).unwrap();
     assert_eq!(short["user"]["uid"], UID);
@@ -72,7 +72,7 @@ fn json_holds_every_role_and_the_whole_ticket_only_when_asked() {
 }
 
 #[test]
-fn a_failure_is_told_with_its_remedy_and_the_exit_code() {
+fn an_error_is_printed_with_its_remedy_and_has_its_exit_code() {
     let run = Run::new();
     let output = run.login(&[], &[("TICKETAPI_ROLE", "42")]);
     assert_eq!(output.status.code(), Some(1));
@@ -83,7 +83,7 @@ fn a_failure_is_told_with_its_remedy_and_the_exit_code() {
 }
 
 #[test]
-fn a_failure_in_json_has_kind_stage_and_remedy() {
+fn an_error_in_json_has_kind_stage_and_remedy() {
     let run = Run::new();
     let output = run.login(&["--json"], &[("TICKETAPI_DIGEST", "md5")]);
     assert_eq!(output.status.code(), Some(1));

@@ -1,7 +1,6 @@
-//! Logins with a card module that hangs, crashes, exits or corrupts its heap, at each call that the
-//! helper makes into it.
+//! Logins with a card module that hangs, crashes, exits or corrupts its heap, at each call that the helper makes.
 //!
-//! `TICKETAPI_TEST_ROUNDS` tells how often; `scripts/soak` runs it 31 times, 1,000 faults of each kind.
+//! `TICKETAPI_TEST_ROUNDS` repeats them; `scripts/soak` runs 31 rounds, 1,000 faults of each kind.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]
 
@@ -18,10 +17,10 @@ use ticketapi::{Engine, ErrorKind};
 use ticketapi_testkit::artifacts::{helper_program, scripted_module};
 use ticketapi_testkit::{CardSpec, SoftHsm};
 
-/// What one operation of the card may take: short for a hung one, long for a busy machine.
+/// How long one operation of the card may take: short for one that hangs, long for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// What a call gets on top of it.
+/// How long a call may take beyond that.
 const TOLERANCE: Duration = Duration::from_millis(250);
 
 /// A desk whose card module follows a script.
@@ -38,8 +37,8 @@ impl FaultyDesk {
         hsm.add_card("card", PIN, &desk.ca.issue(&CardSpec::new(UID)).unwrap()).unwrap();
         let (module, helper, pids) = (desk.path("scripted.so"), desk.path("helper"), desk.path("pids"));
         fs::copy(scripted_module(), &module).unwrap();
-        // In the desk's folder, as a module with a corrupted heap writes files of any name. The card is
-        // in a reader by name, so that its reset is tried; the PC/SC service is out of reach.
+        // In the desk's folder, because a module with a corrupted heap may write files of any name. The card is in
+        // a named reader, so that its reset is tried; the PC/SC service cannot be reached.
         let (folder, program) = (desk.folder.path(), helper_program());
         script(
             &helper,
@@ -55,7 +54,7 @@ impl FaultyDesk {
         Self { desk, hsm, engine }
     }
 
-    /// From now on the module does `fault`, where it is not empty.
+    /// Sets the module's fault; none if it is empty.
     fn set(&self, fault: &str) {
         for file in ["calls", "pids"] {
             let _ = fs::remove_file(self.desk.path(file));
@@ -73,12 +72,12 @@ impl FaultyDesk {
         fs::read_to_string(self.desk.path("calls")).unwrap().lines().map(str::to_owned).collect()
     }
 
-    /// The time since the last call into the module began.
+    /// The time since the start of the last call into the module.
     fn since_the_last_call(&self) -> Duration {
         fs::metadata(self.desk.path("calls")).unwrap().modified().unwrap().elapsed().unwrap_or_default()
     }
 
-    /// No helper that was started runs any more, or is left as a zombie.
+    /// Asserts that no started helper still runs or is left as a zombie.
     fn assert_helpers_gone(&self) {
         let pids = fs::read_to_string(self.desk.path("pids")).unwrap();
         assert!(!pids.is_empty());
@@ -87,7 +86,7 @@ impl FaultyDesk {
         }
     }
 
-    fn log_in_well(&self) {
+    fn log_in_successfully(&self) {
         self.set("");
         let began = Instant::now();
         self.engine.get_ticket().unwrap();
@@ -97,10 +96,10 @@ impl FaultyDesk {
     }
 }
 
-/// The calls of a login that succeeds: function, and which of the calls to it.
+/// The calls of a successful login: the function, and which of its calls it is.
 fn calls_of_a_login() -> Vec<(String, usize)> {
     let desk = FaultyDesk::new();
-    desk.log_in_well();
+    desk.log_in_successfully();
     let mut seen = HashMap::new();
     let number = |function: String| {
         let times = seen.entry(function.clone()).or_insert(0);
@@ -112,8 +111,8 @@ fn calls_of_a_login() -> Vec<(String, usize)> {
     calls
 }
 
-/// A login that ends `limit` after the last call into the module at the latest, with a ticket or a
-/// clear error, and a good one after it.
+/// A login that ends at most `limit` after the last call into the module, with a ticket or a clear error, and a
+/// successful one after it.
 fn log_in_with_fault(desk: &FaultyDesk, (function, call): &(String, usize), fault: &str, limit: Duration) {
     let name = format!("{function} {call} {fault}");
     desk.set(&format!("fault {name}"));
@@ -121,24 +120,24 @@ fn log_in_with_fault(desk: &FaultyDesk, (function, call): &(String, usize), faul
     let took = desk.since_the_last_call();
     assert!(took < limit, "{name}: back after {took:?}");
     desk.assert_helpers_gone();
-    // With its heap corrupted the module may go on for a while, or to the end.
+    // With a corrupted heap the module may continue for a while, or to the end.
     let strikes_late = fault == "corrupt";
     assert!(strikes_late || desk.calls().last() == Some(function), "{name}: {:?}", desk.calls());
-    // After the signature the card is not needed any more.
+    // After the signature the card is no longer needed.
     let has_signed = ["C_Logout", "C_CloseSession", "C_Finalize"].contains(&&**function);
     match ticket {
         Ok(_) if strikes_late || has_signed => desk.engine.destroy_ticket().unwrap(),
-        // It may say anything, too.
+        // It may also return anything.
         Err(error) if strikes_late => assert_ne!(*error.kind(), ErrorKind::Internal, "{name}: {error}"),
         ticket => assert_eq!(kind(ticket), ErrorKind::CardFailed, "{name}"),
     }
     assert_eq!(desk.desk.spine.open_sessions(), 0, "{name}");
-    desk.log_in_well();
+    desk.log_in_successfully();
 }
 
-/// [`log_in_with_fault`] at each call of a login, on so many desks at once.
+/// Runs [`log_in_with_fault`] at each call of a login, on this many desks at once.
 fn at_each_call(fault: &str, limit: Duration, desks: usize) {
-    // It looks at all that the process has.
+    // The test examines the whole process.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let rounds = std::env::var("TICKETAPI_TEST_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
@@ -158,7 +157,7 @@ fn at_each_call(fault: &str, limit: Duration, desks: usize) {
         }
     });
     println!("{} logins with {fault}", rounds * calls.len());
-    // Other tests' threads come and go.
+    // Threads of other tests start and end.
     assert_eq!(Held { threads: before.threads, ..Held::now() }, before, "{fault}");
 }
 

@@ -1,5 +1,5 @@
-//! Odd values, from a card or the broker, on their way back to the broker: each arrives as it was,
-//! or is refused before anything is sent.
+//! Unusual values, from a card or the broker, on their way back to the broker: each arrives unchanged, or is
+//! refused before anything is sent.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -13,7 +13,7 @@ use ticketapi::{Engine, ErrorKind};
 use ticketapi_testkit::spine::{Entry, Role};
 use ticketapi_testkit::{CardSpec, Endpoint, Misbehaviour};
 
-/// Values that a careless writer or reader would change, and that XML can hold.
+/// Values that careless code would change, and that XML can contain.
 const ODD: [&str; 23] = [
     "<",
     ">",
@@ -40,16 +40,16 @@ const ODD: [&str; 23] = [
     "{0}%s\\n",
 ];
 
-/// Control characters that XML can hold.
+/// Control characters that XML can contain.
 const BREAKS: [&str; 5] = ["a\rb", "a\nb", "a\r\nb", "\r\nX-Header: 1\r\n\r\n", "\ta\t"];
 
-/// Others that a terminal would obey, or that hide what is shown.
+/// Further characters that control a terminal, or hide parts of a text.
 const HIDDEN: [&str; 6] = ["a\u{85}b", "a\u{9b}2J", "a\u{2028}b", "a\u{2029}b", "a\u{202e}b", "a\u{feff}b"];
 
-/// What XML cannot hold.
+/// Characters that XML cannot contain.
 const IMPOSSIBLE: [&str; 6] = ["a\0b", "\u{1}", "\u{b}", "\u{1f}", "\u{fffe}", "a\u{ffff}"];
 
-/// A desk with a card of a user with this id.
+/// A desk with a card of the user with this id.
 fn desk_of(uid: &str) -> Desk {
     let mut desk = Desk::with(|spine| spine.roles(1));
     desk.config.software_card = Some(desk.quick_card(&CardSpec::new(uid).utf8_subject()));
@@ -61,7 +61,7 @@ fn sent(desk: &Desk, endpoint: Endpoint) -> Option<Entry> {
 }
 
 #[test]
-fn a_users_id_arrives_as_it_is_on_the_card() {
+fn a_users_id_arrives_as_on_the_card() {
     for uid in ODD {
         let desk = desk_of(uid);
         let engine = desk.engine(&User::new());
@@ -74,7 +74,7 @@ fn a_users_id_arrives_as_it_is_on_the_card() {
 }
 
 #[test]
-fn a_users_id_that_cannot_be_shown_or_sent_is_refused_before() {
+fn a_users_id_that_cannot_be_shown_or_sent_is_refused_before_sending() {
     for uid in BREAKS.into_iter().chain(HIDDEN).chain(IMPOSSIBLE).chain(["\u{7f}"]) {
         let desk = desk_of(uid);
         assert_eq!(kind(desk.engine(&User::new()).log_in()), ErrorKind::NoCertificate, "{uid:?}");
@@ -82,7 +82,7 @@ fn a_users_id_that_cannot_be_shown_or_sent_is_refused_before() {
     }
 }
 
-/// Each id on a role of its own.
+/// Gives each id a role.
 fn roles(ids: &[&str]) -> Vec<Role> {
     let role = |(mut role, id): (Role, &&str)| {
         role.id = (*id).to_owned();
@@ -92,7 +92,7 @@ fn roles(ids: &[&str]) -> Vec<Role> {
 }
 
 #[test]
-fn a_roles_id_arrives_as_the_broker_gave_it() {
+fn a_roles_id_arrives_as_the_broker_sent_it() {
     let desk = desk_of(UID);
     desk.spine.set_roles(roles(&ODD));
     for (number, id) in ODD.iter().enumerate() {
@@ -103,7 +103,7 @@ fn a_roles_id_arrives_as_the_broker_gave_it() {
 }
 
 #[test]
-fn a_role_with_an_id_that_cannot_be_shown_is_left_out() {
+fn a_role_with_an_id_that_cannot_be_shown_is_skipped() {
     let desk = desk_of(UID);
     let ids = [&["first"], &BREAKS[..], &HIDDEN, &["last"]].concat();
     desk.spine.set_roles(roles(&ids));
@@ -116,7 +116,7 @@ fn a_role_with_an_id_that_cannot_be_shown_is_left_out() {
 }
 
 #[test]
-fn what_the_broker_asserts_arrives_as_it_is() {
+fn asserted_values_arrive_unchanged() {
     let desk = desk_of(UID);
     let ids = ODD;
     let mut roles = roles(&ids);
@@ -134,9 +134,9 @@ fn what_the_broker_asserts_arrives_as_it_is() {
 }
 
 #[test]
-fn a_chooser_may_be_given_any_id() {
+fn a_chooser_can_select_any_id() {
     let mut ids = ODD.to_vec();
-    // What is in brackets at the end of another's line.
+    // An id that appears in brackets at the end of another role's line.
     ids.extend(["c", "x[y", "y"]);
     let desk = desk_of(UID);
     desk.spine.set_roles(roles(&ids));
@@ -156,7 +156,7 @@ fn a_chooser_may_be_given_any_id() {
 }
 
 #[test]
-fn a_roles_id_that_no_message_can_hold_is_refused_before() {
+fn a_roles_id_that_no_message_can_contain_is_refused_before_sending() {
     let desk = desk_of(UID);
     for id in IMPOSSIBLE {
         desk.spine.set_roles(roles(&[id]));
@@ -165,7 +165,7 @@ fn a_roles_id_that_no_message_can_hold_is_refused_before() {
     }
 }
 
-/// An activation with these values, each character of them as a reference where `escape` says so.
+/// An activation with these values, with a reference for each character that `escape` selects.
 fn activation(values: &[(&str, &str)], escape: impl Fn(char) -> bool) -> Misbehaviour {
     let write = |c: char| if escape(c) { format!("&#{};", u32::from(c)) } else { c.to_string() };
     let write = |(name, value): &(&str, &str)| {
@@ -177,12 +177,12 @@ fn activation(values: &[(&str, &str)], escape: impl Fn(char) -> bool) -> Misbeha
 
 const CHALLENGE: &str = "YSBjaGFsbGVuZ2U=";
 
-/// The two echoed values, as they arrive when the broker gave these.
+/// The two echoed values as they arrive at the broker that sent these.
 fn echoed(desk: &Desk, challenge: &str, signature: &str) -> (String, String) {
     desk.spine.clear_log();
     let answer = activation(&[("challenge", challenge), ("signature", signature)], |c| !c.is_ascii_alphanumeric());
     desk.spine.misbehave(Endpoint::Activate, answer);
-    // The broker did not give that challenge.
+    // The broker did not issue this challenge.
     assert_eq!(kind(desk.engine(&User::new()).log_in()), ErrorKind::Refused);
     let arrived = sent(desk, Endpoint::Validate).unwrap();
     let value = |name| arrived.parameter(name).unwrap().to_owned();
@@ -190,7 +190,7 @@ fn echoed(desk: &Desk, challenge: &str, signature: &str) -> (String, String) {
 }
 
 #[test]
-fn what_the_broker_wants_back_arrives_as_it_gave_it() {
+fn echoed_values_arrive_as_the_broker_sent_them() {
     let desk = desk_of(UID);
     for signature in ODD.into_iter().chain(BREAKS) {
         assert_eq!(echoed(&desk, CHALLENGE, signature), (CHALLENGE.into(), signature.into()));
@@ -201,7 +201,7 @@ fn what_the_broker_wants_back_arrives_as_it_gave_it() {
 }
 
 #[test]
-fn what_the_broker_wants_back_and_no_message_can_hold_is_refused_before() {
+fn echoed_values_that_no_message_can_contain_are_refused_before_sending() {
     let desk = desk_of(UID);
     for value in IMPOSSIBLE {
         for escape in [false, true] {
@@ -217,7 +217,7 @@ fn what_the_broker_wants_back_and_no_message_can_hold_is_refused_before() {
 }
 
 #[test]
-fn an_address_from_the_broker_adds_no_header_and_no_request() {
+fn a_url_from_the_broker_cannot_add_a_header_or_a_request() {
     let desk = desk_of(UID);
     for end in ["\r\nX-Header: 1", " HTTP/1.1\r\n\r\nGET /", "\n", "\0", "\u{e9}", "?a b"] {
         let url = format!("{}/login/authvalidate{end}", desk.spine.url());
@@ -233,12 +233,12 @@ fn an_address_from_the_broker_adds_no_header_and_no_request() {
 }
 
 #[test]
-fn any_value_that_xml_can_hold_arrives() {
+fn any_value_that_xml_can_contain_arrives() {
     let desk = desk_of(UID);
-    // Each case is two logins; the messages alone are tested 100,000 times where they are written.
+    // Each case needs two logins; the messages alone are tested 100,000 times in their own tests.
     let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) });
     let value = "([<>&'\";#%+ ]|\\]\\]>|\r|\n|\t|[a-z]|\\PC){1,12}";
-    // A role's id has nothing in it that cannot be shown.
+    // A role's id contains only visible characters.
     let id = "([<>&'\";#%+ ]|\\]\\]>|[a-z]|[^\\p{C}\\p{Zl}\\p{Zp}]){1,12}";
     let challenge = proptest::collection::vec(any::<u8>(), 1..100);
     let checked = runner.run(&(value, id, challenge), |(value, id, challenge)| {

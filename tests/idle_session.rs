@@ -1,7 +1,7 @@
-//! What a session costs while nobody uses it, as the kernel counts it for each thread of the host and of
-//! the helper that watches the card.
+//! What an idle session costs, as the kernel counts it for each thread of the host and of the helper that watches
+//! the card.
 //!
-//! `TICKETAPI_TEST_SECONDS` tells for how long that is counted; 60 for the bench.
+//! `TICKETAPI_TEST_SECONDS` sets how long to measure; 60 for the benchmark.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]
 
@@ -20,10 +20,10 @@ use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::DEFAULT_PIN;
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard};
 
-/// Tells a copy of this test that it is the host.
+/// Makes a copy of this test act as the host.
 const HOST: &str = "TICKETAPI_TEST_HOST";
 
-/// Not a test: the host, with nothing in it but an engine.
+/// Not a test: the host, which contains only an engine.
 #[test]
 fn a_host() {
     if std::env::var_os(HOST).is_none() {
@@ -46,7 +46,7 @@ struct Host {
 impl Host {
     fn start(desk: &Desk, pcscd: &Pcscd) -> Self {
         let mut host = Command::new(std::env::current_exe().unwrap());
-        // On its main thread, as libtest would look at the time otherwise.
+        // On its main thread, because libtest would otherwise measure the time.
         host.args(["a_host", "--exact", "--nocapture", "--test-threads=1"]).env(HOST, "1");
         host.env("TICKETAPI_BASE_URL", desk.spine.url()).env("TICKETAPI_CA_FILE", desk.path("ca.pem"));
         host.env("TICKETAPI_PKCS11_MODULE", opensc_module()).env("TICKETAPI_AGENT", "never");
@@ -61,13 +61,13 @@ impl Host {
         assert!(self.output.any(|line| line == says), "it never was: {says}");
     }
 
-    /// Every thread of the host and of its children: whose it is, nanoseconds on a processor, and how
-    /// often it has begun to wait.
+    /// Lists the threads of the host and of its child processes: their names, their CPU time in nanoseconds, and
+    /// how often they have begun to wait.
     fn threads(&self) -> BTreeMap<String, (u64, u64)> {
         let mut threads = BTreeMap::new();
         let mut processes = vec![self.child.id().to_string()];
         while let Some(process) = processes.pop() {
-            // They may end while they are looked at.
+            // Threads may end meanwhile.
             for task in fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
                 let read = |name| fs::read_to_string(task.path().join(name)).ok();
                 let files = ["schedstat", "status", "comm", "children"].map(read);
@@ -82,7 +82,7 @@ impl Host {
         threads
     }
 
-    /// What the threads have done within `time`.
+    /// Returns what each thread has done within `time`.
     fn idles_for(&self, time: Duration) -> Vec<(String, Duration, u64)> {
         let before = self.threads();
         thread::sleep(time);
@@ -101,9 +101,9 @@ impl Drop for Host {
 }
 
 #[test]
-fn an_idle_session_wakes_nobody() {
+fn an_idle_session_wakes_no_thread() {
     let seconds = std::env::var("TICKETAPI_TEST_SECONDS").map_or(4, |number| number.parse().unwrap());
-    // With limits to keep as well.
+    // With limits, which the engine must enforce.
     let desk = Desk::with(|spine| spine.roles(1).session_minutes(10, 600));
     let pcscd = Pcscd::start().unwrap();
     let card = PivCard::new(&desk.ca.issue(&CardSpec::new(UID)).unwrap()).unwrap();
@@ -116,7 +116,7 @@ fn an_idle_session_wakes_nobody() {
     assert_eq!(ours(&host), Vec::<String>::new(), "an engine alone has no thread and no helper");
     drop(std::io::Write::write_all(host.child.stdin.as_mut().unwrap(), b"x"));
     host.until("has a session");
-    // A second after a change the watcher looks again, once.
+    // The watcher reads once more a second after a change.
     thread::sleep(Duration::from_secs(3));
     let threads = host.idles_for(Duration::from_secs(seconds));
     for (name, time, waits) in &threads {
@@ -125,11 +125,11 @@ fn an_idle_session_wakes_nobody() {
     let named = |name: &str| threads.iter().filter(|thread| thread.0.ends_with(name)).count();
     assert_eq!((named("ticketapi-keep"), named("ticketapi-card")), (1, 1), "{threads:?}");
     assert!(threads.iter().map(|thread| thread.1).sum::<Duration>() <= Duration::from_millis(1), "{threads:?}");
-    // libpcsclite wakes once a minute, however long it is told to wait.
+    // libpcsclite wakes once a minute, whatever timeout it is given.
     let allowed = |name: &str| if name.ends_with("ticketapi-card") { 3 * (seconds / 50) } else { 0 };
     assert!(threads.iter().all(|thread| thread.2 <= allowed(&thread.0)), "{threads:?}");
 
-    // The check itself: it counts where something happens.
+    // Proves that activity is counted.
     let before = host.threads();
     card.remove();
     assert!(desk.spine.wait_for_sessions(PATIENCE, 0));

@@ -1,4 +1,4 @@
-//! Logging in with a software card against the simulator over TLS.
+//! Logs in with a software card at the simulator over TLS.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -24,7 +24,7 @@ fn a_user_with_one_role_gets_a_ticket_without_choosing() {
 }
 
 #[test]
-fn the_broker_is_told_the_role_that_was_chosen() {
+fn the_chosen_role_is_selected_at_the_broker() {
     let desk = Desk::with(|spine| spine.roles(40));
     let engine = desk.engine(&User::new().choosing(17));
     let session = engine.log_in().unwrap();
@@ -35,7 +35,7 @@ fn the_broker_is_told_the_role_that_was_chosen() {
 }
 
 #[test]
-fn every_part_of_every_role_arrives() {
+fn every_part_of_every_role_is_parsed() {
     let desk = Desk::with(|spine| spine.roles(1000));
     let session = desk.engine(&User::new()).log_in().unwrap();
     let expected: Vec<_> = desk.spine.roles().iter().map(|role| (role.id.clone(), role.organisation.clone())).collect();
@@ -54,20 +54,20 @@ fn a_login_takes_one_connection_and_one_handshake() {
 }
 
 #[test]
-fn a_card_signs_with_sha256_where_the_broker_wants_it() {
+fn a_card_signs_with_sha256_if_the_broker_requires_it() {
     let desk = Desk::with(|spine| spine.digest(ticketapi_testkit::spine::Digest::Sha256)).set("digest", "sha256");
     desk.engine(&User::new()).log_in().unwrap();
 }
 
 #[test]
-fn a_refused_signature_is_told_with_the_brokers_reason() {
+fn a_refused_signature_is_reported_with_the_brokers_reason() {
     let desk = Desk::with(|spine| spine.digest(ticketapi_testkit::spine::Digest::Sha256));
     let error = desk.engine(&User::new()).log_in().unwrap_err();
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::Refused, Stage::Authentication));
 }
 
 #[test]
-fn a_wrong_pin_is_asked_again_with_the_reason() {
+fn after_a_wrong_pin_the_prompt_shows_the_reason() {
     let desk = Desk::new();
     let user = User::typing(&["0000", PIN]);
     desk.engine(&user).log_in().unwrap();
@@ -76,7 +76,7 @@ fn a_wrong_pin_is_asked_again_with_the_reason() {
 }
 
 #[test]
-fn a_user_who_gives_up_after_a_wrong_pin_gets_the_wrong_pin() {
+fn giving_up_after_a_wrong_pin_is_reported_as_a_wrong_pin() {
     let desk = Desk::new();
     let error = desk.engine(&User::typing(&["0000"])).log_in().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::PinIncorrect { tries_left: None });
@@ -84,7 +84,7 @@ fn a_user_who_gives_up_after_a_wrong_pin_gets_the_wrong_pin() {
 }
 
 #[test]
-fn what_ends_a_login_after_a_wrong_pin_is_told_instead_of_it() {
+fn an_error_after_a_wrong_pin_is_reported_instead_of_the_wrong_pin() {
     let desk = Desk::new();
     for gone in [true, false] {
         let mut pins = ["0000"].into_iter();
@@ -104,7 +104,7 @@ fn what_ends_a_login_after_a_wrong_pin_is_told_instead_of_it() {
 }
 
 #[test]
-fn a_prompter_that_never_learns_is_stopped_after_three_wrong_pins() {
+fn a_prompter_that_repeats_a_wrong_pin_is_stopped_after_three_tries() {
     let desk = Desk::new();
     let user = User::typing(&["0000"; 10]);
     assert!(matches!(kind(desk.engine(&user).log_in()), ErrorKind::PinIncorrect { .. }));
@@ -112,7 +112,7 @@ fn a_prompter_that_never_learns_is_stopped_after_three_wrong_pins() {
 }
 
 #[test]
-fn an_empty_password_is_tried_on_a_card_in_a_file_which_may_have_none() {
+fn an_empty_password_is_tried_on_a_software_card() {
     let desk = Desk::new();
     let user = User::typing(&["", PIN]);
     desk.engine(&user).log_in().unwrap();
@@ -121,14 +121,14 @@ fn an_empty_password_is_tried_on_a_card_in_a_file_which_may_have_none() {
 }
 
 #[test]
-fn cancelling_the_pin_ends_the_login_before_a_session_begins() {
+fn cancelling_the_pin_prompt_ends_the_login_before_a_session_begins() {
     let desk = Desk::new();
     assert_eq!(kind(desk.engine(&User::typing(&[])).log_in()), ErrorKind::Cancelled);
     assert_eq!(desk.spine.open_sessions(), 0);
 }
 
 #[test]
-fn cancelling_the_role_ends_the_session_on_the_broker() {
+fn cancelling_the_role_prompt_ends_the_session_on_the_broker() {
     let desk = Desk::new();
     let user = User::new().asked_for_role(|_| Err(Error::cancelled(Stage::RoleSelection)));
     assert_eq!(kind(desk.engine(&user).log_in()), ErrorKind::Cancelled);
@@ -147,27 +147,27 @@ fn a_role_that_cannot_be_selected_ends_the_session_on_the_broker() {
 }
 
 #[test]
-fn a_prompter_that_chooses_a_role_there_is_not_is_a_defect() {
+fn a_prompter_that_chooses_a_missing_role_causes_an_internal_error() {
     let desk = Desk::new();
     assert_eq!(kind(desk.engine(&User::new().choosing(3)).log_in()), ErrorKind::Internal);
     assert_eq!(desk.spine.open_sessions(), 0);
 }
 
 #[test]
-fn a_user_without_roles_is_refused_where_a_role_is_required() {
+fn a_user_without_roles_is_refused_if_a_role_is_required() {
     let desk = Desk::with(|spine| spine.roles(0));
     assert_eq!(kind(desk.engine(&User::new()).log_in()), ErrorKind::UserNotValid);
     assert_eq!(desk.spine.open_sessions(), 0);
 }
 
 #[test]
-fn a_user_without_roles_logs_in_where_none_is_required() {
+fn a_user_without_roles_logs_in_if_no_role_is_required() {
     let desk = Desk::with(|spine| spine.roles(0)).set("require_role", "false");
     assert_eq!(desk.engine(&User::new()).log_in().unwrap().role(), None);
 }
 
 #[test]
-fn the_role_of_the_settings_is_taken_without_asking() {
+fn the_role_of_the_settings_is_selected_without_a_prompt() {
     let desk = Desk::with(|spine| spine.roles(5));
     let id = desk.spine.roles()[3].id.clone();
     let desk = desk.set("role", &id);
@@ -177,7 +177,7 @@ fn the_role_of_the_settings_is_taken_without_asking() {
 }
 
 #[test]
-fn a_role_of_the_settings_that_the_user_has_not_is_refused() {
+fn a_role_of_the_settings_that_the_user_does_not_have_is_refused() {
     let desk = Desk::new().set("role", "42");
     let error = desk.engine(&User::new()).log_in().unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::UserNotValid);
@@ -223,7 +223,7 @@ fn an_expired_card_is_not_sent_to_the_broker() {
 }
 
 #[test]
-fn a_card_of_a_stranger_is_refused_by_the_broker() {
+fn a_card_of_an_unknown_ca_is_refused_by_the_broker() {
     let desk = Desk::new();
     let card = desk.path("stranger.p12");
     let stranger = ticketapi_testkit::TestCa::new().unwrap();
@@ -244,7 +244,7 @@ fn logging_out_ends_the_session_on_the_broker() {
 }
 
 #[test]
-fn plain_http_needs_to_be_asked_for() {
+fn plain_http_needs_a_setting() {
     let desk = Desk::with(|spine| spine.plain_http());
     let error = Engine::builder(desk.config.clone()).build().map(|_| ()).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Configuration);

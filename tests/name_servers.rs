@@ -11,7 +11,7 @@ use std::thread;
 use support::{Desk, User};
 use ticketapi_testkit::spine::ServerCertificate;
 
-/// Set in the process that runs in namespaces of its own.
+/// Set in the process that runs in its own namespaces.
 const INSIDE: &str = "TICKETAPI_TEST_NAME_SERVERS";
 
 #[test]
@@ -19,7 +19,7 @@ fn a_dead_name_server_does_not_use_up_the_time_to_connect() {
     if std::env::var_os(INSIDE).is_some() {
         return log_in_by_name();
     }
-    // The resolver reads /etc/resolv.conf and asks port 53: the test has a network and mounts of its own.
+    // The resolver reads /etc/resolv.conf and uses port 53, so the test needs its own network and mounts.
     let script = "ip link set lo up && mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
     let resolver = tempfile::NamedTempFile::new().unwrap();
     fs::write(resolver.path(), "nameserver 127.0.0.2\nnameserver 127.0.0.3\noptions timeout:2\n").unwrap();
@@ -46,7 +46,7 @@ fn log_in_by_name() {
     desk.engine(&User::new()).get_ticket().unwrap();
 }
 
-/// Answers each question for an IPv4 address with 127.0.0.1 (RFC 1035, 4.1).
+/// Answers each query for an IPv4 address with 127.0.0.1 (RFC 1035, 4.1).
 fn serve_names(socket: &UdpSocket) {
     const HEADER: usize = 12;
     let mut query = [0; 512];

@@ -1,5 +1,5 @@
-//! The card's signature is verified with its certificate before it is sent: a wrong one would count
-//! as a failed login at the broker.
+//! The card's signature is verified with its certificate before it is sent, because a wrong one would count as a
+//! failed login at the broker.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -15,7 +15,7 @@ use ticketapi::challenge::Digest;
 use ticketapi::{Engine, ErrorKind, Pin, Result, Stage};
 use ticketapi_testkit::{CardSpec, Endpoint};
 
-/// What goes wrong with a signature.
+/// The fault of a signature.
 #[derive(Clone, Debug)]
 enum Wrong {
     Nothing,
@@ -79,7 +79,7 @@ impl SmartCard for WrongCard {
     }
 }
 
-/// Logs in with a card of 128-byte signatures that does this wrong.
+/// Logs in with a card that makes 128-byte signatures with this fault.
 fn log_in(desk: &Desk, wrong: Wrong) -> Result<()> {
     let reader = WrongReader { file: desk.config.software_card.clone().unwrap(), wrong };
     let engine = Engine::builder(desk.config.clone()).prompter(User::new()).card_reader(reader).build().unwrap();
@@ -110,7 +110,7 @@ fn a_wrong_signature_is_never_sent() {
         assert!(error.detail().contains(UID), "{error}");
         assert!(!was_sent(&desk), "{wrong:?}");
     }
-    // With the same parts a right one is.
+    // With the same parts a correct signature is sent.
     log_in(&desk, Wrong::Nothing).unwrap();
     assert!(was_sent(&desk));
 }

@@ -1,8 +1,8 @@
-//! PINs at the card while everything goes wrong at once (number 1 of the hazards): no PIN is tried that
-//! nobody entered, none goes to another card, and no card is locked that its user did not lock.
+//! PINs at the card while many faults happen at once: no PIN is tried that the user did not enter, no PIN is tried
+//! on another card, and no card gets locked that its user did not lock.
 //!
-//! `TICKETAPI_TEST_SEQUENCES` tells how many random sequences there are; 10,000 for a soak.
-//! `TICKETAPI_TEST_SEED` is the number of the first.
+//! `TICKETAPI_TEST_SEQUENCES` sets the number of random sequences; 10,000 for a soak test. `TICKETAPI_TEST_SEED`
+//! is the number of the first.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]
 
@@ -30,16 +30,16 @@ use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::Fault;
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard};
 
-/// Two users, whose PINs are not the same. The second never enters a wrong one.
+/// Two users with different PINs. The second never enters a wrong one.
 const USERS: [(&str, &str); 2] = [("123456789012", "482915"), ("999000000001", "730164")];
 
-/// Users at a prompt.
+/// The users at a prompt.
 #[derive(Clone)]
 struct Users(Arc<Mutex<Entered>>);
 
 struct Entered {
     random: StdRng,
-    /// The PINs that were handed over and that a card can take, by user.
+    /// The entered PINs of a possible length, by user.
     pins: HashMap<String, u32>,
 }
 
@@ -64,7 +64,7 @@ impl Prompter for Users {
             let mut state = self.lock();
             (state.random.gen_range(0..120), state.random.gen_range(0..100))
         };
-        // As a user who types; one in three does not notice that the prompt was taken back.
+        // As a user types; one in three does not notice that the prompt was closed.
         let gone = cancel.wait(Duration::from_millis(time));
         if gone && typed % 3 != 0 {
             return Err(Error::cancelled(Stage::Pin));
@@ -72,7 +72,7 @@ impl Prompter for Users {
         let (_, right) = USERS.into_iter().find(|(user, _)| *user == uid).expect("it is one of the users");
         let never_wrong = uid == USERS[1].0;
         let pin = match typed {
-            // Too short: no card gets it.
+            // Too short: it is not tried on a card.
             0..5 => return Ok(Pin::new("123".to_owned())),
             5..12 => return Err(Error::cancelled(Stage::Pin)),
             12..45 if !never_wrong => "555555",
@@ -82,7 +82,7 @@ impl Prompter for Users {
         Ok(Pin::new(pin.to_owned()))
     }
 
-    /// Nobody risks the card.
+    /// No user risks the last try.
     fn use_last_try(&self, _: &PinRequest<'_>, _: &CancelToken) -> Result<bool> {
         Ok(false)
     }
@@ -98,15 +98,15 @@ enum Mishap {
     Nothing,
     /// Another program resets the card.
     Reset,
-    /// The first user has changed the PIN at another program, which resets the card.
+    /// The first user changes the PIN in another program, which resets the card.
     PinChanged,
-    /// The card is out, and back after so many milliseconds.
+    /// The card is removed, and reinserted after this many milliseconds.
     Eject(u64),
-    /// The card leaves instead of answering its next command but so many, and comes back.
+    /// The card leaves instead of answering the command with this number, and is reinserted.
     EjectAt(u32),
-    /// The other user's card takes its place.
+    /// The other user's card replaces it.
     Swap,
-    /// The PC/SC service is killed, and is back after so many milliseconds.
+    /// The PC/SC service is killed, and restarted after this many milliseconds.
     Kill(u64),
     Cancel,
     Destroy,
@@ -128,15 +128,15 @@ impl Mishap {
     }
 }
 
-/// A reader, the users' cards, and two programs that log in with what is in it.
+/// A reader, the users' cards, and two programs that log in with the card in the reader.
 struct Counter {
     engines: Arc<[Engine; 2]>,
     users: Users,
-    // Before the service, so that the cards are out when it goes.
+    // Before the service, so that the cards are removed when it ends.
     cards: [PivCard; 2],
-    /// Which card is in the reader.
+    /// The index of the card in the reader.
     inside: usize,
-    /// Looks at the reader, and what was seen last.
+    /// Watches the reader, with the state that it last reported.
     watch: Box<dyn CardWatch>,
     seen: Option<Snapshot>,
     pcscd: Pcscd,
@@ -169,12 +169,12 @@ impl Counter {
 
     fn insert(&mut self, card: usize) {
         self.inside = card;
-        // Where the service is not there, it is inserted when that is back.
+        // If the service is down, the card is inserted after its restart.
         let _ = self.cards[card].insert(self.pcscd.port());
     }
 
-    /// Takes the card out. The virtual reader tells of it only when it is looked at, and before that it
-    /// would take the next card for this one: no real reader does.
+    /// Removes the card. The virtual reader notices this only when it is polled, and would mistake another card
+    /// for this one before that; real readers do not.
     fn remove(&mut self) {
         while self.look(Duration::ZERO) {}
         self.cards[self.inside].remove();
@@ -184,12 +184,12 @@ impl Counter {
                 assert!(self.look(PATIENCE), "the reader is never empty");
             }
         } else {
-            // Nothing tells that it was looked at twice.
+            // Nothing reports that the reader was polled twice.
             thread::sleep(Duration::from_secs(1));
         }
     }
 
-    /// Whether something has happened within this time.
+    /// Returns `true` if there was an event within this time.
     fn look(&mut self, time: Duration) -> bool {
         let seen = self.watch.next(Some(Instant::now() + time), &CancelToken::new()).unwrap();
         let happened = seen.is_some();
@@ -200,7 +200,7 @@ impl Counter {
     fn reset(&self) {
         let mut tool = Program::new("opensc-tool");
         tool.arg("--reset").env("PCSCLITE_CSOCK_NAME", self.pcscd.socket());
-        // The card may have gone.
+        // The card may have been removed.
         tool.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     }
 
@@ -237,12 +237,12 @@ impl Counter {
         }
     }
 
-    /// One or two callers log in while something happens; what that was.
+    /// Lets one or two callers log in while something happens. Returns what happened.
     fn step(&mut self, random: &mut StdRng) -> String {
         let (mishap, delay) = (Mishap::any(random), random.gen_range(0..250));
         let callers: &[usize] = [&[0][..], &[0, 0], &[0, 1]][random.gen_range(0..3)];
         let (anew, again) = (random.gen_bool(0.7), random.gen_bool(0.5));
-        // A slow card gives others the time to come in between.
+        // A slow card gives other threads the time to run in between.
         let slow = random.gen_range(0..8);
         self.cards.iter().for_each(|card| card.set_delay(Duration::from_millis(slow)));
         if let Mishap::EjectAt(command) = mishap {
@@ -271,12 +271,12 @@ impl Counter {
         format!("{mishap:?} after {delay} ms, {} callers, commands of {slow} ms", callers.len())
     }
 
-    /// How many PINs the cards have got and the users have entered.
+    /// How many PINs were tried on the cards, and how many the users have entered.
     fn counts(&self) -> [(u32, u32); 2] {
         [0, 1].map(|user| (self.cards[user].counts().verify, self.users.entered(USERS[user].0)))
     }
 
-    /// How many PINs the cards got.
+    /// Runs one random sequence. Returns how many PINs were tried on the cards.
     fn sequence(&mut self, seed: u64) -> u32 {
         let random = &mut StdRng::seed_from_u64(seed);
         self.users.lock().random = StdRng::seed_from_u64(!seed);
@@ -308,11 +308,11 @@ impl Counter {
 }
 
 #[test]
-fn no_card_gets_a_pin_that_was_not_entered_for_it() {
+fn only_pins_that_were_entered_for_a_card_are_tried_on_it() {
     let number = |name, default| std::env::var(name).map_or(default, |number| number.parse().unwrap());
     let (sequences, first): (u64, u64) = (number("TICKETAPI_TEST_SEQUENCES", 24), number("TICKETAPI_TEST_SEED", 1));
     let (next, tried, began) = (AtomicU64::new(first), AtomicU64::new(0), Instant::now());
-    // Nearly all of it is waiting for the reader service, which looks twice a second.
+    // Nearly all of it is waiting for the PC/SC service, which polls twice a second.
     thread::scope(|scope| {
         for _ in 0..sequences.min(12) {
             scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! Pinentry and role choosers, as programs that speak their protocol.
+//! Pinentry programs and role choosers that follow a script.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -16,8 +16,8 @@ use ticketapi::prompt::{NoPrompter, PinProblem, PinRequest, Pinentry, Prompter, 
 use ticketapi::ssb::Role;
 use ticketapi::{ErrorKind, Result};
 
-/// A pinentry as a shell script: says OK to everything, `answer` to GETPIN and CONFIRM, and writes
-/// what it was told to a file.
+/// A pinentry as a shell script: it answers GETPIN and CONFIRM with `answer`, everything else with OK, and writes
+/// the commands that it gets to a file.
 struct ScriptedPinentry {
     folder: TempDir,
 }
@@ -46,7 +46,7 @@ impl ScriptedPinentry {
         Pinentry::new(self.folder.path().join("pinentry"), Some(Duration::from_secs(30)))
     }
 
-    fn heard(&self) -> String {
+    fn commands(&self) -> String {
         fs::read_to_string(self.folder.path().join("heard")).unwrap()
     }
 }
@@ -61,30 +61,30 @@ fn first_time() -> PinRequest<'static> {
 }
 
 #[test]
-fn the_pin_is_what_was_typed() {
+fn the_typed_pin_is_returned() {
     let pinentry = ScriptedPinentry::new("echo 'D 12%25%0A4'; echo OK");
     let pin = pinentry.prompter().pin(&first_time(), &CancelToken::new()).unwrap();
     assert_eq!(pin.expose(), "12%\n4");
     assert!(
-        pinentry.heard().contains("SETDESC Enter your PIN%0ANHS Spine login: card of user 123456789012 (NHS card)\n")
+        pinentry.commands().contains("SETDESC Enter your PIN%0ANHS Spine login: card of user 123456789012 (NHS card)\n")
     );
 }
 
 #[test]
-fn a_wrong_pin_is_told_with_the_tries_left() {
+fn a_wrong_pin_is_shown_with_the_tries_left() {
     let pinentry = ScriptedPinentry::new("echo 'D 1234'; echo OK");
     let problem = PinProblem::Incorrect { tries_left: Some(2) };
     pinentry.prompter().pin(&request(PinTries::Low, Some(problem)), &CancelToken::new()).unwrap();
-    assert!(pinentry.heard().contains("SETERROR Wrong PIN.\n"));
-    assert!(pinentry.heard().contains("SETDESC Enter your PIN (2 tries left)%0A"));
+    assert!(pinentry.commands().contains("SETERROR Wrong PIN.\n"));
+    assert!(pinentry.commands().contains("SETDESC Enter your PIN (2 tries left)%0A"));
 }
 
 #[test]
-fn a_pin_of_the_wrong_length_is_told_with_the_lengths() {
+fn a_pin_of_the_wrong_length_is_shown_with_the_lengths() {
     let pinentry = ScriptedPinentry::new("echo 'D 1234'; echo OK");
     let request = request(PinTries::Unknown, Some(PinProblem::WrongLength));
     pinentry.prompter().pin(&request, &CancelToken::new()).unwrap();
-    assert!(pinentry.heard().contains("SETERROR The PIN has 4 to 8 characters. The card was not asked.\n"));
+    assert!(pinentry.commands().contains("SETERROR The PIN has 4 to 8 characters. The card was not asked.\n"));
 }
 
 #[test]
@@ -94,23 +94,23 @@ fn the_cancel_button_cancels() {
 }
 
 #[test]
-fn the_last_try_needs_a_clear_yes() {
+fn the_last_try_needs_an_explicit_yes() {
     let last = request(PinTries::Last, None);
     let yes = ScriptedPinentry::new("echo OK");
     assert!(yes.prompter().use_last_try(&last, &CancelToken::new()).unwrap());
-    assert!(yes.heard().contains("This is the last try: a wrong PIN locks the card."));
+    assert!(yes.commands().contains("This is the last try: a wrong PIN locks the card."));
     let no = ScriptedPinentry::new("echo 'ERR 83886194 Not confirmed <Pinentry>'");
     assert!(!no.prompter().use_last_try(&last, &CancelToken::new()).unwrap());
 }
 
 #[test]
-fn a_pinentry_without_a_screen_is_no_prompter() {
+fn a_pinentry_without_a_screen_counts_as_no_prompter() {
     let pinentry = ScriptedPinentry::new("echo 'ERR 83918950 Inappropriate ioctl for device <Pinentry>'");
     assert_eq!(kind(pinentry.prompter().pin(&first_time(), &CancelToken::new())), ErrorKind::NoPrompter);
 }
 
 #[test]
-fn a_pinentry_that_is_not_there_is_named() {
+fn a_missing_pinentry_is_named() {
     let missing = Pinentry::new("/nowhere/pinentry", None);
     let error = missing.pin(&first_time(), &CancelToken::new()).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NoPrompter);
@@ -118,17 +118,17 @@ fn a_pinentry_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_pinentry_that_dies_is_no_prompter() {
+fn a_pinentry_that_dies_counts_as_no_prompter() {
     let pinentry = ScriptedPinentry::new("exit 1");
     assert_eq!(kind(pinentry.prompter().pin(&first_time(), &CancelToken::new())), ErrorKind::NoPrompter);
 }
 
 #[test]
-fn a_pinentry_that_cannot_start_is_named_with_what_it_says() {
+fn a_pinentry_that_cannot_start_is_named_with_its_error() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("pinentry");
     let said = "error while loading shared libraries:\\033[2J libassuan.so.0\\n";
-    // What is on its standard error may be more than anybody reads.
+    // Its standard error may be more than anybody reads.
     for rest in ["", "head -c 1000000 /dev/zero | tr '\\0' x >&2"] {
         script(&program, &format!("printf '{said}' >&2; {rest}\nexit 127"));
         let error = Pinentry::new(&program, None).pin(&first_time(), &CancelToken::new()).unwrap_err();
@@ -139,32 +139,32 @@ fn a_pinentry_that_cannot_start_is_named_with_what_it_says() {
     }
 }
 
-/// A pinentry that refuses these commands, as one that does not know them.
+/// A pinentry that refuses these commands, as if it did not know them.
 fn refusing(commands: &str) -> ScriptedPinentry {
     ScriptedPinentry::new(&format!("echo 'D 1234'; echo OK ;;\n {commands}) echo 'ERR 536871187 Unknown IPC command'"))
 }
 
 #[test]
-fn a_pinentry_that_knows_no_commands_for_looks_asks_all_the_same() {
+fn a_pinentry_without_the_commands_for_texts_still_asks_for_the_pin() {
     let pinentry = refusing("SETTITLE*|SETPROMPT*|SETERROR*|SETOK*|SETCANCEL*|OPTION*");
     assert_eq!(pinentry.prompter().pin(&first_time(), &CancelToken::new()).unwrap().expose(), "1234");
     assert!(pinentry.prompter().use_last_try(&request(PinTries::Last, None), &CancelToken::new()).unwrap());
-    // What was wrong is told in another way.
+    // The problem is shown in another way.
     let problem = PinProblem::Incorrect { tries_left: Some(2) };
     pinentry.prompter().pin(&request(PinTries::Low, Some(problem)), &CancelToken::new()).unwrap();
-    assert!(pinentry.heard().contains("SETDESC Wrong PIN.%0AEnter your PIN (2 tries left)%0A"), "{}", pinentry.heard());
-    // The tries that are left, and which card it is, are more than looks.
+    assert!(pinentry.commands().contains("SETDESC Wrong PIN.%0AEnter your PIN (2 tries left)%0A"), "{}", pinentry.commands());
+    // Without SETDESC the user would not see the tries left or the card.
     assert_eq!(kind(refusing("SETDESC*").prompter().pin(&first_time(), &CancelToken::new())), ErrorKind::NoPrompter);
 }
 
 #[test]
-fn a_flood_from_a_pinentry_is_refused() {
+fn endless_output_of_a_pinentry_is_refused() {
     let pinentry = ScriptedPinentry::new("head -c 100000 /dev/zero | tr '\\0' x; echo");
     assert_eq!(kind(pinentry.prompter().pin(&first_time(), &CancelToken::new())), ErrorKind::NoPrompter);
 }
 
 #[test]
-fn nobody_at_the_desk_counts_as_cancelled() {
+fn a_pin_prompt_that_nobody_answers_counts_as_cancelled() {
     let pinentry = ScriptedPinentry::new("exec sleep 600");
     let prompter = Pinentry::new(pinentry.folder.path().join("pinentry"), Some(Duration::from_millis(300)));
     let error = prompter.pin(&first_time(), &CancelToken::new()).unwrap_err();
@@ -172,7 +172,7 @@ fn nobody_at_the_desk_counts_as_cancelled() {
     assert_eq!(error.detail(), "nobody entered the PIN in time");
 }
 
-/// Cancels as soon as `started` exists, and tells how long `ask` took to end from then on.
+/// Cancels as soon as `started` exists. Returns how long `ask` took from then on.
 fn cancelled_while(started: PathBuf, ask: impl FnOnce(&CancelToken) -> ErrorKind) -> (ErrorKind, Duration) {
     let cancel = CancelToken::new();
     let canceller = thread::spawn({
@@ -192,7 +192,7 @@ fn cancelled_while(started: PathBuf, ask: impl FnOnce(&CancelToken) -> ErrorKind
 }
 
 #[test]
-fn cancelling_takes_the_pin_window_away_within_200_ms() {
+fn cancelling_closes_the_pin_window_within_200_ms() {
     let pinentry = ScriptedPinentry::new("touch $0.asked; exec sleep 600");
     let asked = pinentry.folder.path().join("pinentry.asked");
     let (kind, time) = cancelled_while(asked, |cancel| kind(pinentry.prompter().pin(&first_time(), cancel)));
@@ -228,7 +228,7 @@ fn choose_of(roles: &[Role], body: &str) -> Result<usize> {
 }
 
 #[test]
-fn the_chosen_line_tells_the_role() {
+fn the_chosen_line_selects_the_role() {
     assert_eq!(choose("head -n 1").unwrap(), 0);
     assert_eq!(choose("tail -n 1").unwrap(), 1);
     assert_eq!(choose("grep 'north'").unwrap(), 1);
@@ -238,7 +238,7 @@ fn the_chosen_line_tells_the_role() {
 fn a_chooser_need_not_read_to_the_end() {
     assert_eq!(choose("read -r first; echo \"$first\"").unwrap(), 0);
     assert_eq!(choose("exec <&-; echo 'x [555050250101]'").unwrap(), 1);
-    // More than is on the way at a time.
+    // More than fits into the pipe.
     let many: Vec<_> = std::iter::repeat_with(roles).take(5000).flatten().collect();
     assert_eq!(choose_of(&many, "read -r first; exec <&-; echo \"$first\"").unwrap(), 0);
 }
@@ -251,7 +251,7 @@ fn a_chooser_left_with_escape_cancels() {
 }
 
 #[test]
-fn a_chooser_that_fails_is_not_taken_for_the_users_wish() {
+fn a_chooser_that_fails_does_not_count_as_cancelled() {
     assert_eq!(kind(choose("exit 127")), ErrorKind::NoPrompter);
 }
 
@@ -270,7 +270,7 @@ fn a_chooser_that_nobody_answers_counts_as_cancelled() {
 }
 
 #[test]
-fn an_endless_answer_is_refused() {
+fn endless_output_of_a_chooser_is_refused() {
     for body in ["exec yes", "exec head -c 100000 /dev/zero"] {
         let error = choose(body).unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::NoPrompter);
@@ -279,7 +279,7 @@ fn an_endless_answer_is_refused() {
 }
 
 #[test]
-fn cancelling_takes_the_chooser_away_within_200_ms() {
+fn cancelling_closes_the_chooser_within_200_ms() {
     let folder = tempfile::tempdir().unwrap();
     let chooser = folder.path().join("chooser");
     script(&chooser, "touch $0.asked; exec sleep 600");
@@ -291,7 +291,7 @@ fn cancelling_takes_the_chooser_away_within_200_ms() {
 }
 
 #[test]
-fn without_programs_nobody_can_be_asked() {
+fn without_programs_there_is_no_prompter() {
     let cancel = CancelToken::new();
     assert_eq!(kind(NoPrompter.pin(&first_time(), &cancel)), ErrorKind::NoPrompter);
     assert_eq!(kind(NoPrompter.use_last_try(&first_time(), &cancel)), ErrorKind::NoPrompter);

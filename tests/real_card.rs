@@ -16,21 +16,21 @@ use ticketapi_testkit::piv::{Command, DEFAULT_PIN, Fault};
 use ticketapi_testkit::{CardIdentity, CardSpec, Endpoint, Pcscd, PivCard};
 
 struct Reader {
-    // First, so that the card is out before the service goes.
+    // First, so that the card is removed before the service ends.
     card: PivCard,
     pcscd: Pcscd,
     desk: Desk,
 }
 
 impl Reader {
-    /// A reader with the card in it.
+    /// A reader with the card.
     fn new() -> Self {
         let reader = Self::empty();
         reader.insert();
         reader
     }
 
-    /// A reader without a card, and a card with a second certificate for signatures.
+    /// An empty reader, and a card with a second certificate for signing documents.
     fn empty() -> Self {
         let desk = Desk::new();
         let decoy = desk.ca.issue(&CardSpec::new(UID).key_number(1).for_signing()).unwrap();
@@ -55,13 +55,13 @@ impl Reader {
         while !user.asked().contains(&Asked::InsertCard) {
             thread::sleep(Duration::from_millis(10));
         }
-        // No hand is quicker: pcscd looks every 0.4 s, and one that has not seen the reader empty
-        // never powers the new card up. Nothing tells when it has looked.
+        // No user is faster: pcscd polls every 0.4 s, and never powers up a new card if it has not noticed the
+        // empty reader. It does not report when it has polled.
         thread::sleep(Duration::from_secs(1));
         self.insert();
     }
 
-    /// Whether another program can sign without knowing the PIN.
+    /// Returns `true` if another program can sign without the PIN.
     fn another_program_signs(&self) -> bool {
         let (message, signature) = (self.desk.path("message"), self.desk.path("signature"));
         std::fs::write(&message, "anything").unwrap();
@@ -88,7 +88,7 @@ impl Reader {
         assert!(!self.another_program_signs());
     }
 
-    /// Has OpenSC called by way of the module that follows this script.
+    /// Makes OpenSC be called through the module with this script.
     fn script(&mut self, lines: &str) {
         let module = self.desk.path("scripted.so");
         std::fs::copy(scripted_module(), &module).unwrap();
@@ -97,7 +97,7 @@ impl Reader {
             .unwrap();
     }
 
-    /// A third program that holds the card while `then` runs, so that it stays powered.
+    /// A third program that uses the card while `then` runs, so that it stays powered.
     fn while_held<T>(&self, then: impl FnOnce() -> T) -> T {
         let commands = self.card.counts().commands();
         let mut holder = Program::new("opensc-explorer")
@@ -136,7 +136,7 @@ fn the_module_of_a_card_is_found_without_a_setting() {
     assert_eq!(session.user().uid, UID);
 }
 
-/// `TICKETAPI_TEST_ROUNDS` tells how often.
+/// `TICKETAPI_TEST_ROUNDS` sets the number of rounds.
 fn rounds() -> usize {
     std::env::var("TICKETAPI_TEST_ROUNDS").map_or(2, |rounds| rounds.parse().unwrap())
 }
@@ -176,7 +176,7 @@ fn another_program_cannot_sign_after_a_crash_or_a_time_out_while_a_third_holds_t
 }
 
 #[test]
-fn a_card_that_is_to_be_left_stays_logged_in_for_the_host() {
+fn a_card_that_is_not_reset_stays_logged_in_for_the_host() {
     let mut reader = Reader::new();
     reader.desk = reader.desk.set("card_after_login", "leave");
     let engine = reader.desk.engine(&user());
@@ -188,7 +188,7 @@ fn a_card_that_is_to_be_left_stays_logged_in_for_the_host() {
 }
 
 #[test]
-fn a_card_put_in_after_the_call_logs_in() {
+fn a_card_inserted_after_the_call_logs_in() {
     let reader = Reader::empty();
     let user = user();
     let mut config = reader.desk.config.clone();
@@ -203,13 +203,13 @@ fn a_card_put_in_after_the_call_logs_in() {
 }
 
 #[test]
-fn without_a_card_nobody_is_kept_waiting_longer_than_the_settings_say() {
+fn the_wait_for_a_card_ends_when_the_settings_say() {
     let reader = Reader::empty();
     assert_eq!(kind(reader.desk.engine(&user()).log_in()), ErrorKind::NoCard);
 }
 
 #[test]
-fn a_pcsc_service_that_is_down_is_told_from_a_card_that_is_not_there() {
+fn a_stopped_pcsc_service_and_a_missing_card_cause_different_errors() {
     let mut reader = Reader::empty();
     reader.pcscd.kill();
     assert_eq!(kind(reader.desk.engine(&user()).log_in()), ErrorKind::ReaderNotAvailable);
@@ -219,7 +219,7 @@ fn a_pcsc_service_that_is_down_is_told_from_a_card_that_is_not_there() {
 }
 
 #[test]
-fn wrong_pins_cost_what_the_user_entered_and_a_locked_card_is_never_tried() {
+fn each_entered_wrong_pin_uses_up_one_try_and_a_locked_card_is_never_tried() {
     let reader = Reader::new();
     let user = User::typing(&["000000", "111111", "222222"]).using_the_last_try();
     let engine = reader.desk.engine(&user);
@@ -241,7 +241,7 @@ fn wrong_pins_cost_what_the_user_entered_and_a_locked_card_is_never_tried() {
 }
 
 #[test]
-fn the_last_try_is_not_made_without_a_clear_yes() {
+fn the_last_try_needs_an_explicit_yes() {
     let reader = Reader::new();
     reader.card.set_tries_left(1);
     let user = user();
@@ -257,7 +257,7 @@ fn the_last_try_is_not_made_without_a_clear_yes() {
 }
 
 #[test]
-fn two_programs_whose_users_are_wrong_at_the_same_moment_leave_the_card_its_last_try() {
+fn two_programs_with_wrong_pins_at_the_same_moment_leave_the_card_its_last_try() {
     let mut reader = Reader::new();
     let (calls, go) = (reader.desk.path("calls"), reader.desk.path("go"));
     reader.script(&format!("log {}\nhold C_Login {}", calls.display(), go.display()));
@@ -271,7 +271,7 @@ fn two_programs_whose_users_are_wrong_at_the_same_moment_leave_the_card_its_last
         while tries() == 0 {
             thread::sleep(Duration::from_millis(5));
         }
-        // Nothing tells that the second one waits, but that it does not try.
+        // The second program does not report that it waits; the test can only check that it does not try.
         let until = Instant::now() + Duration::from_secs(1);
         while tries() == 1 && Instant::now() < until {
             thread::sleep(Duration::from_millis(5));
@@ -282,7 +282,7 @@ fn two_programs_whose_users_are_wrong_at_the_same_moment_leave_the_card_its_last
 }
 
 #[test]
-fn programs_that_log_in_at_the_same_moment_do_not_reset_the_card_under_each_other() {
+fn programs_that_log_in_at_the_same_moment_do_not_reset_each_others_card() {
     let reader = Reader::new();
     let programs = [(); 3].map(|()| reader.desk.engine(&User::typing(&[DEFAULT_PIN; 1000])));
     let rounds = 4 * rounds();
@@ -297,7 +297,7 @@ fn programs_that_log_in_at_the_same_moment_do_not_reset_the_card_under_each_othe
 }
 
 #[test]
-fn a_card_that_leaves_while_it_signs_fails_the_login_and_the_next_one_works() {
+fn removing_the_card_while_it_signs_fails_the_login_and_the_next_login_works() {
     let mut reader = Reader::new();
     reader.desk = reader.desk.set("card_wait", "30");
     let user = user();
@@ -315,7 +315,7 @@ fn a_card_that_leaves_while_it_signs_fails_the_login_and_the_next_one_works() {
 }
 
 #[test]
-fn a_card_that_another_program_resets_between_pin_and_signature_does_not_get_the_pin_again() {
+fn the_pin_is_not_repeated_if_another_program_resets_the_card_before_the_signature() {
     let mut reader = Reader::new();
     let (calls, go) = (reader.desk.path("calls"), reader.desk.path("go"));
     reader.script(&format!("log {}\nhold C_SignInit {}", calls.display(), go.display()));
@@ -326,7 +326,7 @@ fn a_card_that_another_program_resets_between_pin_and_signature_does_not_get_the
         while times_called(&calls, "C_SignInit") == 0 {
             thread::sleep(Duration::from_millis(5));
         }
-        // The user has changed the PIN meanwhile: the old one would cost a try.
+        // The user has changed the PIN meanwhile, so the old one would use up a try.
         reader.card.set_pin("918273");
         reader.another_program_resets();
         std::fs::write(&go, "").unwrap();
@@ -336,7 +336,7 @@ fn a_card_that_another_program_resets_between_pin_and_signature_does_not_get_the
 }
 
 #[test]
-fn a_card_that_hangs_is_given_up_at_the_deadline() {
+fn a_card_that_hangs_is_abandoned_at_the_deadline() {
     let mut reader = Reader::new();
     reader.desk = reader.desk.set("card_timeout", "2").set("card_wait", "30");
     let user = user();
@@ -355,7 +355,7 @@ fn a_card_that_hangs_is_given_up_at_the_deadline() {
 }
 
 #[test]
-fn a_search_that_hangs_is_begun_anew_before_the_deadline() {
+fn a_search_that_hangs_is_restarted_before_the_deadline() {
     let mut reader = Reader::new();
     let (calls, go) = (reader.desk.path("calls"), reader.desk.path("go"));
     reader.script(&format!("log {}\nhold C_Initialize {}", calls.display(), go.display()));
@@ -373,11 +373,11 @@ fn a_search_that_hangs_is_begun_anew_before_the_deadline() {
 }
 
 #[test]
-fn a_card_whose_certificate_cannot_be_read_has_none() {
+fn a_card_with_an_unreadable_certificate_counts_as_one_without() {
     let reader = Reader::with(Desk::new(), None);
     reader.card.set_fault(Some(Fault::CertificateUnreadable));
     reader.insert();
     assert_eq!(kind(reader.desk.engine(&user()).log_in()), ErrorKind::NoCertificate);
-    // Cards may show it only after the PIN: it was asked for once, and tried once.
+    // Cards may show it only after the login: the PIN was asked for once and tried once.
     assert_eq!(reader.card.counts().verify, 1);
 }

@@ -1,4 +1,4 @@
-//! The role assertion of a published capture, read whole.
+//! Parses the whole role assertion of a published capture.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use serde_json::{Map, Value, json};
@@ -44,7 +44,7 @@ fn attributes_of(profile: &RoleProfile) -> Value {
 }
 
 #[test]
-fn every_attribute_of_the_capture_is_read() {
+fn every_attribute_of_the_capture_is_parsed() {
     let expected: Value = serde_json::from_str(ATTRIBUTES).unwrap();
     let person = expected["person"].as_object().unwrap();
     let read = read_assertion(CAPTURE).unwrap();
@@ -69,7 +69,7 @@ fn the_ticket_in_the_capture_is_not_kept() {
 }
 
 #[test]
-fn a_capture_cut_anywhere_is_refused_without_quoting_it() {
+fn a_capture_truncated_anywhere_is_refused_without_quoting_it() {
     let end = CAPTURE.iter().rposition(|&byte| byte == b'>').unwrap();
     for cut in 0..end {
         let refused = format!("{:?}", read_assertion(&CAPTURE[..cut]).unwrap_err());

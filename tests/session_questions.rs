@@ -1,4 +1,4 @@
-//! Is the session still alive, and whose is it? Asked of the simulated broker.
+//! Asks the simulated broker whether the session is open, and for its role assertion.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -14,15 +14,15 @@ use ticketapi::{Engine, Error, ErrorKind};
 use ticketapi_testkit::spine::{Entry, Role};
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 
-/// A time that is always over.
+/// An interval that has always passed.
 const AT_ONCE: Duration = Duration::from_nanos(1);
 
 const LATER: Duration = Duration::from_secs(3600);
 
-/// How soon a call is back that is cancelled.
+/// How soon a cancelled call returns.
 const SOON: Duration = Duration::from_millis(200);
 
-/// A desk at which the broker is asked when its last word is so old.
+/// A desk that checks the session if the last response is this old.
 fn desk_that_checks(after: Duration) -> Desk {
     let mut desk = Desk::with(|spine| spine.roles(1));
     desk.config.check_session = after;
@@ -52,7 +52,7 @@ fn assert_tells_of(assertion: &RoleAssertion, roles: &[Role]) {
 }
 
 #[test]
-fn an_assertion_tells_whose_session_it_is_and_every_role() {
+fn an_assertion_contains_the_user_and_every_role() {
     let desk = Desk::new();
     let engine = desk.engine(&User::new().choosing(2));
     let session = engine.log_in().unwrap();
@@ -83,7 +83,7 @@ fn an_assertion_may_have_no_role_or_many_hundreds() {
 }
 
 #[test]
-fn a_session_that_is_alive_tells_its_times() {
+fn the_session_service_returns_the_times_of_an_open_session() {
     let desk = Desk::with(|spine| spine.session_minutes(30, 90));
     let engine = desk.engine(&User::new());
     engine.log_in().unwrap();
@@ -100,7 +100,7 @@ fn a_session_that_is_alive_tells_its_times() {
 }
 
 #[test]
-fn without_a_session_nobody_is_asked() {
+fn without_a_session_no_request_is_sent() {
     let desk = Desk::new();
     let engine = desk.engine(&User::new());
     assert_eq!(kind(engine.role_assertion()), ErrorKind::TicketNotAvailable);
@@ -109,7 +109,7 @@ fn without_a_session_nobody_is_asked() {
 }
 
 #[test]
-fn a_session_that_the_broker_has_ended_is_over_here_when_it_is_asked_about() {
+fn a_session_that_the_broker_has_ended_ends_here_at_the_next_request_about_it() {
     type Question = fn(&Engine) -> Result<(), Error>;
     let questions: [Question; 2] =
         [|engine| engine.role_assertion().map(drop), |engine| engine.session_state(true).map(drop)];
@@ -131,7 +131,7 @@ fn a_session_that_the_broker_has_ended_is_over_here_when_it_is_asked_about() {
 }
 
 #[test]
-fn a_session_of_another_state_than_valid_is_over() {
+fn a_session_whose_state_is_not_valid_ends() {
     for state in ["invalid", "inactive", "destroyed"] {
         let desk = Desk::with(|spine| spine.roles(1));
         let engine = desk.engine(&User::new());
@@ -145,7 +145,7 @@ fn a_session_of_another_state_than_valid_is_over() {
 }
 
 #[test]
-fn a_ticket_is_given_out_unasked_without_the_setting() {
+fn without_the_setting_a_ticket_is_returned_without_a_check() {
     let desk = Desk::with(|spine| spine.roles(1));
     let engine = desk.engine(&User::new());
     engine.get_ticket().unwrap();
@@ -155,7 +155,7 @@ fn a_ticket_is_given_out_unasked_without_the_setting() {
 }
 
 #[test]
-fn a_session_that_the_broker_has_ended_is_noticed_before_its_ticket_is_given_out() {
+fn the_check_finds_a_session_that_the_broker_has_ended_before_its_ticket_is_returned() {
     let desk = desk_that_checks(AT_ONCE);
     let user = User::new();
     let engine = desk.engine(&user);
@@ -178,7 +178,7 @@ fn a_session_that_the_broker_has_ended_is_noticed_before_its_ticket_is_given_out
 }
 
 #[test]
-fn a_session_goes_on_while_the_broker_cannot_be_asked() {
+fn a_session_continues_while_the_broker_is_unreachable() {
     let mut desk = desk_that_checks(AT_ONCE);
     desk.config.request_timeout = Duration::from_secs(1);
     let user = User::new();
@@ -204,7 +204,7 @@ fn a_session_goes_on_while_the_broker_cannot_be_asked() {
 }
 
 #[test]
-fn the_broker_is_asked_once_in_the_interval_however_it_answers() {
+fn the_broker_is_asked_once_in_each_interval_whatever_it_responds() {
     let interval = Duration::from_secs(2);
     let desk = desk_that_checks(interval);
     let engine = desk.engine(&User::new());
@@ -223,7 +223,7 @@ fn the_broker_is_asked_once_in_the_interval_however_it_answers() {
 }
 
 #[test]
-fn an_answer_to_any_question_counts() {
+fn the_response_to_any_request_counts_as_a_check() {
     let desk = desk_that_checks(LATER);
     let engine = desk.engine(&User::new());
     for _ in 0..2 {
@@ -235,7 +235,7 @@ fn an_answer_to_any_question_counts() {
 }
 
 #[test]
-fn thirty_two_threads_ask_once_and_do_not_wait_for_the_answer() {
+fn thirty_two_threads_send_one_check_and_do_not_wait_for_the_response() {
     let desk = desk_that_checks(AT_ONCE);
     let engine = desk.engine(&User::new());
     let ticket = engine.get_ticket().unwrap();
@@ -263,7 +263,7 @@ fn thirty_two_threads_ask_once_and_do_not_wait_for_the_answer() {
     assert_eq!(assertions(&desk), 1);
 }
 
-/// Has `question` wait for the broker, does `meanwhile`, and expects it to be cancelled by that.
+/// Makes `question` wait for the broker, runs `meanwhile`, and expects that this cancels it.
 fn is_cancelled(desk: &Desk, engine: &Engine, question: fn(&Engine) -> Result<(), Error>, meanwhile: fn(&Engine)) {
     thread::scope(|scope| {
         let before = desk.spine.log().len();
@@ -281,7 +281,7 @@ fn is_cancelled(desk: &Desk, engine: &Engine, question: fn(&Engine) -> Result<()
 }
 
 #[test]
-fn a_question_can_be_cancelled_and_the_session_goes_on() {
+fn a_request_can_be_cancelled_and_the_session_continues() {
     let desk = desk_that_checks(AT_ONCE);
     let engine = desk.engine(&User::new());
     let ticket = engine.get_ticket().unwrap();
@@ -291,7 +291,7 @@ fn a_question_can_be_cancelled_and_the_session_goes_on() {
 }
 
 #[test]
-fn a_question_ends_with_its_session_and_nobody_is_logged_in_anew() {
+fn a_request_ends_with_its_session_and_starts_no_login() {
     let desk = desk_that_checks(AT_ONCE);
     let user = User::new();
     let engine = desk.engine(&user);
@@ -304,7 +304,7 @@ fn a_question_ends_with_its_session_and_nobody_is_logged_in_anew() {
 }
 
 #[test]
-fn an_answer_about_the_old_session_does_not_end_the_new_one() {
+fn a_response_about_the_old_session_does_not_end_the_new_one() {
     let desk = Desk::with(|spine| spine.roles(1));
     let engine = Arc::new(desk.engine(&User::new()));
     let old = engine.get_ticket().unwrap();

@@ -42,7 +42,7 @@ fn a_session_ends_at_its_total_limit_and_the_next_call_logs_in_anew() {
 }
 
 #[test]
-fn an_expired_session_is_found_by_any_way_to_ask() {
+fn every_call_finds_an_expired_session() {
     type Ask = fn(&Watched) -> bool;
     let asks: [Ask; 4] = [
         |desk| desk.engine.get_ticket_no_auth().is_err(),
@@ -60,7 +60,7 @@ fn an_expired_session_is_found_by_any_way_to_ask() {
 }
 
 #[test]
-fn a_limit_of_no_minutes_is_none() {
+fn a_limit_of_zero_minutes_is_no_limit() {
     let desk = with_limits(60, 10);
     desk.desk.spine.misbehave(Endpoint::Validate, Misbehaviour::With("sso_max_session_time".into(), "0".into()));
     let ticket = desk.engine.get_ticket().unwrap();
@@ -70,7 +70,7 @@ fn a_limit_of_no_minutes_is_none() {
 }
 
 #[test]
-fn a_session_that_is_not_used_ends_and_each_ticket_given_out_is_use() {
+fn an_idle_session_ends_and_each_returned_ticket_counts_as_use() {
     let desk = with_limits(10, 600);
     desk.engine.get_ticket().unwrap();
     let uses: [&dyn Fn(); 3] =
@@ -81,7 +81,7 @@ fn a_session_that_is_not_used_ends_and_each_ticket_given_out_is_use() {
         desk.clock.advance(9 * MINUTE);
         give_out();
     }
-    // Looking is no use.
+    // Reading the status does not count as use.
     desk.clock.advance(9 * MINUTE);
     assert!(desk.engine.session().is_some());
     assert_eq!(desk.engine.status(), Status::Live { card_watched: true });
@@ -91,11 +91,11 @@ fn a_session_that_is_not_used_ends_and_each_ticket_given_out_is_use() {
 }
 
 #[test]
-fn a_session_expires_also_when_nobody_asks() {
+fn a_session_expires_without_any_call() {
     let desk = with_limits(60, 10);
     desk.engine.get_ticket().unwrap();
     desk.clock.advance(10 * MINUTE);
-    // The test moves the time behind the back of who sleeps.
+    // The test changes the clock without waking the sleeping thread.
     desk.readers.stir();
     assert_eq!(desk.end_reason(), EndReason::Expired);
     assert!(desk.desk.spine.wait_for_sessions(PATIENCE, 0));
@@ -103,8 +103,8 @@ fn a_session_expires_also_when_nobody_asks() {
 }
 
 #[test]
-fn a_wall_clock_that_is_set_back_gives_no_ticket_back() {
-    // The tick is all that an engine sees of the wall clock.
+fn setting_back_the_wall_clock_does_not_restore_a_ticket() {
+    // The tick is all that an engine reads of the wall clock.
     struct SetBack(MovedClock, Arc<Mutex<u64>>);
     impl ticketapi::clock::Clock for SetBack {
         fn now(&self) -> Duration {
@@ -124,13 +124,13 @@ fn a_wall_clock_that_is_set_back_gives_no_ticket_back() {
     engine.get_ticket().unwrap();
     assert!(engine.with_ticket(|_| ()).is_some());
     clock.advance(10 * MINUTE);
-    // Nobody hits the nanosecond.
+    // Nobody can hit the exact nanosecond.
     *back.lock().unwrap() = (10 * MINUTE).as_nanos() as u64 - 1;
     assert!(engine.with_ticket(|_| ()).is_none());
 }
 
 #[test]
-fn a_session_without_a_watched_reader_goes_on_and_says_so() {
+fn a_session_without_a_watched_reader_continues_and_reports_that() {
     let desk = Desk::with(|spine| spine.roles(1));
     let engine = desk.engine(&User::new());
     assert_eq!(engine.status(), Status::LoggedOut);
@@ -139,7 +139,7 @@ fn a_session_without_a_watched_reader_goes_on_and_says_so() {
 }
 
 #[test]
-fn a_locked_session_goes_on_with_the_same_card_and_pin() {
+fn a_locked_session_is_unlocked_by_the_same_card_and_pin() {
     let desk = in_mode("session_lock");
     let ticket = desk.engine.get_ticket().unwrap();
     desk.readers.remove(0);
@@ -148,7 +148,7 @@ fn a_locked_session_goes_on_with_the_same_card_and_pin() {
     assert_eq!(desk.engine.get_ticket_no_auth().unwrap_err().detail(), "the session is locked");
     let Status::Locked { why: LockReason::CardRemoved, ends_in } = desk.engine.status() else { panic!("locked") };
     assert!(ends_in <= 30 * MINUTE && ends_in > 29 * MINUTE, "{ends_in:?}");
-    // Without the card nobody unlocks it, and with the card alone neither.
+    // Unlocking needs the card, and more than the card alone.
     assert_eq!(kind(desk.engine.get_ticket()), ErrorKind::NoCard);
     desk.readers.insert(0, &desk.card);
     desk.assert_no_ticket();
@@ -195,7 +195,7 @@ fn many_threads_share_one_unlocking() {
 }
 
 #[test]
-fn another_users_card_ends_the_locked_session_and_logs_in_anew() {
+fn another_users_card_ends_the_locked_session_and_logs_in() {
     let desk = in_mode("session_lock");
     let old = desk.engine.get_ticket().unwrap();
     desk.readers.remove(0);
@@ -210,7 +210,7 @@ fn another_users_card_ends_the_locked_session_and_logs_in_anew() {
 }
 
 #[test]
-fn a_locked_session_ends_in_time_here_and_on_the_broker() {
+fn a_locked_session_ends_at_its_limit_here_and_on_the_broker() {
     let desk = in_mode("session_lock");
     let old = desk.engine.get_ticket().unwrap();
     desk.readers.remove(0);
@@ -224,7 +224,7 @@ fn a_locked_session_ends_in_time_here_and_on_the_broker() {
 }
 
 #[test]
-fn who_keeps_a_locked_session_ends_it_by_itself() {
+fn the_monitor_ends_a_locked_session_without_any_call() {
     let mut desk = Desk::with(|spine| spine.roles(1)).set("mode", "mobility");
     desk.config.reauthentication = Duration::from_millis(50);
     desk.config.lock_timeout = Duration::from_millis(50);
@@ -232,7 +232,7 @@ fn who_keeps_a_locked_session_ends_it_by_itself() {
     let engine = Engine::builder(desk.config.clone()).prompter(User::new());
     let engine = engine.listener(move |event| drop(tell.send(event.clone()))).build().unwrap();
     drop(engine.get_ticket());
-    // Nobody asks any more.
+    // No thread requests the ticket any more.
     assert!(desk.spine.wait_for_sessions(PATIENCE, 0));
     let told: Vec<_> = std::iter::from_fn(|| events.recv_timeout(PATIENCE).ok()).take(5).collect();
     assert!(
@@ -251,7 +251,7 @@ fn who_keeps_a_locked_session_ends_it_by_itself() {
 }
 
 #[test]
-fn destroying_ends_a_locked_session() {
+fn destroying_the_ticket_ends_a_locked_session() {
     let desk = in_mode("session_lock");
     desk.engine.get_ticket().unwrap();
     desk.readers.remove(0);
@@ -263,7 +263,7 @@ fn destroying_ends_a_locked_session() {
 }
 
 #[test]
-fn a_new_ticket_takes_the_place_of_a_locked_session() {
+fn a_new_ticket_replaces_a_locked_session() {
     let desk = in_mode("session_lock");
     let old = desk.engine.get_ticket().unwrap();
     desk.readers.swap(0, &desk.card);
@@ -275,7 +275,7 @@ fn a_new_ticket_takes_the_place_of_a_locked_session() {
 }
 
 #[test]
-fn in_mobility_the_card_may_leave_and_is_asked_for_again_when_it_is_due() {
+fn in_mobility_mode_the_card_may_be_removed_until_reauthentication() {
     let desk = in_mode("mobility");
     let ticket = desk.engine.get_ticket().unwrap();
     assert_eq!(desk.engine.status(), Status::Live { card_watched: false });
@@ -293,7 +293,7 @@ fn in_mobility_the_card_may_leave_and_is_asked_for_again_when_it_is_due() {
 }
 
 #[test]
-fn a_software_card_unlocks_as_any_other() {
+fn a_software_card_unlocks_a_session() {
     let desk = Desk::with(|spine| spine.roles(1)).set("mode", "mobility");
     let (user, clock) = (User::new(), MovedClock::default());
     let engine = Engine::builder(desk.config.clone()).prompter(user.clone()).clock(clock.clone()).build().unwrap();
@@ -301,7 +301,7 @@ fn a_software_card_unlocks_as_any_other() {
     clock.advance(61 * MINUTE);
     assert_eq!(engine.get_ticket().unwrap(), ticket);
     assert_eq!(user.pins_asked(), 2);
-    // Another user's, which tells whose it is only with its PIN: that user logs in.
+    // The card of another user, which shows its user only after its PIN: this user logs in.
     clock.advance(61 * MINUTE);
     let other = desk.ca.issue(&ticketapi_testkit::CardSpec::new("999000000001")).unwrap();
     other.write_pkcs12(desk.config.software_card.as_ref().unwrap(), PIN).unwrap();

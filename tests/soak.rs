@@ -1,7 +1,7 @@
-//! What a great many logins leave behind in the process: nothing. Alone in its test program, as it
-//! counts what the whole process has.
+//! Many logins leave nothing behind in the process. Alone in its test program, because it counts resources of the
+//! whole process.
 //!
-//! `TICKETAPI_TEST_LOGINS` tells how many; `scripts/soak` runs 100,000.
+//! `TICKETAPI_TEST_LOGINS` sets the number; `scripts/soak` runs 100,000.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -22,23 +22,23 @@ use ticketapi_testkit::{CardSpec, Endpoint, Misbehaviour, SoftHsm};
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
 
-/// How much more memory the process may have after any number of logins.
+/// How much the process's memory may grow in any number of logins.
 const MAX_GROWTH: usize = 1 << 20;
 
-/// Logins before the first look: caches, thread stacks and the simulator's log are filled.
+/// Logins before the first measurement, which fill caches, thread stacks and the simulator's log.
 const WARM_UP: usize = 250;
 
-/// Sessions and log entries that the simulator keeps.
+/// How many sessions and log entries the simulator keeps.
 const CAPACITY: usize = 50;
 
-/// A process costs more than a login, so one login in so many starts some.
+/// Starting a process is slower than a login, so only one login in this many does.
 const WITH_PROCESSES: usize = 25;
 
 fn logins() -> usize {
     std::env::var("TICKETAPI_TEST_LOGINS").map_or(3_000, |number| number.parse().unwrap())
 }
 
-/// Types the same PINs again and again, where `None` presses cancel.
+/// Types the same PINs again and again; `None` presses cancel.
 struct Typist {
     pins: &'static [Option<&'static str>],
     typed: AtomicUsize,
@@ -60,7 +60,7 @@ impl Prompter for Typist {
     }
 }
 
-/// A way in which logins go.
+/// A kind of login.
 struct Way {
     engine: Engine,
     server: Option<(Endpoint, Misbehaviour)>,
@@ -104,7 +104,7 @@ impl Way {
 
 const RIGHT: &[Option<&str>] = &[Some(PIN)];
 
-/// Logins that stay in this process.
+/// Logins without other processes.
 fn ways_here(config: &Config) -> Vec<Way> {
     let wrong_pin = || ErrorKind::PinIncorrect { tries_left: None };
     let refused = || Misbehaviour::Refuse("not today".into());
@@ -134,7 +134,7 @@ fn ways_here(config: &Config) -> Vec<Way> {
     ]
 }
 
-/// Logins that start the helper, a pinentry, or a chooser for roles.
+/// Logins that start the helper, a pinentry, or a role chooser.
 fn ways_with_processes(desk: &Desk, hsm: &SoftHsm) -> Vec<Way> {
     let mut programs = desk.config.clone();
     let pinentry = desk.path("pinentry");
@@ -164,7 +164,7 @@ fn ways_with_processes(desk: &Desk, hsm: &SoftHsm) -> Vec<Way> {
     ]
 }
 
-/// Bytes in use: of the heap, and in the process's memory as a whole.
+/// Bytes in use: in the heap, and in the process's whole memory.
 fn memory() -> (usize, usize) {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -173,9 +173,9 @@ fn memory() -> (usize, usize) {
 }
 
 #[test]
-fn any_number_of_logins_leaves_nothing_behind() {
+fn many_logins_leave_nothing_behind() {
     let hsm = SoftHsm::new().unwrap();
-    // Built by a process of its own, which is not to be counted.
+    // Built by another process, which must not be counted.
     helper_program();
     let before = Held::now();
     let mut desk = Desk::with(|spine| spine.roles(3).capacity(CAPACITY));
@@ -208,10 +208,10 @@ fn any_number_of_logins_leaves_nothing_behind() {
     assert!(desk.spine.wait_for_connections(PATIENCE, 0));
     drop(desk);
     assert_eq!(Held::now(), before);
-    what_is_left_behind_would_be_seen();
+    the_measurement_finds_leaks();
 }
 
-fn what_is_left_behind_would_be_seen() {
+fn the_measurement_finds_leaks() {
     let (held, used) = (Held::now(), memory());
     let mut child = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
     let waits = thread::spawn(thread::park);

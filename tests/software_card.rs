@@ -38,7 +38,7 @@ fn sign(card: &mut dyn SmartCard, pin: &str) -> Result<Vec<u8>> {
     card.sign(Some(Pin::new(pin.to_owned())), Digest::Sha256, b"challenge", &CancelToken::new())
 }
 
-/// Signs with the card in `path` and verifies the signature; the user's id.
+/// Signs with the card in `path` and verifies the signature. Returns the user's id.
 fn signed_by(path: &Path, pin: &str) -> Result<String> {
     let mut card = insert(path)?;
     let signature = sign(&mut *card, pin)?;
@@ -47,7 +47,7 @@ fn signed_by(path: &Path, pin: &str) -> Result<String> {
     Ok(certificate.uid().to_owned())
 }
 
-/// A PKCS#12 file that OpenSSL makes in a folder of its own.
+/// A PKCS#12 file that OpenSSL makes in its own folder.
 struct Made {
     folder: tempfile::TempDir,
 }
@@ -68,7 +68,7 @@ impl Made {
         openssl(&[&["pkcs12", "-export", "-in", &pem, "-passout", &password, "-out", &out], options].concat());
     }
 
-    /// With a new key and a certificate of its own for it.
+    /// With a new key and its certificate.
     fn with_key(options: &[&str]) -> Self {
         let made = Self { folder: tempfile::tempdir().unwrap() };
         let (pem, key, certificate) = (made.at("pem"), made.at("key"), made.at("certificate"));
@@ -117,7 +117,7 @@ fn assert_refused(path: &Path, kind: ErrorKind, words: &str) {
 }
 
 #[test]
-fn files_of_openssl_and_keytool_old_and_new_sign() {
+fn cards_of_old_and_new_versions_of_openssl_and_keytool_sign() {
     for (file, uid) in [
         ("openssl-legacy.p12", "555000000001"),
         ("openssl3.p12", "555000000002"),
@@ -129,7 +129,7 @@ fn files_of_openssl_and_keytool_old_and_new_sign() {
 }
 
 #[test]
-fn every_way_that_openssl_protects_a_file_is_read() {
+fn every_protection_that_openssl_writes_is_supported() {
     let made = Made::new(PASSWORD, &[]);
     for options in [
         &["-legacy", "-certpbe", "PBE-SHA1-RC2-128", "-keypbe", "PBE-SHA1-RC2-128"][..],
@@ -163,7 +163,7 @@ fn every_way_that_openssl_protects_a_file_is_read() {
 }
 
 #[test]
-fn a_kind_of_protection_that_is_not_read_is_named() {
+fn an_unsupported_protection_is_named() {
     for (options, words) in [
         (&["-keypbe", "CAMELLIA-128-CBC"][..], "an unsupported encryption: 1.2.392.200011.61.1.1.1.2"),
         (&["-macalg", "sha3-256"], "an unsupported MAC: "),
@@ -173,7 +173,7 @@ fn a_kind_of_protection_that_is_not_read_is_named() {
 }
 
 #[test]
-fn a_password_is_read_whatever_its_letters() {
+fn a_password_may_contain_any_characters() {
     for password in ["", "Grüße 😀"] {
         for options in [&[][..], &["-legacy"], &["-nomac"], &["-nomac", "-legacy"]] {
             let made = Made::new(password, options);
@@ -183,7 +183,7 @@ fn a_password_is_read_whatever_its_letters() {
 }
 
 #[test]
-fn a_password_is_read_as_openssl_before_1_1_wrote_it() {
+fn a_password_in_the_encoding_of_openssl_before_1_1_works() {
     let password = "Grüße 😀";
     let bytes_as_characters: String = password.bytes().map(char::from).collect();
     for options in [&["-legacy"][..], &["-legacy", "-nomac"]] {
@@ -195,7 +195,7 @@ fn a_password_is_read_as_openssl_before_1_1_wrote_it() {
 }
 
 #[test]
-fn an_empty_password_may_be_no_password_at_all() {
+fn an_empty_password_may_be_encoded_as_none() {
     let made = Made::new("", &["-nomac", "-certpbe", "NONE", "-keypbe", "NONE"]);
     made.rewrite(|file| file::with_mac(&file, &file::Mac::OfNoPassword));
     assert_eq!(signed_by(&made.path(), "").unwrap(), "555000000002");
@@ -218,7 +218,7 @@ fn the_mac_of_rfc_9879_is_verified() {
 }
 
 #[test]
-fn a_file_in_ber_is_read() {
+fn a_file_in_ber_is_parsed() {
     for options in [&[][..], &["-certpbe", "NONE", "-keypbe", "NONE"]] {
         let made = Made::new(PASSWORD, options);
         made.rewrite(|file| file::in_ber(&file));
@@ -228,7 +228,7 @@ fn a_file_in_ber_is_read() {
 }
 
 #[test]
-fn what_follows_the_file_is_left_alone() {
+fn bytes_after_the_file_are_ignored() {
     let made = Made::new(PASSWORD, &[]);
     for rest in [&b"\r\n"[..], &[0; 100]] {
         made.export(PASSWORD, &[]);
@@ -238,7 +238,7 @@ fn what_follows_the_file_is_left_alone() {
 }
 
 #[test]
-fn the_certificate_is_of_the_issuers_that_the_settings_name() {
+fn only_a_certificate_of_the_settings_issuers_is_used() {
     let reader = SoftwareCardReader::new(fixture("openssl3.p12"));
     let issuer = {
         let mut card = insert_into(&reader).unwrap();
@@ -266,7 +266,7 @@ fn a_key_with_a_long_public_exponent_signs() {
 }
 
 #[test]
-fn the_user_is_known_after_signing_and_the_file_before() {
+fn the_certificate_is_known_after_signing_and_the_files_name_before() {
     let mut card = insert(&fixture("openssl3.p12")).unwrap();
     assert_eq!(card.label(), "openssl3.p12");
     assert_eq!(card.pin_status().tries, PinTries::Unknown);
@@ -276,7 +276,7 @@ fn the_user_is_known_after_signing_and_the_file_before() {
 }
 
 #[test]
-fn a_wrong_pin_is_told_and_the_right_one_may_follow() {
+fn the_right_pin_works_after_a_wrong_one() {
     for file in ["openssl3.p12", "openssl-legacy.p12", "keytool.p12"] {
         let mut card = insert(&fixture(file)).unwrap();
         let error = sign(&mut *card, "wrong").unwrap_err();
@@ -297,7 +297,7 @@ fn a_login_that_is_cancelled_does_not_sign() {
 }
 
 #[test]
-fn a_path_without_a_readable_file_is_a_wrong_setting() {
+fn a_path_without_a_readable_file_is_a_configuration_error() {
     let folder = tempfile::tempdir().unwrap();
     assert_refused(&folder.path().join("missing.p12"), ErrorKind::Configuration, "No such file");
     assert_refused(folder.path(), ErrorKind::Configuration, "not a regular file");
@@ -308,7 +308,7 @@ fn a_path_without_a_readable_file_is_a_wrong_setting() {
 }
 
 #[test]
-fn a_broken_file_is_not_taken_for_a_wrong_pin() {
+fn a_malformed_file_is_not_reported_as_a_wrong_pin() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("card.p12");
     let whole = fs::read(fixture("openssl3.p12")).unwrap();
@@ -319,7 +319,7 @@ fn a_broken_file_is_not_taken_for_a_wrong_pin() {
 }
 
 #[test]
-fn a_changed_byte_never_gives_a_signature_of_another_key_or_a_panic() {
+fn a_changed_byte_never_causes_a_signature_of_another_key_or_a_panic() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("card.p12");
     let made = Made::new(PASSWORD, &["-nomaciter", "-noiter"]);
@@ -337,14 +337,14 @@ fn a_changed_byte_never_gives_a_signature_of_another_key_or_a_panic() {
 }
 
 #[test]
-fn a_file_that_any_pin_would_open_is_refused() {
+fn a_file_that_any_pin_opens_is_refused() {
     let made = Made::new(PASSWORD, &["-nomac", "-certpbe", "NONE", "-keypbe", "NONE"]);
     assert_unusable(&made.path(), "is not protected by a password");
 }
 
 #[test]
 fn endless_key_derivation_is_refused_at_once() {
-    // The number is not protected by the password.
+    // The password does not protect this number.
     let mut endless = fs::read(fixture("keytool-legacy.p12")).unwrap();
     let rounds = endless.windows(5).position(|bytes| bytes == [2, 3, 0x01, 0x86, 0xa0]).unwrap();
     endless[rounds + 2..rounds + 5].copy_from_slice(&[0x7f, 0xff, 0xff]);
@@ -355,7 +355,7 @@ fn endless_key_derivation_is_refused_at_once() {
 }
 
 #[test]
-fn a_certificate_without_its_key_and_a_key_without_its_certificate_are_told() {
+fn a_certificate_without_key_and_a_key_without_certificate_are_reported() {
     let made = Made::new(PASSWORD, &["-nokeys"]);
     let error = signed_by(&made.path(), PASSWORD).unwrap_err();
     assert_error(&error, ErrorKind::NoKey, Stage::Card, "no private key");
@@ -380,7 +380,7 @@ fn a_card_with_a_key_for_pss_only_is_not_supported() {
 }
 
 #[test]
-fn an_expired_certificate_is_told_by_user_and_date() {
+fn an_expired_certificate_is_reported_with_user_and_date() {
     use x509_cert::der::asn1::UtcTime;
     use x509_cert::der::{Decode, Encode};
     use x509_cert::time::Time;
@@ -402,7 +402,7 @@ fn an_expired_certificate_is_told_by_user_and_date() {
     assert_error(&error, ErrorKind::CertificateNotValid, Stage::Card, words);
 }
 
-/// The password of the canary files, masked, so that it is nowhere else in memory.
+/// The password of the canary files, masked so that it is nowhere else in memory.
 const MASKED_CANARY: [u8; 24] = [
     0xcc, 0xe2, 0xf7, 0xd5, 0x97, 0xd1, 0xd1, 0xe6, 0xd0, 0xf5, 0xd3, 0xcb, 0xf5, 0xcf, 0xc6, 0x93, 0xe0, 0xc4, 0xe7,
     0xe0, 0xf2, 0x92, 0xc0, 0x91,

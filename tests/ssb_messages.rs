@@ -1,4 +1,4 @@
-//! Real answers of a broker, read; and what is sent to it.
+//! Parses real responses of a broker, and checks what is sent to it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -12,7 +12,7 @@ const AUTHENTICATED: &[u8] = include_bytes!("data/authvalidate-response.xml");
 const ROLES: &str = include_str!("data/authvalidate-roles.tsv");
 
 #[test]
-fn the_real_challenge_is_read() {
+fn the_real_challenge_is_parsed() {
     let activated = message::read_activation(ACTIVATED).unwrap();
     assert_eq!(activated.challenge.len(), 48);
     assert_eq!(activated.challenge[..4], [0x32, 0x52, 0x4d, 0xf4]);
@@ -22,7 +22,7 @@ fn the_real_challenge_is_read() {
 }
 
 #[test]
-fn the_real_answer_gives_ticket_user_and_limits() {
+fn ticket_user_and_limits_of_the_real_response_are_parsed() {
     let authenticated = message::read_authentication(AUTHENTICATED).unwrap();
     assert_eq!(authenticated.ticket.expose(), "AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF+B1j56GJ4xGut4=@AAJTSQACMDE=#");
     assert_eq!(authenticated.user_name.as_deref(), Some("RA_A00394 RA A"));
@@ -31,7 +31,7 @@ fn the_real_answer_gives_ticket_user_and_limits() {
 }
 
 #[test]
-fn the_real_answer_gives_all_forty_roles_with_all_six_parts() {
+fn all_forty_roles_of_the_real_response_are_parsed_with_all_six_parts() {
     let expected: Vec<Role> = ROLES
         .lines()
         .skip(1)
@@ -47,7 +47,7 @@ fn the_real_answer_gives_all_forty_roles_with_all_six_parts() {
 }
 
 #[test]
-fn a_real_answer_cut_anywhere_is_refused() {
+fn a_real_response_truncated_anywhere_is_refused() {
     let end = AUTHENTICATED.iter().rposition(|&byte| byte == b'>').unwrap();
     for cut in 0..end {
         let why = message::read_authentication(&AUTHENTICATED[..cut]).unwrap_err();
@@ -55,7 +55,7 @@ fn a_real_answer_cut_anywhere_is_refused() {
     }
 }
 
-/// Documents as long as an answer may be that would keep a careless reader busy, or fill its memory.
+/// Documents of the maximum length that would take a careless parser long, or fill its memory.
 fn large_documents() -> Vec<(&'static str, String)> {
     let fill = |piece: &str| piece.repeat(MAX_ANSWER / piece.len() - 100);
     let within = |text: String| format!("<gpOBJECT><gpPARAM name=\"sso_ticket\">{text}</gpPARAM></gpOBJECT>");
@@ -103,12 +103,12 @@ fn within_role(text: &str) -> String {
 }
 
 #[test]
-fn an_answer_of_anything_is_read_or_refused_in_time() {
+fn any_response_is_parsed_or_refused_in_time() {
     for (name, document) in large_documents() {
         let began = Instant::now();
         let outcome = message::read_authentication(document.as_bytes());
         let time = began.elapsed();
-        // Fifty milliseconds are the goal for an optimised build.
+        // Fifty milliseconds is the goal for an optimised build.
         let limit = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 50 });
         assert!(time < limit, "{name}: {time:?}, {:?}", outcome.map(|read| read.roles.len()));
     }

@@ -1,4 +1,4 @@
-//! No module, no slot, no card, or not the right one.
+//! No module, no slot, no card, or the wrong card.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use ticketapi_testkit::artifacts::scripted_module;
 use crate::support::{Asked, PIN, UID, User};
 use crate::tokens::Tokens;
 
-/// Logs in with another module; nobody is asked anything.
+/// Logs in with another module, and checks that there is no prompt.
 fn error_with_module(tokens: Tokens, module: &str) -> ticketapi::Error {
     let user = User::new();
     let error = Tokens { desk: tokens.desk.set("pkcs11_module", module), ..tokens }.error(&user);
@@ -19,13 +19,13 @@ fn error_with_module(tokens: Tokens, module: &str) -> ticketapi::Error {
 }
 
 #[test]
-fn a_module_that_is_not_there_is_named() {
+fn a_missing_module_is_named() {
     let error = error_with_module(Tokens::none(), "/nowhere/libcard.so");
     assert_eq!(error.detail(), "/nowhere/libcard.so is not there");
 }
 
 #[test]
-fn a_file_that_is_no_module_is_named() {
+fn a_file_that_is_not_a_module_is_named() {
     let tokens = Tokens::none();
     let text = tokens.desk.path("text.so");
     fs::write(&text, "not a library").unwrap();
@@ -37,14 +37,14 @@ fn a_file_that_is_no_module_is_named() {
 fn a_module_without_functions_is_named() {
     let tokens = Tokens::none();
     let module = tokens.desk.path("module.so");
-    // It has no script to follow.
+    // It has no script.
     fs::copy(scripted_module(), &module).unwrap();
     let error = error_with_module(tokens, module.to_str().unwrap());
     assert!(error.detail().contains(&format!("{} cannot be loaded", module.display())), "{error}");
 }
 
 #[test]
-fn a_helper_that_is_not_there_is_named() {
+fn a_missing_helper_is_named() {
     let tokens = Tokens::with_card();
     let user = User::new();
     let error = Tokens { desk: tokens.desk.set("helper", "/nowhere/ticketapi-card"), ..tokens }.error(&user);
@@ -53,7 +53,7 @@ fn a_helper_that_is_not_there_is_named() {
 }
 
 #[test]
-fn no_slot_is_told_with_the_card_service_that_is_missing() {
+fn a_module_without_slots_is_reported_with_the_missing_service() {
     let error = Tokens::with_card().scripted("no-slots").error(&User::new());
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::ReaderNotAvailable, Stage::Card), "{error}");
     assert!(error.detail().contains("PC/SC"), "{error}");
@@ -75,7 +75,7 @@ fn two_tokens_are_listed_until_the_settings_name_one() {
 }
 
 #[test]
-fn a_cards_label_writes_no_lines_of_its_own_into_prompts_and_errors() {
+fn a_cards_label_cannot_add_lines_to_prompts_and_errors() {
     let label = "NHS\u{9b}2J\nWrong.\u{2028}PIN:\u{202e}\x1b[A";
     let shown = "NHS 2J Wrong. PIN: [A";
     let tokens = Tokens::none();
@@ -104,7 +104,7 @@ fn a_token_other_than_the_one_named_is_not_used() {
 fn an_empty_token_has_no_certificate() {
     let tokens = Tokens::none();
     tokens.hsm.add_token("empty", PIN).unwrap();
-    // Certificates may show themselves after the PIN only.
+    // Certificates may be visible only after the login.
     let error = tokens.error(&User::new());
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::NoCertificate, Stage::Signing), "{error}");
 }
@@ -116,13 +116,13 @@ fn a_certificate_without_key_cannot_sign() {
     tokens.hsm.add_token("card", PIN).unwrap().add_certificate(&card, 1).unwrap();
     let user = User::new();
     let error = tokens.error(&user);
-    // Private keys show themselves after the PIN only.
+    // Private keys are visible only after the login.
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::NoKey, Stage::Signing), "{error}");
     assert_eq!(user.asked(), [Asked::Pin(None)]);
 }
 
 #[test]
-fn a_certificate_out_of_its_time_is_refused_before_the_pin() {
+fn an_expired_or_future_certificate_is_refused_before_the_pin() {
     for spec in [CardSpec::new(UID).expired(), CardSpec::new(UID).not_yet_valid()] {
         let user = User::new();
         let error = Tokens::with(&spec).error(&user);

@@ -1,4 +1,4 @@
-//! Cards that leave, and modules that fail, once the login is under way.
+//! Cards that are removed and modules that fail during the login.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::support::{PIN, UID, User};
 use crate::tokens::Tokens;
 
 #[test]
-fn a_token_that_goes_between_login_and_signature_fails_the_login() {
+fn a_token_removed_between_login_and_signature_fails_the_login() {
     for call in ["C_FindObjectsInit 4", "C_SignInit 1", "C_Sign 1"] {
         for code in ["0x32", "0xe0", "0x30", "0xb3"] {
             let tokens = Tokens::with_card().scripted(&format!("fault {call} error {code}"));
@@ -25,7 +25,7 @@ fn a_token_that_goes_between_login_and_signature_fails_the_login() {
 }
 
 #[test]
-fn a_token_that_goes_while_the_pin_is_asked_for_fails_the_login() {
+fn a_token_removed_during_pin_entry_fails_the_login() {
     let tokens = Tokens::with_card();
     let folder = tokens.hsm.conf().with_file_name("tokens");
     let user = User::new().asked_for_pin(move |_| {
@@ -53,7 +53,7 @@ fn a_module_that_crashes_or_hangs_fails_the_login_and_not_the_host() {
 }
 
 #[test]
-fn a_key_that_is_not_the_certificates_does_not_sign() {
+fn a_key_that_does_not_match_the_certificate_does_not_sign() {
     let tokens = Tokens::none();
     let spec = CardSpec::new(UID);
     let (card, other) = (tokens.desk.ca.issue(&spec).unwrap(), tokens.desk.ca.issue(&spec.key_number(1)).unwrap());

@@ -1,5 +1,5 @@
-//! What bad cards and bad card software get: an error of the right kind, no signature sent to the
-//! broker, and no session left there. Through the helper, with SoftHSM2 as the card.
+//! Faulty cards and card modules cause an error of the right kind, send no signature to the broker, and leave no
+//! session there. Through the helper, with SoftHSM2 tokens as cards.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../support/mod.rs"]

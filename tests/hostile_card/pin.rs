@@ -1,4 +1,4 @@
-//! Tries of the PIN: none but those that the user made.
+//! Only PINs that the user entered are tried.
 
 use ticketapi::prompt::PinProblem;
 use ticketapi::{ErrorKind, Stage};
@@ -10,7 +10,7 @@ const LAST_TRY: &str = "flag USER_PIN_FINAL_TRY C_Login";
 const LOCKED: &str = "flag USER_PIN_LOCKED C_Login";
 
 #[test]
-fn a_wrong_pin_is_tried_once_and_asked_again() {
+fn a_wrong_pin_is_tried_once_and_the_user_is_asked_again() {
     let tokens = Tokens::with_card().scripted("");
     let user = User::typing(&["0000"]);
     let error = tokens.error(&user);
@@ -27,7 +27,7 @@ fn a_right_pin_after_a_wrong_one_logs_in() {
 }
 
 #[test]
-fn a_prompter_that_never_learns_does_not_lock_the_card() {
+fn a_prompter_that_repeats_a_wrong_pin_does_not_lock_the_card() {
     let tokens = Tokens::with_card().scripted("");
     let error = tokens.error(&User::typing(&["0000"; 10]));
     assert!(matches!(error.kind(), ErrorKind::PinIncorrect { .. }), "{error}");
@@ -35,7 +35,7 @@ fn a_prompter_that_never_learns_does_not_lock_the_card() {
 }
 
 #[test]
-fn a_pin_that_the_card_cannot_take_is_not_tried() {
+fn a_pin_of_an_impossible_length_is_not_tried() {
     let tokens = Tokens::with_card().scripted("");
     let user = User::typing(&["1", "12"]);
     tokens.error(&user);
@@ -44,7 +44,7 @@ fn a_pin_that_the_card_cannot_take_is_not_tried() {
 }
 
 #[test]
-fn a_pin_that_only_the_module_excludes_is_tried_when_it_is_entered_again() {
+fn a_pin_of_a_length_that_only_the_module_excludes_is_tried_when_entered_again() {
     let tokens = Tokens::with_card().scripted("pin-lengths 6 8");
     let user = User::typing(&[PIN, PIN]);
     tokens.engine(&user).get_ticket().unwrap();
@@ -57,7 +57,7 @@ fn a_pin_that_only_the_module_excludes_is_tried_when_it_is_entered_again() {
 }
 
 #[test]
-fn the_last_try_is_not_made_without_a_clear_yes() {
+fn the_last_try_needs_an_explicit_yes() {
     let tokens = Tokens::with_card().scripted(&format!("{LAST_TRY} 0"));
     let user = User::new();
     let error = tokens.error(&user);
@@ -72,7 +72,7 @@ fn the_last_try_is_not_made_without_a_clear_yes() {
 }
 
 #[test]
-fn a_wrong_pin_that_leaves_one_try_is_the_last_without_a_clear_yes() {
+fn after_a_wrong_pin_that_leaves_one_try_the_next_needs_an_explicit_yes() {
     let tokens = Tokens::with_card().scripted(&format!("{LAST_TRY} 1"));
     let user = User::typing(&["0000", PIN]);
     let error = tokens.error(&user);
@@ -93,7 +93,7 @@ fn a_locked_card_is_never_tried() {
 }
 
 #[test]
-fn a_card_that_a_wrong_pin_locks_is_not_tried_again() {
+fn a_card_that_was_locked_by_a_wrong_pin_is_not_tried_again() {
     let tokens = Tokens::with_card().scripted(&format!("{LOCKED} 1"));
     let user = User::typing(&["0000", PIN]).using_the_last_try();
     let error = tokens.error(&user);

@@ -1,4 +1,4 @@
-//! A reader with keys of its own: the PIN is entered there, and nobody is asked for it here.
+//! A reader with a PIN pad: the PIN is entered there, and there is no PIN prompt.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,13 +8,13 @@ use ticketapi::{ErrorKind, Stage};
 use crate::support::{Asked, PATIENCE, PIN, UID, User, kind};
 use crate::tokens::Tokens;
 
-/// A reader on which somebody enters `pin`. It takes none from a program.
+/// A reader on which the user enters `pin`. It accepts no PIN from a program.
 fn reader(pin: &str, script: &str) -> Tokens {
     Tokens::with_card().scripted(&format!("pin-pad {pin}\n{script}"))
 }
 
 #[test]
-fn nobody_is_asked_here_for_a_pin_that_the_reader_takes() {
+fn there_is_no_pin_prompt_if_the_reader_has_a_pin_pad() {
     let tokens = reader(PIN, "");
     let user = User::new();
     tokens.engine(&user).get_ticket().unwrap();
@@ -24,7 +24,7 @@ fn nobody_is_asked_here_for_a_pin_that_the_reader_takes() {
 }
 
 #[test]
-fn a_reader_without_the_keys_that_it_claims_has_the_pin_asked_for_here() {
+fn there_is_a_pin_prompt_if_the_reader_only_claims_to_have_a_pin_pad() {
     let script = "flag PROTECTED_AUTHENTICATION_PATH C_Login 0\nfault C_Login 1 error 0x30";
     let tokens = Tokens::with_card().scripted(script);
     let user = User::new();
@@ -34,7 +34,7 @@ fn a_reader_without_the_keys_that_it_claims_has_the_pin_asked_for_here() {
 }
 
 #[test]
-fn a_wrong_pin_on_the_reader_is_told_and_the_next_one_is_up_to_the_user() {
+fn after_a_wrong_pin_on_the_reader_the_user_is_asked_to_enter_it_again() {
     let tokens = reader("0000", "");
     let user = User::new();
     let error = tokens.error(&user);
@@ -44,7 +44,7 @@ fn a_wrong_pin_on_the_reader_is_told_and_the_next_one_is_up_to_the_user() {
 }
 
 #[test]
-fn cancel_and_time_out_on_the_reader_end_the_login_as_cancelled() {
+fn cancelling_and_timeouts_on_the_reader_cancel_the_login() {
     for code in ["0x50", "0x200"] {
         let tokens = reader(PIN, &format!("fault C_Login 1 error {code}"));
         let error = tokens.error(&User::new());
@@ -54,7 +54,7 @@ fn cancel_and_time_out_on_the_reader_end_the_login_as_cancelled() {
 }
 
 #[test]
-fn the_last_try_on_the_reader_needs_a_clear_yes_here() {
+fn the_last_try_on_the_reader_needs_an_explicit_yes() {
     let tokens = reader(PIN, "flag USER_PIN_FINAL_TRY C_Login 0");
     let user = User::new();
     assert_eq!(*tokens.error(&user).kind(), ErrorKind::Cancelled);
@@ -67,14 +67,14 @@ fn the_last_try_on_the_reader_needs_a_clear_yes_here() {
 }
 
 #[test]
-fn a_wrong_pin_on_the_reader_that_locks_the_card_is_told_as_locked() {
+fn a_wrong_pin_on_the_reader_that_locks_the_card_is_reported_as_locked() {
     let tokens = reader("0000", "flag USER_PIN_LOCKED C_Login 1");
     assert_eq!(*tokens.error(&User::new()).kind(), ErrorKind::PinLocked);
     assert_eq!(tokens.called("C_Login"), 1);
 }
 
 #[test]
-fn a_user_is_told_where_to_enter_the_pin_for_as_long_as_the_reader_waits() {
+fn a_notice_says_where_to_enter_the_pin_while_the_reader_waits() {
     let tokens = reader(PIN, "fault C_Login 1 hang");
     let user = User::new();
     let engine = tokens.engine(&user);

@@ -1,4 +1,4 @@
-//! What is sent to the broker, as the openssl program sees it.
+//! Checks what is sent to the broker with the openssl program.
 
 use std::fs;
 use std::path::Path;
@@ -44,7 +44,7 @@ fn openssl_accepts_what_is_sent_with_keys_of_every_size() {
     }
 }
 
-/// The content of an S/MIME message that is signed by a card of `ca`.
+/// The content of an S/MIME message that was signed with a card of `ca`.
 fn verified(message: &Path, ca: &Path) -> Option<Vec<u8>> {
     let mut openssl = Command::new("openssl");
     openssl.args(["cms", "-verify", "-binary", "-inform", "SMIME", "-purpose", "any", "-in"]).arg(message);

@@ -15,7 +15,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Without any token.
+    /// A desk without tokens.
     pub fn none() -> Self {
         let (mut desk, hsm) = (Desk::new(), SoftHsm::new().unwrap());
         desk.config.software_card = None;
@@ -24,14 +24,14 @@ impl Tokens {
         Self { desk, hsm }
     }
 
-    /// With one card, as `spec` says.
+    /// A desk with one card, as `spec` describes.
     pub fn with(spec: &CardSpec) -> Self {
         let tokens = Self::none();
         tokens.add("card", spec);
         tokens
     }
 
-    /// With one good card.
+    /// A desk with one valid card.
     pub fn with_card() -> Self {
         Self::with(&CardSpec::new(UID))
     }
@@ -41,7 +41,7 @@ impl Tokens {
         self.hsm.add_card(label, PIN, &card).unwrap().serial().to_owned()
     }
 
-    /// From now on the module follows `script`.
+    /// Makes the module follow `script`.
     pub fn scripted(mut self, script: &str) -> Self {
         let module = self.desk.path("scripted.so");
         fs::copy(scripted_module(), &module).unwrap();
@@ -60,7 +60,7 @@ impl Tokens {
         self.desk.path("calls")
     }
 
-    /// How often this function of the scripted module was called.
+    /// Counts the calls of this function of the scripted module.
     pub fn called(&self, function: &str) -> usize {
         times_called(&self.calls(), function)
     }
@@ -69,13 +69,13 @@ impl Tokens {
         self.desk.engine(user)
     }
 
-    /// The error of a login that comes to nothing: the broker gets no signature.
+    /// The error of a login that fails without a signature for the broker.
     pub fn error(&self, user: &User) -> Error {
         let error = self.engine(user).get_ticket().expect_err("it succeeded");
         let log = self.desk.spine.log();
         assert!(!log.iter().any(|entry| entry.endpoint == Some(Endpoint::Validate)), "{error}");
         assert_eq!(self.desk.spine.open_sessions(), 0, "{error}");
-        // Where no card can be used, the broker is not bothered.
+        // If no card can be used, there is no connection to the broker.
         assert_eq!(self.desk.spine.connections(), u64::from(error.stage() != Stage::Card), "{error}");
         error
     }

@@ -1,4 +1,4 @@
-//! Answers that are none, at each request of a login and at the logout.
+//! Malformed responses, at each request of a login and at the logout.
 
 use ticketapi::{ErrorKind, Stage};
 use ticketapi_testkit::{Endpoint, Misbehaviour};
@@ -31,18 +31,18 @@ fn http_404_is_named() {
 }
 
 #[test]
-fn http_500_is_a_broker_that_is_not_available() {
+fn http_500_is_reported_as_an_unavailable_broker() {
     let not_available = ErrorKind::ServerNotAvailable;
     Trial::new().fails_at_each_request(&Misbehaviour::Status(500), &not_available, "HTTP status 500");
 }
 
 #[test]
-fn an_empty_body_is_told_as_such() {
+fn an_empty_body_is_reported() {
     Trial::new().fails_at_each_request(&named("empty-body"), &ErrorKind::BadAnswer, "it is empty");
 }
 
 #[test]
-fn a_page_in_html_is_not_an_answer() {
+fn an_html_page_is_not_a_response() {
     let trial = Trial::new();
     let well_formed = body("<!DOCTYPE html>\n<html><body><p>Please log in to the network</p></body></html>");
     for (page, says) in [(Misbehaviour::html(), "it is not XML"), (well_formed, "it is not a message of a broker")] {
@@ -50,14 +50,14 @@ fn a_page_in_html_is_not_an_answer() {
             let error = trial.error_at(endpoint, &page);
             assert_eq!(error.kind(), &ErrorKind::BadAnswer, "{endpoint:?}: {error}");
             assert!(error.detail().contains(says), "{endpoint:?}: {error}");
-            // Who gave a challenge is a broker.
+            // A server that sent a challenge is a broker.
             assert_eq!(error.remedy().contains("base_url"), endpoint == Endpoint::Activate, "{endpoint:?}");
         }
     }
 }
 
 #[test]
-fn a_page_in_answer_to_the_signed_challenge_is_a_refusal_in_its_words() {
+fn a_page_in_response_to_the_signed_challenge_is_a_refusal_with_its_text() {
     let trial = Trial::new();
     for page in ["Failed To Validate", "<html><body><h1>Failed To<br>Validate</h1></body></html>"] {
         let error = trial.error_at(Endpoint::Validate, &body(page));
@@ -67,7 +67,7 @@ fn a_page_in_answer_to_the_signed_challenge_is_a_refusal_in_its_words() {
 }
 
 #[test]
-fn a_status_is_ok_only_where_it_is_one_and_all_of_its_text() {
+fn only_a_single_status_whose_whole_text_is_ok_counts_as_ok() {
     let trial = Trial::new();
     for (page, says) in [
         ("<HTML><STATUS>OK<!-- --> NOT</STATUS></HTML>", "its STATUS cannot be read"),
@@ -82,23 +82,23 @@ fn a_status_is_ok_only_where_it_is_one_and_all_of_its_text() {
 }
 
 #[test]
-fn a_truncated_body_is_told_as_such() {
+fn a_truncated_body_is_reported() {
     Trial::new().fails_at_each_request(&Misbehaviour::Truncated, &ErrorKind::BadAnswer, "broke off within its answer");
 }
 
 #[test]
-fn a_connection_that_is_reset_is_told_as_such() {
+fn a_connection_reset_is_reported() {
     Trial::new().fails_at_each_request(&Misbehaviour::Reset, &ErrorKind::ServerNotAvailable, "reset");
 }
 
 #[test]
-fn entities_that_grow_without_limit_are_refused() {
+fn nested_entities_are_refused() {
     let refused = "it uses XML entities of its own";
     Trial::new().fails_at_each_request(&Misbehaviour::entity_bomb(), &ErrorKind::BadAnswer, refused);
 }
 
 #[test]
-fn an_entity_elsewhere_is_neither_opened_nor_fetched() {
+fn an_external_entity_is_neither_opened_nor_fetched() {
     let trial = Trial::new();
     let refused = "it uses XML entities of its own";
     let (elsewhere, fifo) = (Elsewhere::listen(), Fifo::make(&trial.desk.path("entity")));
@@ -124,7 +124,7 @@ fn a_dtd_is_not_fetched() {
     }
     elsewhere.saw_nobody();
     fifo.was_not_opened();
-    // The DTD that every good answer names is on the broker itself.
+    // The DTD that every correct response names is on the broker itself.
     assert!(!trial.desk.spine.log().iter().any(|entry| entry.path.contains("dtd")));
 }
 

@@ -1,4 +1,4 @@
-//! Connections that do not come about, at the start and in the middle of a login.
+//! Connections that fail, at the start and during a login.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -13,8 +13,8 @@ use ticketapi_testkit::{Misbehaviour, Spine, SpineBuilder, TestCa};
 use crate::support::{Desk, PIN, User, descriptors, kind};
 use crate::trial::{REQUESTS, alone, bounded_error};
 
-/// An address that stays ours, and the broker that sits there. Another may take its place, also
-/// during a login.
+/// An address that stays the test's own, and the broker that listens there, which can be replaced, even during a
+/// login.
 struct Seat {
     broker: Mutex<Option<Spine>>,
     ca: TestCa,
@@ -26,7 +26,7 @@ struct Seat {
 impl Seat {
     fn new(ca: TestCa) -> Arc<Self> {
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        // So that a broker can bind to it too.
+        // Allows a broker to bind to the same address.
         sockopt::set_socket_reuseaddr(&socket, true).unwrap();
         bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         Arc::new(Self { broker: Mutex::default(), ca, address: socket.into(), folder: tempfile::tempdir().unwrap() })
@@ -43,7 +43,7 @@ impl Seat {
         *self.broker.lock().unwrap() = Some(set_up(builder).start().unwrap());
     }
 
-    /// By a broker that does `what` as soon as somebody connects.
+    /// Starts a broker that does `what` at each connection.
     fn take_and_misbehave(&self, what: Misbehaviour) {
         self.take(|broker| broker);
         self.broker.lock().unwrap().as_ref().unwrap().misbehave_on_connect(what);
@@ -53,14 +53,14 @@ impl Seat {
         drop(self.broker.lock().unwrap().take());
     }
 
-    /// Whether the broker that sits there now got to see any request.
+    /// Returns `true` if the current broker has received a request.
     fn was_asked(&self) -> bool {
         let broker = self.broker.lock().unwrap();
         broker.as_ref().is_some_and(|broker| broker.log().iter().any(|entry| !entry.method.is_empty()))
     }
 }
 
-/// Has `change` happen just before each request of a login, and before the logout, in turn.
+/// Runs `change` just before each request of a login, and before the logout, in turn.
 fn fails_after(change: impl Fn(&Seat) + Send + Sync + 'static, failure: &ErrorKind, says: &str) {
     let _alone = alone();
     let desk = Desk::new();
@@ -124,28 +124,28 @@ fn fails_after(change: impl Fn(&Seat) + Send + Sync + 'static, failure: &ErrorKi
 }
 
 #[test]
-fn a_connection_that_is_refused_is_told_as_such() {
+fn a_refused_connection_is_reported() {
     fails_after(Seat::leave, &ErrorKind::ServerNotAvailable, "refused the connection");
 }
 
 #[test]
-fn a_connection_that_is_reset_before_tls_is_told_as_such() {
+fn a_connection_reset_before_tls_is_reported() {
     let reset = |seat: &Seat| seat.take_and_misbehave(Misbehaviour::Reset);
     fails_after(reset, &ErrorKind::ServerNotAvailable, "closed the connection while it was being opened");
 }
 
 #[test]
-fn a_broker_that_never_speaks_tls_is_left_at_the_deadline() {
+fn a_broker_that_never_answers_the_handshake_is_abandoned_at_the_deadline() {
     let silent = |seat: &Seat| seat.take_and_misbehave(Misbehaviour::NoAnswer);
     fails_after(silent, &ErrorKind::ServerNotAvailable, "within 1 s");
 }
 
 #[test]
-fn a_broker_that_speaks_plain_http_is_not_spoken_to() {
+fn a_broker_that_uses_plain_http_gets_no_request() {
     fails_after(|seat| seat.take(SpineBuilder::plain_http), &ErrorKind::Tls, "no TLS connection");
 }
 
-/// A broker with such a certificate is refused in both versions of TLS, and told nothing.
+/// A broker with such a certificate is refused in both versions of TLS, and gets no request.
 fn certificate_is_refused(certificate: ServerCertificate, says: &str) {
     for versions in [TlsVersions::Tls12, TlsVersions::Tls13] {
         let certificate = certificate.clone();
@@ -167,12 +167,12 @@ fn a_certificate_for_another_name_is_refused() {
 }
 
 #[test]
-fn a_certificate_that_has_expired_is_refused() {
+fn an_expired_certificate_is_refused() {
     certificate_is_refused(ServerCertificate::Expired, "it has expired");
 }
 
 #[test]
-fn a_name_that_is_unknown_is_told_as_such() {
+fn an_unknown_host_name_is_reported() {
     let _alone = alone();
     let mut desk = Desk::new().set("base_url", "https://gas.invalid:8443");
     desk.config.connect_timeout = Duration::from_secs(2);
@@ -180,13 +180,13 @@ fn a_name_that_is_unknown_is_told_as_such() {
     let engine = desk.engine(&user);
     let error = bounded_error(&desk.config, 1, || engine.get_ticket());
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::ServerNotAvailable, Stage::Activation), "{error}");
-    // A name service that is slow to say so leaves it to the deadline.
+    // With a slow name service the deadline comes first.
     assert!(error.detail().contains("gas.invalid"), "{error}");
     assert_eq!(user.asked(), []);
 }
 
 #[test]
-fn a_ca_file_that_cannot_be_used_is_named_and_nobody_is_connected_to() {
+fn a_ca_file_that_cannot_be_used_is_named_and_there_is_no_connection() {
     let _alone = alone();
     let mut desk = Desk::new();
     let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
@@ -211,7 +211,7 @@ fn a_ca_file_that_cannot_be_used_is_named_and_nobody_is_connected_to() {
         assert_eq!(desk.spine.connections(), 0, "{name}");
         desk.config.ca_file = good;
         if name == "fake" {
-            // It is read for each login: it may be put right meanwhile.
+            // It is read at each login, so it can be corrected meanwhile.
             fs::copy(desk.config.ca_file.as_ref().unwrap(), &file).unwrap();
             engine.get_ticket().unwrap();
         }

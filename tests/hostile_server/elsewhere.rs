@@ -1,4 +1,4 @@
-//! Places that a login must not go to, and that know whether somebody came.
+//! Servers and files that a login must not use, and which notice if it does.
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// A port of the loopback address.
+/// A listening port of the loopback address.
 pub struct Elsewhere(TcpListener);
 
 impl Elsewhere {
@@ -54,7 +54,7 @@ impl Fifo {
 
     pub fn was_not_opened(self) {
         assert!(!self.opened.load(Ordering::SeqCst), "somebody opened {}", self.path.display());
-        // For both: that alone does not wait for the other end.
+        // Opened for reading and writing, which is the only way not to wait for the other end.
         let _reader = OpenOptions::new().read(true).write(true).open(&self.path).unwrap();
         self.writer.join().unwrap();
         assert!(self.opened.load(Ordering::SeqCst), "the check itself sees nothing");

@@ -1,4 +1,4 @@
-//! Brokers that keep a login waiting, and answers that do not end.
+//! Brokers that delay a login, and responses that do not end.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,13 +12,13 @@ use crate::support::{Desk, User};
 use crate::trial::{Trial, alone, bounded_error};
 
 #[test]
-fn a_broker_that_never_answers_is_left_at_the_deadline() {
+fn a_broker_that_never_responds_is_abandoned_at_the_deadline() {
     let not_available = ErrorKind::ServerNotAvailable;
     Trial::impatient().fails_at_each_request(&Misbehaviour::NoAnswer, &not_available, "did not answer within 1 s");
 }
 
 #[test]
-fn a_broker_that_never_answers_again_is_left_after_the_logout_has_been_tried() {
+fn a_broker_that_stops_responding_is_abandoned_after_one_attempt_to_log_out() {
     let trial = Trial::impatient();
     trial.desk.spine.misbehave(Endpoint::SelectRole, Misbehaviour::NoAnswer);
     trial.desk.spine.misbehave(Endpoint::Logout, Misbehaviour::NoAnswer);
@@ -30,19 +30,18 @@ fn a_broker_that_never_answers_again_is_left_after_the_logout_has_been_tried() {
 }
 
 #[test]
-fn an_answer_at_one_byte_a_second_is_left_at_the_deadline() {
+fn a_response_at_one_byte_a_second_is_abandoned_at_the_deadline() {
     let not_available = ErrorKind::ServerNotAvailable;
     let slow = Misbehaviour::OneByteASecond;
     Trial::impatient().fails_at_each_request(&slow, &not_available, "did not answer within 1 s");
 }
 
 #[test]
-fn an_endless_body_is_left_at_the_limit() {
+fn an_endless_body_is_abandoned_at_the_limit() {
     Trial::new().fails_at_each_request(&Misbehaviour::Endless, &ErrorKind::BadAnswer, "more than 1.5 MiB");
 }
 
-/// The error of a login at a server that answers with `beginning`, then `again` for as long as
-/// anybody listens.
+/// The error of a login at a server that sends `beginning`, then `again` until the client disconnects.
 fn error_at_a_server_that_says(beginning: &str, again: &str) -> Error {
     let _alone = alone();
     let Desk { mut config, folder: _folder, .. } = Desk::new();
@@ -65,19 +64,19 @@ fn error_at_a_server_that_says(beginning: &str, again: &str) -> Error {
 }
 
 #[test]
-fn an_endless_head_is_left_at_the_limit() {
+fn an_endless_head_is_abandoned_at_the_limit() {
     let error = error_at_a_server_that_says("HTTP/1.1 200 OK\r\n", &"x".repeat(4096));
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::BadAnswer, Stage::Activation), "{error}");
 }
 
 #[test]
-fn endless_interim_answers_are_left_at_the_deadline() {
+fn endless_interim_responses_are_abandoned_at_the_deadline() {
     let error = error_at_a_server_that_says("", "HTTP/1.1 100 Continue\r\n\r\n");
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::ServerNotAvailable, Stage::Activation), "{error}");
 }
 
 #[test]
-fn endless_chunks_are_left_at_the_limit() {
+fn endless_chunks_are_abandoned_at_the_limit() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
     let error = error_at_a_server_that_says(head, &format!("400\r\n{}\r\n", "x".repeat(0x400)));
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::BadAnswer, Stage::Activation), "{error}");

@@ -1,5 +1,5 @@
-//! What bad servers get: an error of the right kind within its deadline, no more than 8 MiB of
-//! memory, no session left behind, and a next login that works.
+//! Faulty servers cause an error of the right kind within its deadline, use no more than 8 MiB of memory, leave no
+//! session behind, and do not affect the next login.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../support/mod.rs"]

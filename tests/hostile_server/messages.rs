@@ -1,4 +1,4 @@
-//! Answers that are well-formed and still no good.
+//! Responses that are well-formed but cannot be used.
 
 use ticketapi::{ErrorKind, Stage};
 use ticketapi_testkit::spine::{Entry, Outcome};
@@ -8,19 +8,19 @@ use crate::elsewhere::Elsewhere;
 use crate::support::PATIENCE;
 use crate::trial::{REQUESTS, Trial};
 
-/// The activation is answered so; the broker sees no signature.
+/// Sends this response to the activation, and checks that the broker gets no signature.
 fn challenge_is_refused(answer: impl FnOnce() -> Misbehaviour, says: &str) {
     let trial = Trial::new();
     let error = trial.error_at(Endpoint::Activate, &answer());
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::BadAnswer, Stage::Activation), "{error}");
     assert!(error.detail().contains(says), "{error}");
-    // The one of the good login that follows.
+    // Only the validation of the successful login that follows.
     let validations = |log: &[Entry]| log.iter().filter(|e| e.endpoint == Some(Endpoint::Validate)).count();
     assert_eq!(validations(&trial.desk.spine.log()), 1);
 }
 
 #[test]
-fn an_answer_without_challenge_is_refused() {
+fn a_response_without_challenge_is_refused() {
     challenge_is_refused(|| Misbehaviour::Without("challenge".into()), "it has no challenge");
 }
 
@@ -43,7 +43,7 @@ fn a_challenge_of_megabytes_is_refused() {
         Misbehaviour::Body(text.into_bytes())
     };
     challenge_is_refused(|| answer(3 << 19), "more than 1.5 MiB");
-    // Short enough for an answer, and still no challenge that a card could be asked to sign.
+    // Short enough for a response, but too long for a challenge that a card could sign.
     challenge_is_refused(|| answer(700 << 10), "its challenge cannot be read");
 }
 
@@ -53,7 +53,7 @@ fn two_challenges_are_refused() {
 }
 
 #[test]
-fn an_answer_without_ticket_is_refused() {
+fn a_response_without_ticket_is_refused() {
     let trial = Trial::new();
     let error = trial.error_at(Endpoint::Validate, &Misbehaviour::Without("sso_ticket".into()));
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::BadAnswer, Stage::Authentication), "{error}");
@@ -61,7 +61,7 @@ fn an_answer_without_ticket_is_refused() {
 }
 
 #[test]
-fn a_session_whose_answer_cannot_be_used_is_ended() {
+fn a_session_whose_response_cannot_be_used_is_ended() {
     let trial = Trial::new();
     for parameter in ["sso_ticket", "sso_logout_url", "sso_session_time"] {
         let error = trial.error_at(Endpoint::Validate, &Misbehaviour::Twice(parameter.into()));
@@ -73,13 +73,13 @@ fn a_session_whose_answer_cannot_be_used_is_ended() {
 }
 
 #[test]
-fn a_refusal_is_told_with_its_reason() {
+fn a_refusal_is_reported_with_its_reason() {
     let trial = Trial::new();
     let refusal = Misbehaviour::Refuse("The smartcard has been revoked".into());
     for (endpoint, stage) in REQUESTS {
         let error = trial.error_at(endpoint, &refusal);
         assert_eq!((error.kind(), error.stage()), (&ErrorKind::Refused, stage), "{error}");
-        // The pages of the last two hold a status only.
+        // The last two responses contain only a status.
         let status = matches!(endpoint, Endpoint::SelectRole | Endpoint::Logout);
         let reason = if status { "its status is \"ERROR\"" } else { "The smartcard has been revoked" };
         assert!(error.detail().contains(reason), "{error}");
@@ -87,7 +87,7 @@ fn a_refusal_is_told_with_its_reason() {
 }
 
 #[test]
-fn a_user_whom_the_broker_does_not_know_is_told_so() {
+fn an_unknown_user_is_reported() {
     let error = Trial::new().error_at(Endpoint::Validate, &Misbehaviour::Refuse("User not found".into()));
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::UserNotValid, Stage::Authentication), "{error}");
 }
@@ -101,7 +101,7 @@ fn a_role_selection_that_is_refused_ends_the_session() {
     }
 }
 
-/// Logs in and out while the broker names URLs that lead elsewhere in `parameter`.
+/// Logs in and out while the broker names other servers' URLs in `parameter`.
 fn is_not_followed(endpoint: Endpoint, parameter: &str) {
     let trial = Trial::new();
     let elsewhere = Elsewhere::listen();
@@ -129,11 +129,11 @@ fn is_not_followed(endpoint: Endpoint, parameter: &str) {
 }
 
 #[test]
-fn a_reply_url_elsewhere_is_not_followed() {
+fn a_reply_url_on_another_server_is_not_used() {
     is_not_followed(Endpoint::Activate, "reply_url");
 }
 
 #[test]
-fn a_logout_url_elsewhere_is_not_followed() {
+fn a_logout_url_on_another_server_is_not_used() {
     is_not_followed(Endpoint::Validate, "sso_logout_url");
 }

@@ -1,4 +1,4 @@
-//! Answers that are none, or about something else, to questions about a session.
+//! Malformed or unrelated responses to requests about a session.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn body(text: &str) -> Misbehaviour {
 }
 
 #[test]
-fn what_is_no_answer_leaves_the_session() {
+fn a_malformed_response_keeps_the_session() {
     let trial = Trial::new();
     let elsewhere = Elsewhere::listen();
     let (bad, gone) = (&ErrorKind::BadAnswer, &ErrorKind::ServerNotAvailable);
@@ -50,7 +50,7 @@ fn what_is_no_answer_leaves_the_session() {
 }
 
 #[test]
-fn a_broker_that_is_too_slow_is_left_at_the_deadline_and_the_session_goes_on() {
+fn a_slow_broker_is_abandoned_at_the_deadline_and_the_session_continues() {
     let trial = Trial::impatient();
     for slow in [Misbehaviour::NoAnswer, Misbehaviour::OneByteASecond, Misbehaviour::Delay(Duration::from_secs(60))] {
         trial.fails_at_each_question(&slow, &ErrorKind::ServerNotAvailable, "did not answer within 1 s");
@@ -58,7 +58,7 @@ fn a_broker_that_is_too_slow_is_left_at_the_deadline_and_the_session_goes_on() {
 }
 
 #[test]
-fn nothing_that_an_answer_names_is_opened_or_fetched() {
+fn nothing_that_a_response_names_is_opened_or_fetched() {
     let trial = Trial::new();
     let (elsewhere, fifo) = (Elsewhere::listen(), Fifo::make(&trial.desk.path("entity")));
     for url in [format!("file://{}", trial.desk.path("entity").display()), elsewhere.url("http")] {
@@ -76,7 +76,7 @@ fn nothing_that_an_answer_names_is_opened_or_fetched() {
 }
 
 #[test]
-fn an_assertion_that_lacks_or_doubles_what_it_needs_leaves_the_session() {
+fn an_assertion_with_missing_or_repeated_parts_keeps_the_session() {
     let trial = Trial::new();
     let lacks = |name: &str| Misbehaviour::Without(name.into());
     let twice = |name: &str| Misbehaviour::Twice(name.into());
@@ -96,7 +96,7 @@ fn an_assertion_that_lacks_or_doubles_what_it_needs_leaves_the_session() {
 }
 
 #[test]
-fn a_session_service_that_tells_of_something_else_leaves_the_session() {
+fn a_session_service_that_reports_another_session_keeps_the_session() {
     let trial = Trial::new();
     let with = |name: &str, value: &str| Misbehaviour::With(name.into(), value.into());
     for (what, says) in [
@@ -114,7 +114,7 @@ fn a_session_service_that_tells_of_something_else_leaves_the_session() {
 }
 
 #[test]
-fn a_refusal_ends_the_session_and_is_told_with_its_reason() {
+fn a_refusal_ends_the_session_and_is_reported_with_its_reason() {
     let trial = Trial::new();
     for (endpoint, _) in QUESTIONS {
         for reason in ["The session has timed out", "User not found"] {
@@ -131,7 +131,7 @@ fn a_refusal_ends_the_session_and_is_told_with_its_reason() {
 }
 
 #[test]
-fn a_refusal_that_quotes_the_ticket_is_not_passed_on() {
+fn a_refusal_that_quotes_the_ticket_is_not_shown() {
     let trial = Trial::new();
     for (endpoint, ask) in QUESTIONS {
         let ticket = trial.engine.get_ticket().unwrap();
@@ -146,7 +146,7 @@ fn a_refusal_that_quotes_the_ticket_is_not_passed_on() {
 }
 
 #[test]
-fn the_longest_answers_take_no_more_than_8_mib() {
+fn the_longest_responses_use_no_more_than_8_mib() {
     let _alone = alone();
     let namespaces =
         "xmlns:samlp=\"urn:oasis:names:tc:SAML:1.0:protocol\" xmlns:s=\"urn:oasis:names:tc:SAML:1.0:assertion\"";
@@ -188,7 +188,7 @@ fn the_longest_answers_take_no_more_than_8_mib() {
         let before = ALLOCATOR.current_usage();
         ALLOCATOR.reset_peak_usage();
         let read = read_assertion(answer.as_bytes()).is_ok() | read_session(answer.as_bytes(), &ticket).is_ok();
-        // The answer itself counts too.
+        // The response itself counts too.
         let memory = ALLOCATOR.peak_usage().saturating_sub(before) + answer.len();
         assert!(memory <= MEMORY, "{name}: {memory} bytes");
         assert_eq!(read, name != "one value", "{name}");

@@ -1,4 +1,4 @@
-//! A login against a broker that misbehaves, and what it may cost.
+//! A login against a faulty broker, and the resources that it may use.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use ticketapi_testkit::{Endpoint, Misbehaviour};
 use crate::ALLOCATOR;
 use crate::support::{Desk, PATIENCE, PIN, User, descriptors, kind};
 
-/// What a call may take on top of its deadline, on a machine that is busy with other tests.
+/// How long a call may take beyond its deadline on a busy machine.
 pub const SLACK: Duration = Duration::from_secs(5);
 
 pub const MEMORY: usize = 8 << 20;
 
-/// The requests of a login and the logout, each with the stage of its errors.
+/// The requests of a login and of the logout, with the stage of their errors.
 pub const REQUESTS: [(Endpoint, Stage); 4] = [
     (Endpoint::Activate, Stage::Activation),
     (Endpoint::Validate, Stage::Authentication),
@@ -23,7 +23,7 @@ pub const REQUESTS: [(Endpoint, Stage); 4] = [
     (Endpoint::Logout, Stage::Session),
 ];
 
-/// What can be asked about a session, each with where it is asked.
+/// The requests about a session, with their endpoints.
 pub const QUESTIONS: [(Endpoint, Question); 2] = [
     (Endpoint::RoleAssertion, |engine| engine.role_assertion().map(drop)),
     (Endpoint::SessionService, |engine| engine.session_state(false).map(drop)),
@@ -31,15 +31,15 @@ pub const QUESTIONS: [(Endpoint, Question); 2] = [
 
 pub type Question = fn(&Engine) -> Result<()>;
 
-/// One test at a time, as memory and descriptors are those of the whole process. Comes first in a
-/// test: what is made before counts for another one.
+/// Runs one test at a time, because memory and descriptors are those of the whole process. Called first in a test:
+/// what is created before counts for another test.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes a call that fails, within the time of so many requests and 8 MiB of memory. What the
-/// simulator allocates in this process counts too.
+/// Makes a call that fails, within the time of this many requests and 8 MiB of memory. What the simulator
+/// allocates in this process counts too.
 pub fn bounded_error<T>(config: &Config, requests: u32, call: impl FnOnce() -> Result<T>) -> Error {
     let before = ALLOCATOR.current_usage();
     ALLOCATOR.reset_peak_usage();
@@ -51,7 +51,8 @@ pub fn bounded_error<T>(config: &Config, requests: u32, call: impl FnOnce() -> R
     error
 }
 
-/// Waits until as many are open as before: the thread that kept a session closes its own as it ends.
+/// Waits until as many descriptors are open as before: the thread that watched a session closes its own as it
+/// ends.
 fn wait_for_descriptors(open: usize) {
     let began = Instant::now();
     while descriptors() != open {
@@ -60,7 +61,7 @@ fn wait_for_descriptors(open: usize) {
     }
 }
 
-/// A broker, and an engine that logs in and out again and again.
+/// A broker, and an engine that logs in and out repeatedly.
 pub struct Trial {
     pub desk: Desk,
     pub engine: Engine,
@@ -72,7 +73,7 @@ impl Trial {
         Self::with(|_| {})
     }
 
-    /// With a deadline of 1 s over each request.
+    /// With a deadline of 1 s for each request.
     pub fn impatient() -> Self {
         let second = Duration::from_secs(1);
         Self::with(|config| (config.request_timeout, config.connect_timeout) = (second, second))
@@ -91,8 +92,8 @@ impl Trial {
         format!("127.0.0.1:{}", self.desk.spine.port())
     }
 
-    /// Logs in, or out, while the broker does `what` at that request; gives the error, and has made
-    /// sure that nothing else is wrong afterwards.
+    /// Logs in, or out, while the broker does `what` at that request. Returns the error, and checks that nothing
+    /// else is wrong afterwards.
     pub fn error_at(&self, endpoint: Endpoint, what: &Misbehaviour) -> Error {
         let Self { desk: Desk { spine, config, .. }, engine, .. } = self;
         let logging_out = endpoint == Endpoint::Logout;
@@ -118,7 +119,7 @@ impl Trial {
         assert!(spine.wait_for_connections(PATIENCE, 0), "{endpoint:?}");
         wait_for_descriptors(open);
         if logging_out {
-            // The broker did not take the logout, and nobody has the ticket any more.
+            // The broker did not process the logout, and no client has the ticket any more.
             spine.end_all_sessions();
         }
         assert!(spine.wait_for_sessions(PATIENCE, 0), "{endpoint:?}: a session is left");
@@ -131,8 +132,7 @@ impl Trial {
         error
     }
 
-    /// The broker does `what` at each request in turn: the kind of the error, its stage, and a part
-    /// of what it says.
+    /// Checks kind, stage and text of the errors when the broker does `what` at each request in turn.
     pub fn fails_at_each_request(&self, what: &Misbehaviour, kind: &ErrorKind, says: &str) {
         for (endpoint, stage) in REQUESTS {
             let error = self.error_at(endpoint, what);
@@ -141,8 +141,8 @@ impl Trial {
         }
     }
 
-    /// Asks about a live session while the broker does `what`; gives the error. The session goes on
-    /// after it, or is over; the next question is answered as if nothing had been.
+    /// Asks about an open session while the broker does `what`. Returns the error. Afterwards the session
+    /// continues or has ended, as expected, and the next request succeeds.
     pub fn question_error_at(&self, endpoint: Endpoint, what: &Misbehaviour, goes_on: bool) -> Error {
         let Self { desk: Desk { spine, config, .. }, engine, .. } = self;
         let (_, ask) = QUESTIONS.into_iter().find(|question| question.0 == endpoint).unwrap();
@@ -159,7 +159,7 @@ impl Trial {
         assert!(spine.wait_for_connections(PATIENCE, 0), "{endpoint:?}");
         assert_eq!(engine.get_ticket_no_auth().ok(), goes_on.then_some(ticket), "{endpoint:?}: {error}");
         if !goes_on {
-            // The broker only said so.
+            // The broker only claimed this.
             spine.end_all_sessions();
             engine.get_ticket().unwrap();
         }
@@ -170,7 +170,7 @@ impl Trial {
         error
     }
 
-    /// The broker does `what` at each question in turn, and the session goes on.
+    /// Checks that the session continues when the broker does `what` at each of these requests in turn.
     pub fn fails_at_each_question(&self, what: &Misbehaviour, kind: &ErrorKind, says: &str) {
         for (endpoint, _) in QUESTIONS {
             let error = self.question_error_at(endpoint, what, true);

@@ -1,4 +1,4 @@
-//! The desktop: programs that write down what they are given, and answer.
+//! Desktop prompts, by programs that record their arguments and answer.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::host::{host, roles};
 use crate::support::{PATIENCE, script};
 
-/// A desktop with these programs; each writes its arguments, a line each, to `<name>.given`.
+/// A desktop with these programs. Each writes its arguments, one per line, to `<name>.given`.
 struct Desktop {
     folder: TempDir,
 }
@@ -41,7 +41,7 @@ impl Desktop {
         given.lines().map(str::to_owned).collect()
     }
 
-    /// Asks, and makes `file` when `program` has been started.
+    /// Asks, and creates `file` after `program` was started.
     fn asked_until(&self, question: &str, program: &str, file: &str) -> String {
         let host = self.host(question).stdout(Stdio::piped()).spawn().unwrap();
         self.wait_for(&if program.contains('.') { program.to_owned() } else { format!("{program}.given") });
@@ -65,7 +65,7 @@ fn outcome(host: Child) -> String {
     text
 }
 
-/// A pinentry that answers each question like this.
+/// A pinentry that gives this answer to each question.
 fn pinentry(answer: &str) -> String {
     format!(
         "echo OK\nwhile read -r line; do echo \"$line\" >> $0.heard\n\
@@ -73,7 +73,7 @@ fn pinentry(answer: &str) -> String {
     )
 }
 
-/// The row of a role on zenity's standard input.
+/// A role's row on zenity's standard input.
 fn row(number: usize) -> String {
     let role = &roles(number + 1)[number];
     format!("{}\n{}\n{}\n{number}\n", role.name, role.organisation, role.organisation_code)
@@ -82,7 +82,7 @@ fn row(number: usize) -> String {
 const FOR_EVER: &str = "exec sleep 600";
 
 #[test]
-fn zenity_shows_the_roles_in_columns_and_gives_the_number_of_one() {
+fn zenity_shows_the_roles_in_columns_and_returns_the_chosen_number() {
     let desktop = Desktop::with(&[("zenity", "cat > $0.rows; echo 1")]);
     assert!(desktop.asked("role 5").contains("answer: 1\n"));
     // No role is on the command line, which every user of the computer can read.
@@ -121,12 +121,12 @@ fn zenity_left_without_a_choice_cancels_and_one_that_fails_does_not() {
     for body in ["exit $ZENITY_CANCEL", "exit $ZENITY_ESC", "exit 0"] {
         assert!(Desktop::with(&[("zenity", body)]).asked("role 3").contains("cancelled: "), "{body}");
     }
-    // So it ends where it cannot open the display.
+    // zenity exits like this if it cannot open the display.
     assert!(Desktop::with(&[("zenity", "exit 1")]).asked("role 3").contains("NoPrompter: "));
 }
 
 #[test]
-fn a_number_that_is_no_role_is_refused() {
+fn a_number_without_a_role_is_refused() {
     for printed in ["3", "-1", "x", "--help"] {
         let desktop = Desktop::with(&[("zenity", &format!("echo '{printed}'"))]);
         assert!(desktop.asked("role 3").contains("NoPrompter: "), "{printed}");
@@ -134,8 +134,8 @@ fn a_number_that_is_no_role_is_refused() {
 }
 
 #[test]
-fn zenity_has_more_than_five_roles_searched_first() {
-    // Nothing is found at first; the second time the user wants to search again.
+fn zenity_asks_for_a_search_text_for_more_than_five_roles() {
+    // The first search finds nothing; the second time the user wants to search again.
     let body = "echo \"$@\" >> $0.questions; cat > $0.rows\n\
                 case $(wc -l < $0.questions) in\n\
                 1) echo doctor;; 2) echo 'RX1 nurse';; 3) echo search;; 4) echo 'rx299';; 5) echo 299;; esac";
@@ -149,7 +149,7 @@ fn zenity_has_more_than_five_roles_searched_first() {
     assert_eq!((asked[0], asked[1]), (search, &*format!("There is no such role. {search}")));
     let rows = fs::read_to_string(desktop.folder.path().join("zenity.rows")).unwrap();
     assert_eq!(rows, row(299) + "Search again\n \n \nsearch\n");
-    // Nothing that was typed or found is on a command line.
+    // No typed or found text is on a command line.
     assert!(!questions.contains("RX") && !questions.contains("TRUST") && !questions.contains("doctor"), "{questions}");
     for (question, first) in [("role 5", "--list"), ("role 6", "--entry")] {
         let desktop = Desktop::with(&[("zenity", "exit $ZENITY_CANCEL")]);
@@ -159,7 +159,7 @@ fn zenity_has_more_than_five_roles_searched_first() {
 }
 
 #[test]
-fn rofi_gets_a_line_a_role_and_gives_the_number_of_one() {
+fn rofi_gets_a_line_for_each_role_and_returns_the_chosen_number() {
     let desktop = Desktop::with(&[("rofi", "cat > $0.lines; echo 120")]);
     assert!(desktop.asked("big-role 300").contains("answer: 120\n"));
     assert_eq!(desktop.given("rofi"), ["-dmenu", "-i", "-no-custom", "-format", "i", "-p", "Choose your role"]);
@@ -170,7 +170,7 @@ fn rofi_gets_a_line_a_role_and_gives_the_number_of_one() {
 }
 
 #[test]
-fn zenity_comes_before_rofi_and_kdialog_is_never_used() {
+fn zenity_is_preferred_to_rofi_and_kdialog_is_never_used() {
     let all = [("zenity", "echo 0"), ("rofi", "echo 1"), ("kdialog", "echo 2")];
     for first in 0..2 {
         assert!(Desktop::with(&all[first..]).asked("role 3").contains(&format!("answer: {first}\n")));
@@ -179,7 +179,7 @@ fn zenity_comes_before_rofi_and_kdialog_is_never_used() {
 }
 
 #[test]
-fn settings_and_the_desktop_decide_who_asks() {
+fn settings_and_desktop_select_the_prompter() {
     let desktop = Desktop::with(&[
         ("zenity", "echo 0"),
         ("chooser", "tail -n 1"),
@@ -228,7 +228,7 @@ fn another_thread_cancels_each_window_within_200_ms() {
 }
 
 #[test]
-fn a_window_that_nobody_answers_ends_in_time() {
+fn a_window_that_nobody_answers_closes_at_the_time_out() {
     for program in ["zenity", "rofi"] {
         let desktop = Desktop::with(&[(program, FOR_EVER)]);
         let host = desktop.host("big-role 300").env("TICKETAPI_PROMPT_TIMEOUT", "1").stdout(Stdio::piped()).spawn();
@@ -237,7 +237,7 @@ fn a_window_that_nobody_answers_ends_in_time() {
 }
 
 #[test]
-fn insert_your_card_is_a_window_that_goes_away_when_the_card_comes() {
+fn the_window_insert_your_card_closes_when_the_card_is_inserted() {
     let zenity = Desktop::with(&[(
         "zenity",
         "echo $$ > $0.pid; read -r line; printf '%s\\n' \"$line\" > $0.line; exec sleep 600",
@@ -258,7 +258,7 @@ fn insert_your_card_is_a_window_that_goes_away_when_the_card_comes() {
 }
 
 #[test]
-fn the_cancel_button_under_insert_your_card_cancels() {
+fn the_cancel_button_of_the_window_insert_your_card_cancels() {
     let cancel = pinentry("echo 'ERR 83886179 cancelled'");
     for (program, body) in [("zenity", "exit $ZENITY_CANCEL"), ("pinentry", &cancel)] {
         let outcome = Desktop::with(&[(program, body)]).asked("card 0");
@@ -267,7 +267,7 @@ fn the_cancel_button_under_insert_your_card_cancels() {
 }
 
 #[test]
-fn the_waiting_goes_on_when_the_window_is_hidden_or_cannot_be_shown() {
+fn waiting_continues_if_the_window_is_hidden_or_cannot_be_shown() {
     let hide = pinentry("echo OK");
     for (program, body) in [("zenity", "exit 0"), ("zenity", "exit 1"), ("pinentry", &hide)] {
         let outcome = Desktop::with(&[(program, body)]).asked_until("card 0", program, "card");
@@ -289,18 +289,18 @@ fn programs_that_cannot_start_with_the_hosts_libraries_start_without_them() {
 }
 
 #[test]
-fn a_pinentry_is_told_of_the_terminal_and_the_language() {
+fn a_pinentry_gets_the_terminal_and_the_language() {
     let desktop = Desktop::with(&[("pinentry", &pinentry("echo 'D 4821'; echo OK"))]);
     desktop.asked("pin 0");
     let heard = fs::read_to_string(desktop.folder.path().join("pinentry.heard")).unwrap();
     assert!(heard.contains("OPTION lc-ctype=en_GB.UTF-8\n"), "{heard}");
     assert!(heard.contains("OPTION ttyname=/dev/tty\n"), "{heard}");
-    // What has no value is not told.
+    // A variable without value is not passed.
     assert!(!heard.contains("OPTION ttytype"), "{heard}");
 }
 
 #[test]
-fn pinentry_asks_in_the_same_words() {
+fn pinentry_shows_the_same_texts() {
     let desktop = Desktop::with(&[("pinentry", &pinentry("echo 'D 4821'; echo OK"))]);
     assert!(desktop.asked("pin 2").contains("answer: 4821\n"));
     let heard = fs::read_to_string(desktop.folder.path().join("pinentry.heard")).unwrap();

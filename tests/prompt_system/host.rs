@@ -1,4 +1,4 @@
-//! The program that asks, and how it is started.
+//! The program that prompts, and how it is started.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,11 +13,11 @@ use ticketapi::{Config, Error, ErrorKind};
 
 const QUESTION: &str = "TICKETAPI_TEST_QUESTION";
 
-/// Nobody notices what takes no longer.
+/// A delay that nobody notices.
 const AT_ONCE: Duration = Duration::from_millis(200);
 
-/// The host, to be started in `folder`: it asks `question`, which is a word and a number, and
-/// prints the answer. A file `cancel` there cancels, one `card` is a card that comes.
+/// The host, which is started in `folder`. It asks `question`, a word and a number, and prints the answer.
+/// Creating the file `cancel` there cancels it; the file `card` stands for an inserted card.
 pub fn host(question: &str, folder: &Path) -> Command {
     let mut command = Command::new("/usr/bin/setsid");
     command.arg("--wait").arg(std::env::current_exe().unwrap()).args(ARGUMENTS).env_clear();
@@ -25,7 +25,7 @@ pub fn host(question: &str, folder: &Path) -> Command {
     command
 }
 
-/// As [`host`], with standard input as the controlling terminal; `shell` starts it, as "$@".
+/// Like [`host`], with standard input as the controlling terminal. `shell` starts it as "$@".
 pub fn host_on_terminal(question: &str, folder: &Path, shell: &str) -> Command {
     let mut command = on_terminal(&std::env::current_exe().unwrap(), shell);
     command.args(ARGUMENTS);
@@ -33,7 +33,7 @@ pub fn host_on_terminal(question: &str, folder: &Path, shell: &str) -> Command {
     command
 }
 
-/// `program`, likewise.
+/// Starts `program` in the same way.
 pub fn on_terminal(program: &Path, shell: &str) -> Command {
     let mut command = Command::new("/usr/bin/setsid");
     command.args(["--ctty", "--wait", "/bin/sh", "-c", shell, "sh"]).arg(program);
@@ -45,7 +45,7 @@ const ARGUMENTS: [&str; 5] = ["host::runs", "--exact", "--nocapture", "--test-th
 
 fn configure(command: &mut Command, question: &str, folder: &Path) {
     command.current_dir(folder).env(QUESTION, question);
-    // Nothing but what the test puts there is found.
+    // Only programs that the test puts there are found.
     command.env("PATH", folder).env("XDG_CONFIG_HOME", folder).env("LANG", "en_GB.UTF-8");
 }
 
@@ -89,7 +89,7 @@ fn absence() -> Absence {
     std::fs::read_to_string("absence").map_or(Absence::NoCard, Absence::NotRecognised)
 }
 
-/// Shows the notice until there is a card, or it is cancelled.
+/// Shows the notice until a card is inserted, or it is cancelled.
 fn wait_for_card(notice: Notice, cancel: &CancelToken) -> Instant {
     while !Path::new("card").exists() && !cancel.wait(Duration::from_millis(2)) {}
     let seen = Instant::now();
@@ -100,7 +100,7 @@ fn wait_for_card(notice: Notice, cancel: &CancelToken) -> Instant {
     gone
 }
 
-/// Does `action` as soon as `file` is there, and tells when that was.
+/// Runs `action` as soon as `file` exists. Returns when that was.
 fn when_there(file: &'static str, action: impl FnOnce() + Send + 'static) -> thread::JoinHandle<Instant> {
     thread::spawn(move || {
         while !Path::new(file).exists() {
@@ -112,7 +112,7 @@ fn when_there(file: &'static str, action: impl FnOnce() + Send + 'static) -> thr
     })
 }
 
-/// With as many tries left, after a wrong one; 0 is the first time.
+/// A request with this many tries left after a wrong PIN; 0 stands for the first request.
 fn request(tries_left: u8) -> PinRequest<'static> {
     let (tries, problem) = match tries_left {
         0 => (PinTries::Unknown, None),
@@ -123,7 +123,7 @@ fn request(tries_left: u8) -> PinRequest<'static> {
     PinRequest { label: "NHS card", uid: Some("123456789012"), status, problem }
 }
 
-/// The first has everything that a chooser could take for something else.
+/// The first role has every character that a chooser could misinterpret.
 pub fn roles(count: usize) -> Vec<Role> {
     let names = ["Nurse", "Clerk", "Porter"];
     let role = |number: usize| Role {

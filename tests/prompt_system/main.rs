@@ -1,8 +1,8 @@
-//! What a person sees who logs in with a program that has no prompts of its own: on a real
-//! pseudo-terminal, and in the windows of programs that check what they are given.
+//! What a user sees who logs in with a program that has no prompts of its own: on a real pseudo-terminal, and in
+//! the windows of programs that check their input.
 //!
-//! The host that asks is this test program again, in a session of its own: whether there is a
-//! terminal or a desktop is a matter of the process.
+//! The host that prompts is a copy of this test program in its own session, because terminal and desktop belong to
+//! a process.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod desktop;

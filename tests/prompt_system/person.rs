@@ -1,4 +1,4 @@
-//! Somebody at a terminal: reads the screen, presses keys.
+//! A user at a terminal, who reads the screen and presses keys.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,28 +20,28 @@ use crate::support::PATIENCE;
 pub struct Person {
     pub folder: TempDir,
     master: OwnedFd,
-    /// Kept open, so that the terminal outlives the host.
+    /// Kept open, so that the terminal exists longer than the host.
     terminal: OwnedFd,
     screen: vt100::Parser,
-    /// All that ever came to the screen.
+    /// Everything that was written to the screen.
     written: Vec<u8>,
     host: Option<Child>,
     modes: String,
 }
 
-/// Not the size that a terminal without one is taken for.
+/// Differs from the size that is assumed for a terminal without one.
 pub const ROWS: u16 = 20;
 const COLUMNS: u16 = 90;
 
 impl Person {
-    /// At a terminal where the host asks `question`.
+    /// A user at a terminal where the host asks `question`.
     pub fn asked(question: &str) -> Self {
         Self::asked_with(question, &[])
     }
 
-    /// Likewise, with settings.
+    /// The same, with settings.
     pub fn asked_with(question: &str, settings: &[(&str, &str)]) -> Self {
-        // What the host has as its input must not matter.
+        // The host's standard input must not matter.
         Self::at_terminal(|folder| {
             let mut host = host_on_terminal(question, folder, "exec \"$@\" </dev/null");
             host.envs(settings.iter().copied());
@@ -49,7 +49,7 @@ impl Person {
         })
     }
 
-    /// At a terminal where this is started, with the terminal as its standard input.
+    /// A user at a terminal where this is started, with the terminal as its standard input.
     pub fn at_terminal(started: impl FnOnce(&std::path::Path) -> Command) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
@@ -73,7 +73,7 @@ impl Person {
         }
     }
 
-    /// Looks at the screen until it is as wanted.
+    /// Waits until the screen is as wanted.
     pub fn sees(&mut self, what: &str, wanted: impl Fn(&str) -> bool) {
         let until = Instant::now() + PATIENCE;
         while !wanted(&self.screen()) {
@@ -103,19 +103,19 @@ impl Person {
         fs::write(self.folder.path().join(file), "").unwrap();
     }
 
-    /// Has the terminal keep back what is written to it.
+    /// Makes the terminal hold back output.
     pub fn holds_output(&self) {
         tcflow(&self.terminal, Action::OOff).unwrap();
     }
 
-    /// Closes the window; what the host printed.
+    /// Closes the window. Returns what the host printed.
     pub fn closes_window(mut self) -> String {
         let host = self.host.take().unwrap();
         drop(self);
         String::from_utf8(host.wait_with_output().unwrap().stdout).unwrap()
     }
 
-    /// What the host printed, when it has ended and left the terminal as it was.
+    /// Returns what the host printed, after it has ended and restored the terminal.
     pub fn outcome(&mut self) -> String {
         let output = self.host.take().unwrap().wait_with_output().unwrap();
         while self.read(std::time::Duration::ZERO) {}
@@ -126,7 +126,7 @@ impl Person {
         text
     }
 
-    /// Reads what comes within this time; false where nothing does.
+    /// Reads what arrives within this time. Returns `false` if nothing does.
     fn read(&mut self, left: std::time::Duration) -> bool {
         let mut ready = [PollFd::new(&self.master, PollFlags::IN)];
         if poll(&mut ready, Some(&Timespec::try_from(left).unwrap())).unwrap_or(0) == 0 {

@@ -1,11 +1,11 @@
-//! The terminal.
+//! Prompts on a terminal.
 
 use crate::host::{host_on_terminal, on_terminal};
 use crate::person::{Person, ROWS};
 use crate::support::{Desk, script};
 
 #[test]
-fn the_pin_is_typed_without_being_seen() {
+fn the_typed_pin_is_not_shown() {
     let mut person = Person::asked("pin 0");
     person.sees_text("PIN (not shown):");
     assert!(
@@ -14,7 +14,7 @@ fn the_pin_is_typed_without_being_seen() {
         person.screen()
     );
     assert!(!person.echoes());
-    // Arrows are no part of a PIN; ü is two bytes, and goes with one backspace.
+    // Arrow keys are not part of a PIN; ü has two bytes, which one backspace deletes.
     person.press("48xü\x7f\x7f\x1b[A21\r");
     assert!(person.outcome().contains("answer: 4821\n"));
     for typed in ["4", "8", "x", "ü", "21"] {
@@ -23,7 +23,7 @@ fn the_pin_is_typed_without_being_seen() {
 }
 
 #[test]
-fn all_that_was_typed_of_a_pin_can_be_taken_back() {
+fn a_typed_pin_can_be_deleted() {
     let mut person = Person::asked("pin 0");
     person.sees_text("PIN (not shown):");
     person.press("999\x154821\r");
@@ -31,7 +31,7 @@ fn all_that_was_typed_of_a_pin_can_be_taken_back() {
 }
 
 #[test]
-fn a_wrong_pin_is_told_with_the_tries_left() {
+fn a_wrong_pin_is_shown_with_the_tries_left() {
     let mut person = Person::asked("pin 2");
     person.sees_text("PIN (not shown):");
     assert!(person.screen().contains("Wrong PIN.\nEnter your PIN (2 tries left)\n"), "{}", person.screen());
@@ -75,7 +75,7 @@ fn another_thread_cancels_each_question_within_200_ms() {
 }
 
 #[test]
-fn a_question_that_nobody_answers_ends_in_time() {
+fn a_question_that_nobody_answers_ends_at_the_time_out() {
     for (question, told) in [
         ("pin 0", "nobody entered the PIN in time"),
         ("last-try 1", "nobody entered the PIN in time"),
@@ -89,7 +89,7 @@ fn a_question_that_nobody_answers_ends_in_time() {
 }
 
 #[test]
-fn the_last_try_needs_a_whole_yes() {
+fn the_last_try_needs_the_whole_word_yes() {
     for (typed, answer) in [("yes", true), ("YES", true), ("y", false), ("no", false), ("", false)] {
         let mut person = Person::asked("last-try 1");
         person.sees_text("Use the last try? Type yes or no:");
@@ -114,7 +114,7 @@ fn few_roles_are_chosen_by_number() {
 }
 
 #[test]
-fn more_than_five_roles_are_searched() {
+fn more_than_five_roles_can_be_searched() {
     for (question, shown) in [("role 5", "Number (1 to 5):"), ("role 6", "6 of 6 roles")] {
         let mut person = Person::asked(question);
         person.sees_text(shown);
@@ -124,10 +124,10 @@ fn more_than_five_roles_are_searched() {
 }
 
 #[test]
-fn what_is_typed_beyond_256_bytes_is_no_part_of_a_pin() {
+fn a_pin_is_limited_to_256_bytes() {
     let mut person = Person::asked("pin 0");
     person.sees_text("PIN (not shown):");
-    // The last character has two bytes, and room for one.
+    // The last character has two bytes, but there is room for one.
     person.press(&format!("{}éx\r", "4".repeat(255)));
     assert!(person.outcome().contains(&format!("answer: {}x\n", "4".repeat(255))));
 }
@@ -147,7 +147,7 @@ fn many_roles_are_searched_while_typing() {
     person.sees_text("> Nurse   TRUST 123");
     person.press("\x1b[A");
     person.sees_text("> Nurse   TRUST 120");
-    // Enter takes nothing where nothing is found.
+    // Enter chooses nothing if nothing is found.
     person.press("zz\r");
     person.sees_text("0 of 300 roles");
     person.press("\x7f\x7f\x7f\x7f\x7f\x7f");
@@ -159,14 +159,14 @@ fn many_roles_are_searched_while_typing() {
 }
 
 #[test]
-fn every_key_that_moves_in_the_list_does_so_however_a_terminal_sends_it() {
+fn every_encoding_of_the_keys_that_move_in_the_list_works() {
     let mut person = Person::asked("big-role 300");
     person.sees_text("300 of 300 roles");
     let page = usize::from(ROWS) - 4;
     for (keys, marked) in [
         ("\x1b[B", 1),
         ("\x1bOB", 2),
-        // With a modifier.
+        // With a modifier key.
         ("\x1b[1;5B", 3),
         ("\x1b[6~", 3 + page),
         ("\x1b[6~", 3 + 2 * page),
@@ -182,7 +182,7 @@ fn every_key_that_moves_in_the_list_does_so_however_a_terminal_sends_it() {
     ] {
         person.press(keys);
         let line = format!(" TRUST {marked} ");
-        // None of it is typed into the search.
+        // No key is typed into the search.
         let is_marked = |screen: &str| screen.lines().any(|shown| shown.starts_with('>') && shown.contains(&line));
         person.sees(&line, |screen| is_marked(screen) && screen.contains("300 of 300 roles"));
     }
@@ -199,7 +199,7 @@ fn a_pin_may_have_characters_of_any_length() {
 }
 
 #[test]
-fn a_terminal_that_keeps_its_output_back_keeps_nobody_longer_than_the_time_out() {
+fn a_terminal_that_holds_back_output_delays_the_prompt_at_most_until_the_time_out() {
     let mut person = Person::asked_with("role 3", &[("TICKETAPI_PROMPT_TIMEOUT", "2")]);
     person.sees_text("Number (1 to 3):");
     person.holds_output();
@@ -221,12 +221,12 @@ fn closing_the_window_ends_each_question() {
 }
 
 #[test]
-fn insert_your_card_goes_away_when_the_card_comes() {
+fn the_text_insert_your_card_disappears_when_the_card_is_inserted() {
     let mut person = Person::at_terminal(|folder| {
         host_on_terminal("card 0", folder, "echo 'what was there before' >/dev/tty; exec \"$@\"")
     });
     person.sees_text("what was there before\nInsert your card (Ctrl-C cancels)");
-    // Keys that mean nothing here are not left for the shell.
+    // Keys without a meaning here are not left for the shell.
     person.press("x\r");
     person.makes("card");
     assert!(person.outcome().contains("a card, gone at once\n"));
@@ -234,7 +234,7 @@ fn insert_your_card_goes_away_when_the_card_comes() {
 }
 
 #[test]
-fn enter_your_pin_on_the_reader_is_told_with_the_tries_left_until_it_is_done() {
+fn the_text_enter_your_pin_on_the_reader_is_shown_with_the_tries_left_until_the_end() {
     let mut person = Person::asked("reader 2");
     person.sees_text("Enter your PIN on the card reader (2 tries left)\nNHS Spine login: card of user 123456789012 (NHS card) (Ctrl-C cancels)");
     person.makes("card");
@@ -243,7 +243,7 @@ fn enter_your_pin_on_the_reader_is_told_with_the_tries_left_until_it_is_done() {
 }
 
 #[test]
-fn ctrl_c_cancels_the_waiting_for_a_card_or_a_pin_pad() {
+fn ctrl_c_cancels_waiting_for_a_card_or_a_pin_pad() {
     for (question, shown) in [("card 0", "Insert your card"), ("reader 0", "Enter your PIN on the card reader")] {
         let mut person = Person::asked(question);
         person.sees_text(shown);
@@ -253,7 +253,7 @@ fn ctrl_c_cancels_the_waiting_for_a_card_or_a_pin_pad() {
 }
 
 #[test]
-fn a_card_that_is_not_recognised_is_told_whole() {
+fn the_text_about_an_unrecognized_card_is_shown_in_full() {
     let why = "it is a bank card, and whoever put it there should put the smartcard that they log in with there";
     let mut person = Person::at_terminal(|folder| {
         std::fs::write(folder.join("absence"), why).unwrap();
@@ -267,8 +267,8 @@ fn a_card_that_is_not_recognised_is_told_whole() {
 }
 
 #[test]
-fn a_background_job_is_not_stopped_but_told() {
-    // With -m a shell gives each job a process group of its own.
+fn a_background_job_gets_an_error_instead_of_being_stopped() {
+    // With -m a shell gives each job its own process group.
     let in_background = "set -m; \"$@\" & wait $!";
     for question in ["pin 0", "role 3", "big-role 300"] {
         let mut person = Person::at_terminal(|folder| {
@@ -284,7 +284,7 @@ fn a_background_job_is_not_stopped_but_told() {
 }
 
 #[test]
-fn the_terminal_is_used_before_a_pinentry_that_happens_to_be_there() {
+fn the_terminal_is_preferred_to_an_installed_pinentry() {
     let mut person = Person::at_terminal(|folder| {
         script(&folder.join("pinentry"), "exit 1");
         host_on_terminal("pin 0", folder, "exec \"$@\"")
@@ -295,7 +295,7 @@ fn the_terminal_is_used_before_a_pinentry_that_happens_to_be_there() {
 }
 
 #[test]
-fn a_terminal_without_a_cursor_has_every_role_numbered() {
+fn a_terminal_without_cursor_control_shows_every_role_with_a_number() {
     let mut person = Person::asked_with("role 8", &[("TERM", "dumb")]);
     person.sees_text("Number (1 to 8):");
     person.press("8\r");
@@ -303,7 +303,7 @@ fn a_terminal_without_a_cursor_has_every_role_numbered() {
 }
 
 #[test]
-fn a_whole_login_is_done_at_a_terminal() {
+fn a_whole_login_works_on_a_terminal() {
     let desk = Desk::with(|spine| spine.roles(8));
     let last = desk.spine.roles().last().unwrap().clone();
     let mut person = Person::at_terminal(|folder| {

@@ -1,4 +1,4 @@
-//! Where the host logs in: a broker, a card, and programs that keep what they were given.
+//! The host's desk: a broker, a card, and programs that record their arguments and environment.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use crate::support::memory::Masked;
 use crate::support::{UID, script};
 use crate::{PIN, TICKET, TICKET_IN_URL, WRONG_PIN};
 
-/// What the user answers to each question for the PIN; `None` presses cancel.
+/// The user's answer to each PIN prompt; `None` presses cancel.
 pub struct Pinentry(pub &'static [Option<&'static str>]);
 
 pub struct Desk {
     pub spine: Spine,
-    /// What the chooser for roles does, as a shell command.
+    /// A shell command that chooses the role.
     pub chooser: &'static str,
     pinentry: Pinentry,
     settings: Vec<(&'static str, PathBuf)>,
@@ -28,7 +28,7 @@ pub struct Desk {
     _hsm: Option<SoftHsm>,
 }
 
-/// What came of a login.
+/// Everything that a login emitted.
 pub struct Emitted {
     desk: Desk,
     output: Vec<u8>,
@@ -43,7 +43,7 @@ impl Desk {
         desk
     }
 
-    /// With a token behind a module that does `fault`, where it is not empty.
+    /// A desk with a token behind a module that does `fault`, or works if it is empty.
     pub fn with_token(fault: &str, pinentry: Pinentry) -> Self {
         let (mut desk, ca) = Self::new(pinentry);
         let hsm = SoftHsm::new().unwrap();
@@ -77,7 +77,7 @@ impl Desk {
         self.folder.path().join(name)
     }
 
-    /// A program that keeps its arguments and environment, then does `body`.
+    /// Writes a program that records its arguments and environment and then runs `body`.
     fn recording(&self, file: &Path, body: &str) {
         let kept = self.path("processes").join(file.file_name().unwrap());
         script(file, &format!("cat /proc/$$/cmdline /proc/$$/environ >> {kept:?}.$$\n{body}"));
@@ -104,7 +104,7 @@ impl Desk {
         file
     }
 
-    /// Has the host log in with the engine, or in steps, and expects this outcome.
+    /// Makes the host log in with the engine or in steps, and expects this outcome.
     pub fn host(mut self, way: &str, outcome: &str) -> Emitted {
         let chooser = self.path("chooser");
         self.recording(&chooser, &format!("tee $0.heard | ({})\n", self.chooser));
@@ -132,7 +132,7 @@ impl Desk {
         Emitted { desk: self, output: text }
     }
 
-    /// PINs, and what the broker gave out: tickets, and challenges as they are signed.
+    /// The secrets: PINs, and the broker's tickets and challenges, also as signed.
     fn secrets(&self) -> Vec<Vec<u8>> {
         let given = self.spine.log().into_iter().filter_map(|entry| match entry.answer {
             Outcome::Ticket(ticket) => Some(ticket.into_bytes()),
@@ -144,7 +144,7 @@ impl Desk {
 }
 
 impl Emitted {
-    /// The arguments and the environment of these programs were kept.
+    /// Checks that arguments and environment of these programs were recorded.
     pub fn by_way_of(self, programs: &[&str]) -> Self {
         let mut files = Vec::new();
         add_files(&self.desk.path("processes"), &mut files);
@@ -158,7 +158,7 @@ impl Emitted {
         self
     }
 
-    /// Searches all that was emitted.
+    /// Searches everything that was emitted.
     pub fn shows_no_secret(self) {
         let mut emitted = vec![(PathBuf::from("the host's output"), self.output)];
         add_files(self.desk.folder.path(), &mut emitted);

@@ -1,4 +1,4 @@
-//! The program that logs in, and lets out everything that there is to let out.
+//! The program that logs in and emits everything that it can.
 
 use std::fmt::Debug;
 use std::io;
@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::support::memory::{FORMS, Masked};
 
-/// Logs in as the environment says.
+/// Logs in with the settings in the environment.
 pub fn run(way: &str) {
     log_everything();
     let pins: Vec<_> = std::env::var("TICKETAPI_TEST_PINS").unwrap().split(',').map(Masked::from_hex).collect();
@@ -29,7 +29,7 @@ pub fn run(way: &str) {
     }
 
     let config = Config::load().unwrap();
-    tell(&config);
+    print(&config);
     let outcome = match way {
         "engine" => through_the_engine(config, &pins),
         _ => step_by_step(&config),
@@ -42,56 +42,56 @@ pub fn run(way: &str) {
 }
 
 fn through_the_engine(config: Config, pins: &[Masked]) -> Result<()> {
-    let engine = Engine::builder(config.clone()).prompter(Telling(SystemPrompter::new(&config))).build().unwrap();
+    let engine = Engine::builder(config.clone()).prompter(Printing(SystemPrompter::new(&config))).build().unwrap();
     let ticket = engine.get_ticket();
     assert_no_pin(pins, "after the login");
-    tell(&ticket);
-    let outcome = ticket.map(drop).inspect_err(tell_error);
+    print(&ticket);
+    let outcome = ticket.map(drop).inspect_err(print_error);
     for result in [engine.get_ticket_no_auth().map(drop), outcome.clone()] {
-        let _ = result.inspect_err(tell_error);
+        let _ = result.inspect_err(print_error);
     }
-    tell(&engine.session());
-    let ended = engine.destroy_ticket().inspect_err(tell_error);
+    print(&engine.session());
+    let ended = engine.destroy_ticket().inspect_err(print_error);
     outcome.and(ended)
 }
 
 fn step_by_step(config: &Config) -> Result<()> {
     let cancel = CancelToken::new();
-    tell(&cancel);
+    print(&cancel);
     let settings = HttpsSettings { ca_file: config.ca_file.clone(), ..HttpsSettings::default() };
-    tell(&settings);
+    print(&settings);
     let mut ssb = Ssb::new(Box::new(HttpsTransport::new(config.broker()?, settings)));
     let reader = SoftwareCardReader::new(config.software_card.clone().unwrap());
-    tell(&reader);
+    print(&reader);
     let mut card = reader.wait_for_card(Duration::ZERO, &mut |_| {}, &cancel)?;
     let activation = ssb.activate(&cancel)?;
-    tell(&activation);
+    print(&activation);
     let request = PinRequest { label: card.label(), uid: None, status: card.pin_status(), problem: None };
-    let pin = Telling(SystemPrompter::new(config)).pin(&request, &cancel)?;
+    let pin = Printing(SystemPrompter::new(config)).pin(&request, &cancel)?;
     let signature = card.sign(Some(pin), Digest::Sha1, activation.challenge(), &cancel)?;
     let certificate = card.certificate().unwrap();
-    tell(certificate);
+    print(certificate);
     let response = challenge::response(activation.challenge(), certificate, Digest::Sha1, &signature)?;
     let authentication = ssb.validate(&activation, certificate.uid(), &response, &cancel)?;
-    tell(&authentication);
+    print(&authentication);
     let session = authentication.session;
-    tell(session.ticket());
+    print(session.ticket());
     ssb.select_role(&session, &authentication.roles[0].id, &cancel)?;
     ssb.log_out(&session, &cancel)?;
-    // The broker knows the ticket no more.
-    ssb.select_role(&session, &authentication.roles[0].id, &cancel).inspect_err(tell_error).unwrap_err();
-    ssb.log_out(&session, &cancel).inspect_err(tell_error).unwrap_err();
+    // The broker has already ended the session.
+    ssb.select_role(&session, &authentication.roles[0].id, &cancel).inspect_err(print_error).unwrap_err();
+    ssb.log_out(&session, &cancel).inspect_err(print_error).unwrap_err();
     Ok(())
 }
 
-/// Asks with programs, and tells what it is asked and answered.
-struct Telling(SystemPrompter);
+/// Prompts with programs, and prints each request and answer.
+struct Printing(SystemPrompter);
 
-impl Prompter for Telling {
+impl Prompter for Printing {
     fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
-        tell(&self.0);
-        tell(request);
-        self.0.pin(request, cancel).inspect(tell).inspect_err(tell_error)
+        print(&self.0);
+        print(request);
+        self.0.pin(request, cancel).inspect(print).inspect_err(print_error)
     }
 
     fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
@@ -99,7 +99,7 @@ impl Prompter for Telling {
     }
 
     fn role(&self, roles: &[Role], cancel: &CancelToken) -> Result<usize> {
-        tell(&roles);
+        print(&roles);
         self.0.role(roles, cancel)
     }
 }
@@ -110,11 +110,11 @@ fn assert_no_pin(pins: &[Masked], when: &str) {
     }
 }
 
-fn tell(value: &(impl Debug + ?Sized)) {
+fn print(value: &(impl Debug + ?Sized)) {
     println!("{value:?}\n{value:#?}");
 }
 
-fn tell_error(error: &Error) {
+fn print_error(error: &Error) {
     println!("{error}\n{error:?}\n{error:#?}\n{}\n{}\n{:?}", error.detail(), error.remedy(), error.tries_left());
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -123,7 +123,7 @@ fn tell_error(error: &Error) {
     }
 }
 
-/// What the host's loggers get at the finest level, of every dependency, on every thread.
+/// Records everything that the host's loggers get at the finest level, from every dependency on every thread.
 fn log_everything() {
     log::set_logger(&Logger).unwrap();
     log::set_max_level(log::LevelFilter::Trace);

@@ -1,7 +1,8 @@
-//! PINs and tickets are in nothing that a login emits, whatever is logged and however it ends, and
-//! the PIN is nowhere in the host's memory afterwards.
+//! PINs and tickets are in nothing that a login emits, whatever is logged and however it ends, and the PIN is not
+//! in the host's memory afterwards.
 //!
-//! The host is this test program again, in a process of its own: it gets the PIN from a pinentry
+//! The host is a copy of this test program that gets the PIN only from a pinentry. The tests collect everything
+//! that it and its child processes have or write, and search it.
 //! only. Everything that it and its children have or write is collected here and searched.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]
@@ -15,15 +16,15 @@ mod support;
 use desk::{Desk, Pinentry};
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 
-/// Long, as the allocator overwrites the beginning of what is freed, and odd, as escaping leaves
-/// letters as they are.
+/// Long, because the allocator overwrites the beginning of freed blocks, and with special characters, because
+/// escaping does not change letters.
 const PIN: &str = "q7<Kp&x\"2M%>t'v9&R+<wB/>nH\"y6:jD";
 const WRONG_PIN: &str = "W5'rT&g<8:Xk\"L3%mQ+f>Jz/1=Gc;u9Y";
 
-/// What the broker gives out where it is told to; else it makes a new one each time.
+/// The ticket that the broker issues if a test asks it to; otherwise it makes a new one each time.
 const TICKET: &str = "AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF+B1j56GJ4xGut4=@AAJTSQACMDE=#";
 
-/// The ticket as in the address of a request.
+/// The ticket as in the URL of a request.
 const TICKET_IN_URL: &str = "AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF%2BB1j56GJ4xGut4%3D%40AAJTSQACMDE%3D%23";
 
 const WRONG_THEN_RIGHT: Pinentry = Pinentry(&[Some(WRONG_PIN), Some(PIN)]);
@@ -117,7 +118,7 @@ fn a_login_whose_role_is_not_chosen_shows_no_secret() {
     }
 }
 
-/// Not a test but the host, where a test here has started it.
+/// Not a test: the host, if a test has started this copy.
 #[test]
 fn host() {
     if let Ok(way) = std::env::var("TICKETAPI_TEST_HOST") {

@@ -1,14 +1,14 @@
-//! Finds a secret in what was emitted, however it is written there.
+//! Finds a secret in what was emitted, in any encoding.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use memchr::memmem;
 
-/// So many bytes of a secret in a row give it away.
+/// This many consecutive bytes of a secret count as a find.
 const PIECE: usize = 8;
 
-/// How a secret can be written: the name, what undoes variants of it in the text, and what a piece
-/// of the secret looks like in the text then.
+/// The forms in which a secret can be written: the name, a function that normalizes variants in the text, and one
+/// that encodes a piece of the secret in the normalized form.
 const FORMS: [(&str, View, Spell); 8] = [
     ("raw", as_it_is, raw),
     ("URL-escaped", without_percent_escapes, raw),
@@ -23,7 +23,7 @@ const FORMS: [(&str, View, Spell); 8] = [
 type View = fn(&[u8]) -> Vec<u8>;
 type Spell = fn(&[u8]) -> Vec<Vec<u8>>;
 
-/// The first form in which a piece of `secret` is in `text`.
+/// Returns the first form in which a piece of `secret` is in `text`.
 pub fn form_in(text: &[u8], secret: &[u8]) -> Option<&'static str> {
     let found = |view: View, spell: Spell| {
         let text = view(text);
@@ -85,7 +85,7 @@ fn without_backslashes(text: &[u8]) -> Vec<u8> {
     text.iter().copied().filter(|&byte| byte != b'\\').collect()
 }
 
-/// `63 61`, `63:61`, `0x63, 0x61` and `\x63\x61` are `6361`.
+/// `63 61`, `63:61`, `0x63, 0x61` and `\x63\x61` become `6361`.
 fn only_hex_digits(text: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(text).to_lowercase().replace("0x", "").replace("\\x", "");
     text.bytes().filter(|byte| !byte.is_ascii_whitespace() && !b":,-".contains(byte)).collect()
@@ -95,7 +95,7 @@ fn only_numbers(text: &[u8]) -> Vec<u8> {
     text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect()
 }
 
-/// In one line and one alphabet.
+/// Joins the lines, and uses one alphabet.
 fn plain_base64(text: &[u8]) -> Vec<u8> {
     let plain = |byte| match byte {
         b'-' => b'+',
@@ -117,13 +117,13 @@ fn numbers(piece: &[u8]) -> Vec<Vec<u8>> {
     vec![piece.iter().map(u8::to_string).collect::<Vec<_>>().join(",").into_bytes()]
 }
 
-/// Of either order: the zero bytes are between the others.
+/// In either byte order: the zero bytes are between the others.
 fn utf16(piece: &[u8]) -> Vec<Vec<u8>> {
     let (last, others) = piece.split_last().unwrap();
     vec![others.iter().flat_map(|&byte| [byte, 0]).chain([*last]).collect()]
 }
 
-/// Three ways, as bytes before it shift it; without the digits that other bytes have a part in.
+/// In the three alignments of base64, without the digits that depend on neighbouring bytes.
 fn base64(piece: &[u8]) -> Vec<Vec<u8>> {
     let shifted = |shift: usize| {
         let digits = BASE64.encode([&[0; 2][..shift], piece].concat());
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_found_however_its_odd_characters_are_escaped() {
+    fn a_secret_is_found_however_its_special_characters_are_escaped() {
         let escaped = |escape: fn(char) -> String| {
             let is_odd = |c: &char| !c.is_ascii_alphanumeric();
             PIN.chars().map(|c| if is_odd(&c) { escape(c) } else { c.into() }).collect::<String>()
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_secret_is_not_found() {
+    fn other_text_is_not_found() {
         assert_eq!(form_in(b"INFO card found: user 123456789012, Admin & Clerical, 100 %", PIN.as_bytes()), None);
         assert_eq!(form_in(b"", TICKET.as_bytes()), None);
     }

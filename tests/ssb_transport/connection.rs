@@ -1,4 +1,4 @@
-//! When a connection is used for another request, and where its last answer ends.
+//! When a connection is reused, and where its last response ends.
 
 use std::sync::{Mutex, mpsc};
 
@@ -32,7 +32,7 @@ fn a_connection_that_the_server_closed_meanwhile_is_replaced() {
 }
 
 #[test]
-fn a_request_that_was_sent_is_never_repeated() {
+fn a_sent_request_is_never_repeated() {
     let server = Server::plain(|peer| {
         let request = peer.request().unwrap();
         answer(peer, &request);
@@ -47,7 +47,7 @@ fn a_request_that_was_sent_is_never_repeated() {
 }
 
 #[test]
-fn what_follows_an_answer_is_not_taken_for_the_next_one() {
+fn bytes_after_a_response_are_not_part_of_the_next_one() {
     let server = Server::plain(|peer| {
         while let Some(request) = peer.request() {
             let body = if request.contains("ACTIVATION") { ACTIVATED } else { AUTHENTICATED };
@@ -60,7 +60,7 @@ fn what_follows_an_answer_is_not_taken_for_the_next_one() {
 }
 
 #[test]
-fn what_comes_over_tls_between_two_answers_decides_whether_the_connection_is_used_again() {
+fn tls_records_between_two_responses_decide_whether_the_connection_is_reused() {
     type Does = fn(&mut Peer);
     let cases: [(Does, usize); 3] = [
         (|peer| assert!(peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")), 2),
@@ -93,7 +93,7 @@ fn what_comes_over_tls_between_two_answers_decides_whether_the_connection_is_use
 }
 
 #[test]
-fn an_answer_without_a_length_ends_where_a_server_ends_tls_with_or_without_saying_so() {
+fn a_response_without_length_ends_where_the_server_ends_tls_with_or_without_close_notify() {
     let ca = Ca::new();
     for says_so in [true, false] {
         let server = Server::tls(ca.server(&["127.0.0.1"], 2099, ALL_VERSIONS), move |peer| {
@@ -108,7 +108,7 @@ fn an_answer_without_a_length_ends_where_a_server_ends_tls_with_or_without_sayin
 }
 
 #[test]
-fn a_client_that_goes_says_so() {
+fn a_client_that_disconnects_sends_close_notify() {
     let ca = Ca::new();
     let (tell, told) = mpsc::channel();
     let tell = Mutex::new(tell);
@@ -116,7 +116,7 @@ fn a_client_that_goes_says_so() {
         while let Some(request) = peer.request() {
             answer(peer, &request);
         }
-        tell.lock().unwrap().send(peer.has_taken_leave()).unwrap();
+        tell.lock().unwrap().send(peer.has_sent_close_notify()).unwrap();
     });
     log_in(&mut over_tls(&server, &ca));
     assert!(told.recv().unwrap(), "the connection was cut");

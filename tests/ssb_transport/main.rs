@@ -1,4 +1,4 @@
-//! The client of the broker against real sockets: what it sends, and what bad servers get from it.
+//! The broker's client against real sockets: what it sends, and how it handles faulty servers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -25,11 +25,11 @@ const TICKET: &str = "AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF+B1j56GJ4xGut4=@AAJTSQACM
 const OK: &str = "<HTML><STATUS>OK</STATUS></HTML>";
 const UID: &str = "555008642106";
 
-/// A deadline that is over soon, and when a call with it has to be back at the latest.
+/// A short deadline, and the time by which a call with it must return.
 const SHORT: Duration = Duration::from_millis(300);
 const SHORT_AND_A_BIT: Duration = Duration::from_millis(800);
 
-/// Answers as a broker does, until the client is gone.
+/// Responds as a broker does, until the client disconnects.
 fn broker(peer: &mut Peer) {
     while let Some(request) = peer.request() {
         answer(peer, &request);
@@ -70,7 +70,7 @@ fn log_in(ssb: &mut Ssb) -> Authentication {
     ssb.validate(&activation, UID, "c21pbWU=", &CancelToken::new()).unwrap()
 }
 
-/// Activation at a server that does this; how it fails.
+/// Returns the error of an activation at a server that does this.
 fn failure(serve: impl Fn(&mut Peer) + Send + Sync + 'static) -> Error {
     let server = Server::plain(serve);
     let error = activate(&mut to(&server)).unwrap_err();
@@ -109,7 +109,7 @@ fn the_requests_are_those_of_an_identity_agent() {
     let mut ssb = to(&server);
     let user = log_in(&mut ssb);
     ssb.select_role(&user.session, "1020/4", &CancelToken::new()).unwrap();
-    // A logout often comes much later, over a connection of its own.
+    // A logout often comes much later, over its own connection.
     to(&server).log_out(&user.session, &CancelToken::new()).unwrap();
 
     let requests = server.requests();
@@ -150,7 +150,7 @@ fn activate_again_has_another_session(server: &Server, session: &str) {
 }
 
 #[test]
-fn urls_of_the_broker_are_used_when_they_lead_back_to_it() {
+fn urls_from_the_broker_are_used_if_they_are_on_the_broker() {
     let elsewhere = Server::plain(broker);
     for (base, validate, log_out) in
         [(None, "/here?a=b", "/there"), (Some(elsewhere.address), "/login/authvalidate", "/login/authlogout")]
@@ -185,7 +185,7 @@ fn urls_of_the_broker_are_used_when_they_lead_back_to_it() {
 }
 
 #[test]
-fn a_name_without_address_and_a_closed_port_are_told_apart() {
+fn a_name_without_address_and_a_closed_port_cause_different_errors() {
     let error = activate(&mut to_url("https://broker.invalid", HttpsSettings::default())).unwrap_err();
     assert_error(&error, ErrorKind::ServerNotAvailable, "broker.invalid cannot be resolved");
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -195,13 +195,13 @@ fn a_name_without_address_and_a_closed_port_are_told_apart() {
 
 #[test]
 fn every_address_of_a_name_is_tried() {
-    // `localhost` has an IPv6 address too on most systems; nobody listens there.
+    // On most systems `localhost` also has an IPv6 address, where no server listens.
     let server = Server::plain(broker);
     log_in(&mut to_url(&format!("http://localhost:{}", server.address.port()), HttpsSettings::default()));
 }
 
 #[test]
-fn a_load_balancers_cookie_comes_back_within_a_login() {
+fn a_load_balancers_cookie_is_returned_within_a_login() {
     let server = Server::plain(|peer| {
         let mut answers = 0;
         while let Some(request) = peer.request() {
@@ -250,7 +250,7 @@ fn a_load_balancers_cookie_stays_with_the_session() {
 }
 
 #[test]
-fn redirects_are_told_and_not_followed() {
+fn redirects_are_reported_and_not_followed() {
     let elsewhere = Server::plain(broker);
     let location = format!("http://{}/login/authactivate", elsewhere.address);
     let error = failure(move |peer| {
@@ -263,7 +263,7 @@ fn redirects_are_told_and_not_followed() {
 }
 
 #[test]
-fn other_statuses_and_broken_answers_are_told_apart() {
+fn other_statuses_and_malformed_responses_cause_different_errors() {
     for (answer, kind, says) in [
         ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", ErrorKind::BadAnswer, "HTTP status 404"),
         ("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", ErrorKind::ServerNotAvailable, "HTTP status 500"),
@@ -285,13 +285,13 @@ fn other_statuses_and_broken_answers_are_told_apart() {
 }
 
 #[test]
-fn a_reset_is_told() {
+fn a_connection_reset_is_reported() {
     let error = failure(Peer::reset);
     assert_error(&error, ErrorKind::ServerNotAvailable, "broke: Connection reset");
 }
 
 #[test]
-fn a_server_that_is_too_slow_is_left_at_the_deadline() {
+fn a_slow_server_is_abandoned_at_the_deadline() {
     let endless = "x".repeat(4096);
     let slow: [(&str, Serve); 3] = [
         ("never answers", Box::new(Peer::wait_until_closed)),
@@ -332,7 +332,7 @@ fn a_server_that_is_too_slow_is_left_at_the_deadline() {
 }
 
 #[test]
-fn a_server_that_is_slow_to_agree_on_tls_is_left_at_the_connect_deadline() {
+fn a_slow_tls_handshake_is_abandoned_at_the_connect_deadline() {
     let (ca, server) = (Ca::new(), Server::plain(Peer::wait_until_closed));
     let settings =
         HttpsSettings { ca_file: Some(ca.file.path().to_owned()), connect_deadline: SHORT, ..Default::default() };
@@ -343,7 +343,7 @@ fn a_server_that_is_slow_to_agree_on_tls_is_left_at_the_connect_deadline() {
 }
 
 #[test]
-fn the_connect_deadline_is_for_connecting_only() {
+fn the_connect_deadline_applies_only_to_connecting() {
     let connect_deadline = Duration::from_millis(200);
     let server = Server::plain(move |peer| {
         while let Some(request) = peer.request() {
@@ -358,7 +358,7 @@ fn the_connect_deadline_is_for_connecting_only() {
     assert_eq!(server.connections(), 1);
 }
 
-/// Cancels `ssb`'s activation once `reached` says that it is under way; how it ended.
+/// Cancels `ssb`'s activation once `reached` returns, and checks the error.
 fn cancelled(mut ssb: Ssb, reached: impl FnOnce()) {
     let cancel = CancelToken::new();
     let activating = thread::spawn({
@@ -375,7 +375,7 @@ fn cancelled(mut ssb: Ssb, reached: impl FnOnce()) {
 }
 
 #[test]
-fn cancelling_ends_the_wait_for_an_answer() {
+fn cancelling_ends_the_wait_for_a_response() {
     let (sender, receiver) = mpsc::sync_channel(1);
     let server = Server::plain(move |peer| {
         peer.request();
@@ -386,7 +386,7 @@ fn cancelling_ends_the_wait_for_an_answer() {
 }
 
 #[test]
-fn an_answer_that_cancelling_cuts_short_is_no_bad_answer() {
+fn cancelling_within_a_response_is_not_reported_as_a_malformed_response() {
     let (sender, receiver) = mpsc::sync_channel(1);
     let server = Server::plain(move |peer| {
         peer.request();
@@ -417,7 +417,7 @@ fn a_cancelled_login_sends_nothing() {
     assert_eq!(server.connections(), 0);
 }
 
-/// The ends of a login that a broker may choose, after it has given `validated` and `selected`.
+/// Logs in at a broker that responds with `validated` and `selected`.
 fn ends(validated: &'static str, selected: &'static str) -> Result<(), Error> {
     let server = Server::plain(move |peer| {
         while let Some(request) = peer.request() {
@@ -435,7 +435,7 @@ fn ends(validated: &'static str, selected: &'static str) -> Result<(), Error> {
 }
 
 #[test]
-fn a_refusal_is_told_with_its_reason() {
+fn a_refusal_is_reported_with_its_reason() {
     let refused = "<gpOBJECT><gpPARAM name=\"error_text\">Card revoked</gpPARAM></gpOBJECT>";
     let error = ends(refused, OK).unwrap_err();
     assert_error(&error, ErrorKind::Refused, "refused: Card revoked");

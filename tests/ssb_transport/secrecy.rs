@@ -1,4 +1,4 @@
-//! The ticket and the challenge are in nothing that a host can see, whatever it logs.
+//! Ticket and challenge are in nothing that a host can see, whatever it logs.
 
 use std::io;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::server::{Ca, Server};
 use crate::{ACTIVATED, TICKET, answer, log_in, over_tls, parameter, to};
 
-/// What a host's loggers are given, at the finest level, by every test of this program.
+/// Everything that a host's loggers get at the finest level, from every test of this program.
 static LOGGED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 struct Logger;
@@ -48,7 +48,7 @@ impl<'a> MakeWriter<'a> for Logger {
     }
 }
 
-/// Whether any eight characters of `secret` are in `text`, plain, as hex or escaped for a URL.
+/// Returns `true` if eight consecutive characters of `secret` are in `text`, plain, as hex or escaped for a URL.
 fn shows(text: &str, secret: &str) -> bool {
     let text = text.to_lowercase();
     let without_spaces: String = text.split_whitespace().collect();
@@ -66,7 +66,7 @@ fn no_log_and_no_error_shows_a_ticket_or_a_challenge() {
     log::set_max_level(log::LevelFilter::Trace);
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(Logger).finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
-    // Tests on other threads may have come to an event while nobody listened.
+    // Tests on other threads may have reached an event before there was a subscriber.
     tracing::callsite::rebuild_interest_cache();
 
     let ca = Ca::new();
@@ -93,7 +93,7 @@ fn no_log_and_no_error_shows_a_ticket_or_a_challenge() {
     drop((tls, plain));
 
     let logged = String::from_utf8_lossy(&LOGGED.lock().unwrap()).into_owned();
-    // Both ways of logging were on, for this test's login too.
+    // Proves that both loggers were active, for this test's login too.
     assert!(logged.contains("rustls"), "{logged}");
     assert!(logged.contains("ticketapi::service::ssb"), "{logged}");
     for secret in [TICKET, parameter(ACTIVATED, "challenge")] {

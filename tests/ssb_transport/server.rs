@@ -1,4 +1,4 @@
-//! A server on a real socket that does what a test tells it to.
+//! A server on a real socket that does what a test says.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 use tempfile::NamedTempFile;
 
-/// A CA of a test's own, and the file that a client trusts it by.
+/// A test's own CA, and the file with which a client trusts it.
 pub struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
     pub file: NamedTempFile,
@@ -31,7 +31,7 @@ impl Ca {
         Self { issuer, file }
     }
 
-    /// What a server needs to be `names`, until the end of `last_year`.
+    /// The configuration of a server with these `names`, valid until the end of `last_year`.
     pub fn server(
         &self,
         names: &[&str],
@@ -45,7 +45,7 @@ impl Ca {
         self.server_with(&params, versions)
     }
 
-    /// What a server needs whose certificate is like that.
+    /// The configuration of a server with such a certificate.
     pub fn server_with(
         &self,
         params: &CertificateParams,
@@ -55,7 +55,7 @@ impl Ca {
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let key = provider.key_provider.load_private_key(PrivateKeyDer::Pkcs8(key.serialize_der().into())).unwrap();
-        // Does not look at the certificate, which may be one that rustls does not take.
+        // Does not check the certificate, which may be one that rustls does not accept.
         let shown = SingleCertAndKey::from(CertifiedKey::new(vec![certificate.der().clone()], key));
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
@@ -75,7 +75,7 @@ pub struct Seen {
     pub requests: Mutex<Vec<String>>,
 }
 
-/// Serves every connection on a thread of its own, until it is dropped.
+/// Serves every connection on its own thread, until it is dropped.
 pub struct Server {
     pub address: SocketAddr,
     pub seen: Arc<Seen>,
@@ -117,7 +117,7 @@ impl Server {
                             serve(&mut peer);
                             peer
                         });
-                        // The connection closes with the last of its copies.
+                        // The connection closes with its last copy.
                         open.lock().unwrap().remove(&number);
                         drop(peer);
                         wait_for_client(client, |state, _| state != ESTABLISHED);
@@ -171,7 +171,7 @@ impl Stream for StreamOwned<ServerConnection, TcpStream> {
     }
 }
 
-/// The client's end, as a server sees it.
+/// The connection to a client, on the server's side.
 pub struct Peer {
     stream: Box<dyn Stream>,
     client: SocketAddr,
@@ -193,7 +193,7 @@ impl Peer {
         Ok(Self { stream, client, seen })
     }
 
-    /// The next request, head and body; `None` when the client is gone.
+    /// The next request, head and body; `None` if the client has disconnected.
     pub fn request(&mut self) -> Option<String> {
         let mut request = Vec::new();
         let (head, length) = loop {
@@ -223,34 +223,35 @@ impl Peer {
         self.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
     }
 
-    /// False when the client is gone.
+    /// Returns `false` if the client has disconnected.
     pub fn send(&mut self, text: &str) -> bool {
         self.stream.write_all(text.as_bytes()).and_then(|()| self.stream.flush()).is_ok()
     }
 
-    /// Ends TLS, and leaves the connection open.
+    /// Ends TLS, and keeps the connection open.
     pub fn ends_tls(&mut self) {
         self.stream.tls().unwrap().send_close_notify();
         self.stream.flush().unwrap();
     }
 
-    /// Goes on with other keys, as TLS 1.3 allows at any moment.
+    /// Changes the keys, which TLS 1.3 allows at any time.
     pub fn changes_keys(&mut self) {
         self.stream.tls().unwrap().refresh_traffic_keys().unwrap();
         self.stream.flush().unwrap();
     }
 
-    /// Whether the client, which is gone, has said so: TLS tells that from a connection that was cut.
-    pub fn has_taken_leave(&mut self) -> bool {
+    /// Returns `true` if the client has sent close_notify before it disconnected, so that the end is not mistaken
+    /// for a truncated connection.
+    pub fn has_sent_close_notify(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]), Ok(0))
     }
 
-    /// Waits until something has come to the client that it has not read.
+    /// Waits until bytes have arrived at the client that it has not read.
     pub fn wait_until_received(&self) {
         wait_for_client(self.client, |_, unread| unread > 0);
     }
 
-    /// Leaves a request unread: closing the connection then resets it.
+    /// Leaves a request unread, so that closing the connection resets it.
     pub fn reset(&mut self) {
         self.stream.read_exact(&mut [0]).unwrap();
     }
@@ -262,8 +263,8 @@ impl Peer {
 
 const ESTABLISHED: u32 = 1;
 
-/// Waits until the client's socket is gone or as wanted: its state, and how much it has not read.
-/// What a server has sent may be there a moment later only.
+/// Waits until the client's socket is closed, or its state and the number of unread bytes are as `wanted`. What a
+/// server has sent may arrive a moment later.
 fn wait_for_client(client: SocketAddr, wanted: impl Fn(u32, u32) -> bool) {
     let number = |text: &str| u32::from_str_radix(text, 16).unwrap();
     let is_as_wanted = |sockets: &str| {

@@ -1,4 +1,4 @@
-//! Which servers are trusted, and what is said of the others.
+//! Which servers are trusted, and the errors for the others.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -21,7 +21,7 @@ use crate::server::{Ca, Peer, Server};
 use crate::{activate, assert_error, broker, log_in, over_tls, to_url};
 
 #[test]
-fn both_versions_of_tls_are_spoken() {
+fn both_versions_of_tls_are_supported() {
     let ca = Ca::new();
     for version in [&TLS12, &TLS13] {
         let server = Server::tls(ca.server(&["127.0.0.1"], 2099, &[version]), broker);
@@ -31,7 +31,7 @@ fn both_versions_of_tls_are_spoken() {
 }
 
 #[test]
-fn a_server_that_is_not_the_broker_is_not_spoken_to() {
+fn a_server_that_is_not_the_broker_gets_no_request() {
     let (ca, other) = (Ca::new(), Ca::new());
     for (config, why) in [
         (other.server(&["127.0.0.1"], 2099, ALL_VERSIONS), "it is not signed by a trusted issuer"),
@@ -52,7 +52,7 @@ fn a_server_that_is_not_the_broker_is_not_spoken_to() {
 }
 
 #[test]
-fn trust_anchors_that_cannot_be_read_are_a_wrong_setting() {
+fn trust_anchors_that_cannot_be_read_are_a_configuration_error() {
     let (server, mut no_pem, mut no_certificate) =
         (Server::plain(broker), tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
     no_pem.write_all(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
@@ -88,7 +88,7 @@ fn with_critical(oid: &[u64], content: &[u8]) -> CertificateParams {
 }
 
 #[test]
-fn a_server_with_critical_policies_is_trusted_when_its_issuer_and_name_are() {
+fn a_server_with_critical_policies_is_trusted_if_issuer_and_name_are_right() {
     let (ca, other) = (Ca::new(), Ca::new());
     let any_policy = b"\x30\x08\x30\x06\x06\x04\x55\x1d\x20\x00";
     let mut params = with_critical(&[2, 5, 29, 32], any_policy);
@@ -105,7 +105,7 @@ fn a_server_with_critical_policies_is_trusted_when_its_issuer_and_name_are() {
 }
 
 #[test]
-fn what_no_setting_changes_is_not_said_to_be_a_missing_issuer() {
+fn faults_that_no_setting_can_mend_are_not_reported_as_a_missing_issuer() {
     let ca = Ca::new();
     for (config, says) in [
         (ca.server(&[], 2099, ALL_VERSIONS), "names no host in subjectAltName"),
@@ -123,7 +123,7 @@ fn what_no_setting_changes_is_not_said_to_be_a_missing_issuer() {
 }
 
 #[test]
-fn a_server_that_ends_the_handshake_is_quoted_in_words() {
+fn the_alert_of_a_server_that_ends_the_handshake_is_shown_in_words() {
     let ca = Ca::new();
     for (alert, kind, says) in [
         (
@@ -146,7 +146,7 @@ fn a_server_that_ends_the_handshake_is_quoted_in_words() {
 }
 
 #[test]
-fn a_server_key_that_is_too_short_is_named() {
+fn a_server_key_that_is_too_short_is_reported() {
     let (ca_key, key) = (PKey::ec_gen("prime256v1").unwrap(), PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap());
     let issue = |subject: &str, key: &PKeyRef<Private>, extension: X509Extension| {
         let mut certificate = X509::builder().unwrap();
@@ -167,7 +167,7 @@ fn a_server_key_that_is_too_short_is_named() {
     let mut ca_file = tempfile::NamedTempFile::new().unwrap();
     ca_file.write_all(&ca.to_pem().unwrap()).unwrap();
 
-    // rustls has no signatures with such a key.
+    // rustls does not support signatures with such a key.
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
     acceptor.set_security_level(0);
     acceptor.set_private_key(&key).unwrap();

@@ -1,5 +1,5 @@
-//! Finds a secret in this process's own memory. The secret is given masked, so that looking for it
-//! puts no copy of it there.
+//! Finds a secret in this process's own memory. The secret is passed masked, so that the search does not add a
+//! copy.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs;
@@ -9,14 +9,14 @@ use zeroize::Zeroizing;
 
 const MASK: u8 = 0xa5;
 
-/// A secret, each byte XOR [`MASK`]. It should be long: the allocator overwrites the first 16 bytes
-/// of a freed block.
+/// A secret, each byte XOR [`MASK`]. It should be long, because the allocator overwrites the first 16 bytes of a
+/// freed block.
 pub struct Masked(Vec<u8>);
 
-/// A form in which a secret could be lying about.
+/// A form in which memory could contain a secret.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Form {
-    /// From one character to the next: 2 is UTF-16 of either order.
+    /// The distance between characters: 2 is UTF-16 in either byte order.
     stride: usize,
     /// XORed with each byte, as HMAC does with its key.
     pad: u8,
@@ -35,7 +35,7 @@ impl Masked {
         Self(bytes.to_vec())
     }
 
-    /// For a process that may have the secret, to hand it on.
+    /// Encodes a secret, to pass it on from a process that may contain it.
     pub fn hex_of(secret: &str) -> String {
         secret.bytes().map(|byte| format!("{:02x}", byte ^ MASK)).collect()
     }
@@ -60,7 +60,7 @@ impl Masked {
         bytes
     }
 
-    /// The forms in which this process's writable memory holds eight characters of it in a row.
+    /// The forms in which this process's writable memory contains eight consecutive characters of the secret.
     pub fn forms_in_memory(&self) -> Vec<Form> {
         let memory = fs::File::open("/proc/self/mem").unwrap();
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
@@ -69,13 +69,13 @@ impl Masked {
         for line in maps.lines().filter(|line| line.contains(" rw")) {
             let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
             let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
-            // Half a buffer at a time, so that nothing is missed where two meet.
+            // Half a buffer at a time, so that nothing is missed at the borders.
             for at in (start..end).step_by(buffer.len() / 2) {
-                // Some regions cannot be read, or have gone meanwhile.
+                // Some regions cannot be read, or were unmapped meanwhile.
                 let Ok(length) = memory.read_at(&mut buffer, at) else { break };
                 found.extend(FORMS.into_iter().filter(|&form| self.is_in(&buffer[..length], form)));
             }
-            // The buffer itself is read as well.
+            // The search would also read the buffer itself.
             buffer.fill(0);
         }
         found

@@ -1,4 +1,4 @@
-//! What the whole-product tests share: a simulator, a card, and a user who answers prompts.
+//! What the tests of the whole product share: a simulator, a card, and a user who answers prompts.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod memory;
@@ -22,7 +22,7 @@ use ticketapi_testkit::{CardSpec, Spine, SpineBuilder, TestCa};
 pub const UID: &str = "123456789012";
 pub const PIN: &str = "4821";
 
-/// A broker, a software card that it takes, and the settings to log in with.
+/// A broker, a software card that it accepts, and the settings for a login.
 pub struct Desk {
     pub spine: Spine,
     pub ca: TestCa,
@@ -44,9 +44,9 @@ impl Desk {
         let mut config = Config::default();
         config.set("base_url", &spine.url()).unwrap();
         config.set("card_wait", "0").unwrap();
-        // Not that of the developer's desktop.
+        // Not the agent of the developer's desktop.
         config.set("agent", "never").unwrap();
-        // The simulator takes its own copy along when it ends.
+        // The simulator removes its own copy when it ends.
         let ca_file = folder.path().join("ca.pem");
         std::fs::copy(spine.ca_file(), &ca_file).unwrap();
         config.ca_file = Some(ca_file);
@@ -67,7 +67,7 @@ impl Desk {
         self.folder.path().join(name)
     }
 
-    /// A software card that costs little time: with a short key, and without stretching of the PIN.
+    /// A software card that is fast to use: with a short key, and without stretching of the PIN.
     pub fn quick_card(&self, spec: &CardSpec) -> std::path::PathBuf {
         let card = self.ca.issue(&spec.clone().key_bits(1024)).unwrap();
         let (pem, file) = (self.path("quick.pem"), self.path("quick.p12"));
@@ -82,7 +82,7 @@ impl Desk {
 
 type Ask<T> = Box<dyn FnMut(&CancelToken) -> Result<T> + Send>;
 
-/// A user who answers prompts as told, and remembers what was asked.
+/// A user who answers prompts as the test says, and records them.
 #[derive(Clone, Default)]
 pub struct User(Arc<Mutex<State>>);
 
@@ -97,7 +97,7 @@ struct State {
     notices: Arc<()>,
 }
 
-/// A question that the user was asked.
+/// A prompt that was shown to the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
     Pin(Option<PinProblem>),
@@ -108,7 +108,7 @@ pub enum Asked {
 }
 
 impl User {
-    /// A user who knows the PIN and takes the first role.
+    /// A user who knows the PIN and chooses the first role.
     pub fn new() -> Self {
         Self::typing(&[PIN; 10])
     }
@@ -120,24 +120,24 @@ impl User {
         user
     }
 
-    /// From now on types these PINs, then cancels.
+    /// From now on the user types these PINs, then cancels.
     pub fn types(&self, pins: &[&str]) {
         self.0.lock().unwrap().pins = pins.iter().map(|&pin| pin.to_owned()).collect();
     }
 
-    /// Says yes when the last try is at stake.
+    /// Agrees to use the last try.
     pub fn using_the_last_try(self) -> Self {
         self.0.lock().unwrap().last_try = true;
         self
     }
 
-    /// Answers the PIN prompt as `ask` does.
+    /// Answers the PIN prompt with `ask`.
     pub fn asked_for_pin(self, ask: impl FnMut(&CancelToken) -> Result<Pin> + Send + 'static) -> Self {
         self.0.lock().unwrap().pin_ask = Some(Arc::new(Mutex::new(Box::new(ask))));
         self
     }
 
-    /// Answers the role prompt as `ask` does.
+    /// Answers the role prompt with `ask`.
     pub fn asked_for_role(self, ask: impl FnMut(&CancelToken) -> Result<usize> + Send + 'static) -> Self {
         self.0.lock().unwrap().role_ask = Some(Arc::new(Mutex::new(Box::new(ask))));
         self
@@ -147,7 +147,7 @@ impl User {
         self.asked_for_role(move |_| Ok(index))
     }
 
-    /// What was asked so far.
+    /// The prompts so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.0.lock().unwrap().asked.clone()
     }
@@ -156,12 +156,12 @@ impl User {
         self.asked().iter().filter(|asked| matches!(asked, Asked::Pin(_))).count()
     }
 
-    /// What the user read so far.
+    /// The texts that the user was shown so far.
     pub fn told(&self) -> Vec<String> {
         self.0.lock().unwrap().told.clone()
     }
 
-    /// How many notices the user sees now.
+    /// The number of notices that are open now.
     pub fn notices(&self) -> usize {
         Arc::strong_count(&self.0.lock().unwrap().notices) - 1
     }
@@ -210,10 +210,10 @@ impl Prompter for User {
     }
 }
 
-/// Writes a shell script that can be run.
+/// Writes an executable shell script.
 pub fn script(file: &Path, body: &str) {
-    // Not written by this process: a child that another thread starts just then would hold the file
-    // open for writing, and it could not be run.
+    // Not written by this process: a child that another thread starts at that moment would inherit the file, open
+    // for writing, and it could not be executed.
     let mut install =
         Command::new("install").args(["-m", "700", "/dev/stdin"]).arg(file).stdin(Stdio::piped()).spawn().unwrap();
     write!(install.stdin.take().unwrap(), "#!/bin/sh\n{body}").unwrap();
@@ -224,20 +224,20 @@ pub fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {
     result.unwrap_err().kind().clone()
 }
 
-/// Long enough for anything that is not stuck.
+/// Long enough for anything that does not hang.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The descriptors that this process has open.
+/// Counts the open descriptors of this process.
 pub fn descriptors() -> usize {
     std::fs::read_dir(Path::new("/proc/self/fd")).unwrap().count()
 }
 
-/// What this process has, besides memory.
+/// The resources of this process, apart from memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     pub descriptors: usize,
     pub threads: usize,
-    /// Running ones and zombies.
+    /// The child processes, including zombies.
     pub children: String,
 }
 
@@ -249,7 +249,7 @@ impl Held {
     }
 }
 
-/// How often this function of a scripted module was called, by the module's log.
+/// Counts the calls of this function of a scripted module, in the module's log.
 pub fn times_called(calls: &Path, function: &str) -> usize {
     std::fs::read_to_string(calls).map_or(0, |calls| calls.lines().filter(|&call| call == function).count())
 }

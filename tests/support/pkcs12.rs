@@ -1,4 +1,4 @@
-//! Writes PKCS#12 files in forms that OpenSSL 3.0 only reads, or does not know.
+//! Writes PKCS#12 files in forms that OpenSSL 3.0 can read but not write, or does not know.
 
 use der::asn1::{Any, OctetString};
 use der::oid::ObjectIdentifier;
@@ -12,11 +12,11 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 const SALT: [u8; 8] = *b"saltsalt";
 const ROUNDS: u32 = 1000;
 
-/// What a file is protected from changes with.
+/// The MAC that protects a file against changes.
 pub enum Mac<'a> {
-    /// That of PKCS#12 with SHA-256, with nothing for a password.
+    /// The MAC of PKCS#12 with SHA-256, without a password.
     OfNoPassword,
-    /// That of RFC 9879, with HMAC-SHA-256 for both of its steps.
+    /// The MAC of RFC 9879, with HMAC-SHA-256 in both of its steps.
     Pbmac1(&'a str),
 }
 
@@ -66,7 +66,7 @@ fn algorithm(oid: ObjectIdentifier, parameters: &impl Encode) -> AlgorithmIdenti
     AlgorithmIdentifierOwned { oid, parameters: Some(parameters) }
 }
 
-/// `file`, which has no MAC, with one.
+/// Adds a MAC to `file`, which has none.
 pub fn with_mac(file: &[u8], mac: &Mac<'_>) -> Vec<u8> {
     let mut pfx = Pfx::from_der(file).unwrap();
     assert!(pfx.mac.is_none());
@@ -93,8 +93,8 @@ pub fn with_mac(file: &[u8], mac: &Mac<'_>) -> Vec<u8> {
     pfx.to_der().unwrap()
 }
 
-/// `der` with indefinite lengths and strings of bytes in pieces, as far as encryption and MAC do not
-/// cover it.
+/// Encodes `der` with indefinite lengths and with octet strings in pieces, except for the parts that encryption
+/// and MAC cover.
 pub fn in_ber(mut der: &[u8]) -> Vec<u8> {
     let mut ber = Vec::new();
     while let [tag, length, rest @ ..] = der {
@@ -107,7 +107,7 @@ pub fn in_ber(mut der: &[u8]) -> Vec<u8> {
         };
         let (contents, after) = rest.split_at(length);
         match tag {
-            // An OCTET STRING, or one with another tag.
+            // An OCTET STRING, or one with an implicit tag.
             0x04 | 0x80 => {
                 ber.extend([tag | 0x20, 0x80]);
                 for piece in contents.chunks(100) {

@@ -1,4 +1,4 @@
-//! Readers that do what the test says, with software cards in them, and a clock that the test moves.
+//! Readers with software cards, and a clock, which the test controls.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use ticketapi_testkit::CardSpec;
 
 use super::{Desk, PATIENCE, PIN, UID, User, kind};
 
-/// A desk with such readers and such a clock, the user's card in the first reader.
+/// A desk with such readers and such a clock. The user's card is in the first reader.
 pub struct Watched {
     pub engine: Engine,
     pub readers: Readers,
@@ -48,7 +48,7 @@ impl Watched {
         self.events.lock().unwrap().recv_timeout(PATIENCE).expect("the event comes")
     }
 
-    /// Waits for an event that `wanted` takes something from.
+    /// Waits for an event for which `wanted` returns something.
     pub fn event<T>(&self, wanted: impl Fn(&Event) -> Option<T>) -> T {
         std::iter::repeat_with(|| wanted(&self.next_event())).find_map(|found| found).unwrap()
     }
@@ -71,7 +71,7 @@ impl Watched {
         self.engine.with_ticket(|ticket| String::from_utf8(ticket.to_vec()).unwrap())
     }
 
-    /// Waits until no ticket is given out; how long that took.
+    /// Waits until there is no ticket. Returns how long that took.
     pub fn ticket_gone(&self) -> Duration {
         let began = Instant::now();
         while self.engine.with_ticket(|_| ()).is_some() {
@@ -83,7 +83,7 @@ impl Watched {
     }
 }
 
-/// A card that can be put into a reader.
+/// A card that can be inserted into a reader.
 #[derive(Clone)]
 pub struct TestCard {
     file: PathBuf,
@@ -91,7 +91,7 @@ pub struct TestCard {
 }
 
 impl TestCard {
-    /// A card of the user `uid`, in a file of its own.
+    /// A card of the user `uid`, in its own file.
     pub fn new(desk: &Desk, uid: &str) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let identity = desk.ca.issue(&CardSpec::new(uid).key_bits(1024)).unwrap();
@@ -101,13 +101,13 @@ impl TestCard {
         Self { file, certificate }
     }
 
-    /// This card, but nothing can be read from it.
+    /// This card, but unreadable.
     pub fn unreadable(&self) -> Self {
         Self { file: self.file.with_extension("gone"), ..self.clone() }
     }
 }
 
-/// Readers, as the engine sees them. Clones are the same readers.
+/// Readers, as the engine sees them. Clones share the same readers.
 #[derive(Clone)]
 pub struct Readers(Arc<Shared>);
 
@@ -118,22 +118,22 @@ struct Shared {
 
 struct State {
     slots: Vec<(ReaderState, Option<TestCard>)>,
-    /// Every snapshot there was.
+    /// Every snapshot so far.
     shown: Vec<Snapshot>,
-    /// Why nothing can be watched any more.
+    /// Watching fails from now on.
     broken: bool,
     holds_signing: bool,
     signing: bool,
     /// How many watches there are now, and how many have begun.
     watches: (usize, usize),
-    /// How often a card was looked for.
+    /// How many searches for a card there were.
     searches: u32,
 }
 
 pub const READER: &str = "Reader 00 00";
 
 impl Readers {
-    /// Two readers, the first with `card` in it.
+    /// Two readers, with `card` in the first.
     pub fn with(card: &TestCard) -> Self {
         let reader = |name: &str| (ReaderState { name: name.into(), card: false, counter: 0 }, None);
         let readers = Self(Arc::new(Shared {
@@ -175,7 +175,7 @@ impl Readers {
         });
     }
 
-    /// Quicker than any snapshot.
+    /// Swaps the card between two snapshots.
     pub fn swap(&self, reader: usize, card: &TestCard) {
         self.change(|state| {
             let (shown, inside) = &mut state.slots[reader];
@@ -183,18 +183,18 @@ impl Readers {
         });
     }
 
-    /// Something that matters to nobody: it wakes who watches.
+    /// Changes something irrelevant, which wakes every watch.
     pub fn stir(&self) {
         self.change(|_| {});
     }
 
-    /// The service stops: the readers are not seen.
+    /// Stops the service: the readers are not visible.
     pub fn stop(&self) {
         self.0.lock().shown.push(Snapshot::Down);
         self.0.changed.notify_all();
     }
 
-    /// It starts again and counts anew, with `card` in the first reader.
+    /// Starts the service, whose counters start anew, with `card` in the first reader.
     pub fn start(&self, card: Option<&TestCard>) {
         self.change(|state| {
             for (shown, inside) in &mut state.slots {
@@ -206,13 +206,13 @@ impl Readers {
         });
     }
 
-    /// Nothing can be watched any more.
+    /// Makes watching fail from now on.
     pub fn break_down(&self) {
         self.0.lock().broken = true;
         self.0.changed.notify_all();
     }
 
-    /// Cards do not answer while they sign, until this is over.
+    /// Keeps cards from answering while they sign, until called with `false`.
     pub fn hold_signing(&self, hold: bool) {
         self.0.lock().holds_signing = hold;
         self.0.changed.notify_all();
@@ -235,17 +235,17 @@ impl Readers {
         assert!(!waited.unwrap().1.timed_out());
     }
 
-    /// How often a card was looked for.
+    /// The number of searches for a card.
     pub fn searches(&self) -> u32 {
         self.0.lock().searches
     }
 
-    /// How many watches have begun.
+    /// The number of watches that have begun.
     pub fn watches_begun(&self) -> usize {
         self.0.lock().watches.1
     }
 
-    /// How many watches there are.
+    /// The number of open watches.
     pub fn watches(&self) -> usize {
         self.0.lock().watches.0
     }
@@ -256,7 +256,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `ready`; false once `until` has passed or `cancel` was cancelled.
+    /// Waits until `ready`. Returns `false` after `until`, or if `cancel` was cancelled.
     fn wait<'a>(
         self: &'a Arc<Self>,
         until: Option<Instant>,
@@ -264,7 +264,7 @@ impl Shared {
         ready: impl Fn(&State) -> bool,
     ) -> (MutexGuard<'a, State>, bool) {
         let shared = Arc::clone(self);
-        // Without the lock, which is held when the guard goes; who misses it looks again soon.
+        // Without the lock, which is held when the guard is dropped. Whoever misses it checks again soon.
         let _guard = cancel.on_cancel(move || shared.changed.notify_all());
         let mut state = self.lock();
         loop {
@@ -395,7 +395,7 @@ impl SmartCard for CardInReader {
     }
 }
 
-/// The system's clock, and what the test adds to it.
+/// The system's clock plus a time that the test sets.
 #[derive(Clone, Default)]
 pub struct MovedClock(Arc<Mutex<Duration>>);
 

@@ -1,7 +1,7 @@
-//! The cell of the ticket under loom: every order in which a writer and readers can run, and every
-//! value that the memory of a weakly ordered processor may show them.
+//! The ticket cell under loom: every order in which a writer and readers can run, and every value that the memory
+//! of a weakly ordered processor may return.
 
-// The other half of what it is asked for is the engine's.
+// The engine uses the rest.
 #![allow(dead_code)]
 
 #[path = "../../../src/engine/ticket_cell.rs"]
@@ -9,7 +9,7 @@ mod cell;
 #[path = "../../../src/secret.rs"]
 mod secret;
 
-/// Stands in for src/sync.rs.
+/// Replaces src/sync.rs.
 mod sync {
     pub(crate) use loom::hint::spin_loop;
     pub(crate) use loom::sync::atomic;
@@ -21,14 +21,14 @@ use cell::{Found, TicketCell};
 use loom::thread;
 use secret::Ticket;
 
-/// One that fits the small buffer, and two that need the large one.
+/// One ticket that fits the small buffer, and two that need the large one.
 const TICKETS: [&str; 3] = ["aaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccc"];
 
 fn ticket(text: &str) -> Ticket {
     Ticket::new(text.to_owned())
 }
 
-/// Tries all orders in which threads are interrupted at most so often. Few faults need more than one or two.
+/// Tries all orders with at most this many interruptions of threads. Few faults need more than one or two.
 fn check(interruptions: usize, body: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(interruptions);
@@ -47,7 +47,7 @@ fn read(cell: &TicketCell) -> Found<String> {
 }
 
 #[test]
-fn a_reader_sees_one_ticket_or_none_and_no_mixture() {
+fn a_reader_gets_one_whole_ticket_or_none() {
     check(2, || {
         let cell = Arc::new(TicketCell::default());
         let reader = thread::spawn({
@@ -65,7 +65,7 @@ fn a_reader_sees_one_ticket_or_none_and_no_mixture() {
 }
 
 #[test]
-fn a_ticket_that_was_taken_away_is_not_read_by_who_knows_that() {
+fn a_removed_ticket_is_not_read_by_threads_that_know_of_its_removal() {
     check(2, || {
         let cell = Arc::new(TicketCell::default());
         lend(&cell, TICKETS[1]);
@@ -106,7 +106,7 @@ fn two_readers_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_ticket_is_not_read_in_a_tick_that_it_is_not_lent_for() {
+fn a_ticket_is_read_only_in_the_tick_that_it_is_lent_for() {
     check(2, || {
         let cell = Arc::new(TicketCell::default());
         lend(&cell, TICKETS[0]);
@@ -114,7 +114,7 @@ fn a_ticket_is_not_read_in_a_tick_that_it_is_not_lent_for() {
             let cell = Arc::clone(&cell);
             move || cell.read(|| TICK + 1, |_| ())
         });
-        // The next ticket takes over, lent for no tick, then for the one that is asked about.
+        // The next ticket replaces it, first lent for no tick, then for the tick that is read.
         cell.set(Some(&ticket(TICKETS[1])));
         assert_eq!(read(&cell), Found::Elsewhere);
         assert_ne!(reader.join().unwrap(), Found::Ticket(()));

@@ -1,7 +1,7 @@
-//! The engine under shuttle: callers in thousands of orders, each switching threads at every lock.
+//! The engine under shuttle: callers in thousands of orders, each of which switches threads at every lock.
 //!
-//! Everything is the real one but the broker, a thread that answers over plain HTTP and counts what it
-//! gives out and what it takes back.
+//! Everything is real except the broker, a thread that responds over plain HTTP and counts the tickets that it
+//! issues and ends.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ use ticketapi::prompt::{PinRequest, Prompter};
 use ticketapi::ssb::Role;
 use ticketapi::{Config, Engine, ErrorKind, Pin, Result};
 
-/// Live sessions on the broker, by their tickets.
+/// Open sessions on the broker, by their tickets.
 struct Broker {
     url: String,
     begun: AtomicUsize,
@@ -57,7 +57,7 @@ impl Broker {
         let answer = if head.contains("authactivate") {
             parameters(&[("challenge", "QUFBQQ=="), ("signature", "QQ==")])
         } else if head.contains("authvalidate") {
-            // One of 8 characters, then one of 16: what the cell can hold in this build.
+            // A ticket of 8 characters, then one of 16: the sizes of the cell's buffers in this build.
             let number = self.begun.fetch_add(1, Ordering::SeqCst);
             let ticket = if number % 2 == 0 { format!("{number:08}") } else { format!("{number:016}") };
             self.live.lock().unwrap().insert(ticket.clone());
@@ -82,7 +82,7 @@ fn parameters(all: &[(&str, &str)]) -> String {
     format!("<gpOBJECT>{all}</gpOBJECT>")
 }
 
-/// Somebody who knows the PIN, and is slow enough for others to come in between.
+/// A user who knows the PIN, and is slow enough for other threads to run in between.
 struct User {
     asked: Arc<AtomicUsize>,
     panics: bool,
@@ -133,9 +133,9 @@ impl Desk {
         thread::spawn(move || work(&engine))
     }
 
-    /// The broker and the engine know of the same session, or of none.
+    /// Checks that broker and engine have the same session, or none.
     fn agrees_with_the_broker(&self) {
-        // Ends of sessions that are still on their way to the broker.
+        // Logouts that are still on their way to the broker.
         self.engine.rest();
         self.engine.wake();
         let known: Vec<_> = self.engine.session().iter().map(|kept| kept.ticket().expose().to_owned()).collect();
@@ -144,9 +144,9 @@ impl Desk {
     }
 }
 
-/// Runs `body` in many orders, half of them chosen to find what happens in few.
+/// Runs `body` in many orders, half of them chosen to find rare ones.
 fn check(body: impl Fn() + Send + Sync + 'static) {
-    // One after the other, as all use one broker.
+    // One test at a time, because all use one broker.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let orders = std::env::var("TICKETAPI_TEST_ORDERS").ok().map_or(300, |count| count.parse().unwrap());
@@ -164,7 +164,7 @@ fn check(body: impl Fn() + Send + Sync + 'static) {
 }
 
 #[test]
-fn whoever_asks_during_a_login_shares_it() {
+fn requests_during_a_login_share_it() {
     check(|| {
         let desk = Desk::new(false);
         let callers = [(); 3].map(|()| desk.spawn(|engine| engine.get_ticket().unwrap().expose().to_owned()));
@@ -177,7 +177,7 @@ fn whoever_asks_during_a_login_shares_it() {
 }
 
 #[test]
-fn destroying_ends_what_has_begun_and_no_session_is_lost() {
+fn destroying_the_ticket_ends_every_begun_session() {
     check(|| {
         let desk = Desk::new(false);
         let callers = [(); 2].map(|()| desk.spawn(|engine| engine.get_ticket().map(drop)));
@@ -196,7 +196,7 @@ fn destroying_ends_what_has_begun_and_no_session_is_lost() {
 }
 
 #[test]
-fn a_login_that_is_destroyed_on_its_way_leaves_no_session() {
+fn a_login_that_is_destroyed_meanwhile_leaves_no_session() {
     check(|| {
         let desk = Desk::new(false);
         let caller = desk.spawn(|engine| engine.get_ticket().map_err(|error| error.kind().clone()).map(drop));
@@ -231,7 +231,7 @@ fn a_new_login_replaces_the_session_everywhere() {
 }
 
 #[test]
-fn cancelling_ends_the_login_for_all_or_comes_too_late() {
+fn cancelling_ends_the_login_for_every_thread_or_comes_too_late() {
     check(|| {
         let desk = Desk::new(false);
         let callers =
@@ -245,7 +245,7 @@ fn cancelling_ends_the_login_for_all_or_comes_too_late() {
 }
 
 #[test]
-fn a_panic_in_a_login_is_an_error_for_who_waits_and_the_next_login_works() {
+fn a_panic_in_a_login_is_an_error_for_every_waiting_thread_and_the_next_login_works() {
     check(|| {
         let desk = Desk::new(true);
         let callers = [(); 2].map(|()| {
