@@ -66,7 +66,9 @@ fn the_typed_pin_is_returned() {
     let pin = pinentry.prompter().pin(&first_time(), &CancelToken::new()).unwrap();
     assert_eq!(pin.expose(), "12%\n4");
     assert!(
-        pinentry.commands().contains("SETDESC Enter your PIN%0ANHS Spine login: card of user 123456789012 (NHS card)\n")
+        pinentry
+            .commands()
+            .contains("SETDESC Enter your PIN%0ANHS Spine login: card of user 123456789012 (NHS card)\n")
     );
 }
 
@@ -152,7 +154,11 @@ fn a_pinentry_without_the_commands_for_texts_still_asks_for_the_pin() {
     // The problem is shown in another way.
     let problem = PinProblem::Incorrect { tries_left: Some(2) };
     pinentry.prompter().pin(&request(PinTries::Low, Some(problem)), &CancelToken::new()).unwrap();
-    assert!(pinentry.commands().contains("SETDESC Wrong PIN.%0AEnter your PIN (2 tries left)%0A"), "{}", pinentry.commands());
+    assert!(
+        pinentry.commands().contains("SETDESC Wrong PIN.%0AEnter your PIN (2 tries left)%0A"),
+        "{}",
+        pinentry.commands()
+    );
     // Without SETDESC the user would not see the tries left or the card.
     assert_eq!(kind(refusing("SETDESC*").prompter().pin(&first_time(), &CancelToken::new())), ErrorKind::NoPrompter);
 }
