@@ -4,6 +4,7 @@ pub mod artifacts;
 mod ca;
 mod error;
 mod http;
+pub mod nuts;
 mod pcscd;
 pub mod piv;
 mod server;
@@ -14,6 +15,7 @@ mod wrapper;
 
 pub use ca::{CardIdentity, CardSpec, ExtendedKeyUsage, KeyUsage, TestCa};
 pub use error::{Error, Result};
+pub use nuts::{Nuts, NutsBuilder};
 pub use pcscd::Pcscd;
 pub use piv::PivCard;
 pub use softhsm::{SO_PIN, SoftHsm, Token};
