@@ -41,6 +41,8 @@ pub enum Stage {
     RoleSelection,
     /// Using or ending an existing session.
     Session,
+    /// Waiting for the user to log in on a page in the browser.
+    Browser,
 }
 
 /// The kind of a failure. Each has its own code in the Ticket API.
@@ -188,6 +190,9 @@ impl Error {
             (ErrorKind::BadAnswer, Stage::Authentication | Stage::RoleSelection | Stage::Session) => {
                 "Try again. If it goes on, report it to the service desk with the words above: the broker's answer is at fault."
             }
+            (ErrorKind::NoPrompter, Stage::Browser) => {
+                "Log in where there is a desktop with a browser, or set browser to a program that opens web pages (none prints the address)."
+            }
             _ => self.kind.remedy(),
         }
     }
@@ -302,6 +307,7 @@ impl Stage {
             Self::Authentication => "authentication",
             Self::RoleSelection => "role selection",
             Self::Session => "session",
+            Self::Browser => "browser",
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Pin;
 use crate::session::Role;
 
-pub use browser::BrowserChoice;
+pub use browser::{Browser, BrowserChoice, LoginPage, Opened, SystemBrowser};
 #[doc(hidden)]
 pub use command::RoleCommand;
 #[doc(hidden)]
@@ -92,6 +92,12 @@ pub trait Prompter: Send + Sync {
     /// Shows that a card is needed, and why, until the returned notice is dropped. Must not block. If the
     /// user dismisses it, cancel `cancel`.
     fn insert_card(&self, _absence: &Absence, _cancel: &CancelToken) -> Notice {
+        Notice::default()
+    }
+
+    /// Shows that the login goes on in the browser, where `page` is open, until the returned notice is dropped.
+    /// Must not block. If the user dismisses it, cancel `cancel`: a page that shows an error never ends the login.
+    fn browser_opened(&self, _page: &LoginPage<'_>, _cancel: &CancelToken) -> Notice {
         Notice::default()
     }
 }

@@ -4,6 +4,8 @@
 //! configuration: it has settings of its own, which `engine/builder.rs` fills in.
 
 pub mod choices;
+#[cfg(feature = "oidc")]
+mod oidc;
 pub(crate) mod roles;
 pub mod ssb;
 
@@ -15,7 +17,7 @@ use crate::card::CardReader;
 use crate::card::events::Presence;
 use crate::error::Result;
 use crate::os::threads::Threads;
-use crate::prompt::Prompter;
+use crate::prompt::{Browser, Prompter};
 use crate::secret::Ticket;
 use crate::session::{Session, User};
 
@@ -48,6 +50,8 @@ pub(crate) trait IdentityService: Send + Sync {
 /// What a login may use.
 pub(crate) struct Desk<'a> {
     pub(crate) prompter: &'a dyn Prompter,
+    #[cfg_attr(not(feature = "oidc"), expect(dead_code, reason = "no service of this build uses it"))]
+    pub(crate) browser: &'a dyn Browser,
     pub(crate) cards: &'a dyn CardReader,
     /// How long to wait for a card.
     pub(crate) card_wait: Duration,

@@ -17,7 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::http::HttpsSettings;
-use crate::prompt::{Prompter, SystemPrompter};
+use crate::prompt::{Browser, Prompter, SystemBrowser, SystemPrompter};
 use crate::service::choices::ServiceKind;
 use crate::service::roles::RoleSettings;
 use crate::service::ssb::{SsbService, SsbSettings};
@@ -35,6 +35,7 @@ pub struct EngineBuilder {
     config: Config,
     reader: Option<Box<dyn CardReader>>,
     prompter: Option<Box<dyn Prompter>>,
+    browser: Option<Box<dyn Browser>>,
     folders: Vec<PathBuf>,
     clock: Option<Box<dyn Clock>>,
     listener: Option<Listener>,
@@ -46,6 +47,7 @@ pub(super) struct Parts {
     pub(super) service: Arc<dyn IdentityService>,
     pub(super) reader: Box<dyn CardReader>,
     pub(super) prompter: Box<dyn Prompter>,
+    pub(super) browser: Box<dyn Browser>,
     /// Overrides the system clock in tests.
     clock: Option<Box<dyn Clock>>,
     pub(super) listener: Option<Listener>,
@@ -65,12 +67,18 @@ pub(super) struct Settings {
 impl EngineBuilder {
     /// Starts from these settings.
     pub fn new(config: Config) -> Self {
-        Self { config, reader: None, prompter: None, folders: Vec::new(), clock: None, listener: None }
+        Self { config, reader: None, prompter: None, browser: None, folders: Vec::new(), clock: None, listener: None }
     }
 
     /// Asks the user with `prompter` instead of as the settings say.
     pub fn prompter(mut self, prompter: impl Prompter + 'static) -> Self {
         self.prompter = Some(Box::new(prompter));
+        self
+    }
+
+    /// Opens the pages of identity services with `browser` instead of as the settings say.
+    pub fn browser(mut self, browser: impl Browser + 'static) -> Self {
+        self.browser = Some(Box::new(browser));
         self
     }
 
@@ -110,7 +118,7 @@ impl EngineBuilder {
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration).
     pub fn build(self) -> Result<Engine> {
-        let Self { config, reader, prompter, folders, clock, listener } = self;
+        let Self { config, reader, prompter, browser, folders, clock, listener } = self;
         let service = service(&config)?;
         // A program with its own cards does not want the agent's.
         let remote = if reader.is_none() { Remote::new(&(&config).into(), Arc::clone(&service))? } else { None };
@@ -120,6 +128,7 @@ impl EngineBuilder {
             (None, None) => Box::new(InstalledHelper { config: config.clone(), folders, found: Mutex::default() }),
         };
         let prompter = prompter.unwrap_or_else(|| Box::new(SystemPrompter::new(&config)));
+        let browser = browser.unwrap_or_else(|| Box::new(SystemBrowser::new(config.browser.clone())));
         let settings = Settings {
             card_wait: config.card_wait,
             check_session: config.check_session,
@@ -130,7 +139,7 @@ impl EngineBuilder {
                 reauthentication: config.reauthentication,
             },
         };
-        let parts = Parts { settings, service, reader, prompter, clock, listener };
+        let parts = Parts { settings, service, reader, prompter, browser, clock, listener };
         Ok(Engine { inner: Arc::new(Inner::new(parts)), remote })
     }
 }

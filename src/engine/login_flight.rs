@@ -114,9 +114,10 @@ impl Inner {
     }
 
     fn log_in_or_unlock(self: &Arc<Self>, flight: &Arc<LoginFlight>, locked: Option<Arc<Session>>) -> Result<Success> {
-        let Parts { service, reader, prompter, .. } = &self.parts;
+        let Parts { service, reader, prompter, browser, .. } = &self.parts;
         let desk = Desk {
             prompter: prompter.as_ref(),
+            browser: browser.as_ref(),
             cards: reader.as_ref(),
             card_wait: flight.card_wait,
             card_found: &|presence| self.card_found(flight, presence),

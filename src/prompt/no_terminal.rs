@@ -1,5 +1,6 @@
 //! Replaces the terminal in builds without the feature `terminal`.
 
+use std::io;
 use std::time::Duration;
 
 use super::{Notice, PinRequest, nobody};
@@ -30,6 +31,10 @@ impl Terminal {
 
     pub(super) fn role(&self, _: &[Role], _: &CancelToken) -> Result<usize> {
         Err(nobody(Stage::RoleSelection, "the role: this program was built without prompts on the terminal"))
+    }
+
+    pub(super) fn print(&self, _: impl FnOnce(usize) -> String, _: &CancelToken) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     pub(super) fn message(self, _: &str, _: &CancelToken) -> Notice {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::desktop::{self, Windows};
-use super::{Notice, PinRequest, Pinentry, Prompter, RoleCommand, Terminal, nobody, program, shown, text};
+use super::{LoginPage, Notice, PinRequest, Pinentry, Prompter, RoleCommand, Terminal, nobody, program, shown, text};
 use crate::cancel::CancelToken;
 use crate::card::Absence;
 use crate::error::{Result, Stage};
@@ -170,5 +170,9 @@ impl Prompter for SystemPrompter {
 
     fn insert_card(&self, absence: &Absence, cancel: &CancelToken) -> Notice {
         self.tell(&text::insert_card(absence), cancel)
+    }
+
+    fn browser_opened(&self, _page: &LoginPage<'_>, cancel: &CancelToken) -> Notice {
+        self.tell(text::BROWSER_OPENED, cancel)
     }
 }

@@ -89,6 +89,13 @@ impl Terminal {
         })
     }
 
+    /// Writes the text that `text` makes for a number of columns, and leaves it there.
+    pub(super) fn print(&self, text: impl FnOnce(usize) -> String, cancel: &CancelToken) -> io::Result<()> {
+        let mut tty = Tty::open(deadline(self.timeout), cancel)?;
+        let text = text(tty.size().columns);
+        tty.write(&text)
+    }
+
     /// Asks `question`; `None` means that the user cancelled.
     fn ask<T>(
         &self,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{PinProblem, PinRequest};
+use super::{LoginPage, PinProblem, PinRequest};
 use crate::card::{Absence, PinTries};
 use crate::printable::clean;
 use crate::session::Role;
@@ -24,6 +24,10 @@ pub(crate) const NO_PIN_IN_TIME: &str = "nobody entered the PIN in time";
 /// The error of a role prompt that timed out.
 pub(crate) const NO_ROLE_IN_TIME: &str = "nobody chose a role in time";
 
+/// Says that the login goes on in the browser.
+pub const BROWSER_OPENED: &str =
+    "Log in on the page in your browser. If the page shows an error, cancel here and log in again";
+
 /// The longest card description, in characters: programs may bring their own cards.
 const LONGEST_TEXT: usize = 600;
 
@@ -35,6 +39,15 @@ pub fn insert_card(absence: &Absence) -> String {
         Absence::NoReader => "Connect a card reader, then insert your card".into(),
         Absence::NoService => "The card reader service of this computer does not answer".into(),
     }
+}
+
+/// Asks the user to open a page, on this computer: the login ends at an address that only it has.
+pub(super) fn open_page(page: &LoginPage<'_>) -> String {
+    let LoginPage { address, redirect_uri } = page;
+    format!(
+        "To log in, open this address in a browser on this computer:\n\n{address}\n\n\
+         A browser of another device cannot finish the login, unless {redirect_uri} leads here from there.\n"
+    )
 }
 
 /// Asks for the PIN, with the tries left.

@@ -1,0 +1,312 @@
+//! The browser of the computer, started as a program of its own.
+//!
+//! Own code, because the crates that open browsers run whatever the `PATH` names, and either wait for the browser
+//! or cannot tell that it has failed.
+
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::termios::tcgetwinsize;
+
+use super::{Browser, BrowserChoice, LoginPage, Opened, qr};
+use crate::cancel::CancelToken;
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::os::privilege;
+use crate::prompt::{Terminal, desktop, program, shown, text};
+
+/// What opens a page in the browser that the user has chosen.
+#[cfg(not(target_os = "macos"))]
+const OPENERS: [&str; 3] = ["xdg-open", "x-www-browser", "sensible-browser"];
+#[cfg(target_os = "macos")]
+const OPENERS: [&str; 1] = ["open"];
+
+/// A program that fails within this time has shown no page. Later, the user has closed the browser.
+const STARTING: Duration = Duration::from_secs(8);
+
+/// How often the program is looked at while it starts, and later.
+const SOON: Duration = Duration::from_millis(50);
+const LATER: Duration = Duration::from_secs(1);
+
+/// Opens pages as the setting `browser` says.
+#[derive(Debug)]
+pub struct SystemBrowser {
+    choice: BrowserChoice,
+    /// Browsers that were still running when their login ended, to be reaped.
+    running: Arc<Mutex<Vec<Child>>>,
+}
+
+impl SystemBrowser {
+    /// Opens pages with what `choice` names.
+    pub fn new(choice: BrowserChoice) -> Self {
+        Self { choice, running: Arc::default() }
+    }
+
+    /// Returns the program that would open a page now; `None` if its address would be printed. Starts nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`NoPrompter`](ErrorKind::NoPrompter) if neither is possible.
+    pub fn program(&self) -> Result<Option<PathBuf>> {
+        match self.way()? {
+            Way::Programs(programs) => Ok(programs.into_iter().next()),
+            Way::Terminal | Way::StandardError => Ok(None),
+        }
+    }
+
+    fn way(&self) -> Result<Way> {
+        match &self.choice {
+            BrowserChoice::None => Ok(Way::StandardError),
+            BrowserChoice::Program(name) => match program::locate(name) {
+                Ok(found) => Ok(Way::Programs(vec![found])),
+                Err(error) => Err(no_browser(format!("{} cannot be used: {error}", name.display())).because(error)),
+            },
+            BrowserChoice::System => {
+                let has_desktop = cfg!(target_os = "macos") || desktop::is_there();
+                let programs: Vec<_> = OPENERS.into_iter().filter_map(program::find).collect();
+                if has_desktop && !programs.is_empty() {
+                    Ok(Way::Programs(programs))
+                } else if Terminal::is_there() {
+                    Ok(Way::Terminal)
+                } else if has_desktop {
+                    let tried = OPENERS.join(", ");
+                    Err(no_browser(format!("none of the programs that open a browser is installed: {tried}")))
+                } else {
+                    Err(no_browser("there is neither a desktop for a browser nor a terminal".into()))
+                }
+            }
+        }
+    }
+
+    /// Starts the programs one after the other, until one works, on a thread that watches it.
+    fn start(&self, programs: Vec<PathBuf>, address: &str) -> Opened {
+        let failed = CancelToken::new();
+        let (trouble, running, address) = (failed.clone(), Arc::clone(&self.running), address.to_owned());
+        reap(&running);
+        let thread = shown::while_kept(move |stop| {
+            let mut problem = String::new();
+            for program in programs {
+                match run(&program, &address, stop) {
+                    Ok(Ended::Stopped(child)) => {
+                        running.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+                        return;
+                    }
+                    Ok(Ended::Worked) => return,
+                    Ok(Ended::Failed(why)) => problem = format!("{} {why}", program.display()),
+                    Err(error) => problem = format!("{} cannot be started: {error}", program.display()),
+                }
+                tracing::debug!(%problem, "a browser could not be started");
+            }
+            trouble.cancel_because(format!("no browser could be started: {problem}"));
+        });
+        Opened::watched(thread, failed)
+    }
+}
+
+/// How a page is shown.
+enum Way {
+    /// By the first of these programs that works.
+    Programs(Vec<PathBuf>),
+    Terminal,
+    StandardError,
+}
+
+impl Browser for SystemBrowser {
+    fn open(&self, page: &LoginPage<'_>, cancel: &CancelToken) -> Result<Opened> {
+        let not_printed = |error: io::Error| no_browser(format!("the address cannot be printed: {error}"));
+        match self.way()? {
+            Way::Programs(programs) => Ok(self.start(programs, page.address)),
+            Way::Terminal => {
+                let text = |columns| words(page, Some(columns));
+                Terminal::new(None).print(text, cancel).map_err(not_printed)?;
+                Ok(Opened::default())
+            }
+            Way::StandardError => {
+                let mut stderr = io::stderr().lock();
+                let columns = stderr.is_terminal().then(|| tcgetwinsize(&stderr).map_or(80, |size| size.ws_col.into()));
+                stderr.write_all(words(page, columns).as_bytes()).map_err(not_printed)?;
+                Ok(Opened::default())
+            }
+        }
+    }
+}
+
+/// How the run of a program ended.
+enum Ended {
+    /// It did its work, or ran for long.
+    Worked,
+    /// It is still running, and the login has ended.
+    Stopped(Child),
+    Failed(String),
+}
+
+/// Runs `program`, with the libraries that this process has set or the system's.
+fn run(program: &Path, address: &str, stop: &CancelToken) -> io::Result<Ended> {
+    /// The exit code of a program whose libraries cannot be loaded.
+    const NOT_LOADED: Option<i32> = Some(127);
+    let mut command = privilege::command(program);
+    command.arg(address);
+    // A browser outlives the login and says much: keep it off the host's files and its terminal's signals.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let (ended, code) = watch(&mut command, stop)?;
+    if code == NOT_LOADED && program::has_libraries_of_its_own() {
+        return Ok(watch(program::without_libraries(&mut command), stop)?.0);
+    }
+    Ok(ended)
+}
+
+/// Also returns the exit code of a program that failed.
+fn watch(command: &mut Command, stop: &CancelToken) -> io::Result<(Ended, Option<i32>)> {
+    let starting = Instant::now() + STARTING;
+    let mut child = command.spawn()?;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) if status.success() || Instant::now() >= starting => return Ok((Ended::Worked, None)),
+            Ok(Some(status)) => return Ok((Ended::Failed(format!("ended with {status}")), status.code())),
+            Ok(None) => {}
+            // A host that ignores SIGCHLD has no children to wait for.
+            Err(_) => return Ok((Ended::Worked, None)),
+        }
+        if stop.wait(if Instant::now() < starting { SOON } else { LATER }) {
+            return Ok((Ended::Stopped(child), None));
+        }
+    }
+}
+
+/// Reaps the browsers of earlier logins that have ended.
+fn reap(running: &Mutex<Vec<Child>>) {
+    let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+    running.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+}
+
+/// The address for a user who opens it; as a QR code too, if `columns` has room for it.
+fn words(page: &LoginPage<'_>, columns: Option<usize>) -> String {
+    let code = columns.and_then(|columns| qr::code(page.address, columns)).unwrap_or_default();
+    format!("{}{code}", text::open_page(page))
+}
+
+fn no_browser(detail: String) -> Error {
+    Error::new(ErrorKind::NoPrompter, Stage::Browser, detail)
+}
+
+#[cfg(all(test, feature = "oidc"))]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const PAGE: LoginPage<'static> =
+        LoginPage { address: "https://id.example/login?a=b&c='$(x)", redirect_uri: "http://127.0.0.1:5000/callback" };
+
+    struct Desk(tempfile::TempDir);
+
+    impl Desk {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        /// A browser: a script that runs in this folder. Other tests fork meanwhile, and a program that is open
+        /// for writing cannot be run: the shell reads the script.
+        fn program(&self, name: &str, script: &str) -> PathBuf {
+            let folder = self.0.path();
+            let file = folder.join(name);
+            fs::write(folder.join(format!("{name}.sh")), format!("cd {}\n{script}\n", folder.display())).unwrap();
+            let copied = std::process::Command::new("sh")
+                .arg("-c")
+                .arg(format!("printf '#!/bin/sh\\n. {0}.sh\\n' >{0} && chmod 700 {0}", file.display()))
+                .status();
+            assert!(copied.unwrap().success());
+            file
+        }
+
+        fn read(&self, name: &str) -> String {
+            let until = Instant::now() + Duration::from_secs(20);
+            loop {
+                match fs::read_to_string(self.0.path().join(name)) {
+                    Ok(text) if text.ends_with('\n') => return text,
+                    _ => assert!(Instant::now() < until, "{name} was not written"),
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    fn open(program: PathBuf) -> Result<Opened> {
+        SystemBrowser::new(BrowserChoice::Program(program)).open(&PAGE, &CancelToken::new())
+    }
+
+    fn problem(opened: &Opened) -> String {
+        assert!(opened.failed().wait(Duration::from_secs(20)), "the browser has not failed");
+        opened.failed().reason().unwrap()
+    }
+
+    #[test]
+    fn the_browser_gets_the_address_as_one_argument_and_no_files_of_the_host() {
+        let desk = Desk::new();
+        let file = |number: u8| format!("$(readlink /proc/self/fd/{number})");
+        let files = [0, 3, 2].map(file).join(" ");
+        // A command substitution has its own standard output.
+        let script = format!("exec 3>&1; echo \"$#|$1|{files}\" >got");
+        let opened = open(desk.program("browser", &script)).unwrap();
+        assert_eq!(desk.read("got"), format!("1|{}|/dev/null /dev/null /dev/null\n", PAGE.address));
+        assert!(!opened.failed().wait(Duration::from_millis(200)));
+    }
+
+    #[test]
+    fn a_browser_that_goes_on_is_left_running_when_the_login_has_ended() {
+        let desk = Desk::new();
+        let script = "echo started >started\nwhile [ ! -e end ]; do sleep 0.02; done\necho ended >ended";
+        let browser = SystemBrowser::new(BrowserChoice::Program(desk.program("browser", script)));
+        let opened = browser.open(&PAGE, &CancelToken::new()).unwrap();
+        desk.read("started");
+        let began = Instant::now();
+        drop(opened);
+        assert!(began.elapsed() < Duration::from_secs(2));
+        assert_eq!(browser.running.lock().unwrap().len(), 1);
+        fs::write(desk.0.path().join("end"), "").unwrap();
+        assert_eq!(desk.read("ended"), "ended\n");
+        let until = Instant::now() + Duration::from_secs(20);
+        while !browser.running.lock().unwrap().is_empty() {
+            assert!(Instant::now() < until, "the browser was not reaped");
+            reap(&browser.running);
+        }
+    }
+
+    #[test]
+    fn a_browser_that_cannot_start_is_noticed_at_once() {
+        let desk = Desk::new();
+        let failing = desk.program("failing", "exit 3");
+        let reason = problem(&open(failing.clone()).unwrap());
+        assert_eq!(reason, format!("no browser could be started: {} ended with exit status: 3", failing.display()));
+        let broken = desk.program("broken", "");
+        fs::write(&broken, "#!/no/such/interpreter\n").unwrap();
+        let reason = problem(&open(broken.clone()).unwrap());
+        let expected = format!("no browser could be started: {} cannot be started: ", broken.display());
+        assert!(reason.starts_with(&expected), "{reason}");
+        let error = open("/no/such/browser".into()).err().unwrap();
+        assert_eq!((error.kind(), error.stage()), (&ErrorKind::NoPrompter, Stage::Browser));
+        assert!(error.detail().starts_with("/no/such/browser cannot be used: "), "{error}");
+        assert!(error.remedy().contains("browser"), "{}", error.remedy());
+    }
+
+    #[test]
+    fn the_next_opener_is_tried_where_one_fails() {
+        let desk = Desk::new();
+        let programs = vec![desk.program("first", "exit 4"), desk.program("second", "echo \"$1\" >got")];
+        let opened = SystemBrowser::new(BrowserChoice::System).start(programs, PAGE.address);
+        assert_eq!(desk.read("got"), format!("{}\n", PAGE.address));
+        assert!(!opened.failed().is_cancelled());
+    }
+
+    #[test]
+    fn the_printed_address_says_where_it_must_be_opened() {
+        let text = words(&PAGE, None);
+        assert!(text.contains(&format!("\n{}\n", PAGE.address)), "{text}");
+        assert!(text.contains("on this computer") && text.contains("http://127.0.0.1:5000"), "{text}");
+        let with_code = words(&PAGE, Some(80));
+        assert!(with_code.len() > text.len() + 500 && with_code.starts_with(&text), "{with_code}");
+    }
+}

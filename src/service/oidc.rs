@@ -1,0 +1,3 @@
+//! Logins at OpenID providers.
+
+mod loopback;
