@@ -12,6 +12,7 @@ use crate::agent::{AgentSettings, AgentUse};
 use crate::card::Digest;
 use crate::card::pkcs11::AfterLogin;
 use crate::error::{Error, ErrorKind, Stage};
+use crate::http::{HttpsSettings, ProxySetting};
 use crate::prompt::{BrowserChoice, PrompterKind, PrompterSettings};
 use crate::service::choices::{ClientAuth, KeyAlgorithm, RedirectUri, RoleSelection, ServiceKind, TicketKind};
 use crate::session::Mode;
@@ -48,8 +49,8 @@ pub struct Config {
     pub allow_http: bool,
     /// PEM file with the trust anchors for the service; the system's where there is none.
     pub ca_file: Option<PathBuf>,
-    /// The proxy for the service: an address, `none` or `system`.
-    pub proxy: Option<String>,
+    /// The proxy for the service.
+    pub proxy: ProxySetting,
     /// How long connecting to the broker may take.
     pub connect_timeout: Duration,
     /// How long one request may take, connecting included.
@@ -158,7 +159,7 @@ impl Default for Config {
             base_url: None,
             allow_http: false,
             ca_file: None,
-            proxy: None,
+            proxy: ProxySetting::System,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(15),
             pkcs11_module: None,
@@ -237,6 +238,17 @@ impl Config {
 impl From<&Config> for AgentSettings {
     fn from(config: &Config) -> Self {
         Self { wanted: config.agent, socket: config.agent_socket.clone() }
+    }
+}
+
+impl From<&Config> for HttpsSettings {
+    fn from(config: &Config) -> Self {
+        Self {
+            ca_file: config.ca_file.clone(),
+            proxy: config.proxy.clone(),
+            connect_deadline: config.connect_timeout,
+            request_deadline: config.request_timeout,
+        }
     }
 }
 

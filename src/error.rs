@@ -270,7 +270,7 @@ impl ErrorKind {
                 "Log in on a desktop or a terminal; or set pinentry, and role or role_command for users with several roles."
             }
             Self::ServerNotAvailable => {
-                "Check the connection to the health network and the setting base_url or environment, then try again."
+                "Check the connection to the health network and the settings that name the server and the proxy, then try again."
             }
             Self::Tls => {
                 "Set ca_file to the broker's CA certificate. If it is set, check this computer's date and do not go on: the server may not be the broker."

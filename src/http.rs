@@ -11,9 +11,11 @@ pub(crate) mod message;
 mod origin;
 mod path;
 mod probe;
+mod proxy;
 pub(crate) mod request;
 mod tls;
 mod trust;
+mod tunnel;
 mod url;
 
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ pub use form::form;
 pub use message::{HttpAnswer, MAX_ANSWER};
 pub use origin::{BadAddress, Origin};
 pub use probe::{Probe, Secured, ServerCertificate};
+pub use proxy::{BadProxy, Proxy, ProxySetting};
 pub use request::HttpRequest;
 pub use url::{BadUrl, Url};
 
@@ -36,6 +39,8 @@ pub struct HttpsSettings {
     /// PEM file of the trust anchors; the system's where it is `None`. Read for each connection. The system's
     /// may be elsewhere by the variables `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     pub ca_file: Option<PathBuf>,
+    /// The proxy.
+    pub proxy: ProxySetting,
     /// The time to connect and agree on TLS, once the server's name is resolved.
     pub connect_deadline: Duration,
     /// The time for all of a request: resolving the name and connecting where that is needed, sending,
@@ -44,8 +49,13 @@ pub struct HttpsSettings {
 }
 
 impl Default for HttpsSettings {
-    /// The system's trust anchors, 5 s to connect, 15 s for a request.
+    /// The system's trust anchors, no proxy, 5 s to connect, 15 s for a request.
     fn default() -> Self {
-        Self { ca_file: None, connect_deadline: Duration::from_secs(5), request_deadline: Duration::from_secs(15) }
+        Self {
+            ca_file: None,
+            proxy: ProxySetting::None,
+            connect_deadline: Duration::from_secs(5),
+            request_deadline: Duration::from_secs(15),
+        }
     }
 }

@@ -37,8 +37,28 @@ fn trusts(output: &Output) -> bool {
     String::from_utf8_lossy(&output.stderr).contains("is not a number of seconds")
 }
 
+/// Whether the doctor, as another user, reads where the system's proxy is.
+fn reads_proxy(program: &Path) -> bool {
+    let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let mut command = Command::new("setpriv");
+    command.args(user).arg(program).args(["doctor", "--set", "base_url=https://gas.ticketapi.invalid"]).env_clear();
+    command.env("PATH", std::env::var_os("PATH").unwrap()).env("HTTPS_PROXY", "socks5://proxy.example");
+    String::from_utf8_lossy(&command.output().unwrap().stdout).contains("HTTPS_PROXY: it must begin with http://")
+}
+
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+#[test]
+fn a_setuid_program_does_not_ask_the_system_for_a_proxy() {
+    if !is_root() {
+        return;
+    }
+    let (_folder, program) = copy();
+    assert!(reads_proxy(&program));
+    set_mode(&program, 0o4755);
+    assert!(!reads_proxy(&program));
 }
 
 #[test]

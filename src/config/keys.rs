@@ -9,6 +9,7 @@ use super::values::{
 use crate::agent::AgentUse;
 use crate::card::Digest;
 use crate::card::pkcs11::AfterLogin;
+use crate::http::BadProxy;
 use crate::prompt::{BrowserChoice, PrompterKind};
 use crate::service::choices::{ClientAuth, KeyAlgorithm, RedirectUri, RoleSelection, ServiceKind, TicketKind};
 use crate::session::Mode;
@@ -26,7 +27,7 @@ pub(super) const KEYS: &[(&str, Apply)] = &[
     ("base_url", |config, value, _| some(&mut config.base_url, origin(value))),
     ("allow_http", |config, value, _| keep(&mut config.allow_http, yes_or_no(value))),
     ("ca_file", |config, value, folder| some(&mut config.ca_file, path(value, folder))),
-    ("proxy", |config, value, _| some(&mut config.proxy, text(value))),
+    ("proxy", |config, value, _| keep(&mut config.proxy, value.parse().map_err(|bad: BadProxy| bad.to_string()))),
     ("connect_timeout", |config, value, _| keep(&mut config.connect_timeout, seconds(value, 1))),
     ("request_timeout", |config, value, _| keep(&mut config.request_timeout, seconds(value, 1))),
     ("pkcs11_module", |config, value, _| some(&mut config.pkcs11_module, absolute(value))),

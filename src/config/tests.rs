@@ -19,7 +19,7 @@ const VALUES: [(&str, &str, &str); 53] = [
     ("base_url", "https://gas.example", "gas.example"),
     ("allow_http", "true", "allow_http: true"),
     ("ca_file", "/ca", "ca_file: Some(\"/ca\")"),
-    ("proxy", "none", "proxy: Some(\"none\")"),
+    ("proxy", "none", "proxy: None"),
     ("connect_timeout", "61", "connect_timeout: 61s"),
     ("request_timeout", "61", "request_timeout: 61s"),
     ("pkcs11_module", "/m", "pkcs11_module: Some(\"/m\")"),

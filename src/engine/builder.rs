@@ -16,7 +16,6 @@ use crate::card::{Absence, CardReader, SmartCard};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::http::HttpsSettings;
 use crate::prompt::{Browser, Prompter, SystemBrowser, SystemPrompter};
 use crate::service::choices::ServiceKind;
 use crate::service::roles::RoleSettings;
@@ -249,11 +248,7 @@ fn openid(config: &Config) -> Result<Arc<dyn IdentityService>> {
 fn ssb(config: &Config) -> Result<SsbService> {
     Ok(SsbService::new(SsbSettings {
         address: config.broker()?,
-        https: HttpsSettings {
-            ca_file: config.ca_file.clone(),
-            connect_deadline: config.connect_timeout,
-            request_deadline: config.request_timeout,
-        },
+        https: config.into(),
         digest: config.digest,
         roles: RoleSettings { role: config.role.clone(), require: config.require_role },
     }))

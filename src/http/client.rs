@@ -21,6 +21,8 @@ pub(super) const USER_AGENT: &str = concat!("ticketapi/", env!("CARGO_PKG_VERSIO
 /// An HTTPS client for one login, or for one call about a session.
 ///
 /// - TLS 1.2 or 1.3, and the server's certificate is always verified. Plain TCP only to loopback hosts.
+/// - Through a proxy where [`ProxySetting`](super::ProxySetting) names one; TLS is with the server, not the
+///   proxy.
 /// - No redirect is followed; no compression or TLS session resumption is used.
 /// - Each server's cookies are sent back to it: load balancers need that.
 /// - One connection for each server is opened for the first request and kept for the others. One that the
@@ -95,7 +97,9 @@ impl Client {
         call.cancel.check(stage)?;
         let time = call.left().min(self.settings.request_deadline);
         let limits = Limits { connect: self.settings.connect_deadline, deadline: Instant::now() + time };
-        let way = Way { origin, stage, connect: self.settings.connect_deadline, request: time };
+        let proxy = self.settings.proxy.proxy_to(origin)?;
+        let connect = self.settings.connect_deadline;
+        let way = Way { origin, proxy: proxy.as_ref(), stage, connect, request: time };
         // Cancelling shows as a broken connection of some kind.
         let or_cancelled = |error: Error| call.cancel.check(stage).err().unwrap_or(error);
 
@@ -135,8 +139,8 @@ impl Client {
 
     fn open(&self, way: &Way<'_>, limits: Limits, call: &Call<'_>) -> Result<Connection> {
         let tls = way.origin.is_tls().then(|| trust::client_config(self.settings.ca_file.as_deref())).transpose()?;
-        let connection =
-            Connection::open(way.origin, tls, limits, call.cancel).map_err(|failed| way.explain_opening(failed))?;
+        let connection = Connection::open(way.origin, way.proxy, tls, limits, call.cancel)
+            .map_err(|failed| way.explain_opening(failed))?;
         debug!(server = %way.origin, "connected");
         Ok(connection)
     }

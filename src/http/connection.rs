@@ -9,7 +9,8 @@ use rustix::event::PollFlags;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::Origin;
+use super::tunnel::{self, TunnelError};
+use super::{Origin, Proxy};
 use crate::cancel::{CancelGuard, CancelToken};
 use crate::os::fork::ForkGuard;
 use crate::os::ipc::above_stdio;
@@ -20,6 +21,18 @@ use crate::os::thread;
 pub(super) struct Socket {
     stream: TcpStream,
     deadline: Instant,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream, deadline: Instant) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, deadline })
+    }
+
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
 }
 
 impl Read for Socket {
@@ -61,8 +74,14 @@ impl Limits {
 /// Which step of opening a connection failed.
 #[derive(Debug)]
 pub(super) enum OpenError {
+    /// Looking up the name of the server, or of the proxy.
     Lookup(io::Error),
+    /// Connecting to the server, or to the proxy.
     Connect(io::Error),
+    /// Having the proxy connect to the server.
+    Tunnel(TunnelError),
+    /// Agreeing on TLS with the server.
+    Secure(io::Error),
 }
 
 /// A connection that is ready for a request.
@@ -78,18 +97,16 @@ enum Stream {
 }
 
 impl Connection {
-    /// Finds and connects to the server, and agrees on TLS, within `limits`.
+    /// Finds and connects to the server, directly or through a proxy, and agrees on TLS, within `limits`.
     pub(super) fn open(
         address: &Origin,
+        proxy: Option<&Proxy>,
         tls: Option<Arc<ClientConfig>>,
         limits: Limits,
         cancel: &CancelToken,
     ) -> Result<Self, OpenError> {
-        let found = find(address, limits.deadline, cancel).map_err(OpenError::Lookup)?;
-        let connect_by = limits.connect_by();
-        connect(found, connect_by, cancel)
-            .and_then(|stream| Self::secure(stream, address, tls, connect_by, cancel))
-            .map_err(OpenError::Connect)
+        let (stream, connect_by) = reach(address, proxy, limits, cancel)?;
+        Self::secure(stream, address, tls, connect_by, cancel).map_err(OpenError::Secure)
     }
 
     /// Agrees on TLS over `stream`, until `deadline`.
@@ -100,10 +117,8 @@ impl Connection {
         deadline: Instant,
         cancel: &CancelToken,
     ) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
         let local = stream.local_addr()?.ip();
-        let mut socket = Socket { stream, deadline };
+        let mut socket = Socket::new(stream, deadline)?;
         let stream = match tls {
             None => Stream::Plain(socket),
             Some(config) => {
@@ -201,12 +216,28 @@ impl Drop for Connection {
     }
 }
 
-fn shut_down_on_cancel(socket: &Socket, cancel: &CancelToken) -> io::Result<CancelGuard> {
+pub(super) fn shut_down_on_cancel(socket: &Socket, cancel: &CancelToken) -> io::Result<CancelGuard> {
     let stream = socket.stream.try_clone()?;
     Ok(cancel.on_cancel(move || {
         // Fails where the connection is gone already.
         let _ = stream.shutdown(Shutdown::Both);
     }))
+}
+
+/// Connects to the server, directly or through a proxy. Also returns until when to agree on TLS.
+pub(super) fn reach(
+    address: &Origin,
+    proxy: Option<&Proxy>,
+    limits: Limits,
+    cancel: &CancelToken,
+) -> Result<(TcpStream, Instant), OpenError> {
+    let found = find(proxy.map_or(address, Proxy::address), limits.deadline, cancel).map_err(OpenError::Lookup)?;
+    let connect_by = limits.connect_by();
+    let stream = connect(found, connect_by, cancel).map_err(OpenError::Connect)?;
+    let Some(proxy) = proxy else { return Ok((stream, connect_by)) };
+    // The proxy looks the name up, which may take as long as it does here.
+    let stream = tunnel::open(stream, proxy, address, limits.deadline, cancel).map_err(OpenError::Tunnel)?;
+    Ok((stream, limits.connect_by()))
 }
 
 /// The host's addresses, in the order in which they are tried.

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::connection::OpenError;
 use super::message::Failure;
-use super::{Origin, tls};
+use super::{Origin, Proxy, tls, tunnel};
 use crate::error::{Error, ErrorKind, Stage};
 
 /// The way of a request: what an error names.
 pub(super) struct Way<'a> {
     pub(super) origin: &'a Origin,
+    pub(super) proxy: Option<&'a Proxy>,
     pub(super) stage: Stage,
     /// The time for connecting.
     pub(super) connect: Duration,
@@ -23,11 +24,19 @@ impl Way<'_> {
         match failed {
             OpenError::Lookup(error) => self.explain_lookup(error),
             OpenError::Connect(error) => self.explain_connecting(error),
+            OpenError::Secure(error) => self.explain_securing(error),
+            OpenError::Tunnel(error) => match self.proxy {
+                Some(proxy) => tunnel::explain(error, proxy, self),
+                None => self.error(ErrorKind::Internal, "a proxy answered where there is none".to_owned()),
+            },
         }
     }
 
     pub(super) fn explain_lookup(&self, error: io::Error) -> Error {
-        let name = self.origin.host();
+        let name = match self.proxy {
+            None => self.origin.host().to_owned(),
+            Some(proxy) => format!("{} of {}", proxy.address().host(), named(proxy)),
+        };
         let detail = match error.kind() {
             Io::TimedOut => {
                 let limit = seconds(self.request);
@@ -35,23 +44,32 @@ impl Way<'_> {
             }
             _ => format!("the name {name} cannot be resolved"),
         };
-        self.error(ErrorKind::ServerNotAvailable, detail).because(error)
+        Error::new(ErrorKind::ServerNotAvailable, self.stage, detail).because(error)
     }
 
-    pub(super) fn explain_connecting(&self, error: io::Error) -> Error {
-        let server = self.origin;
+    fn explain_connecting(&self, error: io::Error) -> Error {
+        let target = self.proxy.map_or_else(|| self.origin.to_string(), named);
+        let detail = self.why_not_connected(&target, &error);
+        Error::new(ErrorKind::ServerNotAvailable, self.stage, detail).because(error)
+    }
+
+    pub(super) fn explain_securing(&self, error: io::Error) -> Error {
         if let Some(tls) = tls_error(&error) {
             return self.explain_tls(tls.clone());
         }
-        let detail = match error.kind() {
+        let detail = self.why_not_connected(&self.origin.to_string(), &error);
+        self.error(ErrorKind::ServerNotAvailable, detail).because(error)
+    }
+
+    fn why_not_connected(&self, server: &str, error: &io::Error) -> String {
+        match error.kind() {
             Io::TimedOut | Io::WouldBlock => format!("no connection to {server} within {}", seconds(self.connect)),
             Io::ConnectionRefused => format!("{server} refused the connection"),
             Io::UnexpectedEof | Io::ConnectionReset | Io::BrokenPipe => {
                 format!("{server} closed the connection while it was being opened")
             }
             _ => format!("no connection to {server}: {error}"),
-        };
-        self.error(ErrorKind::ServerNotAvailable, detail).because(error)
+        }
     }
 
     fn explain_tls(&self, error: rustls::Error) -> Error {
@@ -84,9 +102,15 @@ impl Way<'_> {
         self.error(kind, format!("{server} {detail}"))
     }
 
+    /// An error of the server, which also names the proxy that led there.
     fn error(&self, kind: ErrorKind, detail: String) -> Error {
-        Error::new(kind, self.stage, detail)
+        let through = self.proxy.map(|proxy| format!(" (through {})", named(proxy))).unwrap_or_default();
+        Error::new(kind, self.stage, detail + &through)
     }
+}
+
+fn named(proxy: &Proxy) -> String {
+    format!("the proxy {proxy}")
 }
 
 /// Returns the error of an answer whose status says that there is nothing to read.
@@ -103,7 +127,7 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-fn seconds(time: Duration) -> String {
+pub(super) fn seconds(time: Duration) -> String {
     // A deadline that has been handed on is a few microseconds short.
     format!("{} s", (time.as_secs_f64() * 1000.0).round() / 1000.0)
 }

@@ -20,7 +20,7 @@ pub const MAX_ANSWER: usize = 3 << 19;
 /// Head of an answer, or what frames a piece of its body: what has to be there at once. Gateways add
 /// headers of many kilobytes.
 const BUFFER: usize = 32 << 10;
-const MAX_HEADERS: usize = 200;
+pub(super) const MAX_HEADERS: usize = 200;
 
 /// The answer to a request, whatever its status.
 pub struct HttpAnswer {
@@ -146,9 +146,9 @@ enum Body {
 }
 
 /// Parses the beginning of `bytes`: what it says and how long it is, or `None` when more is needed.
-type Parse<T> = fn(bytes: &[u8]) -> Result<Option<(T, usize)>, Failure>;
+pub(super) type Parse<T> = fn(bytes: &[u8]) -> Result<Option<(T, usize)>, Failure>;
 
-fn bad_head(error: httparse::Error) -> Failure {
+pub(super) fn bad_head(error: httparse::Error) -> Failure {
     if matches!(error, httparse::Error::TooManyHeaders) { Failure::LargeHead } else { Failure::NotHttp }
 }
 
@@ -236,7 +236,7 @@ fn parse_trailer(bytes: &[u8]) -> Result<Option<((), usize)>, Failure> {
 }
 
 /// What has come and is not used yet.
-struct Input<'a, R> {
+pub(super) struct Input<'a, R> {
     stream: &'a mut R,
     buffer: SecretBytes,
     start: usize,
@@ -246,11 +246,11 @@ struct Input<'a, R> {
 }
 
 impl<'a, R: Read> Input<'a, R> {
-    fn new(stream: &'a mut R, limit: usize) -> Self {
+    pub(super) fn new(stream: &'a mut R, limit: usize) -> Self {
         Self { stream, buffer: Zeroizing::new(vec![0; BUFFER]), start: 0, end: 0, limit }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
@@ -276,7 +276,7 @@ impl<'a, R: Read> Input<'a, R> {
         Ok(count > 0)
     }
 
-    fn parse<T>(&mut self, parse: Parse<T>, at_end: Failure) -> Result<T, Failure> {
+    pub(super) fn parse<T>(&mut self, parse: Parse<T>, at_end: Failure) -> Result<T, Failure> {
         loop {
             if let Some((parsed, len)) = parse(&self.buffer[self.start..self.end])? {
                 self.start += len;

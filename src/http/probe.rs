@@ -10,14 +10,14 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use super::client::USER_AGENT;
-use super::connection::{Connection, connect, find};
+use super::connection::{Connection, Limits, find, reach};
 use super::cookies::Cookies;
 use super::explain::Way;
 use super::message;
 use super::request::HttpRequest;
 use super::tls::{self, Verifier};
 use super::trust::roots;
-use super::{HttpsSettings, Origin, Url};
+use super::{HttpsSettings, Origin, Proxy, Url};
 use crate::cancel::CancelToken;
 use crate::card::certificate::issuer_and_end;
 #[cfg(doc)]
@@ -49,24 +49,34 @@ impl Probe {
         Self { origin, settings }
     }
 
-    /// Looks the name up. Blocks until the deadline of a request at most.
+    /// Returns the proxy that leads to the server, if one does.
+    ///
+    /// # Errors
+    ///
+    /// [`Configuration`](ErrorKind::Configuration) for a variable that names no proxy.
+    pub fn proxy(&self) -> Result<Option<Proxy>> {
+        self.settings.proxy.proxy_to(&self.origin)
+    }
+
+    /// Looks the server's name up. Blocks until the deadline of a request at most.
     ///
     /// # Errors
     ///
     /// [`ServerNotAvailable`](ErrorKind::ServerNotAvailable).
     pub fn find(&self, cancel: &CancelToken) -> Result<Vec<SocketAddr>> {
-        let deadline = Instant::now() + self.settings.request_deadline;
-        find(&self.origin, deadline, cancel).map_err(|error| self.way().explain_lookup(error))
+        find(&self.origin, self.limits().deadline, cancel).map_err(|error| self.way(None).explain_lookup(error))
     }
 
-    /// Connects to the first address that answers. Blocks as [`Probe::find`] does.
+    /// Connects to the first address that answers, through the proxy where there is one. Blocks as
+    /// [`Probe::find`] does.
     ///
     /// # Errors
     ///
-    /// As [`Probe::find`].
+    /// As [`Probe::find`], and [`Configuration`](ErrorKind::Configuration) for what is no proxy.
     pub fn connect(&self, cancel: &CancelToken) -> Result<TcpStream> {
-        let found = self.find(cancel)?;
-        connect(found, self.connect_by(), cancel).map_err(|error| self.way().explain_connecting(error))
+        let proxy = self.proxy()?;
+        let reached = reach(&self.origin, proxy.as_ref(), self.limits(), cancel);
+        reached.map(|(stream, _)| stream).map_err(|failed| self.way(proxy.as_ref()).explain_opening(failed))
     }
 
     /// Agrees on TLS, where the address asks for it; also returns the certificate that the server
@@ -78,17 +88,24 @@ impl Probe {
     /// cannot be used, and [`ServerNotAvailable`](ErrorKind::ServerNotAvailable).
     pub fn secure(&self, stream: TcpStream, cancel: &CancelToken) -> (Result<Secured>, Option<ServerCertificate>) {
         let shown = Shown::default();
-        let secured = self.try_secure(stream, &shown, cancel);
+        let proxy = self.proxy();
+        let secured = proxy.and_then(|proxy| self.try_secure(stream, proxy.as_ref(), &shown, cancel));
         let der = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
         let certificate = der.and_then(|der| issuer_and_end(&der));
         (secured, certificate.map(|(issuer, valid_until)| ServerCertificate { issuer, valid_until }))
     }
 
-    fn try_secure(&self, stream: TcpStream, shown: &Shown, cancel: &CancelToken) -> Result<Secured> {
+    fn try_secure(
+        &self,
+        stream: TcpStream,
+        proxy: Option<&Proxy>,
+        shown: &Shown,
+        cancel: &CancelToken,
+    ) -> Result<Secured> {
         let tls = self.origin.is_tls().then(|| telling(&self.settings, shown)).transpose()?;
-        Connection::secure(stream, &self.origin, tls, self.connect_by(), cancel)
+        Connection::secure(stream, &self.origin, tls, self.limits().connect_by(), cancel)
             .map(Secured)
-            .map_err(|error| self.way().explain_connecting(error))
+            .map_err(|error| self.way(proxy).explain_securing(error))
     }
 
     /// Asks for the first page and returns the `Date` of the answer, where it has one. Blocks until
@@ -99,21 +116,22 @@ impl Probe {
     /// [`ServerNotAvailable`](ErrorKind::ServerNotAvailable), and
     /// [`BadAnswer`](ErrorKind::BadAnswer) for what is no HTTP.
     pub fn date(&self, Secured(mut connection): Secured, cancel: &CancelToken) -> Result<Option<String>> {
-        let explain = |failure| self.way().explain(failure, 0);
-        let deadline = Instant::now() + self.settings.request_deadline;
-        let _guard = connection.limit(deadline, cancel).map_err(|error| explain(error.into()))?;
+        let proxy = self.proxy()?;
+        let explain = |failure| self.way(proxy.as_ref()).explain(failure, 0);
+        let _guard = connection.limit(self.limits().deadline, cancel).map_err(|error| explain(error.into()))?;
         let request = HttpRequest::get(Url::at(&self.origin, "/")).to_bytes(USER_AGENT, &Cookies::default());
         connection.write_all(&request).and_then(|()| connection.flush()).map_err(|error| explain(error.into()))?;
         message::read_date(&mut connection).map_err(explain)
     }
 
-    fn way(&self) -> Way<'_> {
+    fn way<'a>(&'a self, proxy: Option<&'a Proxy>) -> Way<'a> {
         let HttpsSettings { connect_deadline: connect, request_deadline: request, .. } = self.settings;
-        Way { origin: &self.origin, stage: Stage::Session, connect, request }
+        Way { origin: &self.origin, proxy, stage: Stage::Session, connect, request }
     }
 
-    fn connect_by(&self) -> Instant {
-        Instant::now() + self.settings.connect_deadline
+    fn limits(&self) -> Limits {
+        let HttpsSettings { connect_deadline: connect, request_deadline, .. } = self.settings;
+        Limits { connect, deadline: Instant::now() + request_deadline }
     }
 }
 

@@ -92,7 +92,7 @@ impl SsbService {
         let none = Duration::ZERO;
         Self::new(SsbSettings {
             address: Environment::Live.broker(),
-            https: HttpsSettings { ca_file: None, connect_deadline: none, request_deadline: none },
+            https: HttpsSettings { connect_deadline: none, request_deadline: none, ..HttpsSettings::default() },
             digest: Digest::Sha1,
             roles: RoleSettings { role: None, require: true },
         })

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use ticketapi::Result;
 use ticketapi::http::{Probe, Secured};
-use ticketapi::ssb::HttpsSettings;
 use ticketapi::{Config, ErrorKind};
 
 use super::{Chain, Finding, words};
@@ -24,12 +23,7 @@ pub struct Found {
 }
 
 fn probe(config: &Config) -> Result<Probe> {
-    let settings = HttpsSettings {
-        ca_file: config.ca_file.clone(),
-        connect_deadline: config.connect_timeout,
-        request_deadline: config.request_timeout,
-    };
-    Ok(Probe::new(config.broker()?, settings))
+    Ok(Probe::new(config.broker()?, config.into()))
 }
 
 pub fn name(chain: &mut Chain<'_>) -> Finding {
@@ -38,7 +32,11 @@ pub fn name(chain: &mut Chain<'_>) -> Finding {
         if address.host().parse::<IpAddr>().is_ok() {
             return Ok(Finding::not_needed(words::address(address.host())));
         }
-        let found = probe(&chain.config)?.find(chain.cancel)?;
+        let probe = probe(&chain.config)?;
+        if let Some(proxy) = probe.proxy()? {
+            return Ok(Finding::not_needed(words::resolved_by(&proxy)));
+        }
+        let found = probe.find(chain.cancel)?;
         Ok(Finding::ok(words::resolved(address.host(), &found)))
     };
     look().into()
@@ -46,11 +44,15 @@ pub fn name(chain: &mut Chain<'_>) -> Finding {
 
 pub fn connection(chain: &mut Chain<'_>) -> Finding {
     let mut look = || -> Result<Finding> {
-        let stream = probe(&chain.config)?.connect(chain.cancel)?;
+        let probe = probe(&chain.config)?;
+        let stream = probe.connect(chain.cancel)?;
         let peer = stream.peer_addr().map(|peer| peer.to_string());
         let peer = peer.or_else(|_| chain.config.broker().map(|broker| broker.to_string()))?;
         chain.broker.stream = Some(stream);
-        Ok(Finding::ok(words::connected(&peer)))
+        Ok(Finding::ok(match probe.proxy()? {
+            Some(proxy) => words::connected_through(&proxy, &chain.config.broker()?),
+            None => words::connected(&peer),
+        }))
     };
     look().into()
 }

@@ -9,7 +9,8 @@ use ticketapi::agent::AgentStatus;
 use ticketapi::card::Certificate;
 use ticketapi::config::Sources;
 use ticketapi::engine::Status;
-use ticketapi::http::ServerCertificate;
+use ticketapi::http::{Proxy, ServerCertificate};
+use ticketapi::ssb::BrokerAddress;
 
 pub const CLOCK_REMEDY: &str = "Set this computer's date and time, or have them set from the network.";
 pub const PROMPT_REMEDY: &str = "Install pinentry, or set pinentry to the full path of a program like it.";
@@ -188,6 +189,14 @@ pub fn resolved(host: &str, addresses: &[SocketAddr]) -> String {
 
 pub fn connected(to: &str) -> String {
     format!("{to} accepts connections")
+}
+
+pub fn resolved_by(proxy: &Proxy) -> String {
+    format!("not needed: the proxy {proxy} ({}) looks it up", proxy.named_by())
+}
+
+pub fn connected_through(proxy: &Proxy, broker: &BrokerAddress) -> String {
+    format!("{broker} accepts connections through the proxy {proxy} ({})", proxy.named_by())
 }
 
 pub fn no_tls() -> String {
