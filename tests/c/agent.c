@@ -16,7 +16,7 @@
 
 static char folder[128], asked[160];
 
-/* How often the agent asked for the PIN. */
+/* How many times the agent has asked for the PIN. */
 static int prompts(void)
 {
     struct stat file;
@@ -83,7 +83,7 @@ static void at_a_desk_with_an_agent(User *user)
     answer_with(user);
 }
 
-/* Runs `program` as a program of its own, with the library as it is when freshly loaded. */
+/* Runs `program` in another process, with the library as freshly loaded. */
 static void in_another_program(void (*program)(void))
 {
     int status;
@@ -144,11 +144,11 @@ static void another_program_has_logged_in(const void *row)
     CHECK_EQ(ticketapi_role_count(instance, &count), TCK_API_SUCCESS);
     CHECK_EQ(count, 1);
     CHECK_EQ(ticketapi_role(instance, 0, TICKETAPI_ROLE_ID, text, sizeof text, NULL), TCK_API_SUCCESS);
-    /* A child of fork() has the parent's warm connections, and must not use them. */
+    /* A child of fork() inherits the parent's open connections and must not use them. */
     in_another_program(has_the_same_ticket);
     CHECK_EQ(TcktApi_getTicketNoAuth(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
     CHECK_EQ(prompts(), 1);
-    /* A buffer that is too small does not cost another login. */
+    /* A buffer that is too small does not cause another login. */
     CHECK_EQ(TcktApi_getNewTicket(instance, small, sizeof small, NULL), TCK_API_ERR_BUFFER_TOO_SMALL);
     CHECK_EQ(TcktApi_getNewTicket(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
     CHECK(strcmp(text, tickets[0]) != 0);
@@ -160,7 +160,7 @@ static void another_program_has_logged_in(const void *row)
     end_agent(agent);
 }
 
-static void the_agent_goes(const void *row)
+static void the_agent_ends(const void *row)
 {
     User user;
     char text[1024];
@@ -183,7 +183,7 @@ static void the_agent_goes(const void *row)
     CHECK_EQ(TcktApi_getErrorDescription(instance, TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE, text, sizeof text, NULL), TCK_API_SUCCESS);
     CHECK(strstr(text, "no ticketapi agent is running"));
     TcktApi_Finalize(instance);
-    /* The same program, where it may log in by itself. */
+    /* The same program, if it may log in by itself. */
     setenv("TICKETAPI_AGENT", "auto", 1);
     user.pin = "1234";
     instance = TcktApi_Initialize();
@@ -193,7 +193,7 @@ static void the_agent_goes(const void *row)
     TcktApi_Finalize(instance);
 }
 
-static void what_a_guest_leaves(const void *row)
+static void the_agents_use_leaks_nothing(const void *row)
 {
     User user;
     char text[1024];
@@ -290,7 +290,7 @@ static void at_a_reader(void)
     CHECK_EQ(establish(0, NULL, NULL, &reader.context), 0);
 }
 
-/* Has the ticket, says so, and tells when it has it no longer. */
+/* Gets the ticket, reports that, and reports when it has lost it. */
 static void loses_the_ticket(int say)
 {
     char text[1024];
@@ -306,7 +306,7 @@ static void loses_the_ticket(int say)
     TcktApi_Finalize(instance);
 }
 
-static void the_card_is_taken_out(const void *row)
+static void the_card_is_removed(const void *row)
 {
     enum { PROGRAMS = 3 };
     static const char *const one_role[] = {"--roles", "1", NULL};
@@ -352,14 +352,14 @@ static void the_card_is_taken_out(const void *row)
     end_agent(agent);
     CHECK_EQ(reader.release(reader.context), 0);
     fclose(reader.say);
-    /* Its end closes this; then it has ended the service, too. */
+    /* Closed when the program ends, which has ended the service by then. */
     CHECK(!fgets(text, sizeof text, reader.hear));
 }
 
 const Test agent_tests[] = {
-    {"a ticket of a login in another program, by the agent", another_program_has_logged_in, NULL},
-    {"an agent that goes", the_agent_goes, NULL},
-    {"what is left in a program that uses the agent", what_a_guest_leaves, NULL},
-    {"a card that is taken out, with three programs and an agent", the_card_is_taken_out, NULL},
+    {"the ticket of another program's login, through the agent", another_program_has_logged_in, NULL},
+    {"an agent that ends", the_agent_ends, NULL},
+    {"a program that uses the agent leaks nothing", the_agents_use_leaks_nothing, NULL},
+    {"removing the card, with three programs and an agent", the_card_is_removed, NULL},
     {NULL, NULL, NULL},
 };

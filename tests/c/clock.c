@@ -1,4 +1,4 @@
-/* A computer that was asleep for a while: the library asks the time by way of this function. */
+/* A computer that was suspended: the library reads the time through this function. */
 #include <stdatomic.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -11,7 +11,7 @@ static atomic_int asleep;
 void sleep_the_computer(int seconds)
 {
     asleep += seconds;
-    /* The coarse clock, which does not come by here, goes on as well. */
+    /* The coarse clock does not use this function, and advances too. */
     sleep_ms(20);
 }
 

@@ -1,4 +1,4 @@
-/* Every code of the specification's table, by a real cause. */
+/* Every code of the specification's table, with a real cause. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,7 +185,7 @@ static void a_session_without_roles(const void *row)
     CHECK_EQ(number, 0);
 }
 
-static void every_code_has_words(const void *row)
+static void every_code_has_a_description(const void *row)
 {
     static const unsigned last[][2] = {{TCK_ERR_GRP_GENERIC, 0xb}, {TCK_ERR_GRP_CARD_DEVICE, 7},
         {TCK_ERR_GRP_AUTHENTICATION, 8}, {TCK_ERR_GRP_CONFIG, 7}, {TCK_ERR_GRP_WINDOWS, 0}};
@@ -203,7 +203,7 @@ static void every_code_has_words(const void *row)
     CHECK_EQ(TcktApi_getErrorDescription(0, 0, words, sizeof words, NULL), TCK_API_SUCCESS);
 }
 
-/* What clients have been compiled with. */
+/* The values that clients have been compiled with. */
 static void every_code_has_its_value(const void *row)
 {
 #define CODE(name) TCK_API_ERR_##name
@@ -243,9 +243,9 @@ const Test *codes_tests(void)
     static char names[CAUSES][80];
     static const Test others[] = {
         {"LOAD_RES_FAILED: the configuration is wrong", the_configuration_is_wrong, NULL},
-        {"SERVER_BUSY: a prompt asks for a ticket, a setting comes too late", the_library_is_busy, NULL},
+        {"SERVER_BUSY: a prompt requests a ticket, a setting is too late", the_library_is_busy, NULL},
         {"RESOURCE_NOT_AVAILABLE: a user without roles has chosen none", a_session_without_roles, NULL},
-        {"every code has words", every_code_has_words, NULL},
+        {"every code has a description", every_code_has_a_description, NULL},
         {"every code has its value", every_code_has_its_value, NULL},
     };
     size_t i;

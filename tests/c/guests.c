@@ -1,4 +1,4 @@
-/* Signals, broken connections and broken modules, which a host must get through. */
+/* Signals, broken connections and faulty modules, which must not harm the host. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -18,7 +18,7 @@
 #include "harness.h"
 #include "prompts.h"
 
-/* A port that lets nobody in: its queue is full and nobody accepts. */
+/* A port that accepts no connection: its queue is full. */
 static int silent_port(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -34,7 +34,7 @@ static int silent_port(void)
     return ntohs(address.sin_port);
 }
 
-/* The signals that the first thread whose name begins with `name` blocks; 0 while there is none. */
+/* The signals that the first thread whose name begins with `name` blocks; 0 if there is no such thread. */
 static unsigned long long blocked_by(const char *name)
 {
     unsigned long long blocked = 0;
@@ -68,7 +68,7 @@ static void *ask_in_vain(void *data)
     return NULL;
 }
 
-static void its_threads_take_no_signals(const void *row)
+static void its_threads_receive_no_signals(const void *row)
 {
     static const int sent[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE, SIGALRM, SIGTERM, SIGCHLD, SIGPROF};
     User user = {.pin = "1234"};
@@ -92,8 +92,8 @@ static void its_threads_take_no_signals(const void *row)
     CHECK(pthread_join(thread, NULL) == 0);
 }
 
-/* A server that answers `answers` requests of a connection and then resets it; with none, at once. Its
-   child process ends with the test. */
+/* A server that resets each connection after `answers` responses, or at once if there are none. Its process ends with
+   the test. */
 static void start_resetting(int answers, int body_first)
 {
     static const char reply[] = "HTTP/1.1 200 OK\r\nContent-Length: ";
@@ -134,7 +134,7 @@ static void start_resetting(int answers, int body_first)
     _exit(0);
 }
 
-/* A connection that breaks at the wrong moment costs the login, and nothing more. */
+/* A broken connection fails the login, and nothing else. */
 static void expect_an_error_or(int success)
 {
     char ticket[1024];
@@ -152,7 +152,7 @@ static void let_the_reset_come(void)
     sleep_ms(20);
 }
 
-/* SIGPIPE as a host has it that never thought of it: it would end the test. */
+/* SIGPIPE with its default action, as in a host that does not handle it: it would end the test. */
 static void sigpipe_is_deadly(void)
 {
     sigset_t pipe_only;
@@ -189,7 +189,7 @@ static void tls_connections_are_reset(const void *row)
     for (i = 0; i < sizeof at / sizeof *at; i++) {
         const char *arguments[] = {"--misbehave", at[i], NULL};
         start_spine(arguments);
-        /* Whether the last is seen in time to connect again is up to the system. */
+        /* The system decides whether the library notices the last one in time to connect again. */
         expect_an_error_or(i + 1 == sizeof at / sizeof *at);
     }
 }
@@ -227,8 +227,8 @@ static const char *write_script(const char *name, const char *text)
     return path;
 }
 
-/* A PIN window and a chooser that do not listen: whoever writes to them writes to nobody. */
-static void prompts_do_not_listen(const void *row)
+/* A PIN window and a chooser that have closed their standard input. */
+static void prompts_do_not_read(const void *row)
 {
     TicketApiPrompter only_pin = {NULL, NULL, NULL, NULL};
     User user = {.pin = "1234"};
@@ -247,7 +247,7 @@ static void prompts_do_not_listen(const void *row)
     CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), TCK_API_ERR_USER_ABORT);
 }
 
-/* A card whose module does that in its first call of `call`, and a deadline of one second. */
+/* A card whose module has this fault at its first call of `call`, and a deadline of one second. */
 static void use_module_that(const char *fault, const char *call)
 {
     char script[100];
@@ -276,14 +276,14 @@ static void modules_fail_in_each_call(const void *fault)
         CHECK(instance > 0);
         began = now_ns();
         code = TcktApi_getTicket(instance, ticket, sizeof ticket, NULL);
-        /* The last calls come when the card has signed: the login goes on without them. */
+        /* The last calls happen after the signature, so the login succeeds without them. */
         if (code != (int)TCK_API_SUCCESS && (unsigned)code != TCK_API_ERR_CARD_TRANSACTION_FAILED &&
             !((unsigned)code == TCK_API_ERR_NOT_INSTALLED && i < 2))
             printf("%s %s: 0x%x\n", calls[i], (const char *)fault, (unsigned)code);
         CHECK(code == (int)TCK_API_SUCCESS || (unsigned)code == TCK_API_ERR_CARD_TRANSACTION_FAILED ||
               ((unsigned)code == TCK_API_ERR_NOT_INSTALLED && i < 2));
         CHECK(i >= 9 || code != (int)TCK_API_SUCCESS);
-        /* The deadline, 250 ms, and as much as the rest of a login takes on a busy machine. */
+        /* The deadline, 250 ms, and the time that the rest of a login takes on a busy machine. */
         if (!getenv("TEST_INSTRUMENTED"))
             CHECK(now_ns() - began < (hangs ? 2500 : 1500) * 1000000LL);
         CHECK_EQ(count_children(), 1);
@@ -294,12 +294,12 @@ static void modules_fail_in_each_call(const void *fault)
 }
 
 const Test guest_tests[] = {
-    {"threads of the library take no signals of the host", its_threads_take_no_signals, NULL},
+    {"the library's threads receive no signals of the host", its_threads_receive_no_signals, NULL},
     {"SIGPIPE: plain connections are reset", plain_connections_are_reset, NULL},
     {"SIGPIPE: TLS connections are reset, software card", tls_connections_are_reset, "good.p12"},
     {"SIGPIPE: TLS connections are reset, helper", tls_connections_are_reset, "good"},
     {"SIGPIPE: the server dies during a login and during a session", the_server_dies, NULL},
-    {"SIGPIPE: the PIN window and the chooser do not listen", prompts_do_not_listen, NULL},
+    {"SIGPIPE: the PIN window and the chooser do not read", prompts_do_not_read, NULL},
     {"a module that crashes in each of its calls", modules_fail_in_each_call, "crash"},
     {"a module that exits in each of its calls", modules_fail_in_each_call, "exit"},
     {"a module that hangs in each of its calls", modules_fail_in_each_call, "hang"},

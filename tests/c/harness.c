@@ -88,7 +88,7 @@ static const char *needed(const char *variable)
     return value;
 }
 
-/* The value after KEY= in the simulator's first lines; NULL before it is there. */
+/* Returns the value after KEY= in the simulator's first lines, or NULL before it is printed. */
 static char *greeting(const char *key, char *line, size_t size)
 {
     char *value = NULL;
@@ -130,7 +130,7 @@ void start_spine(const char *const *arguments)
         CHECK(waitpid(-1, NULL, WNOHANG) == 0);
         sleep_ms(2);
     }
-    /* The certificates are written before the first line is. */
+    /* The certificates are written before the first line. */
     value = greeting("url", line, sizeof line);
     setenv("TICKETAPI_BASE_URL", value, 1);
     value = greeting("ca_file", line, sizeof line);
@@ -186,7 +186,7 @@ void use_scripted_module(const char *card, const char *script)
     file = fopen(path, "r");
     CHECK(file && fgets(module, sizeof module, file) && fclose(file) == 0);
     snprintf(path, sizeof path, "%s/module-%d.so", home, (int)getpid());
-    /* SoftHSM rewrites a token's files at each login: tests that run at once need tokens of their own. */
+    /* SoftHSM rewrites a token's files at each login, so tests that run in parallel need their own tokens. */
     snprintf(line, sizeof line,
         "cp '%s/faulty.so' '%s' && cp -r \"$(sed -n 's/^directories.tokendir = //p' '%s/%s.conf')\" '%s.tokens' && "
         "sed 's|^directories.tokendir = .*|directories.tokendir = %s.tokens|' '%s/%s.conf' >'%s.conf'",
@@ -212,7 +212,7 @@ static int count_entries(const char *folder)
 
 int count_descriptors(void)
 {
-    /* Without the one that reads the folder. */
+    /* Without the descriptor that reads the folder. */
     return count_entries("/proc/self/fd") - 1;
 }
 
@@ -225,10 +225,18 @@ int threads_become(int count)
 {
     struct timespec pause = {0, 1000000};
     int i;
-    /* One that has been joined is in /proc for a moment more. */
+    /* A joined thread stays in /proc for a moment. */
     for (i = 0; i < 1000 && count_threads() != count; i++)
         nanosleep(&pause, NULL);
     return count_threads() == count;
+}
+
+int status_of(pid_t child)
+{
+    int status = -1;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
 }
 
 int count_children(void)
@@ -278,10 +286,10 @@ static void prepare(void)
     unsetenv("TICKETAPI_CONFIG");
     unsetenv("XDG_CONFIG_HOME");
     setenv("HOME", home, 1);
-    /* Not that of the developer's desktop. */
+    /* Not the agent of the developer's desktop. */
     setenv("TICKETAPI_AGENT", "never", 1);
     if (getenv("TEST_INSTRUMENTED")) {
-        /* A handshake takes seconds under valgrind, and more where others use the machine. */
+        /* A handshake takes seconds under valgrind, and longer on a busy machine. */
         setenv("TICKETAPI_CONNECT_TIMEOUT", "60", 1);
         setenv("TICKETAPI_REQUEST_TIMEOUT", "60", 1);
     }
@@ -298,7 +306,7 @@ static int selected(const char *name, int argc, char **argv)
     return argc < 2;
 }
 
-/* A test that runs. */
+/* A running test. */
 typedef struct {
     const char *name;
     pid_t process;
@@ -313,13 +321,13 @@ static Running start(const Test *test)
     if (running.process == 0) {
         prepare();
         test->run(test->row);
-        /* Not _exit: leak checkers do their work at the end. */
+        /* Not _exit, because leak checkers work at exit. */
         exit(0);
     }
     return running;
 }
 
-/* Waits for the end of one of them, which leaves the list; returns whether it has passed. */
+/* Waits until one of them ends, and removes it from the list. Returns whether it passed. */
 static int passes(Running *running, int *count)
 {
     int status, i, passed;

@@ -1,8 +1,9 @@
-/* A small harness: each test runs in a process of its own, as the library has one engine a process. */
+/* A small harness: each test runs in its own process, because the library has one engine in each process. */
 #ifndef HARNESS_H
 #define HARNESS_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 typedef struct {
     const char *name;
@@ -10,43 +11,42 @@ typedef struct {
     const void *row; /* for tests that run once for each row of a table */
 } Test;
 
-/* Runs the tests whose names have one of the arguments in them, TEST_JOBS at a time, one where it is not
-   set; returns main's result. The last line of its output is "N passed, N failed". */
+/* Runs the tests whose names contain one of the arguments, TEST_JOBS at a time (default 1). Returns main's result. The
+   last line of its output is "N passed, N failed". */
 int run_tests(const Test *const *lists, int argc, char **argv);
 
-/* Ends the test when it does not hold. */
+/* Ends the test if the condition is false. */
 #define CHECK(condition) check((condition) != 0, #condition, __FILE__, __LINE__)
-/* Two codes or numbers are the same 32 bits. */
+/* Ends the test unless both are the same 32 bits. */
 #define CHECK_EQ(actual, expected) check_eq((unsigned)(actual), (unsigned)(expected), #actual, __FILE__, __LINE__)
-/* A text is the expected one. */
+/* Ends the test unless the texts are equal. */
 #define CHECK_TEXT(actual, expected) check_text(actual, expected, #actual, __FILE__, __LINE__)
 
 void check(int holds, const char *what, const char *file, int line);
 void check_eq(unsigned actual, unsigned expected, const char *what, const char *file, int line);
 void check_text(const char *actual, const char *expected, const char *what, const char *file, int line);
 
-/* Where it is said what does not hold, for tests that do something to standard output. */
+/* Where failures are reported, for tests that change standard output. */
 extern int report_to;
 
-/* `smoke` in an ordinary run; CHECK_SCALE in the environment multiplies it, as percent. */
+/* Returns `smoke`, multiplied by CHECK_SCALE percent if that is set. */
 int scaled(int smoke);
 
-/* Starts a Spine simulator with these arguments, up to NULL, and has the library use it. It ends
-   with the test. */
+/* Starts a Spine simulator with these arguments, which end with NULL, and makes the library use it. It ends with the
+   test. */
 void start_spine(const char *const *arguments);
-/* Ends it before that: what comes to it from now on is refused. */
+/* Ends the simulator early, so that later connections are refused. */
 void end_spine(void);
-/* How many requests to `path` the simulator that was started last has answered. */
+/* How many requests to `path` the last simulator has answered. */
 int spine_requests(const char *path);
 
-/* Has the library use a card of test-cards: NAME.toml, or NAME with .p12. */
+/* Makes the library use a card of test-cards: NAME.toml, or NAME if it ends in .p12. */
 void use_card(const char *name);
 
-/* Has the library use the card's token through a module that does what `script` says; see
-   testkit/scripted-pkcs11. */
+/* Makes the library use the card's token through a module that follows `script`; see testkit/scripted-pkcs11. */
 void use_scripted_module(const char *card, const char *script);
 
-/* Descriptors, threads and children of this process. Resident memory in KiB: all, and that of no file. */
+/* Descriptors, threads and children of this process. Resident memory in KiB: all, and that which belongs to no file. */
 int count_descriptors(void);
 int count_threads(void);
 int threads_become(int count);
@@ -54,15 +54,17 @@ int count_children(void);
 long resident_kib(void);
 long own_kib(void);
 
-/* Has the computer have slept for so long, as a program sees it. */
+/* Makes the computer appear to have been suspended for this time. */
 void sleep_the_computer(int seconds);
 
-/* What a guest must not change of this process: signals, masks, folder, locale, limits, environment, and
-   what it holds. */
+/* What a library must not change in its process: signals, masks, folder, locale, limits, environment, and resources. */
 void remember_host(void);
 void check_host_is_the_same(void);
 
-/* Ends a child. What its parent's other threads and libraries had is lost in it, which no checker need see. */
+/* Waits for a child, and returns its status. */
+int status_of(pid_t child);
+
+/* Ends a child. Memory of its parent's other threads and libraries is lost in it, which checkers should ignore. */
 void leave(void);
 
 long long now_ns(void);

@@ -1,4 +1,4 @@
-/* Clients that load the library by name, as those of the original do. */
+/* Clients that load the library by name, as the original's clients do. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <linux/audit.h>
@@ -45,7 +45,7 @@ static void load(Api *api)
         printf("%s\n", dlerror());
     CHECK(library != NULL);
     api->library = library;
-    /* dlsym gives data pointers; POSIX has them converted like this. */
+    /* POSIX specifies this conversion for dlsym, which returns data pointers. */
     *(void **)&api->initialize = dlsym(library, "_TcktApi_Initialize");
     *(void **)&api->version = dlsym(library, "_TcktApi_GetGAVersion");
     *(void **)&api->get_ticket = dlsym(library, "_TcktApi_getTicket");
@@ -59,7 +59,7 @@ static void load(Api *api)
     CHECK(api->destroy_ticket && api->last_error && api->describe && api->finalize);
 }
 
-/* A PIN window that answers with the right PIN, as the desktop's own would. */
+/* A PIN window that enters the right PIN. */
 static void use_pinentry(void)
 {
     char path[512];
@@ -82,7 +82,7 @@ static void at_an_old_desk(void)
     use_pinentry();
 }
 
-/* Offers 254 bytes, then 1,024, as the clients do. */
+/* Offers 254 bytes, then 1,024, as existing clients do. */
 static int fetch(int (*get)(TCK_API_INSTANCE, char *, unsigned, unsigned *), TCK_API_INSTANCE instance, char ticket[1024])
 {
     unsigned used = 0;
@@ -93,7 +93,7 @@ static int fetch(int (*get)(TCK_API_INSTANCE, char *, unsigned, unsigned *), TCK
     return code;
 }
 
-static void a_client_as_they_exist(const void *row)
+static void an_existing_clients_calls(const void *row)
 {
     Api api;
     TCK_API_INSTANCE instance;
@@ -132,7 +132,7 @@ static void *log_in_on_a_thread(void *data)
     char ticket[1024];
     TCK_API_INSTANCE instance = api->initialize();
     CHECK_EQ(fetch(api->get_ticket, instance, ticket), TCK_API_SUCCESS);
-    /* A last error, and so thread-local memory, that is there when the thread ends. */
+    /* Leaves a last error, and so thread-local memory, when the thread ends. */
     CHECK_EQ(api->get_ticket(instance, NULL, 0, NULL), TCK_API_ERR_INVALID_PARAMETER);
     api->finalize(instance);
     return NULL;
@@ -162,7 +162,7 @@ static void load_and_unload(const void *row)
         load(&api);
         instance = api.initialize();
         if (i > 0 && i % 4 != 0) {
-            /* The session is where it was left. */
+            /* The session still exists. */
             CHECK_EQ(fetch(api.get_ticket_no_auth, instance, again), TCK_API_SUCCESS);
             CHECK_TEXT(again, ticket);
         }
@@ -216,11 +216,11 @@ static void nothing_is_opened_before_it_is_needed(const void *row)
     CHECK(api.version(instance, GATICKET_VERSION_ENGINE) != 0);
     api.finalize(instance);
     fflush(stdout);
-    /* What runs at the end may open what it likes elsewhere; here it would be killed. */
+    /* Exit handlers may open files, which would kill the process here. */
     _exit(0);
 }
 
-/* The host's own use of the PKCS#11 module, by the first lines of its function list. */
+/* The host's own use of the PKCS#11 module, with the first entries of its function list. */
 typedef unsigned long Call(void);
 typedef struct {
     unsigned long state[4]; /* CK_SESSION_INFO: slot, state, flags, error */
@@ -243,7 +243,7 @@ enum { SERIAL_SESSION = 4, USER = 1, LOGGED_IN = 1 };
 
 static volatile int over;
 static long rounds;
-/* PKCS#11 leaves it to the host that nobody is in the module when it is finalized. */
+/* PKCS#11 requires the host to finalize the module only when no call is active. */
 static pthread_rwlock_t in_use = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 
 static void *use_the_module(void *data)
@@ -274,8 +274,8 @@ static FunctionList *load_module(void)
     return module;
 }
 
-/* As a host does that begins and ends its use of the module whenever it likes, or that stays logged in
-   in a session of its own. */
+/* Behaves like a host that initializes and finalizes the module at any time, or that stays logged in in its own
+   session. */
 static void a_host_uses_the_same_module(const void *restarts)
 {
     Api api;
@@ -324,11 +324,11 @@ static void a_host_uses_the_same_module(const void *restarts)
 }
 
 static const Test tests[] = {
-    {"a client as they exist", a_client_as_they_exist, NULL},
+    {"an existing client's calls", an_existing_clients_calls, NULL},
     {"load and unload 100 times", load_and_unload, NULL},
     {"nothing is opened or started before it is needed", nothing_is_opened_before_it_is_needed, NULL},
-    {"a host that is logged in to the same module, and uses it in 8 threads", a_host_uses_the_same_module, NULL},
-    {"a host that begins and ends its use of the same module", a_host_uses_the_same_module, "restarts"},
+    {"a host that is logged in to the same module and uses it in 8 threads", a_host_uses_the_same_module, NULL},
+    {"a host that initializes and finalizes the same module", a_host_uses_the_same_module, "restarts"},
     {NULL, NULL, NULL},
 };
 

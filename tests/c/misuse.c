@@ -31,7 +31,7 @@ static void calls_before_initialize(const void *row)
     CHECK_EQ(TcktApi_getErrorDescription(0, TCK_API_ERR_NOT_INITIALIZED, text, sizeof text, NULL), TCK_API_SUCCESS);
 }
 
-static void null_and_zero_are_told_before_anybody_is_asked(const void *row)
+static void null_and_zero_are_refused_before_any_prompt(const void *row)
 {
     User user;
     char text[64];
@@ -60,7 +60,7 @@ static void null_and_zero_are_told_before_anybody_is_asked(const void *row)
     CHECK_EQ(spine_requests("/login"), 0);
 }
 
-/* The ticket's buffer at every size around its length: what is written, and not one byte more. */
+/* Buffers of every size around the ticket's length: what is written to them, and nothing beyond. */
 static void buffers_of_every_size(const void *row)
 {
     User user;
@@ -87,7 +87,7 @@ static void buffers_of_every_size(const void *row)
         }
         CHECK_EQ(TcktApi_getTicket(instance, buffer, size, NULL), fits ? 0 : TCK_API_ERR_BUFFER_TOO_SMALL);
     }
-    /* A size that nobody has is not touched. */
+    /* A buffer of an impossible size is not written to its end. */
     CHECK_EQ(TcktApi_getTicket(instance, buffer, UINT_MAX, NULL), TCK_API_SUCCESS);
     CHECK_EQ(user.pins, 1);
 }
@@ -114,7 +114,7 @@ static void a_second_call_with_a_larger_buffer_does_not_log_in_again(const void 
     CHECK_EQ(TcktApi_getNewTicket(instance, first, sizeof first, &used), TCK_API_SUCCESS);
     CHECK_EQ(user.pins, 3);
     CHECK(strcmp(first, second) != 0);
-    /* What one handle has waiting is not another's, and goes with its session. */
+    /* A handle's waiting ticket does not belong to other handles, and ends with its session. */
     CHECK_EQ(TcktApi_getNewTicket(instance, small, sizeof small, &used), TCK_API_ERR_BUFFER_TOO_SMALL);
     CHECK_EQ(TcktApi_getNewTicket(other, second, sizeof second, &used), TCK_API_SUCCESS);
     CHECK_EQ(user.pins, 5);
@@ -190,13 +190,13 @@ static void random_calls_do_no_harm(const void *row)
     }
 }
 
-static void a_million_pairs_do_not_grow(const void *row)
+static void a_million_pairs_leak_no_memory(const void *row)
 {
-    /* Checkers do not look at growth, and need few for what they look at. */
+    /* Checkers do not look for growth, and need fewer rounds. */
     int i, table = 1 << 16, count = scaled(getenv("TEST_INSTRUMENTED") ? table : 1 << 20);
     long before;
     (void)row;
-    /* The table of handles has been touched once after these. */
+    /* After these rounds every page of the handle table has been used. */
     for (i = 0; i < (getenv("TEST_INSTRUMENTED") ? count : table); i++)
         TcktApi_Finalize(TcktApi_Initialize());
     before = own_kib();
@@ -209,7 +209,7 @@ static void a_million_pairs_do_not_grow(const void *row)
         CHECK(own_kib() <= before + 64);
 }
 
-static void a_full_table_is_told(const void *row)
+static void a_full_table_is_an_error(const void *row)
 {
     static TCK_API_INSTANCE live[1 << 16];
     int i;
@@ -238,13 +238,13 @@ static void remote_sessions(const void *row)
 
 const Test misuse_tests[] = {
     {"calls before Initialize", calls_before_initialize, NULL},
-    {"NULL and size 0 are told before anybody is asked", null_and_zero_are_told_before_anybody_is_asked, NULL},
+    {"NULL and size 0 are refused before any prompt", null_and_zero_are_refused_before_any_prompt, NULL},
     {"buffers of every size", buffers_of_every_size, NULL},
     {"a second call with a larger buffer does not log in again", a_second_call_with_a_larger_buffer_does_not_log_in_again, NULL},
     {"stale, forged and doubly finalized handles", wrong_handles, NULL},
     {"random calls do no harm", random_calls_do_no_harm, NULL},
-    {"2^20 pairs of Initialize and Finalize do not grow", a_million_pairs_do_not_grow, NULL},
-    {"a full table of handles is told, and recovers", a_full_table_is_told, NULL},
-    {"remote sessions are seen", remote_sessions, NULL},
+    {"2^20 pairs of Initialize and Finalize leak no memory", a_million_pairs_leak_no_memory, NULL},
+    {"a full table of handles is an error, and recovers", a_full_table_is_an_error, NULL},
+    {"remote sessions are detected", remote_sessions, NULL},
     {NULL, NULL, NULL},
 };

@@ -1,4 +1,4 @@
-/* With a library that was built to panic: every export answers, and the next call works. */
+/* With a library that panics on request: every export returns an error, and the next call works. */
 #include <string.h>
 
 #include "harness.h"
@@ -26,7 +26,7 @@ static unsigned call(int which)
     case 8: return (unsigned)ticketapi_chosen_role(instance, &number);
     case 9: return (unsigned)ticketapi_cancel(instance);
     case 10: return (unsigned)_TcktApi_getTicket(instance, text, sizeof text, &number);
-    /* These have no code of their own. */
+    /* These do not return a code. */
     case 11: return TcktApi_GetGAVersion(instance, GATICKET_VERSION_ENGINE) ? 0 : TcktApi_getLastError(instance);
     case 12: return TcktApi_isTerminalServiceSession(instance) == 0 ? TcktApi_getLastError(instance) : 1;
     case 13: TcktApi_Finalize(instance); return TcktApi_getLastError(instance);
@@ -71,7 +71,7 @@ static void every_export_panics(const void *row)
 
 static void panic_in_the_login(void)
 {
-    /* The next export is one that the prompt calls; the login goes on after it. */
+    /* The next export is called by the prompt; the login continues after it. */
     ticketapi_test_panic(BODY);
     CHECK_EQ(ticketapi_cancel(instance), TCK_API_ERR_INTERNAL_ERROR);
 }

@@ -1,4 +1,4 @@
-/* Faults that a checker has to find: shows that it is on. */
+/* Faults that a checker must find, to show that it is active. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@ int main(int argc, char **argv)
 {
     const char *fault = argc > 1 ? argv[1] : "";
     if (strcmp(fault, "overflow") == 0) {
-        /* The library is told of more room than there is, and writes there. */
+        /* The library is given a size larger than the buffer, and writes beyond its end. */
         char *text = malloc(4);
         TcktApi_getErrorDescription(0, TCK_API_ERR_PIN_BLOCKED, text, 254, NULL);
         free(text);

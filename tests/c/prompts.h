@@ -1,4 +1,4 @@
-/* A user, as far as the library asks one. */
+/* A user who answers the library's prompts. */
 #ifndef PROMPTS_H
 #define PROMPTS_H
 
@@ -19,16 +19,16 @@ typedef struct {
     TicketApiPinRequest seen; /* texts in it are not valid later */
 } User;
 
-/* What asks a User. */
+/* The prompter that asks a User. */
 extern const TicketApiPrompter usual_prompter;
 
-/* Has `user` answer from now on. */
+/* Makes `user` answer from now on. */
 void answer_with(User *user);
 
-/* The tests' usual set-up: simulator, software card, and a user who knows the PIN. */
+/* The usual set-up: simulator, software card, and a user who knows the PIN. */
 void at_a_desk(User *user);
 
-/* A login that has to succeed; returns the ticket's length. */
+/* Logs in, which must succeed. Returns the ticket's length. */
 unsigned log_in(TCK_API_INSTANCE instance, char ticket[1024]);
 
 #endif

@@ -1,5 +1,5 @@
-/* PIN and ticket: not in this program's memory when they are no longer needed, and in nothing that it or
-   a helper has or writes. */
+/* PINs and tickets are not in this program's memory when they are no longer needed, and not in anything that it or a
+   helper has or writes. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <ftw.h>
@@ -12,12 +12,12 @@
 #include "harness.h"
 #include "prompts.h"
 
-/* What is looked for is veiled, so that it is not in memory because somebody looks for it. */
-#define VEIL 0x5a
-static const char veiled_pin[] = {/* "Kestrel*7391:Bittern*5528", of the canary cards */
+/* The secrets to search for are masked, so that the search does not put them into memory. */
+#define MASK 0x5a
+static const char masked_pin[] = {/* "Kestrel*7391:Bittern*5528", of the canary cards */
     0x11, 0x3f, 0x29, 0x2e, 0x28, 0x3f, 0x36, 0x70, 0x6d, 0x69, 0x63, 0x6b, 0x60, 0x18, 0x33, 0x2e, 0x2e, 0x3f, 0x28,
     0x34, 0x70, 0x6f, 0x6f, 0x68, 0x62};
-enum { PIN_LENGTH = sizeof veiled_pin, LONGEST = 128 };
+enum { PIN_LENGTH = sizeof masked_pin, LONGEST = 128 };
 
 typedef struct {
     char bytes[LONGEST];
@@ -26,8 +26,8 @@ typedef struct {
 
 static Secret pin, ticket;
 
-/* A secret as it may be written: raw, UTF-16, hex in both cases, URL-escaped, and base64 as far as it does
-   not depend on what stands beside. There is nothing in it that XML escapes. */
+/* The forms in which a secret may be written: raw, UTF-16, hex in both cases, URL-escaped, and base64 without the
+   digits that depend on neighbouring bytes. The secrets contain no characters that XML escapes. */
 enum { FORMS = 8 };
 typedef struct {
     char bytes[3 * LONGEST];
@@ -36,7 +36,7 @@ typedef struct {
 
 static void put(Needle *needle, char byte)
 {
-    needle->bytes[needle->length++] = (char)(byte ^ VEIL);
+    needle->bytes[needle->length++] = (char)(byte ^ MASK);
 }
 
 static void make_needles(const Secret *secret, Needle needles[FORMS])
@@ -45,7 +45,7 @@ static void make_needles(const Secret *secret, Needle needles[FORMS])
     static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     int i, shift;
     memset(needles, 0, FORMS * sizeof *needles);
-#define AT(i) ((unsigned char)(secret->bytes[i] ^ VEIL))
+#define AT(i) ((unsigned char)(secret->bytes[i] ^ MASK))
     for (i = 0; i < secret->length; i++) {
         int plain = (AT(i) >= '0' && AT(i) <= '9') || ((AT(i) | 32) >= 'a' && (AT(i) | 32) <= 'z');
         put(&needles[0], (char)AT(i));
@@ -83,7 +83,7 @@ static int count_in(const char *bytes, size_t length, const Secret *secret)
         size_t at;
         for (at = 0; at + (size_t)needles[i].length <= length; at++) {
             int same = 0;
-            while (same < needles[i].length && (bytes[at + (size_t)same] ^ VEIL) == needles[i].bytes[same])
+            while (same < needles[i].length && (bytes[at + (size_t)same] ^ MASK) == needles[i].bytes[same])
                 same++;
             found += same == needles[i].length;
         }
@@ -91,7 +91,7 @@ static int count_in(const char *bytes, size_t length, const Secret *secret)
     return found;
 }
 
-/* Everything that this process may write to. */
+/* Counts in all writable memory of this process. */
 static int count_in_memory(const Secret *secret)
 {
     static char piece[1 << 20];
@@ -111,7 +111,7 @@ static int count_in_memory(const Secret *secret)
                 break;
             found += count_in(piece, (size_t)length, secret);
             memset(piece, 0, (size_t)length);
-            /* The pieces overlap by more than a needle. */
+            /* The pieces overlap by more than a needle's length. */
             from += (unsigned long long)length > 512 && from + (unsigned long long)length < to
                         ? (unsigned long long)length - 512
                         : (unsigned long long)length;
@@ -124,7 +124,7 @@ static int count_in_memory(const Secret *secret)
 
 static int count_in_file(const char *path)
 {
-    /* Not where count_in_memory would look at it while it counts. */
+    /* On the heap, where count_in_memory does not search it while it counts. */
     char *text = malloc(1 << 20);
     int file = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC), found = 0;
     ssize_t length = file < 0 ? 0 : read(file, text, 1 << 20);
@@ -149,7 +149,7 @@ static int look_into(const char *path, const struct stat *status, int kind, stru
     return 0;
 }
 
-/* In all files of a folder. */
+/* Counts in all files of a folder. */
 static int count_in_folder(const char *folder)
 {
     found_in_folder = 0;
@@ -163,7 +163,7 @@ static int type_the_canary(void *user_data, const TicketApiPinRequest *request, 
     (void)user_data;
     CHECK(request->problem == TICKETAPI_PIN_FIRST && size > PIN_LENGTH);
     for (i = 0; i < PIN_LENGTH; i++)
-        typed[i] = (char)(veiled_pin[i] ^ VEIL);
+        typed[i] = (char)(masked_pin[i] ^ MASK);
     typed[i] = 0;
     return TICKETAPI_ANSWERED;
 }
@@ -176,19 +176,19 @@ static int take_the_first(void *user_data, const TicketApiRole *roles, unsigned 
     return TICKETAPI_ANSWERED;
 }
 
-/* Takes the ticket out of the buffer that it was asked with. Its second half is what is looked for: malloc
-   may have written over the beginning of what was freed. */
-static void veil_the_ticket(char buffer[1024], unsigned length)
+/* Takes the ticket from the caller's buffer. Only its second half is searched for, because malloc may have overwritten
+   the beginning of what was freed. */
+static void mask_the_ticket(char buffer[1024], unsigned length)
 {
     unsigned i, half = length / 2;
     CHECK(length - half <= LONGEST);
     for (i = half; i < length; i++)
-        ticket.bytes[i - half] = (char)(buffer[i] ^ VEIL);
+        ticket.bytes[i - half] = (char)(buffer[i] ^ MASK);
     ticket.length = (int)(length - half);
     memset(buffer, 0, 1024);
 }
 
-/* What the library and its helper write, when everything that writes is asked to write all it can. */
+/* What the library and its helper write when everything is set to log as much as possible. */
 static char folder[128];
 
 static void ask_for_logs(void)
@@ -211,7 +211,7 @@ static void ask_for_logs(void)
     CHECK(dup2(file, 1) == 1 && dup2(file, 2) == 2);
 }
 
-/* Has the helper write down what it was given and has open, with the PIN and before it signs. */
+/* Makes the helper record its descriptors, arguments and environment while it has the PIN, before it signs. */
 static void watch_the_helper(void)
 {
     char script[512];
@@ -237,7 +237,7 @@ static void no_secret_is_left(const void *row)
     FILE *file;
     if (getenv("TEST_INSTRUMENTED")) /* checkers keep what was freed, and terabytes of their own */
         return;
-    memcpy(pin.bytes, veiled_pin, PIN_LENGTH);
+    memcpy(pin.bytes, masked_pin, PIN_LENGTH);
     pin.length = PIN_LENGTH;
     start_spine(login->roles ? roles : NULL);
     use_card(card);
@@ -247,10 +247,10 @@ static void no_secret_is_left(const void *row)
     CHECK_EQ(ticketapi_set_prompter(&prompter, NULL), TCK_API_SUCCESS);
     instance = TcktApi_Initialize();
     CHECK_EQ(TcktApi_getTicket(instance, buffer, sizeof buffer, &used), TCK_API_SUCCESS);
-    veil_the_ticket(buffer, used);
+    mask_the_ticket(buffer, used);
     CHECK(!through_the_helper || (access("at-login", R_OK) == 0 && access("at-signing", R_OK) == 0));
     CHECK_EQ(count_in_memory(&pin), 0);
-    /* The session has it. */
+    /* The session contains it. */
     CHECK(count_in_memory(&ticket) > 0);
     CHECK_EQ(count_in_file("/proc/self/environ") + count_in_file("/proc/self/cmdline"), 0);
     if (login->server_is_gone)
@@ -259,7 +259,7 @@ static void no_secret_is_left(const void *row)
     CHECK_EQ(code, login->server_is_gone ? TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE : TCK_API_SUCCESS);
     CHECK_EQ(count_in_memory(&ticket), 0);
 
-    /* A login that fails after the PIN was typed, and what is said about it. */
+    /* A login that fails after the PIN was entered, and its error texts. */
     if (!login->server_is_gone)
         end_spine();
     code = TcktApi_getTicket(instance, buffer, sizeof buffer, NULL);
@@ -271,10 +271,10 @@ static void no_secret_is_left(const void *row)
     CHECK_EQ(count_in_folder(folder), 0);
     CHECK(access("tls-keys", F_OK) != 0);
 
-    /* One that is there is found: in memory, and in a file. */
+    /* A planted secret is found, in memory and in a file. */
     planted = malloc(PIN_LENGTH);
     for (i = 0; i < PIN_LENGTH; i++)
-        planted[i] = (char)(veiled_pin[i] ^ VEIL);
+        planted[i] = (char)(masked_pin[i] ^ MASK);
     CHECK(count_in_memory(&pin) > 0);
     file = fopen("planted", "w");
     CHECK(file && fwrite(planted, PIN_LENGTH, 1, file) == 1 && fclose(file) == 0);
@@ -289,7 +289,7 @@ static const Login few_roles = {"canary.p12", "1", 1}, many_roles = {"canary.p12
 const Test secret_tests[] = {
     {"no PIN or ticket is left: software card", no_secret_is_left, &by_file},
     {"no PIN or ticket is left: helper", no_secret_is_left, &by_helper},
-    {"no PIN or ticket is left: the server is gone", no_secret_is_left, &few_roles},
-    {"no PIN or ticket is left: a long answer, and the server is gone", no_secret_is_left, &many_roles},
+    {"no PIN or ticket is left: the server is unreachable", no_secret_is_left, &few_roles},
+    {"no PIN or ticket is left: a long response, and the server is unreachable", no_secret_is_left, &many_roles},
     {NULL, NULL, NULL},
 };

@@ -1,11 +1,11 @@
-/* A session: who is logged in, and how it begins and ends. */
+/* A session: its user, how it begins, and how it ends. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "harness.h"
 #include "prompts.h"
 
-static void user_and_roles_are_told(const void *row)
+static void a_session_has_its_user_and_roles(const void *row)
 {
     User user;
     TCK_API_INSTANCE instance;
@@ -40,7 +40,7 @@ static void user_and_roles_are_told(const void *row)
     CHECK_EQ(ticketapi_chosen_role(instance, NULL), TCK_API_ERR_INVALID_PARAMETER);
 }
 
-static void prompts_come_on_the_callers_thread(const void *row)
+static void prompts_are_called_on_the_callers_thread(const void *row)
 {
     User user;
     char ticket[1024];
@@ -54,7 +54,7 @@ static void prompts_come_on_the_callers_thread(const void *row)
     CHECK(user.seen.shortest >= 1 && user.seen.longest >= user.seen.shortest);
 }
 
-static void a_wrong_pin_is_asked_again(const void *row)
+static void the_user_is_asked_again_after_a_wrong_pin(const void *row)
 {
     User user;
     char ticket[1024];
@@ -110,7 +110,7 @@ static void the_session_outlives_its_handles(const void *row)
     CHECK_EQ(spine_requests("/login/authlogout"), 0);
 }
 
-static void settings_by_call_take_effect_with_the_next_handle(const void *row)
+static void ticketapi_set_takes_effect_with_the_next_handle(const void *row)
 {
     User user;
     TCK_API_INSTANCE instance;
@@ -148,7 +148,7 @@ static void a_token_in_the_helper_logs_in(const void *row)
     CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
 }
 
-/* Without TLS, whose authentication tags memcheck takes for undefined, it looks at all that is sent. */
+/* Without TLS memcheck examines everything that is sent; it considers TLS's authentication tags undefined. */
 static void a_login_without_tls(const void *row)
 {
     static const char *const plain[] = {"--http", NULL};
@@ -172,7 +172,7 @@ static void *has_no_error(void *instance)
     return NULL;
 }
 
-static void the_last_error_is_of_this_thread_and_handle(const void *row)
+static void each_thread_and_handle_has_its_own_last_error(const void *row)
 {
     TCK_API_INSTANCE one = TcktApi_Initialize(), other = TcktApi_Initialize();
     char text[254];
@@ -189,7 +189,7 @@ static void the_last_error_is_of_this_thread_and_handle(const void *row)
     CHECK_EQ(TcktApi_getLastError(other), TCK_API_ERR_INVALID_PARAMETER);
 }
 
-static void words_and_versions_leave_the_last_error_alone(const void *row)
+static void descriptions_and_versions_do_not_change_the_last_error(const void *row)
 {
     TCK_API_INSTANCE instance = TcktApi_Initialize();
     char text[254], again[254];
@@ -203,7 +203,7 @@ static void words_and_versions_leave_the_last_error_alone(const void *row)
     CHECK_EQ(TcktApi_getLastError(instance), TCK_API_ERR_TICKET_NOT_AVAILABLE);
     CHECK_EQ(TcktApi_getErrorDescription(instance, TcktApi_getLastError(instance), again, sizeof again, NULL), TCK_API_SUCCESS);
     CHECK_TEXT(again, text);
-    /* When they fail, that is the last error. */
+    /* If they fail, that is the last error. */
     CHECK_EQ(TcktApi_getErrorDescription(instance, 1, text, sizeof text, NULL), TCK_API_ERR_INVALID_PARAMETER);
     CHECK_EQ(TcktApi_getLastError(instance), TCK_API_ERR_INVALID_PARAMETER);
     CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
@@ -211,14 +211,14 @@ static void words_and_versions_leave_the_last_error_alone(const void *row)
     CHECK_EQ(TcktApi_getLastError(instance), TCK_API_ERR_INVALID_PARAMETER);
     TcktApi_Finalize(instance);
 
-    /* Without a handle too. */
+    /* Also without a handle. */
     CHECK_EQ(ticketapi_set("no_such_key", "1"), TCK_API_ERR_LOAD_RES_FAILED);
     CHECK_EQ(TcktApi_getErrorDescription(0, TCK_API_ERR_LOAD_RES_FAILED, text, sizeof text, NULL), TCK_API_SUCCESS);
     CHECK(TcktApi_GetGAVersion(0, GATICKET_VERSION_API) != 0);
     CHECK_EQ(TcktApi_getLastError(0), TCK_API_ERR_LOAD_RES_FAILED);
 }
 
-static void the_server_is_asked_before_a_ticket_is_given_out(const void *row)
+static void the_session_is_checked_before_a_ticket_is_returned(const void *row)
 {
     User user;
     TCK_API_INSTANCE instance;
@@ -243,7 +243,7 @@ static void the_server_is_asked_before_a_ticket_is_given_out(const void *row)
     TcktApi_Finalize(instance);
 }
 
-/* With `reauthentication` and `lock_timeout` of a minute each. */
+/* With `reauthentication` and `lock_timeout` of one minute each. */
 static TCK_API_INSTANCE at_a_desk_that_locks(User *user, const char *const *server, char ticket[1024])
 {
     TCK_API_INSTANCE instance;
@@ -274,7 +274,7 @@ static void a_locked_session_is_unlocked_by_its_user(const void *row)
     CHECK_EQ(ticketapi_role_count(instance, &number), TCK_API_ERR_TICKET_NOT_AVAILABLE);
     CHECK_EQ(number, 7);
     CHECK_EQ(user.pins, 1);
-    /* A user who gives up leaves it locked. */
+    /* If the user gives up, it stays locked. */
     user.pin = NULL;
     CHECK_EQ(TcktApi_getTicket(instance, again, sizeof again, NULL), TCK_API_ERR_USER_ABORT);
     CHECK_EQ(TcktApi_getTicketNoAuth(instance, again, sizeof again, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
@@ -285,7 +285,7 @@ static void a_locked_session_is_unlocked_by_its_user(const void *row)
     CHECK_EQ(user.pins, 3);
     CHECK_EQ(user.roles, 1);
     CHECK_EQ(spine_requests("/login/authvalidate"), 1);
-    /* Locked for too long, it ends. */
+    /* It ends when it was locked for too long. */
     sleep_the_computer(125);
     CHECK_EQ(TcktApi_getTicketNoAuth(instance, again, sizeof again, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
     log_in(instance, again);
@@ -293,8 +293,8 @@ static void a_locked_session_is_unlocked_by_its_user(const void *row)
     CHECK_EQ(spine_requests("/login/authvalidate"), 2);
 }
 
-/* The server is told that a session is over, and says nothing. */
-static void the_last_finalize_waits_a_little(const void *row)
+/* The server does not respond to the logout. */
+static void the_last_finalize_waits_a_moment(const void *row)
 {
     static const char *const silent[] = {"--misbehave", "logout=no-answer", NULL};
     User user;
@@ -328,7 +328,7 @@ static void memory_after_a_login(const void *row)
         CHECK(resident_kib() <= 16 * 1024);
 }
 
-static void what_is_told_while_no_card_can_come(const void *row)
+static void the_message_without_reader_or_service(const void *row)
 {
     User user = {.pin = NULL};
     char text[1024];
@@ -347,20 +347,20 @@ static void what_is_told_while_no_card_can_come(const void *row)
 }
 
 const Test session_tests[] = {
-    {"what is told while no card can come", what_is_told_while_no_card_can_come, NULL},
-    {"user and roles are told", user_and_roles_are_told, NULL},
-    {"prompts come on the caller's thread", prompts_come_on_the_callers_thread, NULL},
-    {"a wrong PIN is asked again", a_wrong_pin_is_asked_again, NULL},
+    {"the message while there is no reader or service", the_message_without_reader_or_service, NULL},
+    {"a session has its user and roles", a_session_has_its_user_and_roles, NULL},
+    {"prompts are called on the caller's thread", prompts_are_called_on_the_callers_thread, NULL},
+    {"the user is asked again after a wrong PIN", the_user_is_asked_again_after_a_wrong_pin, NULL},
     {"destroying ends the session for every handle", destroying_ends_the_session_for_every_handle, NULL},
     {"the session outlives its handles", the_session_outlives_its_handles, NULL},
-    {"settings by call take effect with the next handle", settings_by_call_take_effect_with_the_next_handle, NULL},
+    {"ticketapi_set takes effect with the next handle", ticketapi_set_takes_effect_with_the_next_handle, NULL},
     {"a token in the helper logs in", a_token_in_the_helper_logs_in, NULL},
     {"a login without TLS, on this computer", a_login_without_tls, NULL},
-    {"the last error is of this thread and handle", the_last_error_is_of_this_thread_and_handle, NULL},
-    {"words and versions leave the last error alone", words_and_versions_leave_the_last_error_alone, NULL},
-    {"the server is asked before a ticket is given out, where the settings say so", the_server_is_asked_before_a_ticket_is_given_out, NULL},
+    {"each thread and handle has its own last error", each_thread_and_handle_has_its_own_last_error, NULL},
+    {"descriptions and versions do not change the last error", descriptions_and_versions_do_not_change_the_last_error, NULL},
+    {"the session is checked before a ticket is returned, if the settings say so", the_session_is_checked_before_a_ticket_is_returned, NULL},
     {"a locked session is unlocked by its user", a_locked_session_is_unlocked_by_its_user, NULL},
-    {"the last Finalize waits a little for what is told to the server", the_last_finalize_waits_a_little, NULL},
+    {"the last Finalize waits a moment for the logout", the_last_finalize_waits_a_moment, NULL},
     {"at most 16 MiB are resident after a login", memory_after_a_login, NULL},
     {NULL, NULL, NULL},
 };

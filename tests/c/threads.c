@@ -1,4 +1,4 @@
-/* Many threads at once. */
+/* Calls from many threads at once. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +36,7 @@ static void wait_for_the_others(void)
     char ticket[1024];
     while (begun < THREADS)
         sleep_ms(1);
-    /* Whoever is not inside yet soon is. */
+    /* Threads that are not in the call yet soon are. */
     sleep_ms(50);
     CHECK_EQ(TcktApi_getTicketNoAuth(shared, ticket, sizeof ticket, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
 }
@@ -140,7 +140,7 @@ static void a_hung_card_can_be_cancelled(const void *row)
     CHECK_EQ(count_children(), 1);
 }
 
-/* Either a ticket of 1,024 bytes at most, or one of these codes. */
+/* A ticket of at most 1,024 bytes, or one of these codes. */
 static void check_outcome(int code, const char *ticket)
 {
     if (code == (int)TCK_API_SUCCESS) {
@@ -201,7 +201,7 @@ static void *destroy_sessions(void *count)
     return NULL;
 }
 
-static void a_storm(const void *row)
+static void many_threads_destroy_and_get(const void *row)
 {
     User user;
     pthread_t threads[8];
@@ -229,6 +229,6 @@ const Test thread_tests[] = {
     {"64 threads share one failure", all_share_one_failure, NULL},
     {"another thread cancels a login", another_thread_cancels, NULL},
     {"a hung card can be cancelled", a_hung_card_can_be_cancelled, NULL},
-    {"a storm of Finalize and destroyTicket among getters", a_storm, NULL},
+    {"many calls of Finalize and destroyTicket while others get tickets", many_threads_destroy_and_get, NULL},
     {NULL, NULL, NULL},
 };

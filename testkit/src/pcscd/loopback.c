@@ -1,5 +1,5 @@
-/* vpcd listens on every interface and has no setting for that. With this library it listens on the loopback
-   interface: a virtual card, and its PIN, are for this computer alone. */
+/* vpcd listens on every interface, and has no setting for that. With this library it listens on the loopback
+   interface, so that only this computer can use a virtual card and its PIN. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <netinet/in.h>

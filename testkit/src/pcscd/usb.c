@@ -1,7 +1,6 @@
 /*
- * A USB reader that a test plugs in and unplugs. Preloaded into the service, it stands for libudev: each '+' and '-' in
- * the pipe EVENTS is a device that comes and goes. It is the driver of that device as well: the one for virtual readers,
- * at PORT.
+ * A USB reader that a test plugs in and unplugs. Preloaded into the service, it replaces libudev: each '+' and '-' in the
+ * pipe EVENTS plugs in and unplugs a device. It is also the driver of that device: the one for virtual readers, at PORT.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -10,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What the service never looks into. */
+/* A handle that the service never dereferences. */
 static char thing;
 static int pipe_of_events = -1;
 static char event;
@@ -18,7 +17,7 @@ static char event;
 void *udev_new(void) { return &thing; }
 void *udev_unref(void *udev) { (void)udev; return NULL; }
 
-/* No device is there from the beginning. */
+/* No device is present at the start. */
 void *udev_enumerate_new(void *udev) { (void)udev; return &thing; }
 int udev_enumerate_add_match_subsystem(void *list, const char *name) { (void)list; (void)name; return 0; }
 int udev_enumerate_scan_devices(void *list) { (void)list; return 0; }
@@ -31,7 +30,7 @@ void *udev_device_new_from_syspath(void *udev, const char *path) { (void)udev; (
 void *udev_monitor_new_from_netlink(void *udev, const char *name) {
     (void)udev;
     (void)name;
-    /* For writing too, so that it has no end. */
+    /* For writing too, so that reading never reaches its end. */
     pipe_of_events = open(EVENTS, O_RDWR | O_CLOEXEC);
     return pipe_of_events < 0 ? NULL : &thing;
 }
