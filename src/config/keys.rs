@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Config;
 use super::values::{
-    absolute, keep, list, minutes, one_of, origin, path, program, seconds, some, text, web_address, words, yes_or_no,
+    absolute, keep, list, minutes, one_of, origin, path, program, seconds, some, text, url, words, yes_or_no,
 };
 use crate::agent::AgentUse;
 use crate::card::Digest;
@@ -72,7 +72,7 @@ pub(super) const KEYS: &[(&str, Apply)] = &[
     }),
     ("lock_timeout", |config, value, _| keep(&mut config.lock_timeout, minutes(value, 1))),
     ("reauthentication", |config, value, _| keep(&mut config.reauthentication, minutes(value, 1))),
-    ("issuer", |config, value, _| some(&mut config.issuer, web_address(value, false))),
+    ("issuer", |config, value, _| some(&mut config.issuer, url(value, false))),
     ("client_id", |config, value, _| some(&mut config.client_id, text(value))),
     ("client_auth", |config, value, _| keep(&mut config.client_auth, one_of(value, &ClientAuth::NAMES))),
     ("client_secret_file", |config, value, folder| some(&mut config.client_secret_file, path(value, folder))),
@@ -81,7 +81,7 @@ pub(super) const KEYS: &[(&str, Apply)] = &[
     ("client_key_algorithm", |config, value, _| {
         keep(&mut config.client_key_algorithm, one_of(value, &KeyAlgorithm::NAMES))
     }),
-    ("exchange_url", |config, value, _| some(&mut config.exchange_url, web_address(value, true))),
+    ("exchange_url", |config, value, _| some(&mut config.exchange_url, url(value, true))),
     ("redirect_uri", |config, value, _| {
         keep(&mut config.redirect_uri, value.parse::<RedirectUri>().map_err(|bad| format!("{value:?}: {bad}")))
     }),

@@ -2,6 +2,7 @@
 
 use super::Config;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::http::Url;
 use crate::service::choices::{ClientAuth, ServiceKind};
 
 impl Config {
@@ -38,8 +39,9 @@ impl Config {
         if self.care_team_id.is_none() && (self.patient_id.is_some() || self.episode_of_care_id.is_some()) {
             return Err(missing("care_team_id", "a context with patient_id or episode_of_care_id needs a care team"));
         }
+        let is_plain = |address: &&String| Url::parse(address).is_ok_and(|url| !url.origin().is_tls());
         for (key, address) in [("issuer", &self.issuer), ("exchange_url", &self.exchange_url)] {
-            if let Some(address) = address.as_ref().filter(|address| address.starts_with("http:") && !self.allow_http) {
+            if let Some(address) = address.as_ref().filter(is_plain).filter(|_| !self.allow_http) {
                 return Err(invalid(format!("{key}: {address} is plain http, and allow_http is not set")));
             }
         }
@@ -108,6 +110,7 @@ mod tests {
         ] {
             assert_eq!(problem, expected);
         }
+        assert!(with(&[("issuer", "HTTP://LOCALHOST/a")]).ends_with("is plain http, and allow_http is not set"));
         assert_eq!(with(&[("issuer", "http://[::1]:8080/a"), ("allow_http", "true")]), "");
     }
 
@@ -133,7 +136,7 @@ mod tests {
             "https://id.example/\u{e4}",
         ] {
             let error = Config::default().set("issuer", issuer).expect_err(issuer);
-            assert!(error.detail().contains("is not of the form https://host/path, without a query"), "{error}");
+            assert!(error.detail().starts_with(&format!("issuer: {issuer:?}: it ")), "{error}");
         }
     }
 }

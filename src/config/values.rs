@@ -1,12 +1,10 @@
 //! The kinds of values, each read from text. An error says what is wrong with the value; the caller adds
 //! the key and where it was.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::Uri;
-
+use crate::http::Url;
 use crate::ssb::BrokerAddress;
 
 pub(super) fn keep<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
@@ -78,27 +76,12 @@ pub(super) fn origin(value: &str) -> Result<BrokerAddress, String> {
     BrokerAddress::parse(value, true).map_err(|bad| bad.to_string())
 }
 
-/// An `https` address, or an `http` one of the loopback host, exactly as it is written: an issuer is compared
-/// character by character.
-pub(super) fn web_address(value: &str, query: bool) -> Result<String, String> {
-    let is_web_address = || {
-        let uri: Uri = value.parse().ok()?;
-        let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
-        let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        let scheme = match uri.scheme_str()? {
-            "https" => true,
-            "http" => is_loopback,
-            _ => false,
-        };
-        // The names that TLS can verify.
-        rustls::pki_types::ServerName::try_from(host).ok()?;
-        let is_plain = value.bytes().all(|byte| byte.is_ascii_graphic())
-            && !value.contains(['@', '#'])
-            && (query || !value.contains('?'));
-        (scheme && is_plain && !uri.authority()?.as_str().ends_with(':')).then_some(())
-    };
-    let form = if query { "https://host/path" } else { "https://host/path, without a query" };
-    is_web_address()
-        .map(|()| value.to_owned())
-        .ok_or_else(|| format!("{value:?} is not of the form {form} (plain http is for the loopback host only)"))
+/// An `https` URL, or an `http` one of the loopback host, exactly as it is written: an issuer is compared character by
+/// character.
+pub(super) fn url(value: &str, query: bool) -> Result<String, String> {
+    Url::parse(value).map_err(|bad| format!("{value:?}: {bad}"))?;
+    if value.contains('?') && !query {
+        return Err(format!("{value:?}: it must not have a query"));
+    }
+    Ok(value.to_owned())
 }
