@@ -5,7 +5,7 @@
 
 pub mod choices;
 #[cfg(feature = "oidc")]
-mod oidc;
+pub(crate) mod oidc;
 pub(crate) mod roles;
 pub mod ssb;
 

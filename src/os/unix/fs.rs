@@ -16,6 +16,10 @@ use super::privilege::variable;
 /// The number that the kernel shows for users that a user namespace does not know.
 const OVERFLOW: u32 = 65534;
 
+#[cfg(feature = "oidc")]
+const READ_GROUP: u32 = 0o040;
+#[cfg(feature = "oidc")]
+const READ_OTHERS: u32 = 0o004;
 const WRITE_GROUP: u32 = 0o020;
 const WRITE_OTHERS: u32 = 0o002;
 const STICKY: u32 = 0o1000;
@@ -46,6 +50,40 @@ pub fn trusted(path: &Path) -> io::Result<PathBuf> {
 ///
 /// As [`trusted`], and where it is no regular file or too large.
 pub(crate) fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let (mut file, metadata) = open_trusted(path, limit)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    within(limit, metadata.len().max(bytes.len() as u64))?;
+    Ok(bytes)
+}
+
+/// As [`read_trusted`], for a file with a secret: other users must not be able to read it either.
+#[cfg(feature = "oidc")]
+pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<crate::secret::SecretBytes> {
+    let (mut file, metadata) = open_trusted(path, limit)?;
+    if metadata.mode() & READ_OTHERS != 0 || User::of_this_process().group_has(READ_GROUP, path, &metadata) {
+        let path = path.display();
+        let fault = format!("other users can read it; take their right to (chmod go-rwx {path})");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, fault));
+    }
+    within(limit, metadata.len())?;
+    // With its whole size, and room to see the end, at once: a buffer that grows leaves copies behind.
+    let mut bytes = crate::secret::secret_buffer(usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(32));
+    file.read_to_end(&mut bytes)?;
+    within(limit, bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+fn within(limit: u64, size: u64) -> io::Result<()> {
+    if size > limit {
+        let text = format!("it is too large (more than {limit} bytes)");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(())
+}
+
+/// Opens a trusted regular file, to read at most one byte more than `limit`.
+fn open_trusted(path: &Path, limit: u64) -> io::Result<(io::Take<File>, fs::Metadata)> {
     let real = trusted(path)?;
     let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
     // Opening a device may do something already.
@@ -59,15 +97,7 @@ pub(crate) fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         return Err(no_file());
     }
     // Files of /proc have no size, and any file may grow meanwhile.
-    let mut bytes = Vec::new();
-    if metadata.len() <= limit {
-        file.take(limit + 1).read_to_end(&mut bytes)?;
-    }
-    if metadata.len().max(bytes.len() as u64) > limit {
-        let text = format!("it is too large (more than {limit} bytes)");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
-    }
-    Ok(bytes)
+    Ok((file.take(limit + 1), metadata))
 }
 
 /// The user's own folder for sockets and locks: that in `$XDG_RUNTIME_DIR`, else that in `/run/user/UID`
@@ -107,9 +137,7 @@ impl User {
         if owner != 0 && owner != self.uid && !nobodys {
             return Some(format!("{} belongs to another user; it must belong to you or to root", path.display()));
         }
-        // A private group has the number of its only user, by convention. An access list shows in the group's bits.
-        let private = metadata.gid() == 0 || metadata.gid() == self.uid && metadata.gid() == self.gid;
-        let by_group = mode & WRITE_GROUP != 0 && (!private || has_access_list(path));
+        let by_group = self.group_has(WRITE_GROUP, path, metadata);
         if !sticky && (by_group || mode & WRITE_OTHERS != 0) {
             let path = path.display();
             return Some(format!(
@@ -117,6 +145,13 @@ impl User {
             ));
         }
         None
+    }
+
+    /// Whether others than this user have the right by the file's group.
+    fn group_has(&self, right: u32, path: &Path, metadata: &fs::Metadata) -> bool {
+        // A private group has the number of its only user, by convention. An access list shows in the group's bits.
+        let private = metadata.gid() == 0 || metadata.gid() == self.uid && metadata.gid() == self.gid;
+        metadata.mode() & right != 0 && (!private || has_access_list(path))
     }
 }
 
@@ -240,6 +275,28 @@ mod tests {
         assert!(maps_root("         0          0 4294967295\n"));
         assert!(!maps_root("         0       1000          1\n"));
         assert!(!maps_root("      1000       1000          1\n"));
+    }
+
+    #[cfg(feature = "oidc")]
+    #[test]
+    fn a_secret_that_others_can_read_is_refused() {
+        let folder = folder();
+        let file = folder.path().join("file");
+        for mode in [0o600, 0o400] {
+            set(&file, mode);
+            assert_eq!(*read_secret(&file, 4).unwrap(), b"text");
+        }
+        for mode in [0o604, 0o644] {
+            set(&file, mode);
+            assert!(read_secret(&file, 4).unwrap_err().to_string().contains("other users can read it"));
+        }
+        set(&file, 0o600);
+        assert!(read_secret(&file, 3).unwrap_err().to_string().contains("too large"));
+        if geteuid().is_root() {
+            set(&file, 0o640);
+            chown(&file, Some(0), Some(100)).unwrap();
+            assert!(read_secret(&file, 4).is_err());
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ impl Role {
 
     /// Builds the role of an `organisation` and a job given apart, the job as
     /// `"Type":"Sub-type":"Role name"`.
-    pub(super) fn of_job(id: &str, organisation_code: &str, organisation: &str, job: &str) -> Self {
+    pub(in crate::service) fn of_job(id: &str, organisation_code: &str, organisation: &str, job: &str) -> Self {
         let job = job.trim();
         let parts = job.strip_prefix('"').and_then(split_job).unwrap_or(["", "", job]);
         Self::of_parts(id, organisation_code, organisation.trim(), parts)

@@ -1,0 +1,280 @@
+//! The private key that a client proves itself with.
+//!
+//! RSA is the crate that software cards sign with: it blinds, and wipes its keys. P-256 is ring's.
+
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use rsa::pkcs1::DecodeRsaPrivateKey;
+use rsa::pkcs8::{DecodePrivateKey, SecretDocument};
+use rsa::rand_core::OsRng;
+use rsa::traits::PublicKeyParts;
+use rsa::{BigUint, Pkcs1v15Sign, Pss, RsaPrivateKey};
+use serde::Deserialize;
+use sha2::{Digest, Sha256, Sha384, Sha512};
+use zeroize::Zeroizing;
+
+use super::json;
+use super::jws::base64url;
+use super::secret::Secret;
+use crate::service::choices::KeyAlgorithm;
+
+/// What a provider can be expected to accept.
+const SHORTEST_RSA: usize = 2048;
+
+/// A private key, and its id if its file gives one.
+pub(super) struct ClientKey {
+    key: Key,
+    pub(super) id: Option<String>,
+}
+
+enum Key {
+    Rsa(Box<RsaPrivateKey>),
+    P256(Box<EcdsaKeyPair>),
+}
+
+/// A private key as JSON (RFC 7518, 6).
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    d: Option<Secret>,
+    p: Option<Secret>,
+    q: Option<Secret>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+impl ClientKey {
+    /// Reads the content of a file: PEM with PKCS#8 or PKCS#1, or a JWK.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, as a sentence about the file.
+    pub(super) fn read(file: &[u8]) -> Result<Self, &'static str> {
+        let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file).trim_ascii();
+        if file.is_empty() {
+            return Err("it is empty");
+        }
+        let text = std::str::from_utf8(file).map_err(|_| NOT_PEM)?;
+        if text.starts_with('{') {
+            return from_jwk(file);
+        }
+        let key = if text.contains("-----BEGIN PRIVATE KEY-----") {
+            from_pkcs8(text)?
+        } else if text.contains("-----BEGIN RSA PRIVATE KEY-----") {
+            if text.contains("Proc-Type: 4,ENCRYPTED") {
+                return Err(ENCRYPTED);
+            }
+            Key::Rsa(Box::new(RsaPrivateKey::from_pkcs1_pem(text).map_err(|_| DAMAGED)?))
+        } else {
+            return Err(other_kind(text));
+        };
+        Self { key, id: None }.checked()
+    }
+
+    fn checked(self) -> Result<Self, &'static str> {
+        match &self.key {
+            Key::Rsa(key) if key.n().bits() < SHORTEST_RSA => Err("its RSA key has less than 2,048 bits"),
+            Key::Rsa(_) | Key::P256(_) => Ok(self),
+        }
+    }
+
+    /// Signs `message`.
+    ///
+    /// # Errors
+    ///
+    /// Why the key does not, as a sentence about its file.
+    pub(super) fn sign(&self, algorithm: KeyAlgorithm, message: &[u8]) -> Result<Vec<u8>, &'static str> {
+        match (&self.key, algorithm) {
+            (Key::P256(key), KeyAlgorithm::Es256) => key
+                .sign(&SystemRandom::new(), message)
+                .map(|signature| signature.as_ref().to_vec())
+                .map_err(|_| DAMAGED),
+            (Key::P256(_), _) => Err("its key is for P-256: set client_key_algorithm to ES256"),
+            (Key::Rsa(_), KeyAlgorithm::Es256) => Err("its key is an RSA key, which does not sign with ES256"),
+            (Key::Rsa(key), KeyAlgorithm::Rs256) => key
+                .sign_with_rng(&mut OsRng, Pkcs1v15Sign::new::<Sha256>(), &Sha256::digest(message))
+                .map_err(|_| DAMAGED),
+            (Key::Rsa(key), KeyAlgorithm::Rs384) => key
+                .sign_with_rng(&mut OsRng, Pkcs1v15Sign::new::<Sha384>(), &Sha384::digest(message))
+                .map_err(|_| DAMAGED),
+            (Key::Rsa(key), KeyAlgorithm::Rs512) => key
+                .sign_with_rng(&mut OsRng, Pkcs1v15Sign::new::<Sha512>(), &Sha512::digest(message))
+                .map_err(|_| DAMAGED),
+            (Key::Rsa(key), KeyAlgorithm::Ps256) => {
+                key.sign_with_rng(&mut OsRng, Pss::new::<Sha256>(), &Sha256::digest(message)).map_err(|_| DAMAGED)
+            }
+        }
+    }
+}
+
+const DAMAGED: &str = "its key is damaged, or of a form that is not read";
+const ENCRYPTED: &str = "its key is protected with a password; write it without one: openssl pkey -in FILE -out NEW";
+const NOT_PEM: &str = "it is not in PEM form; convert it with: openssl pkey -inform DER -in FILE -out NEW";
+const OTHER_CURVE: &str = "its key is neither RSA nor P-256";
+
+fn other_kind(text: &str) -> &'static str {
+    let holds = |mark: &str| text.contains(mark);
+    if holds("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+        ENCRYPTED
+    } else if holds("-----BEGIN EC PRIVATE KEY-----") {
+        "its key is in SEC1 form; convert it to PKCS#8 with: openssl pkey -in FILE -out NEW"
+    } else if holds("PUBLIC KEY-----") || holds("-----BEGIN CERTIFICATE") {
+        "it holds no private key but a public one or a certificate"
+    } else if holds("-----BEGIN OPENSSH PRIVATE KEY-----") {
+        "its key is in OpenSSH's form; it must be in PKCS#8"
+    } else if holds("-----BEGIN ") {
+        "it holds no private key"
+    } else {
+        NOT_PEM
+    }
+}
+
+fn from_pkcs8(pem: &str) -> Result<Key, &'static str> {
+    if let Ok(key) = RsaPrivateKey::from_pkcs8_pem(pem) {
+        return Ok(Key::Rsa(Box::new(key)));
+    }
+    let (_, document) = SecretDocument::from_pem(pem).map_err(|_| DAMAGED)?;
+    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_bytes(), &SystemRandom::new())
+        .map(|key| Key::P256(Box::new(key)))
+        .map_err(|_| OTHER_CURVE)
+}
+
+fn from_jwk(file: &[u8]) -> Result<ClientKey, &'static str> {
+    let jwk: Jwk = json::read(file).map_err(|_| "it is not a JWK with a private key")?;
+    let secret = |text: &Option<Secret>| {
+        let text = text.as_ref().ok_or("it is a JWK without the private numbers")?;
+        base64url(text.expose().as_bytes()).map(Zeroizing::new).ok_or(DAMAGED)
+    };
+    let public = |text: &Option<String>| text.as_ref().and_then(|text| base64url(text.as_bytes())).ok_or(DAMAGED);
+    let key = match &*jwk.kty {
+        "RSA" => {
+            let number = |bytes: &[u8]| BigUint::from_bytes_be(bytes);
+            let primes = vec![number(&secret(&jwk.p)?), number(&secret(&jwk.q)?)];
+            let (n, e) = (number(&public(&jwk.n)?), number(&public(&jwk.e)?));
+            let key = RsaPrivateKey::from_components(n, e, number(&secret(&jwk.d)?), primes).map_err(|_| DAMAGED)?;
+            Key::Rsa(Box::new(key))
+        }
+        "EC" if jwk.crv.as_deref() == Some("P-256") => {
+            let point = [&[4][..], &public(&jwk.x)?, &public(&jwk.y)?].concat();
+            let (curve, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+            let key = EcdsaKeyPair::from_private_key_and_public_key(curve, &secret(&jwk.d)?, &point, &random)
+                .map_err(|_| DAMAGED)?;
+            Key::P256(Box::new(key))
+        }
+        _ => return Err(OTHER_CURVE),
+    };
+    ClientKey { key, id: jwk.kid }.checked()
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::bn::{BigNum, BigNumContext};
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::ecdsa::EcdsaSig;
+    use openssl::hash::MessageDigest;
+    use openssl::nid::Nid;
+    use openssl::pkey::{PKey, Private};
+    use openssl::rsa::{Padding, Rsa};
+    use openssl::sign::{RsaPssSaltlen, Verifier};
+    use openssl::symm::Cipher;
+    use serde_json::json;
+
+    use super::super::jws::tests::{EC, RSA};
+    use super::super::jws::to_base64url;
+    use super::*;
+
+    fn rsa() -> PKey<Private> {
+        PKey::from_rsa(RSA.clone()).unwrap()
+    }
+
+    fn rsa_jwk() -> String {
+        let number = |number: &openssl::bn::BigNumRef| to_base64url(&number.to_vec()).to_string();
+        let (p, q) = (RSA.p().unwrap(), RSA.q().unwrap());
+        let [n, e, d, p, q] = [RSA.n(), RSA.e(), RSA.d(), p, q].map(number);
+        json!({"kty": "RSA", "kid": "k-1", "alg": "RS512", "n": n, "e": e, "d": d, "p": p, "q": q, "dp": "AQ"})
+            .to_string()
+    }
+
+    fn ec_jwk() -> String {
+        let (mut x, mut y) = (BigNum::new().unwrap(), BigNum::new().unwrap());
+        let mut context = BigNumContext::new().unwrap();
+        EC.public_key().affine_coordinates(EC.group(), &mut x, &mut y, &mut context).unwrap();
+        let number = |number: &openssl::bn::BigNumRef| to_base64url(&number.to_vec_padded(32).unwrap()).to_string();
+        json!({"kty": "EC", "crv": "P-256", "x": number(&x), "y": number(&y), "d": number(EC.private_key())})
+            .to_string()
+    }
+
+    #[test]
+    fn an_rsa_key_signs_with_each_algorithm_in_each_form() {
+        let pkcs8 = rsa().private_key_to_pem_pkcs8().unwrap();
+        let crlf = String::from_utf8(pkcs8.clone()).unwrap().replace('\n', "\r\n").into_bytes();
+        let marked = [b"\xef\xbb\xbf", &pkcs8[..], b"\n\n"].concat();
+        for file in [pkcs8, crlf, marked, RSA.private_key_to_pem().unwrap(), rsa_jwk().into_bytes()] {
+            let key = ClientKey::read(&file).unwrap();
+            for (algorithm, digest) in [
+                (KeyAlgorithm::Rs256, MessageDigest::sha256()),
+                (KeyAlgorithm::Rs384, MessageDigest::sha384()),
+                (KeyAlgorithm::Rs512, MessageDigest::sha512()),
+                (KeyAlgorithm::Ps256, MessageDigest::sha256()),
+            ] {
+                let signature = key.sign(algorithm, b"message").unwrap();
+                let public = rsa();
+                let mut verifier = Verifier::new(digest, &public).unwrap();
+                if algorithm == KeyAlgorithm::Ps256 {
+                    verifier.set_rsa_padding(Padding::PKCS1_PSS).unwrap();
+                    verifier.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH).unwrap();
+                }
+                assert!(verifier.verify_oneshot(&signature, b"message").unwrap(), "{algorithm}");
+            }
+            assert!(key.sign(KeyAlgorithm::Es256, b"message").unwrap_err().contains("RSA"));
+        }
+        assert_eq!(ClientKey::read(rsa_jwk().as_bytes()).unwrap().id.as_deref(), Some("k-1"));
+    }
+
+    #[test]
+    fn a_p256_key_signs_in_each_form() {
+        let pkcs8 = PKey::from_ec_key(EC.clone()).unwrap().private_key_to_pem_pkcs8().unwrap();
+        for file in [pkcs8, ec_jwk().into_bytes()] {
+            let key = ClientKey::read(&file).unwrap();
+            let signature = key.sign(KeyAlgorithm::Es256, b"message").unwrap();
+            let [r, s] = [&signature[..32], &signature[32..]].map(|half| BigNum::from_slice(half).unwrap());
+            let signature = EcdsaSig::from_private_components(r, s).unwrap();
+            assert!(signature.verify(&openssl::sha::sha256(b"message"), &EC).unwrap());
+            assert!(key.sign(KeyAlgorithm::Rs512, b"message").unwrap_err().contains("ES256"));
+        }
+    }
+
+    #[test]
+    fn files_of_other_kinds_are_named() {
+        let key = rsa();
+        let p384 = EcKey::generate(&EcGroup::from_curve_name(Nid::SECP384R1).unwrap()).unwrap();
+        let short = PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap();
+        let mut public: serde_json::Value = serde_json::from_str(&rsa_jwk()).unwrap();
+        public.as_object_mut().unwrap().remove("d");
+        for (file, words) in [
+            (Vec::new(), "empty"),
+            (b" \n".to_vec(), "empty"),
+            (b"secret".to_vec(), "PEM"),
+            (key.private_key_to_der().unwrap(), "PEM"),
+            (key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_128_cbc(), b"x").unwrap(), "password"),
+            (RSA.private_key_to_pem_passphrase(Cipher::aes_128_cbc(), b"x").unwrap(), "password"),
+            (key.public_key_to_pem().unwrap(), "public"),
+            (b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n".to_vec(), "certificate"),
+            (EC.private_key_to_pem().unwrap(), "SEC1"),
+            (PKey::from_ec_key(p384).unwrap().private_key_to_pem_pkcs8().unwrap(), "neither"),
+            (short.private_key_to_pem_pkcs8().unwrap(), "2,048"),
+            (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".to_vec(), "damaged"),
+            (b"-----BEGIN PRIVATE KEY-----\n!\n".to_vec(), "damaged"),
+            (b"{}".to_vec(), "JWK"),
+            (br#"{"kty": "oct", "k": "AA"}"#.to_vec(), "neither"),
+            (public.to_string().into_bytes(), "without the private"),
+        ] {
+            let why = ClientKey::read(&file).err().unwrap_or("nothing");
+            assert!(why.contains(words), "{words}: {why}");
+        }
+    }
+}
