@@ -32,7 +32,8 @@ pub(super) struct UserInfo {
 pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
     pub(super) client_id: &'a str,
-    pub(super) subject: &'a str,
+    /// `None` for a session of another process.
+    pub(super) subject: Option<&'a str>,
 }
 
 /// Why a UserInfo cannot be used. Never quotes it.
@@ -90,7 +91,7 @@ impl UserInfo {
         let document: Document<'_> = json::read(text)?;
         match &document.sub {
             None => return Err(BadUserInfo::NoSubject),
-            Some(subject) if subject != expected.subject => return Err(BadUserInfo::OtherUser),
+            Some(subject) if expected.subject.is_some_and(|expected| expected != subject) => return Err(BadUserInfo::OtherUser),
             Some(_) => {}
         }
         // Only signed ones have these.
@@ -130,7 +131,7 @@ mod tests {
     use super::super::jws::tests::{OTHER_RSA, RSA, key_set, rs256, rsa_jwk, signed};
     use super::*;
 
-    const EXPECTED: Expected<'_> = Expected { issuer: "https://am.example", client_id: "client", subject: "9100" };
+    const EXPECTED: Expected<'_> = Expected { issuer: "https://am.example", client_id: "client", subject: Some("9100") };
 
     fn role(id: &str) -> Value {
         json!({

@@ -1,0 +1,380 @@
+//! Requests to a provider, for one login or one call about a session.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing::{debug, warn};
+
+use super::client_auth::{ClientAuth, Proof};
+use super::discovery::{self, MAX_METADATA, Metadata};
+use super::id_token::{BadIdToken, Expected, IdToken, UnverifiedIdToken};
+use super::jws::BadJws;
+use super::keys::KeySet;
+use super::secret::Secret;
+use super::settings::OidcSettings;
+use super::token::{self, NoTokens, Tokens};
+use super::user_info::{self, BadUserInfo, MAX_USER_INFO, UserInfo};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::http::{Client, HttpAnswer, HttpRequest, Origin, Url, form};
+use crate::service::Call;
+use crate::sync::Mutex;
+
+/// How long metadata and keys are kept.
+const KEPT: Duration = Duration::from_secs(3600);
+
+/// The longest key set that is read.
+const MAX_KEYS: usize = 1 << 20;
+
+const JSON: &str = "application/json";
+
+/// What all logins and sessions of one service share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: OidcSettings,
+    known: Mutex<Known>,
+}
+
+/// What the provider has said about itself, and when.
+#[derive(Debug, Default)]
+struct Known {
+    metadata: Option<(Duration, Arc<Metadata>)>,
+    keys: Option<(Duration, Arc<KeySet>)>,
+}
+
+impl Shared {
+    pub(super) fn new(settings: OidcSettings) -> Self {
+        Self { settings, known: Mutex::default() }
+    }
+
+    fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
+        look(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn fresh<T>(known: Option<&(Duration, Arc<T>)>) -> Option<Arc<T>> {
+    let (since, known) = known?;
+    (SystemClock.now().saturating_sub(*since) < KEPT).then(|| Arc::clone(known))
+}
+
+/// A provider and the connections to it.
+pub(super) struct Provider {
+    pub(super) shared: Arc<Shared>,
+    pub(super) metadata: Arc<Metadata>,
+    client: Client,
+}
+
+/// Which tokens end with a session.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ending {
+    pub(super) id_token: Option<Secret>,
+    pub(super) access: Option<Secret>,
+    pub(super) refresh: Option<Secret>,
+}
+
+impl Provider {
+    /// Asks the provider about itself, for a login.
+    pub(super) fn discover(shared: &Arc<Shared>, call: &Call<'_>) -> Result<Self> {
+        let stage = Stage::Activation;
+        let settings = &shared.settings;
+        let mut client = Client::new(settings.https.clone());
+        let url = settings.issuer.with_path_added(discovery::PATH);
+        let request = HttpRequest::get(url.clone()).accept(JSON).limit(MAX_METADATA);
+        let answer = client.send(stage, &request, call)?;
+        if answer.status != 200 {
+            return Err(unexpected(&url, answer.status, stage, "its metadata"));
+        }
+        let metadata = Metadata::read(&answer.body, settings.issuer.as_str()).map_err(|why| {
+            let detail = format!("the metadata of the provider at {url} cannot be used: {why}");
+            Error::new(ErrorKind::BadAnswer, stage, detail)
+        })?;
+        let metadata = Arc::new(metadata);
+        shared.known(|known| known.metadata = Some((SystemClock.now(), Arc::clone(&metadata))));
+        debug!(issuer = %settings.issuer, "metadata read");
+        Ok(Self { shared: Arc::clone(shared), metadata, client })
+    }
+
+    /// As [`Provider::discover`], but asks only if the last answer is old: for calls about a session.
+    pub(super) fn known(shared: &Arc<Shared>, call: &Call<'_>) -> Result<Self> {
+        match shared.known(|known| fresh(known.metadata.as_ref())) {
+            Some(metadata) => {
+                let client = Client::new(shared.settings.https.clone());
+                Ok(Self { shared: Arc::clone(shared), metadata, client })
+            }
+            None => Self::discover(shared, call),
+        }
+    }
+
+    pub(super) fn settings(&self) -> &OidcSettings {
+        &self.shared.settings
+    }
+
+    /// Returns the proof of which client this is.
+    pub(super) fn proof(&self) -> Result<Proof> {
+        let settings = self.settings();
+        settings.client_auth.proof(&settings.client_id, &self.metadata, now())
+    }
+
+    /// Sends a request for tokens. `sent` becomes true when the provider may have seen it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the way to the provider; what it answers is the value.
+    pub(super) fn tokens(
+        &mut self,
+        stage: Stage,
+        fields: &[(&str, &str)],
+        proof: &Proof,
+        sent: &mut bool,
+        call: &Call<'_>,
+    ) -> Result<std::result::Result<Tokens, NoTokens>> {
+        let url = self.token_url().clone();
+        let (request, fields) = self.authenticated(url.clone(), fields, proof);
+        let answer = self.client.send_from(
+            stage,
+            url.origin(),
+            |_| {
+                *sent = true;
+                Ok(request)
+            },
+            call,
+        )?;
+        let secrets: Vec<_> = fields.iter().filter(|(name, _)| SECRET.contains(name)).map(|(_, value)| *value).collect();
+        Ok(token::read(answer.status, &answer.body, &secrets))
+    }
+
+    /// Returns the server that gives out tokens.
+    pub(super) fn token_server(&self) -> &Origin {
+        self.token_url().origin()
+    }
+
+    fn token_url(&self) -> &Url {
+        match &self.settings().client_auth {
+            ClientAuth::BackEnd(url) => url,
+            _ => &self.metadata.token,
+        }
+    }
+
+    fn authenticated<'a>(
+        &'a self,
+        url: Url,
+        fields: &[(&'a str, &'a str)],
+        proof: &'a Proof,
+    ) -> (HttpRequest, Vec<(&'a str, &'a str)>) {
+        let client_id = &self.settings().client_id;
+        let fields: Vec<_> = fields.iter().copied().chain(proof.fields(client_id)).collect();
+        let request = HttpRequest::post_form(url, form(&fields)).accept(JSON);
+        let request = match proof {
+            // Both are form-encoded first (RFC 6749, 2.3.1).
+            Proof::Basic(secret) => request.basic(&encoded(client_id), &encoded(secret.expose())),
+            Proof::Id | Proof::Post(_) | Proof::Assertion(_) => request,
+        };
+        (request, fields)
+    }
+
+    /// Checks an ID token; asks for the keys again, once, if it is signed with an unknown one.
+    pub(super) fn check_id_token(
+        &mut self,
+        token: &UnverifiedIdToken,
+        expected: &Expected<'_>,
+        stage: Stage,
+        call: &Call<'_>,
+    ) -> Result<std::result::Result<IdToken, BadIdToken>> {
+        self.with_keys(stage, call, |keys| {
+            let checked = token.check(keys, expected);
+            let unknown = matches!(checked, Err(BadIdToken::Jws(BadJws::UnknownKey)));
+            (checked, unknown)
+        })
+    }
+
+    /// Runs `check` with the kept keys, and again with new ones if it knows too few.
+    fn with_keys<T>(&mut self, stage: Stage, call: &Call<'_>, check: impl Fn(&KeySet) -> (T, bool)) -> Result<T> {
+        if let Some(keys) = self.shared.known(|known| fresh(known.keys.as_ref())) {
+            let (checked, unknown) = check(&keys);
+            if !unknown {
+                return Ok(checked);
+            }
+        }
+        let url = &self.metadata.keys;
+        let request = HttpRequest::get(url.clone()).accept(JSON).limit(MAX_KEYS);
+        let answer = self.client.send(stage, &request, call)?;
+        if answer.status != 200 {
+            return Err(unexpected(url, answer.status, stage, "its keys"));
+        }
+        let keys = KeySet::read(&answer.body).map_err(|why| {
+            Error::new(ErrorKind::BadAnswer, stage, format!("the keys of the provider at {url} cannot be read: {why}"))
+        })?;
+        let keys = Arc::new(keys);
+        self.shared.known(|known| known.keys = Some((SystemClock.now(), Arc::clone(&keys))));
+        Ok(check(&keys).0)
+    }
+
+    /// Asks who the user is, and checks that it is `subject`. `None` from a provider without UserInfo.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](ErrorKind::Refused) if the access token is not valid (any more).
+    pub(super) fn user_info(
+        &mut self,
+        access: &Secret,
+        subject: Option<&str>,
+        stage: Stage,
+        call: &Call<'_>,
+    ) -> Result<Option<UserInfo>> {
+        let Some(url) = self.metadata.user_info.clone() else { return Ok(None) };
+        let request = HttpRequest::get(url.clone())
+            .bearer(access.expose())
+            .accept("application/json, application/jwt")
+            .limit(MAX_USER_INFO);
+        let answer = self.client.send(stage, &request, call)?;
+        match answer.status {
+            200 => {}
+            401 => {
+                let detail = format!("{} does not accept the session's access token (any more)", url.origin());
+                return Err(Error::new(ErrorKind::Refused, stage, detail));
+            }
+            status => return Err(unexpected(&url, status, stage, "UserInfo")),
+        }
+        let metadata = Arc::clone(&self.metadata);
+        let client_id = self.settings().client_id.clone();
+        let expected = user_info::Expected { issuer: &metadata.issuer, client_id: &client_id, subject };
+        let read = if is_jwt(&answer) {
+            self.with_keys(stage, call, |keys| {
+                let read = UserInfo::from_jwt(&answer.body, keys, &expected);
+                let unknown = matches!(read, Err(BadUserInfo::Jws(BadJws::UnknownKey)));
+                (read, unknown)
+            })?
+        } else {
+            UserInfo::from_json(&answer.body, &expected)
+        };
+        read.map(Some).map_err(|why| {
+            Error::new(ErrorKind::BadAnswer, stage, format!("what {url} says about the user cannot be used: {why}"))
+        })
+    }
+
+    /// Sends a GET with the access token, and returns the JSON that it is answered with.
+    pub(super) fn resource(&mut self, url: &Url, access: &Secret, call: &Call<'_>) -> Result<HttpAnswer> {
+        let stage = Stage::Session;
+        let request = HttpRequest::get(url.clone()).bearer(access.expose()).accept(JSON);
+        let answer = self.client.send(stage, &request, call)?;
+        match answer.status {
+            200 => Ok(answer),
+            401 => {
+                let detail = format!("{} does not accept the session's access token (any more)", url.origin());
+                Err(Error::new(ErrorKind::Refused, stage, detail))
+            }
+            status => Err(unexpected(url, status, stage, "this")),
+        }
+    }
+
+    /// Ends the session with these tokens, and revokes them.
+    ///
+    /// # Errors
+    ///
+    /// If the session may live on.
+    pub(super) fn end(&mut self, ending: &Ending, call: &Call<'_>) -> Result<()> {
+        let ended = self.end_session(ending, call);
+        let revoked = self.revoke(ending, call);
+        match (ended, revoked) {
+            // Without its refresh token nobody can go on with the session.
+            (Some(Err(error)), Some(Err(_)) | None) => Err(error),
+            (None, Some(Err(error))) => Err(error),
+            (Some(Err(error)), Some(Ok(()))) => {
+                warn!(%error, "the session could not be ended at the provider; its tokens are revoked");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `None` if the provider has no way.
+    fn end_session(&mut self, ending: &Ending, call: &Call<'_>) -> Option<Result<()>> {
+        let stage = Stage::Session;
+        let url = self.metadata.end_session.clone()?;
+        let client_id = self.settings().client_id.clone();
+        let request = match (&ending.id_token, &ending.refresh) {
+            (Some(hint), _) => {
+                let fields = [("id_token_hint", hint.expose()), ("client_id", &*client_id)];
+                HttpRequest::get(url.with_query(&fields))
+            }
+            (None, Some(refresh)) => {
+                let proof = match self.proof() {
+                    Ok(proof) => proof,
+                    Err(error) => return Some(Err(error)),
+                };
+                self.authenticated(url.clone(), &[("refresh_token", refresh.expose())], &proof).0
+            }
+            (None, None) => return None,
+        };
+        let answer = match self.client.send(stage, &request.without_error_body(), call) {
+            Ok(answer) => answer,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(match answer.status {
+            // A redirect leads to a page that nobody would see.
+            200..=399 => Ok(()),
+            status => Err(unexpected(&url, status, stage, "the end of the session")),
+        })
+    }
+
+    /// Revokes the refresh token and the access token. `None` if there is no way.
+    fn revoke(&mut self, ending: &Ending, call: &Call<'_>) -> Option<Result<()>> {
+        let url = self.metadata.revocation.clone()?;
+        // The client's secret is with the supplier.
+        if matches!(self.settings().client_auth, ClientAuth::BackEnd(_)) {
+            return None;
+        }
+        let tokens = [("refresh_token", &ending.refresh), ("access_token", &ending.access)];
+        let mut result = None;
+        for (kind, token) in tokens.into_iter().filter_map(|(kind, token)| Some((kind, token.as_ref()?))) {
+            let revoked = self.revoke_one(&url, kind, token, call);
+            // What counts is the first, on which the session hangs.
+            result = result.or(Some(revoked));
+        }
+        result
+    }
+
+    fn revoke_one(&mut self, url: &Url, kind: &str, token: &Secret, call: &Call<'_>) -> Result<()> {
+        let stage = Stage::Session;
+        let proof = self.proof()?;
+        let fields = [("token", token.expose()), ("token_type_hint", kind)];
+        let (request, _) = self.authenticated(url.clone(), &fields, &proof);
+        let answer = self.client.send(stage, &request.without_error_body(), call)?;
+        if answer.status == 200 { Ok(()) } else { Err(unexpected(url, answer.status, stage, "the end of its tokens")) }
+    }
+}
+
+/// Fields of requests that no error text may show.
+const SECRET: [&str; 5] = ["code", "code_verifier", "refresh_token", "client_secret", "client_assertion"];
+
+/// Returns the time in seconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn is_jwt(answer: &HttpAnswer) -> bool {
+    answer.content_type.is_some() && answer.is_of("application/jwt")
+}
+
+/// Form-encodes a single text.
+fn encoded(text: &str) -> zeroize::Zeroizing<String> {
+    let mut to = zeroize::Zeroizing::new(String::with_capacity(text.len() * 3 + 1));
+    crate::http::form::push(&mut to, &[("", text)]);
+    // Without the `=` after the empty name.
+    zeroize::Zeroizing::new(to[1..].to_owned())
+}
+
+fn unexpected(url: &Url, status: u16, stage: Stage, what: &str) -> Error {
+    let server = url.origin();
+    match status {
+        429 | 500..=599 => {
+            let detail = format!("{server} cannot answer now (HTTP status {status})");
+            Error::new(ErrorKind::ServerNotAvailable, stage, detail)
+        }
+        _ => {
+            let detail = format!("{server} answers with HTTP status {status} when it is asked for {what}");
+            Error::new(ErrorKind::BadAnswer, stage, detail)
+        }
+    }
+}
