@@ -269,7 +269,7 @@ fn wait_for_client(client: SocketAddr, wanted: impl Fn(u32, u32) -> bool) {
     let number = |text: &str| u32::from_str_radix(text, 16).unwrap();
     let is_as_wanted = |sockets: &str| {
         let mut sockets = sockets.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let socket = sockets.find(|socket| number(socket[1].split_once(':').unwrap().1) == client.port().into());
+        let socket = sockets.find(|socket| number(socket[1].split_once(':').unwrap().1) == u32::from(client.port()));
         socket.is_none_or(|socket| wanted(number(socket[3]), number(socket[4].split_once(':').unwrap().1)))
     };
     let until = Instant::now() + Duration::from_secs(30);
