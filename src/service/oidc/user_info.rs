@@ -91,7 +91,9 @@ impl UserInfo {
         let document: Document<'_> = json::read(text)?;
         match &document.sub {
             None => return Err(BadUserInfo::NoSubject),
-            Some(subject) if expected.subject.is_some_and(|expected| expected != subject) => return Err(BadUserInfo::OtherUser),
+            Some(subject) if expected.subject.is_some_and(|expected| expected != subject) => {
+                return Err(BadUserInfo::OtherUser);
+            }
             Some(_) => {}
         }
         // Only signed ones have these.
@@ -131,7 +133,8 @@ mod tests {
     use super::super::jws::tests::{OTHER_RSA, RSA, key_set, rs256, rsa_jwk, signed};
     use super::*;
 
-    const EXPECTED: Expected<'_> = Expected { issuer: "https://am.example", client_id: "client", subject: Some("9100") };
+    const EXPECTED: Expected<'_> =
+        Expected { issuer: "https://am.example", client_id: "client", subject: Some("9100") };
 
     fn role(id: &str) -> Value {
         json!({
