@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use openssl::asn1::{Asn1Integer, Asn1Time, Asn1Type};
 use openssl::bn::{BigNum, MsbOption};
+use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{PKey, Private};
@@ -305,7 +306,8 @@ impl CardIdentity {
     }
 }
 
-fn stored_key(bits: u32, number: u32) -> Result<PKey<Private>> {
+/// The RSA key of this size and number, made once in this process.
+pub(crate) fn stored_key(bits: u32, number: u32) -> std::result::Result<PKey<Private>, ErrorStack> {
     type Keys = HashMap<(u32, u32), PKey<Private>>;
     static KEYS: OnceLock<Mutex<Keys>> = OnceLock::new();
     // The lock is held while a key is generated, so that parallel tests generate it only once.

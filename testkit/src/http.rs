@@ -193,6 +193,54 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(HttpRequest, usize)>, NoRequest> {
     Ok(Some((request, length)))
 }
 
+/// The parameters of a query or form in their order, decoded; what is not well-formed stays as it came.
+pub(crate) fn decode_form(text: &str) -> Vec<(String, String)> {
+    let decoded = |part: &str| percent_decode(part).unwrap_or_else(|| part.into());
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(n, v)| (decoded(n), decoded(v))).collect()
+}
+
+/// Undoes `application/x-www-form-urlencoded`.
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            b'+' => b' ',
+            _ => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// A query or form of these parameters.
+pub(crate) fn encode_form<N: AsRef<str>, V: AsRef<str>>(parameters: impl IntoIterator<Item = (N, V)>) -> String {
+    let mut text = String::new();
+    for (name, value) in parameters {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        percent_encode(name.as_ref(), &mut text);
+        text.push('=');
+        percent_encode(value.as_ref(), &mut text);
+    }
+    text
+}
+
+fn percent_encode(text: &str, to: &mut String) {
+    for byte in text.bytes() {
+        match byte {
+            // RFC 3986, unreserved characters.
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => to.push(char::from(byte)),
+            _ => to.push_str(&format!("%{byte:02X}")),
+        }
+    }
+}
+
 /// Status line and headers of an answer whose body has `length` bytes; `None` for one without end.
 pub(crate) fn head(status: u16, headers: &[(&str, &str)], length: Option<usize>, close: bool) -> String {
     let reason = match status {
@@ -231,6 +279,15 @@ mod tests {
         let (request, length) = parse_head(b"GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\nrest").unwrap().unwrap();
         assert_eq!((request.path(), request.query(), length), ("/a", "b=c", 32));
         assert!(request.keep_alive);
+    }
+
+    #[test]
+    fn a_form_is_decoded_as_it_was_encoded() {
+        let parameters = [("a b", "c&d=e+ü"), ("", ""), ("x", "%")];
+        let text = encode_form(parameters);
+        assert_eq!(text, "a%20b=c%26d%3De%2B%C3%BC&=&x=%25");
+        assert_eq!(decode_form(&text), parameters.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(decode_form("a+b=%zz"), [("a b".to_owned(), "%zz".to_owned())]);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 pub mod artifacts;
+mod browser;
 mod ca;
 mod error;
 mod http;
+mod log;
 pub mod nuts;
+pub mod oidc;
 mod pcscd;
 pub mod piv;
 mod server;
@@ -13,9 +16,11 @@ pub mod spine;
 mod tls;
 mod wrapper;
 
+pub use browser::{Browser, Page};
 pub use ca::{CardIdentity, CardSpec, ExtendedKeyUsage, KeyUsage, TestCa};
 pub use error::{Error, Result};
 pub use nuts::{Nuts, NutsBuilder};
+pub use oidc::{OidcBuilder, OidcProvider};
 pub use pcscd::Pcscd;
 pub use piv::PivCard;
 pub use softhsm::{SO_PIN, SoftHsm, Token};

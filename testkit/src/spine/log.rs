@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::misbehaviour::Endpoint;
 use super::refusal::Refusal;
+use crate::log::{find, printable, shortened};
 
 /// A request, or a connection that failed before one.
 ///
@@ -86,10 +87,6 @@ impl Entry {
     }
 }
 
-fn find(pairs: &[(String, String)], is: impl Fn(&str) -> bool) -> Option<&str> {
-    pairs.iter().find(|pair| is(&pair.0)).map(|pair| pair.1.as_str())
-}
-
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:10.3} connection {}", self.at.as_secs_f64(), self.connection)?;
@@ -124,16 +121,6 @@ impl fmt::Display for Outcome {
             Self::NoConnection(reason) => write!(f, "no request: {reason}"),
         }
     }
-}
-
-/// Escapes control characters, which could forge lines of the log.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-}
-
-fn shortened(secret: &str) -> String {
-    let hash = openssl::sha::sha256(secret.as_bytes());
-    format!("({} characters, {:02x}{:02x}{:02x}{:02x})", secret.len(), hash[0], hash[1], hash[2], hash[3])
 }
 
 #[cfg(test)]

@@ -36,6 +36,11 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
     /// Returns the value of a parameter, extracted without an XML parser.
     pub fn parameter(&self, name: &str) -> Option<String> {
         let text = self.text();
@@ -54,15 +59,19 @@ impl Client {
     }
 
     pub fn try_connect(spine: &Spine, version: Option<SslVersion>, name: &str) -> Result<Self, String> {
-        let tcp = TcpStream::connect(("127.0.0.1", spine.port())).unwrap();
+        let ca_file = spine.url().starts_with("https://").then(|| spine.ca_file());
+        Self::open(spine.port(), ca_file, version, name)
+    }
+
+    /// A connection with TLS where there is a CA file.
+    pub fn open(port: u16, ca_file: Option<&Path>, version: Option<SslVersion>, name: &str) -> Result<Self, String> {
+        let tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
         tcp.set_read_timeout(Some(SOON)).unwrap();
-        if spine.url().starts_with("http://") {
-            return Ok(Self { stream: Box::new(tcp) });
-        }
+        let Some(ca_file) = ca_file else { return Ok(Self { stream: Box::new(tcp) }) };
         // Not SslConnector, which reads the system's trust anchors each time.
         let mut context = SslContext::builder(SslMethod::tls_client()).unwrap();
         context.set_verify(SslVerifyMode::PEER);
-        context.set_ca_file(spine.ca_file()).unwrap();
+        context.set_ca_file(ca_file).unwrap();
         context.set_min_proto_version(version).unwrap();
         context.set_max_proto_version(version).unwrap();
         let mut ssl = Ssl::new(&context.build()).unwrap();
@@ -99,7 +108,8 @@ impl Client {
     pub fn read_response(&mut self) -> std::io::Result<Response> {
         let head = self.read_head()?;
         let mut response = Response { status: head[9..12].parse().unwrap(), head, body: Vec::new() };
-        response.body = vec![0; response.header("Content-Length").unwrap().parse().unwrap()];
+        let length = response.header("Content-Length").map_or(0, |digits| digits.parse().unwrap());
+        response.body = vec![0; length];
         self.stream.read_exact(&mut response.body)?;
         Ok(response)
     }
