@@ -25,8 +25,7 @@ pub(crate) const NO_PIN_IN_TIME: &str = "nobody entered the PIN in time";
 pub(crate) const NO_ROLE_IN_TIME: &str = "nobody chose a role in time";
 
 /// Says that the login goes on in the browser.
-pub const BROWSER_OPENED: &str =
-    "Log in on the page in your browser. If the page shows an error, cancel here and log in again";
+pub const BROWSER_OPENED: &str = "Log in on the page in your browser. If it shows an error, cancel here";
 
 /// The longest card description, in characters: programs may bring their own cards.
 const LONGEST_TEXT: usize = 600;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::{Absence, PinStatus, PinTries};
-use ticketapi::prompt::{Notice, PinProblem, PinRequest, Prompter, SystemPrompter};
+use ticketapi::prompt::{Browser, LoginPage, Notice, PinProblem, PinRequest, Prompter, SystemBrowser, SystemPrompter};
 use ticketapi::ssb::Role;
 use ticketapi::{Config, Error, ErrorKind};
 
@@ -67,6 +67,10 @@ fn runs() {
         "big-role" => said(prompter.role(&roles(300), &cancel)),
         "card" => wait_for_card(prompter.insert_card(&absence(), &cancel), &cancel),
         "reader" => wait_for_card(prompter.enter_pin_on_reader(&request(number), &cancel), &cancel),
+        "page" => match SystemBrowser::new(Config::load().unwrap().browser).open(&page(), &cancel) {
+            Ok(_opened) => wait_for_card(prompter.browser_opened(&page(), &cancel), &cancel),
+            Err(error) => said(Err::<String, _>(error)),
+        },
         _ => panic!("{what} is no question"),
     };
     if Path::new("cancel").exists() {
@@ -83,6 +87,13 @@ fn said<T: std::fmt::Display>(answer: Result<T, Error>) -> Instant {
         Err(error) => println!("{:?}: {}", error.kind(), error.detail()),
     }
     now
+}
+
+/// The address of the page that the question `page` opens.
+pub const PAGE: &str = "https://id.example/authorize?state=a&nonce=b";
+
+fn page() -> LoginPage<'static> {
+    LoginPage::new(PAGE, "http://127.0.0.1:5000/callback")
 }
 
 fn absence() -> Absence {

@@ -5,6 +5,7 @@
 //! a process.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod browser;
 mod desktop;
 mod host;
 mod person;
