@@ -598,7 +598,7 @@ unsigned int TcktApi_GetGAVersion(TCK_API_INSTANCE instance, int component);
  *
  * Writes the ticket to `buffer`, which holds `size` bytes, and its length without the NUL to `used`,
  * unless `used` is NULL. After TCK_API_ERR_BUFFER_TOO_SMALL call again with a larger buffer: the user
- * is not prompted again.
+ * is not prompted again. ticketapi_ticket_size and the code's description return the size.
  *
  * Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
  * TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL or `size` is 0; nobody is prompted),
@@ -734,6 +734,15 @@ int ticketapi_set_prompter(const TicketApiPrompter *prompter,
  * Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INTERNAL_ERROR.
  */
 int ticketapi_cancel(TCK_API_INSTANCE instance);
+
+/**
+ * Writes the size of a buffer for the ticket to `size`: its length and the NUL. The SSB's tickets have 60
+ * bytes, those of OpenID providers up to 4,096.
+ *
+ * Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER if `size` is NULL.
+ */
+int ticketapi_ticket_size(TCK_API_INSTANCE instance,
+                          unsigned int *size);
 
 /**
  * Returns the logged-in user's name as the server shows it; "" if it gives none.

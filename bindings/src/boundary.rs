@@ -136,10 +136,18 @@ impl TextOut {
         }
     }
 
+    /// As [`TextOut::write`], for a ticket: its size is told when it does not fit.
+    pub(crate) fn write_ticket(&self, ticket: &[u8]) -> Outcome {
+        if ticket.len() >= self.size {
+            return Err(too_small("ticket", ticket.len()));
+        }
+        self.write(ticket)
+    }
+
     /// Writes `text` and a NUL, or nothing at all when they do not fit.
     pub(crate) fn write(&self, text: &[u8]) -> Outcome {
         if text.len() >= self.size {
-            return Err(Failure::new(TCK_API_ERR_BUFFER_TOO_SMALL));
+            return Err(too_small("text", text.len()));
         }
         // A .NET client reads UTF-16 until two zero bytes at an even offset: three zeros hold two such.
         let zeros = (self.size - text.len()).min(3);
@@ -161,6 +169,26 @@ impl TextOut {
         unsafe { write_if_wanted(self.used, text.len() as c_uint) };
         Ok(())
     }
+}
+
+/// A buffer that does not hold `length` bytes and their NUL.
+#[cold]
+fn too_small(what: &str, length: usize) -> Failure {
+    let detail = format!("the {what} has {} bytes and needs a buffer of {}", grouped(length), grouped(length + 1));
+    Failure { detail: Some(detail), ..Failure::new(TCK_API_ERR_BUFFER_TOO_SMALL) }
+}
+
+/// The number with its thousands separated.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Writes `value` to the caller's pointer.
@@ -187,4 +215,27 @@ pub(crate) unsafe fn text_in<'a>(text: *const c_char) -> Outcome<&'a str> {
     // SAFETY: it is not null; the rest is the contract of this function.
     let text = unsafe { CStr::from_ptr(text) };
     text.to_str().map_err(|_| Failure::new(TCK_API_ERR_INVALID_PARAMETER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_that_is_too_small_is_told_what_it_would_have_to_hold() {
+        let mut buffer = [7; 4];
+        // SAFETY: it is an array of that size.
+        let out = unsafe { TextOut::new(buffer.as_mut_ptr(), 4, ptr::null_mut()) }.unwrap();
+        let failure = out.write_ticket(&[b'x'; 1412]).unwrap_err();
+        assert_eq!(failure.code, TCK_API_ERR_BUFFER_TOO_SMALL);
+        assert_eq!(failure.detail.as_deref(), Some("the ticket has 1,412 bytes and needs a buffer of 1,413"));
+        assert_eq!(
+            out.write(b"four").unwrap_err().detail.as_deref(),
+            Some("the text has 4 bytes and needs a buffer of 5")
+        );
+        assert_eq!(buffer, [7; 4]);
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
 }

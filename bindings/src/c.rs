@@ -68,7 +68,7 @@ pub extern "C" fn TcktApi_GetGAVersion(instance: TCK_API_INSTANCE, component: c_
 ///
 /// Writes the ticket to `buffer`, which holds `size` bytes, and its length without the NUL to `used`,
 /// unless `used` is NULL. After TCK_API_ERR_BUFFER_TOO_SMALL call again with a larger buffer: the user
-/// is not prompted again.
+/// is not prompted again. ticketapi_ticket_size and the code's description return the size.
 ///
 /// Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
 /// TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL or `size` is 0; nobody is prompted),
@@ -87,11 +87,11 @@ pub unsafe extern "C" fn TcktApi_getTicket(
         let engine = Process::engine(instance)?;
         // SAFETY: the header asks this of the caller.
         let out = unsafe { TextOut::new(buffer, size, used) }?;
-        if let Some(written) = engine.with_ticket_at_hand(|ticket| out.write(ticket)) {
+        if let Some(written) = engine.with_ticket_at_hand(|ticket| out.write_ticket(ticket)) {
             return written;
         }
         let ticket = Process::call(instance)?.engine.get_ticket()?;
-        out.write(ticket.expose().as_bytes())
+        out.write_ticket(ticket.expose().as_bytes())
     })
 }
 
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn TcktApi_getTicketNoAuth(
         let engine = Process::engine(instance)?;
         // SAFETY: the header asks this of the caller.
         let out = unsafe { TextOut::new(buffer, size, used) }?;
-        engine.read_ticket(|ticket| out.write(ticket)).map_err(Failure::no_ticket)?
+        engine.read_ticket(|ticket| out.write_ticket(ticket)).map_err(Failure::no_ticket)?
     })
 }
 
@@ -133,7 +133,7 @@ pub unsafe extern "C" fn TcktApi_getNewTicket(
         let call = Process::call(instance)?;
         // SAFETY: the header asks this of the caller.
         let out = unsafe { TextOut::new(buffer, size, used) }?;
-        call.new_ticket(|ticket| out.write(ticket))
+        call.new_ticket(|ticket| out.write_ticket(ticket))
     })
 }
 

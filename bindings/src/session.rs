@@ -73,6 +73,19 @@ pub extern "C" fn ticketapi_cancel(instance: TCK_API_INSTANCE) -> c_int {
     })
 }
 
+/// Writes the size of a buffer for the ticket to `size`: its length and the NUL. The SSB's tickets have 60
+/// bytes, those of OpenID providers up to 4,096.
+///
+/// Codes: those of TcktApi_getTicketNoAuth; TCK_API_ERR_INVALID_PARAMETER if `size` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ticketapi_ticket_size(instance: TCK_API_INSTANCE, size: *mut c_uint) -> c_int {
+    export(instance, || {
+        let length = Process::engine(instance)?.read_ticket(<[u8]>::len).map_err(Failure::no_ticket)?;
+        // SAFETY: the header asks this of the caller.
+        unsafe { number_out(size, length + 1) }
+    })
+}
+
 /// Returns the logged-in user's name as the server shows it; "" if it gives none.
 /// Buffers and codes as for TcktApi_getTicketNoAuth.
 #[unsafe(no_mangle)]

@@ -1,5 +1,6 @@
 /* Wrong parameters, wrong handles, wrong order. */
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ static void calls_before_initialize(const void *row)
     CHECK_EQ(TcktApi_getLastError(2), TCK_API_ERR_NOT_INITIALIZED);
     CHECK_EQ(TcktApi_isTerminalServiceSession(1), 0);
     CHECK_EQ(ticketapi_cancel(1), TCK_API_ERR_NOT_INITIALIZED);
+    CHECK_EQ(ticketapi_ticket_size(1, &used), TCK_API_ERR_NOT_INITIALIZED);
     CHECK_EQ(TcktApi_GetGAVersion(0, GATICKET_VERSION_ENGINE), 0);
     CHECK_EQ(TcktApi_getLastError(0), TCK_API_ERR_NOT_INITIALIZED);
     CHECK(TcktApi_GetGAVersion(0, GATICKET_VERSION_API) != 0);
@@ -87,6 +89,14 @@ static void buffers_of_every_size(const void *row)
         }
         CHECK_EQ(TcktApi_getTicket(instance, buffer, size, NULL), fits ? 0 : TCK_API_ERR_BUFFER_TOO_SMALL);
     }
+    used = 0;
+    CHECK_EQ(ticketapi_ticket_size(instance, &used), TCK_API_SUCCESS);
+    CHECK_EQ(used, length + 1);
+    CHECK_EQ(ticketapi_ticket_size(instance, NULL), TCK_API_ERR_INVALID_PARAMETER);
+    CHECK_EQ(TcktApi_getTicket(instance, buffer, 8, NULL), TCK_API_ERR_BUFFER_TOO_SMALL);
+    CHECK_EQ(TcktApi_getErrorDescription(instance, TCK_API_ERR_BUFFER_TOO_SMALL, buffer, 254, NULL), TCK_API_SUCCESS);
+    snprintf(ticket, sizeof ticket, "The buffer is too small: the ticket has %u bytes and needs a buffer of %u", length, length + 1);
+    CHECK_TEXT(buffer, ticket);
     /* A buffer of an impossible size is not written to its end. */
     CHECK_EQ(TcktApi_getTicket(instance, buffer, UINT_MAX, NULL), TCK_API_SUCCESS);
     CHECK_EQ(user.pins, 1);

@@ -16,6 +16,7 @@ static void a_session_has_its_user_and_roles(const void *row)
     instance = TcktApi_Initialize();
     CHECK_EQ(ticketapi_user_name(instance, text, sizeof text, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
     CHECK_EQ(ticketapi_role_count(instance, &number), TCK_API_ERR_TICKET_NOT_AVAILABLE);
+    CHECK_EQ(ticketapi_ticket_size(instance, &number), TCK_API_ERR_TICKET_NOT_AVAILABLE);
     CHECK_EQ(number, 99);
     log_in(instance, text);
     CHECK_EQ(ticketapi_user_name(instance, text, sizeof text, NULL), TCK_API_SUCCESS);
