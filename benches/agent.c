@@ -1,8 +1,8 @@
 /*
- * What the agent costs, to an ssh-agent with one key in the same run: scripts/bench-agent builds and
- * runs it. With --check it fails when a bound is missed.
+ * Compares the agent with an ssh-agent with one key in the same run. scripts/bench-agent builds and runs it. With
+ * --check it fails if a bound is missed.
  *
- * The bench itself, and with `ssh` or `ticket` a program that asks once, and ends.
+ * With the argument `ssh` or `ticket` it is a program that makes one request and ends.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -40,7 +40,7 @@ typedef struct {
 } Agent;
 
 static int failed;
-/* What is said after each ratio: on how many processors. */
+/* Follows each ratio: on how many processors it was measured. */
 static const char *where = "";
 
 static void die(const char *what)
@@ -105,7 +105,7 @@ static void read_all(int fd, unsigned char *into, size_t size)
     }
 }
 
-/* As ssh-add -l reads its answer. */
+/* Parses the response as ssh-add -l does. */
 static unsigned read_answer(const Agent *agent, int fd, unsigned char answer[4096])
 {
     unsigned length;
@@ -175,7 +175,7 @@ static void no_auth(void)
     }
 }
 
-/* Warm connections, one question by turns. */
+/* Open connections, with alternating requests. */
 static void latency(void)
 {
     static double ssh_times[CALLS], ticket_times[CALLS];
@@ -211,7 +211,7 @@ static double run(const char *program, const char *argument)
     return now() - began;
 }
 
-/* A program from its start to its end. */
+/* The time of a program from its start to its end. */
 static void fresh(const char *self, const char *ssh_program)
 {
     static double ssh_times[STARTS], ticket_times[STARTS];
@@ -231,7 +231,7 @@ typedef struct {
     unsigned char answer[4096];
 } Client;
 
-/* Clients that ask again as soon as they have their answer, until `limit` answers or the time is over. */
+/* Clients that send the next request after each response, until there are `limit` responses or the time is over. */
 static double load(const Agent *agent, long limit, double *slowest)
 {
     static Client clients[CLIENTS];
@@ -316,7 +316,7 @@ static long status_of(const char *process, const char *name)
     return value;
 }
 
-/* Of all its threads. */
+/* Of all threads. */
 static long wake_ups(const char *process)
 {
     char path[300];
@@ -337,7 +337,7 @@ static long wake_ups(const char *process)
     return count;
 }
 
-/* What it needs when nobody asks. */
+/* What it needs while there are no requests. */
 static void idle(const char *process, int seconds, const char *what)
 {
     char text[100];
@@ -351,7 +351,7 @@ static void idle(const char *process, int seconds, const char *what)
     report(text, (double)(wake_ups(process) - wakes), 0, 0);
 }
 
-/* What many requests leave. */
+/* What many requests leave behind. */
 static void growth(const char *process)
 {
     Agent ticket = ticket_agent();
@@ -361,7 +361,7 @@ static void growth(const char *process)
     report("its growth in a million requests, MiB", (double)(status_of(process, "VmRSS") - before) / 1024, 1, 0);
 }
 
-/* Keeps all threads of a process on these processors. */
+/* Binds all threads of a process to these processors. */
 static void pin(const char *process, const cpu_set_t *processors)
 {
     char path[300];
@@ -379,8 +379,8 @@ static void pin(const char *process, const cpu_set_t *processors)
     closedir(threads);
 }
 
-/* Where the scheduler puts client and agents decides a call between them: all are kept on one processor,
-   and then on two. */
+/* Whether the scheduler puts client and agents on the same processor decides a comparison, so all are bound to one
+   processor, and then to two. */
 static void on_processors(const char *self, const char *ssh_program, const char *const agents[2])
 {
     static const char *const names[] = {" (1 processor)", " (2 processors)"};

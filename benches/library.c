@@ -1,6 +1,6 @@
 /*
- * What the C library costs, as ratios within one run: scripts/bench-c builds and runs it.
- * With --check it fails when a ratio is over its limit.
+ * Measures the C library, as ratios within one run. scripts/bench-c builds and runs it. With --check it fails if a
+ * ratio exceeds its limit.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 static TCK_API_INSTANCE instance;
 static int failed;
 
-/* The thread's own time: what else the computer does counts less then. */
+/* The thread's own CPU time, which depends less on other load. */
 static double now(void)
 {
     struct timespec time;
@@ -87,7 +87,7 @@ static void *read_on_a_thread(void *time)
     return NULL;
 }
 
-/* Nanoseconds a call takes while another thread calls, too. */
+/* The nanoseconds of a call while another thread makes calls too. */
 static double read_from_two(void)
 {
     pthread_t other;

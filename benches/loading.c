@@ -1,6 +1,6 @@
 /*
- * What loading the library costs a program that does not use it, against libcurl: scripts/bench-c
- * builds and runs it. Each load is in a process of its own, as neither library need leave at unloading.
+ * Compares loading the library, without using it, with loading libcurl. scripts/bench-c builds and runs it. Each load is
+ * in its own process, because neither library has to leave the process when it is unloaded.
  */
 #include <dlfcn.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 //! A whole login, and the card helper's part in it, each against its floor.
 //!
-//! The floor makes the same PKCS#11 calls in a bare C program, started as the helper is, and sends the
-//! same requests over one TLS connection, from messages that were made before.
+//! The floor makes the same PKCS#11 calls in a bare C program that is started as the helper is, and sends the same
+//! requests over one TLS connection, from prepared messages.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "login/bare.rs"]
@@ -30,10 +30,10 @@ use support::{Comparisons, time};
 const PIN: &str = "4821";
 const UID: &str = "123456789012";
 
-/// The captured user's.
+/// The number of the captured user's roles.
 const ROLES: usize = 40;
 
-/// Answers at once, with the first role.
+/// Answers at once, and chooses the first role.
 struct User;
 
 impl Prompter for User {
@@ -50,7 +50,7 @@ impl Prompter for User {
     }
 }
 
-/// Names the folder of this run to the process that measures.
+/// Passes this run's folder to the process that measures.
 const FOLDER: &str = "TICKETAPI_BENCH_FOLDER";
 
 fn main() -> ExitCode {
@@ -60,8 +60,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The helper and the floor find the tokens by their environment, which they have from this program:
-/// a script around both would be measured with them.
+/// Runs this program again with the environment in which the helper and the floor find the tokens. A wrapper
+/// script would be measured too.
 fn run_again() -> ExitCode {
     let folder = tempfile::tempdir().unwrap();
     let status = Command::new(env::current_exe().unwrap())
@@ -122,7 +122,7 @@ fn compare_logins(comparisons: &mut Comparisons, ca: &TestCa, signer: &Signer, m
     comparisons.compare("a login with SoftHSM2, to the same calls and requests made bare", 1.25, 20, login, bare);
 }
 
-/// A signature by the helper, and by the bare program.
+/// A signature by the helper and one by the bare program.
 struct Signer {
     certificate: Certificate,
     helper: PathBuf,
@@ -156,7 +156,7 @@ impl Signer {
         took
     }
 
-    /// Both make the same calls, or there is nothing to compare.
+    /// Checks that both make the same calls; otherwise they cannot be compared.
     fn check_calls(&self, folder: &Path, module: &Path) {
         let (logging, log) = (folder.join("logging.so"), folder.join("calls"));
         std::fs::copy(scripted_module(), &logging).unwrap();

@@ -1,4 +1,4 @@
-//! Writing the signed challenge and reading the broker's answers.
+//! Encoding the signed challenge and parsing the broker's responses.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -34,7 +34,7 @@ fn write_challenge(comparisons: &mut Comparisons) {
     let certificate = Certificate::from_der(&card.certificate_der().unwrap()).unwrap();
     let key = RsaPrivateKey::from_pkcs1_der(&card.key().rsa().unwrap().private_key_to_der().unwrap()).unwrap();
     let challenge = [7; 48];
-    // What the software card does once its file is open.
+    // What the software card does after it has opened its file.
     let sign = || {
         let digest = Digest::Sha1.digest_info(&challenge);
         key.sign_with_rng(&mut OsRng, Pkcs1v15Sign::new_unprefixed(), &digest).unwrap()
@@ -72,7 +72,7 @@ fn read_roles(comparisons: &mut Comparisons) {
     );
 }
 
-/// The capture without its DOCTYPE, and with its ampersands escaped: none of them begins a reference.
+/// The capture without its DOCTYPE and with its ampersands escaped: none of them begins a reference.
 fn well_formed_twin() -> String {
     let lines = CAPTURE.lines().filter(|line| !line.starts_with("<!DOCTYPE"));
     lines.collect::<Vec<_>>().join("\n").replace('&', "&amp;")
@@ -90,7 +90,7 @@ fn thousand_roles() -> String {
     lines.join("\n")
 }
 
-/// Whatever a broker sends is read or refused within 50 ms: measures the input that takes longest.
+/// Any response is parsed or refused within 50 ms. Measures the input that takes longest.
 fn read_hostile(comparisons: &mut Comparisons) {
     const LIMIT: Duration = Duration::from_millis(50);
     let answers = hostile_answers();
@@ -102,7 +102,7 @@ fn read_hostile(comparisons: &mut Comparisons) {
     comparisons.compare(&name, 1.0, 2, || read_by_all(answer), || LIMIT);
 }
 
-/// The time of the reader that takes longest.
+/// The time of the slowest parser.
 fn read_by_all(answer: &[u8]) -> Duration {
     let ticket = Ticket::new("AQIC5w".to_owned());
     let times = [
@@ -125,7 +125,7 @@ fn hostile_answers() -> Vec<(&'static str, Vec<u8>)> {
     let object = |content: &str| filled("<gpOBJECT>", content, "</gpOBJECT>");
     let parameter = |content: &str| filled("<gpOBJECT><gpPARAM name=\"sso_ticket\">", content, "</gpPARAM></gpOBJECT>");
     let in_attribute = |content: &str| filled("<gpOBJECT><gpPARAM name=\"", content, "\"/></gpOBJECT>");
-    // As many as are allowed at all, with the longest names that fit.
+    // As many as are allowed, with the longest names that fit.
     let attributes: String = (0..64).map(|number| format!(" {}{number:02}=''", "a".repeat(48))).collect();
     let long_attributes: String = (0..60).map(|number| format!(" a{number}='{}'", "v".repeat(200))).collect();
     let namespaces: String = (0..60).map(|number| format!(" xmlns:{}{number}='b'", "n".repeat(20))).collect();
@@ -133,7 +133,7 @@ fn hostile_answers() -> Vec<(&'static str, Vec<u8>)> {
     let nested = format!("{}{}", "<a>".repeat(63), "</a>".repeat(63));
     let deep = format!("{}{}{}", "<a>".repeat(63), "x".repeat(4000), "</a>".repeat(63));
     let roles = "<gpPARAM name=\"nhsjobrole7\" id=\"1\" orgcode=\"A\">X, \"T\":\"S\":\"N\"</gpPARAM>";
-    // Below the limit of elements only when each has 64 bytes.
+    // Each needs 64 bytes to stay below the limit of elements.
     let spaced = |content: &str| format!("{content:66}");
     let quotes = format!("<gpPARAM name=\"nhsjobrole1\" id=\"1\">{}\"</gpPARAM>", ", \"\":\"".repeat(8000));
     let head = "<p:Response xmlns:p='urn:oasis:names:tc:SAML:1.0:protocol' xmlns:s='urn:oasis:names:tc:SAML:1.0:assertion'>\
@@ -227,11 +227,11 @@ fn hostile_answers() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// `content` again and again between `start` and `end`, as much as is read of an answer.
+/// Repeats `content` between `start` and `end`, up to the maximum length of a response.
 fn filled(start: &str, content: &str, end: &str) -> Vec<u8> {
     let count = (MAX_ANSWER - start.len() - end.len()) / content.len();
     let mut answer = [start, &content.repeat(count), end].concat();
-    // A last piece that does not fit is made up for with white space.
+    // White space replaces a last piece that does not fit.
     let rest = MAX_ANSWER - answer.len();
     answer.push_str(&" ".repeat(rest));
     answer.into_bytes()

@@ -1,5 +1,5 @@
 /*
- * A clinical program that works in the name of the user at the desk.
+ * A clinical program that works for the user who is logged in.
  *
  *     cc clinical_app.c $(pkg-config --cflags --libs ticketapi) -o clinical_app && ./clinical_app
  *
@@ -77,7 +77,7 @@ static void tell(void *user_data, int message, const char *text)
     printf("%s\n", text);
 }
 
-/* Says what happened, and what this program does about it. */
+/* Prints what happened and what the user can do. */
 static void explain(TCK_API_INSTANCE instance, unsigned int code)
 {
     char words[254];
@@ -130,7 +130,7 @@ int main(void)
     if (code == (int)TCK_API_SUCCESS) {
         show_who_is_here(instance);
         printf("The ticket has %u characters.\n", length);
-        /* Here the program would use it. It acts for the user, so it does not stay in memory. */
+        /* The program would use the ticket here. It is then wiped, because whoever has it can act for the user. */
         memset(ticket, 0, sizeof ticket);
         code = TcktApi_destroyTicket(instance);
     }

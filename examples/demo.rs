@@ -1,6 +1,6 @@
-//! Logs in on a machine that has nothing: a test card, and a Spine simulator in this process.
+//! Logs in on a computer without card or health network: with a test card, and a Spine simulator in this process.
 //!
-//! With SoftHSM2 installed it does so a second time, with a real PKCS#11 token in the card helper.
+//! If SoftHSM2 is installed, it logs in again, with a PKCS#11 token in the card helper.
 
 use std::error::Error;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::time::uptime;
 
 const PIN: &str = "4821";
 
-/// A user who knows the PIN and takes the second role.
+/// A user who knows the PIN and chooses the second role.
 struct DemoUser;
 
 impl Prompter for DemoUser {

@@ -1,4 +1,4 @@
-//! Logs in with the settings of this computer and prints what it has.
+//! Logs in with this computer's settings and prints the session.
 //!
 //! `cargo run --example login -- [--json] [--show-ticket]`
 

@@ -1,7 +1,7 @@
-/* The floor under the card helper: the same PKCS#11 calls, in the same order, and nothing else.
+/* The card helper's floor: the same PKCS#11 calls in the same order, and nothing else.
  *
  * Started with the module's path and a socket as standard input. Sends the certificate; receives a byte with the
- * PIN's length, the PIN and the challenge; sends the signature; lets go of the card and ends.
+ * PIN's length, the PIN and the challenge; sends the signature; logs out and ends.
  */
 #include <dlfcn.h>
 #include <unistd.h>
@@ -21,7 +21,7 @@ typedef struct {
     function functions[68];
 } function_list; /* CK_FUNCTION_LIST */
 
-/* Places in the function list. */
+/* Indexes in the function list. */
 enum {
     INITIALIZE = 0,
     FINALIZE = 1,
@@ -46,7 +46,7 @@ enum { CKA_CLASS = 0, CKA_VALUE = 0x11, CKA_ID = 0x102, CKA_ALWAYS_AUTHENTICATE 
 
 static function_list *pkcs11;
 
-/* A call that fails ends the program, which the bench takes for a failure. */
+/* A failed call ends the program, which fails the benchmark. */
 #define CALL(place, ...)                                 \
     do {                                                 \
         if (pkcs11->functions[place](__VA_ARGS__) != 0) \
@@ -92,7 +92,7 @@ int main(int argc, char **argv) {
     }
     CALL(OPEN_SESSION, slot, 4UL, (void *)0, (void *)0, &session); /* CKF_SERIAL_SESSION */
     number objects[10];
-    /* Nothing but the certificate shows itself before the login. */
+    /* Only the certificate is visible before the login. */
     if (find_class(CKO_PRIVATE_KEY, objects) || find_class(CKO_PUBLIC_KEY, objects) ||
         find_class(CKO_CERTIFICATE, objects) != 1)
         return 2;

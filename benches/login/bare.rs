@@ -1,4 +1,4 @@
-//! The floor under a login: `bare.c` in the helper's place, and requests from templates.
+//! The floor of a login: `bare.c` instead of the helper, and requests from templates.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -23,7 +23,7 @@ use ticketapi_testkit::Spine;
 
 use crate::PIN;
 
-/// `bare.c`, compiled.
+/// The compiled `bare.c`.
 pub struct BareProgram(PathBuf);
 
 impl BareProgram {
@@ -77,8 +77,8 @@ impl BareCard {
 
 const CHALLENGE: usize = 48;
 
-/// The requests of a login as they go over the wire, with blanks where the broker's answers go: each
-/// blank is as long as what takes its place, but for the ticket's, which comes in no body.
+/// The requests of a login as they are sent, with placeholders for values from the broker. Each placeholder is as
+/// long as its value, except that for the ticket, which is in no body.
 pub struct BareLogin<'a> {
     program: &'a BareProgram,
     module: &'a Path,
@@ -166,7 +166,7 @@ impl<'a> BareLogin<'a> {
     }
 }
 
-// So many of them in a row are nowhere else.
+// A run of this character occurs nowhere else.
 const CHALLENGE_BLANK: &str = "!";
 const SIGNATURE_BLANK: &str = "*";
 const RESPONSE_BLANK: &str = "~";
@@ -212,7 +212,7 @@ impl BareBroker {
     }
 }
 
-/// A signed challenge, in which only challenge and signature change.
+/// A signed challenge in which only challenge and signature change.
 struct Cms {
     message: Vec<u8>,
     challenge: Range<usize>,

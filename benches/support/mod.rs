@@ -1,4 +1,4 @@
-//! Measures work against a floor, by turns, so that whatever else the machine does meets both.
+//! Measures work against a floor, alternating between both, so that other load on the computer affects both.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{Criterion, SamplingMode, Throughput};
 
-/// How long `work` takes; what it returns is dropped within that time.
+/// The time that `work` takes, including dropping its result.
 pub fn time<T>(work: impl FnOnce() -> T) -> Duration {
     let start = Instant::now();
     drop(black_box(work()));
     start.elapsed()
 }
 
-/// The comparisons of one bench, and what came of them.
+/// The comparisons of one benchmark, with their results.
 pub struct Comparisons {
     criterion: Criterion<Ratio>,
     rows: Vec<String>,
@@ -27,8 +27,8 @@ impl Comparisons {
         Self { criterion: criterion.configure_from_args(), rows: Vec::new(), missed: false }
     }
 
-    /// Measures for `seconds` how many times as long as `floor` `work` takes, which is to be at most
-    /// `bound`. Both do their work once and return the time that it took.
+    /// Measures for `seconds` how many times as long `work` takes as `floor`, which must be at most `bound`. Both
+    /// do their work once and return the time that it took.
     pub fn compare(
         &mut self,
         name: &str,
@@ -52,7 +52,7 @@ impl Comparisons {
             });
         });
         group.finish();
-        // A smoke run does everything once, and criterion's filter may leave it out.
+        // A smoke run does everything once, and criterion's filter may skip it.
         if works.len() < 2 {
             return;
         }
@@ -66,7 +66,7 @@ impl Comparisons {
         ));
     }
 
-    /// Prints the table for `BENCHES.md`; fails where a bound is missed.
+    /// Prints the table for `BENCHES.md`. Fails if a bound is missed.
     pub fn finish(self) -> ExitCode {
         if !self.rows.is_empty() {
             println!("\n| what | ratio | bound | time | floor | met |\n|---|---|---|---|---|---|");
@@ -77,7 +77,7 @@ impl Comparisons {
     }
 }
 
-/// Of medians: a turn in which another program got the processor does not count.
+/// The ratio of the medians, which runs interrupted by other programs do not affect.
 fn ratio(works: &[Duration], floors: &[Duration]) -> f64 {
     milliseconds(works) / milliseconds(floors)
 }

@@ -1,5 +1,5 @@
-//! What a broker sends: HTTP, messages, pages, roles, URLs; and what the agent and programs say to each
-//! other. The first byte tells which.
+//! What a broker sends: HTTP, messages, pages, roles, URLs; and the messages between the agent and programs. The
+//! first byte selects one.
 #![no_main]
 
 use std::io::{ErrorKind, Read};
@@ -59,7 +59,8 @@ fn read_message(answer: &[u8]) {
     let _ = read_session(answer, &Ticket::new("AQIC5wM2LY4Sfcw=@AAJTSQACMDE=#".into()));
 }
 
-/// A stream that comes in pieces, with as much behind the input as the limits need, and some end.
+/// A stream that delivers pieces, with as many bytes after the input as the limits need, and one of the possible
+/// ends.
 struct Stream<'a> {
     bytes: &'a [u8],
     more: usize,
@@ -83,7 +84,7 @@ impl Read for Stream<'_> {
     }
 }
 
-/// The first bytes tell how the others come.
+/// The first bytes select how the others are delivered.
 fn read_http(data: &[u8]) {
     let [how, piece, bytes @ ..] = data else { return };
     let more = [0, 100, 20 << 10, 2 << 20][usize::from(how & 3)];
@@ -92,12 +93,12 @@ fn read_http(data: &[u8]) {
     let answer = |piece| fuzzing::http_answer(&mut stream(piece)).map(|(body, _)| body);
     let date = |piece| fuzzing::http_date(&mut stream(piece));
     assert_eq!(date(usize::MAX), date(usize::from(*piece) * 8 + 1));
-    // Whether bytes wait behind the answer shows only once they have come.
+    // Bytes after the response are noticed only if they have arrived.
     assert_eq!(answer(usize::MAX), answer(usize::from(*piece) * 8 + 1));
 }
 
 fn write_and_read(value: &str) {
-    // A ticket is as free as any value, and what is written for it must not end what it stands in.
+    // A ticket may be any value, and must not end the element that contains it.
     if let Ok(question) = write_question(&Ticket::new(value.to_owned()), false) {
         let question = String::from_utf8(question.to_vec()).unwrap();
         assert_eq!((question.matches("]]>").count(), question.matches("</SessionID>").count()), (1, 1));
@@ -114,7 +115,7 @@ fn take_a_role_apart(text: &str) {
     let role = Role::new("1", "A", text);
     let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
     let parts = [&role.organisation, &role.role_type, &role.sub_type, &role.name].map(|part| letters(part));
-    // Longer names are cut.
+    // Longer names are truncated.
     if text.chars().count() <= 256 {
         assert_eq!(parts.concat(), letters(text));
     }
@@ -134,7 +135,7 @@ fn read_url(text: &str) {
     }
 }
 
-/// What comes in at either side of the agent's socket, in pieces that the first byte tells.
+/// What either side of the agent's socket receives, in pieces whose length the first byte selects.
 fn read_agent(data: &[u8]) {
     let Some((&piece, bytes)) = data.split_first() else { return };
     let messages = take_messages(bytes, usize::MAX);
@@ -155,7 +156,7 @@ fn read_agent(data: &[u8]) {
                     Reply::Failed(failure) => {
                         let error = ticketapi::Error::from(failure);
                         let again = ticketapi::Error::from(Failure::from(&error));
-                        // A long one is cut.
+                        // A long text is truncated.
                         assert!(again.kind() == error.kind() && error.detail().starts_with(again.detail()));
                     }
                     Reply::Session(data) => {
@@ -172,7 +173,7 @@ fn read_agent(data: &[u8]) {
     }
 }
 
-/// What the agent itself sends, once.
+/// Checks once what the agent itself sends.
 fn send_what_the_agent_sends() {
     let status = Reply::Status(StatusData::new(1, "0.1.0".into(), Status::Live { card_watched: true }, false, 2));
     let roles = Reply::Roles(vec![Role::new("1", "A", "a role"); 10_000]);

@@ -23,7 +23,7 @@ const UNTOUCHED: u8 = 0xa5;
 
 fuzz_target!(init: set_up(), |data: &[u8]| run(data));
 
-/// The rest of the input: what the calls, and the prompts within them, take their values from.
+/// The remaining input, from which the calls and the prompts within them take their values.
 struct Input(Vec<u8>);
 
 thread_local! {
@@ -55,7 +55,7 @@ fn run(data: &[u8]) {
         call(&mut handles);
     }
     MOOD.store(0, Ordering::Relaxed);
-    // As it was, for the next run.
+    // Restores the initial state for the next run.
     let last = TcktApi_Initialize();
     assert_ne!(last, 0);
     assert_eq!(TcktApi_destroyTicket(last), 0);
@@ -109,7 +109,7 @@ fn call(handles: &mut [c_long; SLOTS]) {
     }
 }
 
-/// A setting that neither starts a program nor leads to another broker.
+/// Changes a setting that neither starts a program nor names another broker.
 fn set() {
     const HARMLESS: [&str; 4] = ["require_role", "digest", "token_label", "card_wait"];
     let key = match byte() % 6 {
@@ -160,7 +160,7 @@ fn with_number(handle: c_long, call: impl Fn(*mut c_uint) -> c_int) {
     assert!((code == 0) == (number != 4711));
 }
 
-/// A call's code is one that there is, and the last error tells the same.
+/// Checks that a call returns a known code, which is also the last error.
 fn check(handle: c_long, code: c_int) {
     assert_eq!(TcktApi_getLastError(handle), code as u32);
     known(code as u32);
@@ -185,7 +185,7 @@ unsafe extern "C" fn ask_pin(_: *mut c_void, _: *const TicketApiPinRequest, pin:
         1 => vec![b'9'; size as usize],
         2 => text().into_bytes(),
         3 => {
-            // What a prompt must not do is told, and does no harm.
+            // Forbidden calls within a prompt return an error and have no other effect.
             let before = TcktApi_Initialize();
             let mut ticket: [c_char; 8] = [0; 8];
             let code = unsafe { TcktApi_getTicket(before, ticket.as_mut_ptr(), 8, ptr::null_mut()) } as u32;
@@ -223,7 +223,7 @@ unsafe extern "C" fn ask_role(_: *mut c_void, _: *const TicketApiRole, count: c_
 
 unsafe extern "C" fn tell(_: *mut c_void, _: c_int, _: *const c_char) {}
 
-/// How the broker answers: 0 is well.
+/// How the broker responds; 0 is correctly.
 static MOOD: AtomicU8 = AtomicU8::new(0);
 
 fn set_up() {
@@ -237,10 +237,10 @@ fn set_up() {
         ("AGENT", "never".to_owned()),
     ];
     for (key, value) in settings {
-        // SAFETY: there is no other thread yet.
+        // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var(format!("TICKETAPI_{key}"), value) };
     }
-    // Always the same threads: what one holds that is just ending is a leak to who looks at that moment.
+    // Always the same threads, because leak checkers report the memory of threads that are just ending.
     let listener = Arc::new(listener);
     for _ in 0..8 {
         let listener = Arc::clone(&listener);
@@ -251,7 +251,7 @@ fn set_up() {
             }
         });
     }
-    // The library silences panics, which are what is looked for.
+    // The library silences panics, which this must find.
     TcktApi_Finalize(TcktApi_Initialize());
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("{panic}");
@@ -259,7 +259,7 @@ fn set_up() {
     }));
 }
 
-/// Answers one request; `None` at the end of the connection.
+/// Answers one request. Returns `None` at the end of the connection.
 fn answer(stream: &mut (impl Read + Write)) -> Option<()> {
     let mut request = Vec::new();
     let body = loop {

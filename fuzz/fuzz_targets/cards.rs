@@ -1,4 +1,4 @@
-//! What comes from a card, a PKCS#12 file or the helper. The first byte tells which.
+//! What a card, a PKCS#12 file or the helper returns. The first byte selects one.
 #![no_main]
 
 use std::io::Write;
@@ -26,7 +26,7 @@ use ticketapi::challenge::{self, Digest};
 use ticketapi::{Pin, fuzzing};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
-/// That of tests/data/pkcs12.
+/// The password of tests/data/pkcs12.
 const PASSWORD: &str = "password";
 
 fuzz_target!(|data: &[u8]| {
@@ -42,7 +42,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn read_certificates(data: &[u8]) {
-    // Certificates are divided by their own lengths.
+    // Certificates are separated by their own lengths.
     let mut candidates = Vec::new();
     let mut rest = data;
     while let Some((one, after)) = split_first(rest) {
@@ -76,12 +76,12 @@ fn read_certificates(data: &[u8]) {
     }
 }
 
-/// Always the same, so that what was found once is found again.
+/// A fixed time, so that findings can be reproduced.
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
 
-/// The first element of DER, by the length that it says it has, and what follows it.
+/// Splits off the first DER element by its own length.
 fn split_first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let header = der::Header::decode(&mut der::SliceReader::new(bytes).ok()?).ok()?;
     let size = (header.encoded_len().ok()? + header.length).ok()?;
@@ -149,7 +149,7 @@ struct DigestInfo {
     digest: OctetString,
 }
 
-/// A file with these contents, whose MAC is right, as nothing is read behind a wrong one.
+/// A file with these contents and a valid MAC, because nothing is parsed after an invalid one.
 fn with_mac(safe: &[u8]) -> Vec<u8> {
     let key = derive_key_utf8::<Sha1>(PASSWORD, b"salt", Pkcs12KeyType::Mac, 1, 20).unwrap();
     let mac = Hmac::<Sha1>::new_from_slice(&key).unwrap().chain_update(safe).finalize().into_bytes();
@@ -166,13 +166,13 @@ fn with_mac(safe: &[u8]) -> Vec<u8> {
     .unwrap()
 }
 
-/// What one side of the socket to the helper hears, whichever side it is.
+/// What either side of the helper's socket receives.
 fn read_frames(data: &[u8]) {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     if data.is_empty() {
         return misuse_the_channel(ours, theirs);
     }
-    // More than the socket holds would block.
+    // More than the socket's buffer would block.
     theirs.write_all(&data[..data.len().min(16 << 10)]).unwrap();
     theirs.shutdown(Shutdown::Write).unwrap();
     let channel = Channel::new(ours);
@@ -194,7 +194,7 @@ fn read_frames(data: &[u8]) {
     }
 }
 
-/// Sends a message and gives what arrives to `hear`.
+/// Sends a message, and passes what arrives to `hear`.
 fn echo<T>(message: &impl serde::Serialize, hear: impl Fn(&Frame) -> T) -> Option<T> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     Channel::new(ours).send(message, Some(std::time::Instant::now() + Duration::from_secs(1))).ok()?;

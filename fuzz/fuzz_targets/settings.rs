@@ -1,4 +1,4 @@
-//! What people write into settings, and what a pinentry answers. The first byte tells which.
+//! Settings that users write, and responses of a pinentry. The first byte selects one.
 #![no_main]
 
 use std::ffi::OsStr;
@@ -20,10 +20,10 @@ fuzz_target!(init: read_from_everywhere(), |data: &[u8]| {
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
 
-/// Where settings come from besides the file, once.
+/// Reads settings from all sources other than the file, once.
 fn read_from_everywhere() {
     let set = |name: &str, value: &OsStr| {
-        // SAFETY: there is no other thread yet.
+        // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var(name, value) };
     };
     for name in ["XDG_CONFIG_HOME", "TICKETAPI_CONFIG"] {
@@ -53,7 +53,7 @@ fn read_file(data: &[u8]) {
     }
 }
 
-/// A key, chosen by the first byte, and a value.
+/// A key, selected by the first byte, and a value.
 fn set(data: &[u8]) {
     let Some((&which, value)) = data.split_first() else { return };
     let Ok(value) = str::from_utf8(value) else { return };

@@ -320,6 +320,7 @@ static void the_card_is_removed(const void *row)
     start_spine(one_role);
     answer_with(&user);
     at_a_reader();
+    CHECK(getenv("OPENSC") != NULL);
     setenv("TICKETAPI_PKCS11_MODULE", getenv("OPENSC"), 1);
     agent = start_agent_with(getenv("TEST_PIN"));
     tell_card("insert");

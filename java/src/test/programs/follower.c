@@ -1,4 +1,4 @@
-/* Asks for the ticket until there is none any more, and tells when that was. */
+/* Requests the ticket until there is none, and prints when that was. */
 #include <stdio.h>
 #include <time.h>
 

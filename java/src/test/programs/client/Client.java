@@ -4,7 +4,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 
-/** A program of the old API. The first argument is what it does. */
+/** A program that uses the old API. The first argument selects what it does. */
 public class Client {
     public static void main(String[] arguments) throws Exception {
         GATicket api;
@@ -73,7 +73,7 @@ public class Client {
         String[] tickets = {api.getTicket(), api.getTicketNoAuth(), api.getNewTicket()};
         api.destroyTicket();
         api.setIsDebug(false);
-        // The test looks for these in the other stream.
+        // The test expects these in the other stream.
         for (String ticket : tickets) {
             System.err.println(ticket);
         }

@@ -1,5 +1,5 @@
-/* A program in C with a JVM in it: a thread that is attached for long calls the native methods of
-   GATicket, and logs in with Java's prompter, while no Java frame below it ever returns. */
+/* A C program with a JVM: a thread that stays attached calls the native methods of GATicket and logs in with Java's
+   prompter, without a Java frame that returns. */
 #include <jni.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ static void check(int holds, const char *what)
     }
 }
 
-/* The JVM's complaint about too many local references would come long before the end. */
+/* The JVM would report too many local references long before the end. */
 static void *attached(void *unused)
 {
     JNIEnv *env;
@@ -49,7 +49,7 @@ static void *attached(void *unused)
         }
     }
     (*vm)->DetachCurrentThread(vm);
-    /* And a thread that is not Java's. */
+    /* Also a thread that is not attached to Java. */
     {
         char ticket[1024];
         check(TcktApi_getNewTicket(instance, ticket, sizeof ticket, NULL) == 0, "a login without being attached");

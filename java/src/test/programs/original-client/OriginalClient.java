@@ -1,6 +1,6 @@
 import com.gemplus.gemauth.api.GATicket;
 
-/** Uses the original's class while its objects are collected. */
+/** Uses the original's class while its objects are garbage-collected. */
 public class OriginalClient {
     private static final int OBJECTS = 10_000;
 

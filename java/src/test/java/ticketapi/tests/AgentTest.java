@@ -21,7 +21,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 /** Programs in three languages that share the login of an agent, with a card in a virtual reader. */
 class AgentTest {
-    /** From PC/SC's event until no program is given the ticket. */
+    /** The time from PC/SC's event until no program gets the ticket. */
     private static final long UNTIL_GONE = TimeUnit.MILLISECONDS.toNanos(250);
 
     private final List<Talking> running = new ArrayList<>();
@@ -29,7 +29,7 @@ class AgentTest {
     private Talking card;
     private Talking events;
 
-    /** A program whose lines are read one by one. */
+    /** A program whose output is read line by line. */
     private static final class Talking {
         final Process process;
         private final BufferedReader lines;
@@ -39,7 +39,7 @@ class AgentTest {
             lines = new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8));
         }
 
-        /** The rest of the next line, which begins so. */
+        /** Returns the rest of the next line, which must begin with this. */
         String says(String beginning) throws IOException {
             String line = lines.readLine();
             assertTrue(line != null && line.startsWith(beginning), () -> beginning + " expected: " + line);
@@ -100,7 +100,7 @@ class AgentTest {
     }
 
     @Test
-    void takingTheCardOutEndsTheLoginForAllPrograms() throws Exception {
+    void removingTheCardEndsTheSessionForAllPrograms() throws Exception {
         assertEquals(0, ticketapi("login"));
 
         Path inC = desk.folder.resolve("follower");

@@ -22,7 +22,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-/** A broker, a card and a user, and programs that log in there; scripts/check-java tells where they are. */
+/** A broker, a card, a user, and programs that log in; scripts/check-java sets their paths. */
 final class Desk implements AutoCloseable {
     private static final Path PROGRAMS = Paths.get("src/test/programs");
     private static final long PATIENCE = 120;
@@ -40,7 +40,7 @@ final class Desk implements AutoCloseable {
         option("-Djava.library.path=" + folder.resolve("no-libraries"));
     }
 
-    /** Starts a simulator, and a user with the PIN 1234 at it. */
+    /** Starts a simulator, for a user with the PIN 1234. */
     Desk with(String card, String... arguments) throws IOException {
         List<String> command = new ArrayList<>(Arrays.asList(needed("SPINE_SIMULATOR"), "--strict", "--state-dir", needed("TEST_STATE")));
         command.addAll(Arrays.asList(arguments));
@@ -58,10 +58,10 @@ final class Desk implements AutoCloseable {
         Thread reader = new Thread(() -> {
             try {
                 while (greeting.readLine() != null) {
-                    // So that it can write on.
+                    // Keeps its pipe from filling up.
                 }
             } catch (IOException e) {
-                // It has ended.
+                // The program has ended.
             }
         });
         reader.setDaemon(true);
@@ -74,7 +74,7 @@ final class Desk implements AutoCloseable {
         return pin("1234");
     }
 
-    /** The user knows this PIN. */
+    /** Sets the PIN that the user knows. */
     Desk pin(String pin) throws IOException {
         Path pinentry = folder.resolve("pinentry");
         Files.write(pinentry, ("#!/bin/sh\necho OK\nwhile read -r line; do case $line in GETPIN) echo >>'" + folder
@@ -93,7 +93,7 @@ final class Desk implements AutoCloseable {
         return this;
     }
 
-    /** What the user types on the terminal. */
+    /** Sets what the user types on the terminal. */
     Desk types(String lines) throws IOException {
         input = Files.write(folder.resolve("typed"), lines.getBytes(StandardCharsets.UTF_8));
         return this;
@@ -104,13 +104,13 @@ final class Desk implements AutoCloseable {
         return this;
     }
 
-    /** How often the user was asked for the PIN by pinentry. */
+    /** Counts pinentry's PIN prompts. */
     long pins() throws IOException {
         Path asked = folder.resolve("asked");
         return Files.exists(asked) ? Files.readAllLines(asked).size() : 0;
     }
 
-    /** Runs a class of these tests over the jar. */
+    /** Runs a class of these tests with the jar. */
     Result run(Class<?> program, String... arguments) throws Exception {
         return java(jar() + File.pathSeparator + classesOf(program), program.getName(), arguments);
     }
@@ -119,7 +119,7 @@ final class Desk implements AutoCloseable {
         return Paths.get(program.getProtectionDomain().getCodeSource().getLocation().toURI()).toString();
     }
 
-    /** Compiles a client against other classes than it will find when it runs. */
+    /** Compiles a client against other classes than those that it runs with. */
     Path compile(String program, String against) throws IOException {
         Path signatures = compileAll(PROGRAMS.resolve(against), folder.resolve(against), null);
         return compileAll(PROGRAMS.resolve(program), folder.resolve(program), signatures);
@@ -142,7 +142,7 @@ final class Desk implements AutoCloseable {
         return java(Arrays.asList(), classPath, program, arguments);
     }
 
-    /** {@code before} is a command that runs the JVM as its own last arguments. */
+    /** {@code before} is a command that runs the JVM, which are its last arguments. */
     Result java(List<String> before, String classPath, String program, String... arguments) throws Exception {
         List<String> command = new ArrayList<>(before);
         command.add(System.getProperty("java.home") + "/bin/java");
@@ -152,7 +152,7 @@ final class Desk implements AutoCloseable {
         return start(command);
     }
 
-    /** A program that has this desk's settings. */
+    /** A program with this desk's settings. */
     ProcessBuilder program(String... command) {
         ProcessBuilder builder = new ProcessBuilder(command);
         builder.environment().keySet().removeIf(name -> name.startsWith("TICKETAPI_") || name.startsWith("XDG_"));
@@ -212,7 +212,7 @@ final class Desk implements AutoCloseable {
             this.errors = errors;
         }
 
-        /** It came to its end. */
+        /** Asserts that the program reached its end. */
         Result done() {
             assertTrue(status == 0 && output.endsWith("done\n"), this::toString);
             return this;

@@ -15,7 +15,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-/** Programs that were written for the original, over our jar. */
+/** Programs that were written for the original, with this jar. */
 class DropInTest {
     private Desk desk;
 
@@ -35,7 +35,7 @@ class DropInTest {
     }
 
     @Test
-    void aClientOfThePublicSignaturesDoesEverything() throws Exception {
+    void aClientCompiledAgainstThePublicSignaturesWorks() throws Exception {
         desk.with("good.p12", "--roles", "1");
         client("everything").done();
         assertEquals(2, desk.pins());
@@ -77,26 +77,26 @@ class DropInTest {
         "expired,80200003", "no-certificate,80200006", "no-key,80200007", "locked,80200004", "locks,80200004",
         "unknown,80200001", "no-reader,80200002", "crashes,80200005", "removed,80200005",
     })
-    void aCardThatFailsIsNullAndItsCode(String card, String code) throws Exception {
+    void aCardErrorReturnsNullAndItsCode(String card, String code) throws Exception {
         desk.with(card, "--roles", "1");
         client("failure").done().says("null " + code + " ").says("null " + code + "\n");
     }
 
     @ParameterizedTest
     @CsvSource({"expired,80100007", "other-ca,80100007"})
-    void aServerThatCannotBeTrustedIsNullAndItsCode(String certificate, String code) throws Exception {
+    void anUntrustedServerReturnsNullAndItsCode(String certificate, String code) throws Exception {
         desk.with("good.p12", "--certificate", certificate);
         client("failure").done().says("null " + code + " ");
     }
 
     @Test
-    void nobodyToAskIsNullAndItsCode() throws Exception {
+    void aMissingPrompterReturnsNullAndItsCode() throws Exception {
         desk.with("good.p12").set("TICKETAPI_PINENTRY", "/nowhere/pinentry");
         client("failure").done().says("null 80800006 ");
     }
 
     @Test
-    void aBadConfigurationIsAnExceptionWithCodeAndWords() throws Exception {
+    void aConfigurationErrorThrowsAnExceptionWithCodeAndDescription() throws Exception {
         desk.set("TICKETAPI_DIGEST", "md5");
         client("failure").says("no object: 0x80800004: The configuration cannot be used").says("TICKETAPI_DIGEST");
     }
@@ -108,7 +108,7 @@ class DropInTest {
     }
 
     @Test
-    void debugOutputHasNoTicket() throws Exception {
+    void debugOutputContainsNoTicket() throws Exception {
         desk.with("good.p12", "--roles", "1");
         Desk.Result result = client("debug").done();
         result.says("getTicketNoAuth: 0x80100009\n").says("getTicket: done\n").says("getNewTicket: done\n").says("destroyTicket: done\n");
@@ -128,13 +128,13 @@ class DropInTest {
     }
 
     @Test
-    void aMillionCallsFitASmallHeap() throws Exception {
+    void aMillionCallsRunWithASmallHeap() throws Exception {
         desk.with("good.p12", "--roles", "1").option("-Xmx32m");
         client("million").done();
     }
 
     @Test
-    void theOriginalsClassGoesOnWhileItsObjectsAreCollected() throws Exception {
+    void theOriginalsClassWorksWhileItsObjectsAreCollected() throws Exception {
         desk.with("good.p12", "--roles", "1");
         desk.option("-Djava.library.path=" + Desk.needed("TEST_LIBRARIES"));
         Path client = desk.compile("original-client", "original");

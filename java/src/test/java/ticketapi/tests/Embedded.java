@@ -7,7 +7,7 @@ import ticketapi.Role;
 import ticketapi.TicketApi;
 import ticketapi.TicketException;
 
-/** Answers for a program in C. */
+/** The prompter of a C program. */
 public final class Embedded {
     private Embedded() {
     }

@@ -9,7 +9,7 @@ import org.junit.jupiter.api.Test;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
-/** Threads of C programs that use the library in a JVM of theirs. */
+/** Threads of C programs that use the library in their own JVM. */
 class EmbeddedTest {
     @Test
     void referencesOfALongRunningThreadAreFreed() throws Exception {

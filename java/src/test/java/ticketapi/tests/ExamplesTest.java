@@ -2,7 +2,7 @@ package ticketapi.tests;
 
 import org.junit.jupiter.api.Test;
 
-/** The programs in examples/, run from their sources as their first lines say. */
+/** Runs the programs in examples/ from their sources, as their first lines say. */
 class ExamplesTest {
     @Test
     void theOldLoginGetsATicket() throws Exception {
@@ -14,7 +14,7 @@ class ExamplesTest {
     }
 
     @Test
-    void theClinicalAppAsksOnTheTerminal() throws Exception {
+    void theClinicalAppPromptsOnTheTerminal() throws Exception {
         try (Desk desk = new Desk()) {
             desk.with("good.p12").types("9999\n1234\n2\n");
             desk.java(Desk.jar(), "../examples/ClinicalApp.java")
@@ -23,7 +23,7 @@ class ExamplesTest {
     }
 
     @Test
-    void theClinicalAppTellsWhatToDo() throws Exception {
+    void theClinicalAppPrintsWhatToDo() throws Exception {
         try (Desk desk = new Desk()) {
             desk.with("good.p12").types("\n");
             Desk.Result result = desk.java(Desk.jar(), "../examples/ClinicalApp.java");

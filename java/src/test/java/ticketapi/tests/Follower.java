@@ -2,7 +2,7 @@ package ticketapi.tests;
 
 import com.gemplus.gemauth.api.GATicket;
 
-/** As follower.c. */
+/** The same as follower.c. */
 public final class Follower {
     private Follower() {
     }

@@ -2,14 +2,14 @@ package ticketapi.tests;
 
 import java.security.Permission;
 
-/** As {@link Loading}, in a JVM that allows no native library, as Java 24 and later can be told. */
+/** The same as {@link Loading}, in a JVM that allows no native library, as Java 24 and later can be set. */
 public final class Forbidden {
     private Forbidden() {
     }
 
     @SuppressWarnings({"deprecation", "removal"})
     public static void main(String[] arguments) throws Exception {
-        // By its name, as Java 8 does not have it.
+        // By name, because Java 8 does not have it.
         RuntimeException illegal = (RuntimeException) Class.forName("java.lang.IllegalCallerException").getConstructor(String.class)
                 .newInstance("Illegal native access");
         System.setSecurityManager(new SecurityManager() {

@@ -24,7 +24,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-/** Where the native library is looked for, and what is said when it is not there. */
+/** Where the native library is searched for, and the error if it is missing. */
 class LoaderTest {
     private static final Path LIBRARIES = Paths.get(Desk.needed("TEST_LIBRARIES"));
     private static final Path LIBRARY = LIBRARIES.resolve("libticketapi.so");
@@ -52,7 +52,7 @@ class LoaderTest {
         return desk.run(Loading.class).done().says("80800002 0x80800002: The native library cannot be loaded:\n");
     }
 
-    /** Takes the jar's own copy out of the way. */
+    /** Removes the jar's own copy. */
     private Desk withoutBundled() {
         return desk.option("-Dticketapi.unpack=/dev/null/nowhere");
     }
@@ -64,7 +64,7 @@ class LoaderTest {
     }
 
     @Test
-    void bothNamesAreLookedForOnTheLibraryPath() throws Exception {
+    void bothNamesAreSearchedForOnTheLibraryPath() throws Exception {
         for (String name : Arrays.asList("libticketapi.so", "libTicketApiDll.so")) {
             Path folder = Files.createDirectory(desk.folder.resolve(name + ".d"));
             Files.copy(LIBRARY, folder.resolve(name));
@@ -75,9 +75,9 @@ class LoaderTest {
 
     @Test
     @EnabledForJreRange(min = JRE.JAVA_17, max = JRE.JAVA_21)
-    void aJvmThatForbidsNativeLibrariesIsToldTheOption() throws Exception {
+    void theErrorOfAJvmThatForbidsNativeLibrariesNamesTheOption() throws Exception {
         Path said = desk.folder.resolve("said");
-        // Without -Xcheck:jni's look at the errors, where this JVM warns of the security manager.
+        // Without -Xcheck:jni's check of the error output, in which this JVM warns of the security manager.
         Process program = desk.program(System.getProperty("java.home") + "/bin/java", "-Djava.security.manager=allow",
                 "-Duser.home=" + desk.folder, "-cp", Desk.jar() + File.pathSeparator + Desk.classesOf(Forbidden.class),
                 Forbidden.class.getName()).redirectOutput(said.toFile()).redirectError(new File("/dev/null")).start();
@@ -89,7 +89,7 @@ class LoaderTest {
     }
 
     @Test
-    void theJarsOwnIsUnpackedOnceIntoAFolderOfTheUsers() throws Exception {
+    void theJarsOwnCopyIsUnpackedOnceIntoAFolderOfTheUser() throws Exception {
         loads();
         assertEquals("rwx------", PosixFilePermissions.toString(Files.getPosixFilePermissions(unpacked)));
         List<Path> first = files();
@@ -101,7 +101,7 @@ class LoaderTest {
     }
 
     @Test
-    void aCopyThatIsNotTheSameBytesIsReplaced() throws Exception {
+    void aCopyWithOtherBytesIsReplaced() throws Exception {
         loads();
         Path copy = files().stream().filter(file -> file.endsWith("libticketapi.so")).findFirst().get();
         byte[] right = Files.readAllBytes(copy);
@@ -128,7 +128,7 @@ class LoaderTest {
     }
 
     @Test
-    void eachPlaceIsListedWithItsReason() throws Exception {
+    void eachSearchedPlaceIsListedWithItsReason() throws Exception {
         withoutBundled().option("-Dticketapi.library=/nowhere/lib.so");
         fails().says("\n  ticketapi.library = /nowhere/lib.so: there is no such file\n")
                 .says("\n  System.loadLibrary(\"ticketapi\"): no ticketapi in java.library.path")
@@ -138,7 +138,7 @@ class LoaderTest {
     }
 
     @Test
-    void aLibraryOfAnotherMachineOrATruncatedOneIsTold() throws Exception {
+    void aTruncatedLibraryAndOneForAnotherMachineAreReported() throws Exception {
         byte[] library = Files.readAllBytes(LIBRARY);
         Path broken = desk.folder.resolve("broken.so");
         withoutBundled().option("-Dticketapi.library=" + broken);
@@ -157,7 +157,7 @@ class LoaderTest {
     }
 
     @Test
-    void aTruncatedLibraryOnTheLibraryPathIsTold() throws Exception {
+    void aTruncatedLibraryOnTheLibraryPathIsReported() throws Exception {
         byte[] library = Files.readAllBytes(LIBRARY);
         Path broken = desk.folder.resolve("libticketapi.so");
         Files.write(broken, Arrays.copyOf(library, library.length / 2));
@@ -166,7 +166,7 @@ class LoaderTest {
     }
 
     @Test
-    void aLibraryWithoutTheMethodsIsTold() throws Exception {
+    void aLibraryWithoutTheMethodsIsReported() throws Exception {
         Path other = desk.folder.resolve("other.so");
         Process cc = new ProcessBuilder("cc", "-shared", "-o", other.toString(), "-x", "c", "/dev/null").start();
         assertEquals(0, cc.waitFor());
@@ -175,19 +175,19 @@ class LoaderTest {
     }
 
     @Test
-    void aJarWithoutThisPlatformSaysSo() throws Exception {
+    void aJarWithoutThisPlatformIsReported() throws Exception {
         desk.option("-Dos.arch=pdp11");
         fails().says("the library in the jar: it has none for Linux-pdp11");
     }
 
     @Test
-    void anUnwritableHomeIsTold() throws Exception {
+    void anUnwritableHomeIsReported() throws Exception {
         Files.write(desk.folder.resolve(".cache"), new byte[0]);
         fails().says("cannot make the folder " + unpacked).says("set ticketapi.unpack to one that can be written");
     }
 
     @Test
-    void aFileSystemThatLetsNothingRunIsNamed() throws Exception {
+    void aFileSystemWithoutExecutionIsNamed() throws Exception {
         Path mount = Files.createDirectory(desk.folder.resolve("no exec"));
         desk.option("-Dticketapi.unpack=" + mount.resolve("own"));
         String script = "mount -t tmpfs -o noexec,mode=0755 none '" + mount + "' && exec \"$@\"";
@@ -197,7 +197,7 @@ class LoaderTest {
     }
 
     @Test
-    void whatAnotherUserCouldHavePlantedIsNotLoaded() throws Exception {
+    void filesThatAnotherUserCouldHavePlantedAreNotLoaded() throws Exception {
         loads();
         Path copy = files().stream().filter(file -> file.endsWith("libticketapi.so")).findFirst().get();
         Path folder = copy.getParent();
@@ -213,7 +213,7 @@ class LoaderTest {
         Files.setPosixFilePermissions(home, PosixFilePermissions.fromString("rwx------"));
         loads();
 
-        // A link to where the attacker likes it.
+        // A link to a folder of the attacker.
         Path elsewhere = Files.move(unpacked, desk.folder.resolve("elsewhere"));
         Files.createSymbolicLink(unpacked, elsewhere);
         fails().says("cannot make the folder " + unpacked);
@@ -221,7 +221,7 @@ class LoaderTest {
         Files.move(elsewhere, unpacked);
 
         if (isRoot()) {
-            // Only root can give files away; others see the folder of root itself refused.
+            // Only root can give files away; for others, the test uses a folder of root.
             Files.setAttribute(copy, "unix:uid", NOBODY);
             loads();
             assertEquals(0, Files.getAttribute(copy, "unix:uid"), "the planted file was replaced");
@@ -241,7 +241,7 @@ class LoaderTest {
     }
 
     @Test
-    void aGroupMayWriteAboveTheFolderWhereItIsRootsOrTheUsersOwn() throws Exception {
+    void foldersAboveMayBeWritableByTheGroupOfRootOrOfTheUser() throws Exception {
         loads();
         Path home = unpacked.getParent();
         Files.setPosixFilePermissions(home, PosixFilePermissions.fromString("rwxrwx---"));
@@ -258,7 +258,7 @@ class LoaderTest {
     }
 
     @Test
-    void aFolderBehindALinkIsCheckedWhereItReallyIs() throws Exception {
+    void aFolderBehindALinkIsCheckedAtItsRealPath() throws Exception {
         Path real = Files.createDirectory(desk.folder.resolve("real"));
         Path link = Files.createSymbolicLink(desk.folder.resolve("link"), real);
         desk.option("-Dticketapi.unpack=" + link.resolve("own"));
@@ -275,7 +275,7 @@ class LoaderTest {
     }
 
     @Test
-    void withoutAHomeInJavaTheEnvironmentsIsTaken() throws Exception {
+    void withoutAHomeInJavaTheEnvironmentsHomeIsUsed() throws Exception {
         Path home = Files.createDirectory(desk.folder.resolve("home"));
         for (String unknown : Arrays.asList("?", "", "relative")) {
             String run = "cd '" + desk.folder + "' && exec env -u XDG_CACHE_HOME HOME='" + home + "' \"$@\"";
@@ -304,7 +304,7 @@ class LoaderTest {
     }
 
     @Test
-    void aSecondClassLoaderThatCannotShareIsToldWhy() throws Exception {
+    void aSecondClassLoaderThatCannotShareGetsTheReason() throws Exception {
         desk.with("good.p12", "--roles", "1");
         withoutBundled().option("-Dticketapi.library=" + LIBRARY);
         desk.run(Loading.class, Desk.jar()).done()

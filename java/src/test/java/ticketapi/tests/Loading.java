@@ -8,7 +8,7 @@ import java.net.URLClassLoader;
 import ticketapi.TicketApi;
 import ticketapi.TicketException;
 
-/** Loads the library and tells how it went. */
+/** Loads the library and prints the result. */
 public final class Loading {
     private Loading() {
     }
@@ -27,7 +27,7 @@ public final class Loading {
         System.out.println("done");
     }
 
-    /** The ticket of one class loader is that of the other: they share the library. */
+    /** Both class loaders get the same ticket, because they share the library. */
     private static void inAnotherClassLoader(URL jar) throws Exception {
         GATicket first = new GATicket();
         String ticket = first.getTicket();

@@ -12,7 +12,7 @@ import ticketapi.Session;
 import ticketapi.TicketApi;
 import ticketapi.TicketException;
 
-/** A program of the modern API; the argument names the method that it runs. Uses public names only. */
+/** A program that uses the modern API, public names only. The argument names the method that it runs. */
 public final class Modern {
     private static final long SERVER_BUSY = TicketException.BUSY;
     private static final long NO_WAY_TO_ASK = 0x80800006L;
@@ -26,7 +26,7 @@ public final class Modern {
         System.out.println("done");
     }
 
-    /** A user who knows the PIN and takes the second role. */
+    /** A user who knows the PIN and chooses the second role. */
     private static class User implements Prompter {
         volatile int pins;
         volatile char[] given;
@@ -93,7 +93,7 @@ public final class Modern {
         TicketApi.setPrompter(user);
         try (TicketApi api = TicketApi.open()) {
             api.logIn();
-            // The prompt's thread wipes when the library has taken the PIN over.
+            // The prompt's thread wipes it after the library has copied it.
             user.thread.join();
             check(Arrays.equals(user.given, new char[4]), "wiped");
         }
@@ -164,8 +164,8 @@ public final class Modern {
         }
     }
 
-    /** Set prompt_timeout to a second. */
-    public static void aPrompterThatBlocksIsLeftBehind() throws Exception {
+    /** Needs prompt_timeout to be a second. */
+    public static void aPrompterThatBlocksIsAbandoned() throws Exception {
         CountDownLatch interrupted = new CountDownLatch(1);
         TicketException failure = failsWith(TicketException.CANCELLED, new User() {
             @Override
@@ -176,7 +176,7 @@ public final class Modern {
                     interrupted.countDown();
                 }
                 while (true) {
-                    // Nor does it heed being interrupted.
+                    // It ignores being interrupted, too.
                     Thread.sleep(1000);
                 }
             }
@@ -187,7 +187,7 @@ public final class Modern {
         try (TicketApi api = TicketApi.open()) {
             api.logIn();
         }
-        // And the JVM ends, although that prompt goes on.
+        // The JVM ends although that prompt continues.
     }
 
     public static void aPromptThatAsksForATicketIsRefused() throws Exception {
@@ -290,14 +290,14 @@ public final class Modern {
         }
     }
 
-    /** With a card whose last try is used up with the next wrong PIN. */
-    public static void aLockedPinIsToldWithNoTriesLeft() throws Exception {
+    /** Needs a card that the next wrong PIN locks. */
+    public static void aLockedPinIsReportedWithNoTriesLeft() throws Exception {
         TicketException failure = failsWith(TicketException.PIN_BLOCKED, new User());
         check(failure.triesLeft().getAsInt() == 0 && failure.remedy().get().contains("unlock"), failure.getMessage());
     }
 
-    /** With a token that is not the one that the settings name. */
-    public static void aCardIsWaitedFor() throws Exception {
+    /** Needs a token other than the one that the settings name. */
+    public static void theLoginWaitsForACard() throws Exception {
         CountDownLatch over = new CountDownLatch(1);
         StringBuffer told = new StringBuffer();
         TicketApi.setPrompter(new User() {

@@ -4,7 +4,7 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
 
-/** The modern API, each program in a JVM of its own, as the library has one engine a process. */
+/** The modern API. Each program runs in its own JVM, because the library has one engine in each process. */
 class ModernTest {
     @TestFactory
     Stream<DynamicTest> atADesk() {
@@ -16,15 +16,15 @@ class ModernTest {
 
     @TestFactory
     Stream<DynamicTest> withTokens() {
-        return Stream.of(test("aUserLogsIn", "good"), test("aLockedPinIsToldWithNoTriesLeft", "locked"),
-                test("aLockedPinIsToldWithNoTriesLeft", "locks"));
+        return Stream.of(test("aUserLogsIn", "good"), test("aLockedPinIsReportedWithNoTriesLeft", "locked"),
+                test("aLockedPinIsReportedWithNoTriesLeft", "locks"));
     }
 
     @TestFactory
     Stream<DynamicTest> withSettings() {
         return Stream.of(
-                test("aPrompterThatBlocksIsLeftBehind", "good.p12", "TICKETAPI_PROMPT_TIMEOUT", "1"),
-                test("aCardIsWaitedFor", "good", "TICKETAPI_CARD_WAIT", "1", "TICKETAPI_TOKEN_LABEL", "ANOTHER"));
+                test("aPrompterThatBlocksIsAbandoned", "good.p12", "TICKETAPI_PROMPT_TIMEOUT", "1"),
+                test("theLoginWaitsForACard", "good", "TICKETAPI_CARD_WAIT", "1", "TICKETAPI_TOKEN_LABEL", "ANOTHER"));
     }
 
     private static DynamicTest test(String name, String card, String... variables) {

@@ -2,7 +2,7 @@ package ticketapi.tests;
 
 import org.junit.jupiter.api.Test;
 
-/** The library that scripts/check-java builds to panic where it is told to. */
+/** With the library that scripts/check-java builds to panic on request. */
 class PanicTest {
     @Test
     void noPanicCrossesIntoJava() throws Exception {
@@ -10,7 +10,7 @@ class PanicTest {
     }
 
     @Test
-    void anAnswerThatPanicsFailsTheLogin() throws Exception {
+    void aPanicInAnAnswerFailsTheLogin() throws Exception {
         run("answers");
     }
 

@@ -8,7 +8,7 @@ import ticketapi.Role;
 import ticketapi.TicketApi;
 import ticketapi.TicketException;
 
-/** With a library that was built to panic: every native method answers, and the next call works. */
+/** With a library that panics on request: every native method returns an error, and the next call works. */
 public final class Panics {
     private static final int ENTRY = 1;
     private static final int RETURN = 3;
@@ -18,7 +18,7 @@ public final class Panics {
     private Panics() {
     }
 
-    /** Has the next native method panic at entry (1), in its body (2) or on return (3). */
+    /** Makes the next native method panic at entry (1), in its body (2) or on return (3). */
     private static native void next(int place);
 
     public static void main(String[] arguments) throws Exception {
@@ -99,7 +99,7 @@ public final class Panics {
         closing.close();
     }
 
-    /** A prompt whose answer does not get through fails the login at once. */
+    /** A prompt whose answer is lost fails the login at once. */
     private static void theAnswers(TicketApi api) throws Exception {
         for (int place = ENTRY; place <= RETURN; place++) {
             int now = place;

@@ -1,6 +1,6 @@
 package ticketapi.bench;
 
-/** The floor of {@link FirstTicket}: a JVM that loads a native library with nothing in it. */
+/** The floor of {@link FirstTicket}: a JVM that loads an empty native library. */
 public final class EmptyLibrary {
     private EmptyLibrary() {
     }

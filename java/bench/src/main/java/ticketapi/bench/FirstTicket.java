@@ -2,7 +2,7 @@ package ticketapi.bench;
 
 import com.gemplus.gemauth.api.GATicket;
 
-/** A JVM's first question for a ticket. */
+/** A JVM's first request for a ticket. */
 public final class FirstTicket {
     private FirstTicket() {
     }

@@ -2,7 +2,7 @@ package com.gemplus.gemauth.api;
 
 import java.util.concurrent.atomic.AtomicInteger;
 
-/** As the original class uses the native library, written from what is known of it. */
+/** Uses the native library as the original class does, as far as that is known. */
 public class GATicket {
     private static long handle;
     private static boolean initialized;
@@ -40,7 +40,7 @@ public class GATicket {
         try {
             destroyTicket(handle);
         } catch (Throwable e) {
-            // As the original does.
+            // Like the original.
         }
     }
 
@@ -65,7 +65,7 @@ public class GATicket {
         FINALIZED.incrementAndGet();
     }
 
-    /** {@code System.runFinalization} finalizes on a thread of its own beside the JVM's. */
+    /** {@code System.runFinalization} finalizes on another thread than the JVM's finalizer. */
     public static final AtomicInteger FINALIZED = new AtomicInteger();
 
     private native long getDllVersion();
