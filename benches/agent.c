@@ -134,7 +134,7 @@ static Agent ssh_agent(void)
 
 static Agent ticket_agent(void)
 {
-    static const unsigned char hello[] = {4, 0, 0, 0, 0, 0, 1, 0}, no_auth[] = {2, 0, 0, 0, 1, 0};
+    static const unsigned char hello[] = {3, 0, 0, 0, 0, 1, 0}, no_auth[] = {1, 0, 0, 0, 1};
     Agent agent = {.socket = getenv("TICKETAPI_AGENT_SOCKET")};
     memcpy(agent.hello, hello, agent.hello_size = sizeof hello);
     memcpy(agent.request, no_auth, agent.request_size = sizeof no_auth);

@@ -6,8 +6,6 @@
 
 mod connection;
 #[doc(hidden)]
-pub mod inbox;
-#[doc(hidden)]
 pub mod protocol;
 mod remote;
 #[doc(hidden)]

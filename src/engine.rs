@@ -2,8 +2,10 @@
 
 mod builder;
 mod events;
+mod exchange;
 mod login_flight;
 mod monitor;
+mod outcome;
 mod service_calls;
 mod ssb;
 mod state;
@@ -22,7 +24,7 @@ use crate::card::events::CardWatch;
 use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::secret::Ticket;
-use crate::session::{EndReason, Session};
+use crate::session::{Context, Contexts, EndReason, Session};
 
 pub use crate::session::Status;
 pub use builder::EngineBuilder;
@@ -96,7 +98,8 @@ impl Engine {
     /// # Errors
     ///
     /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) if there is no session or it is locked, also
-    /// during a first login.
+    /// during a first login; and if the ticket expires within 5 seconds because it could not be renewed yet, which
+    /// [`Engine::get_ticket`] tries again.
     pub fn get_ticket_no_auth(&self) -> Result<Ticket> {
         self.remote_or(Remote::ticket_no_auth, || {
             let mut state = self.inner.lock();
@@ -114,7 +117,7 @@ impl Engine {
     ///
     /// As [`Engine::get_ticket`].
     pub fn get_new_ticket(&self) -> Result<Ticket> {
-        Ok(self.log_in_again()?.ticket().clone())
+        self.remote_or(|remote| remote.ticket(true), || Ok(self.here(true)?.ticket().clone()))
     }
 
     /// Ends the session, here and on the broker, as removing the card does, and cancels a login in progress.
@@ -127,7 +130,8 @@ impl Engine {
         self.destroy_there_or(|| self.destroy_here())
     }
 
-    /// Returns the live session; `None` if there is none or it is locked. Blocks only on the agent; does not
+    /// Returns the live session; `None` if there is none, it is locked, or its ticket has expired and could not be
+    /// renewed yet. Blocks only on the agent; does not
     /// reset the idle timer.
     pub fn session(&self) -> Option<Arc<Session>> {
         self.live_session().ok()
@@ -148,7 +152,7 @@ impl Engine {
     pub fn own_session(&self) -> Option<Arc<Session>> {
         let mut state = self.inner.lock();
         self.inner.catch_up(&mut state);
-        let live = state.session.as_ref().filter(|kept| kept.life.locked().is_none());
+        let live = state.session.as_ref().filter(|kept| kept.life.gives_ticket());
         live.map(|kept| Arc::clone(&kept.session))
     }
 
@@ -222,13 +226,7 @@ impl Engine {
     ///
     /// As [`Engine::get_ticket`].
     pub fn log_in(&self) -> Result<Arc<Session>> {
-        self.remote_or(
-            |remote| {
-                remote.ticket(false)?;
-                remote.session()
-            },
-            || self.here(false),
-        )
+        self.remote_or(|remote| remote.log_in(false), || self.here(false))
     }
 
     /// Logs the user in, whether or not there is a session. As [`Engine::get_new_ticket`].
@@ -237,13 +235,66 @@ impl Engine {
     ///
     /// As [`Engine::get_ticket`].
     pub fn log_in_again(&self) -> Result<Arc<Session>> {
-        self.remote_or(
-            |remote| {
-                remote.ticket(true)?;
-                remote.session()
-            },
-            || self.here(true),
-        )
+        self.remote_or(|remote| remote.log_in(true), || self.here(true))
+    }
+
+    /// Has the user of the live session choose another role, and returns the session with that role and its ticket,
+    /// which every program of the session gets from then on. Never logs anybody in.
+    ///
+    /// Blocks for as long as the user takes; [`Engine::cancel_login`] ends it. Meanwhile the session continues. If the
+    /// change fails, it keeps its role and its ticket.
+    ///
+    /// # Errors
+    ///
+    /// [`NotImplemented`](ErrorKind::NotImplemented) if the service has no change of role;
+    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) if there is no session or it is locked;
+    /// [`Refused`](ErrorKind::Refused) also if another user has logged in for it.
+    pub fn change_role(&self) -> Result<Arc<Session>> {
+        self.remote_or(Remote::change_role, || self.inner.change_role())
+    }
+
+    /// Switches the live session to `context`, and returns the session with the ticket of that context, which every
+    /// program of the session gets from then on. Never prompts.
+    ///
+    /// Blocks until the service answers, at most for `request_timeout`. If the switch fails, the session keeps its
+    /// context and its ticket.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidParameter`](ErrorKind::InvalidParameter), see [`Context::check`];
+    /// [`NotImplemented`](ErrorKind::NotImplemented) if the service has no contexts;
+    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) if there is no session or it is locked;
+    /// [`Refused`](ErrorKind::Refused) if the user may not work in this context.
+    pub fn switch_context(&self, context: &Context) -> Result<Arc<Session>> {
+        context.check()?;
+        self.remote_or(|remote| remote.switch_context(context), || self.inner.switch_context(context))
+    }
+
+    /// Asks the service which contexts the user may switch to. Never prompts.
+    ///
+    /// # Errors
+    ///
+    /// [`NotImplemented`](ErrorKind::NotImplemented) if the service has no contexts;
+    /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) if there is no session or it is locked, or if the service
+    /// says that it is over, which also ends it here. With any other error it continues.
+    pub fn contexts(&self) -> Result<Contexts> {
+        self.remote_or(Remote::contexts, || self.inner.ask_own(|session, call| session.contexts(call)))
+    }
+
+    /// Asks the service what it says about the user, and returns its answer as JSON. Never prompts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::contexts`].
+    pub fn claims(&self) -> Result<String> {
+        self.remote_or(Remote::claims, || self.inner.ask_own(|session, call| session.claims(call)))
+    }
+
+    /// Returns what identifies the service and this program's settings for it: agents share their session with
+    /// programs of the same.
+    #[doc(hidden)]
+    pub fn service_id(&self) -> String {
+        self.inner.parts.service.id()
     }
 
     /// As [`Engine::log_in`], in this process and only with a card that is already in a reader: it does not

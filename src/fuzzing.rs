@@ -1,6 +1,7 @@
 //! The parsers that are private, for the fuzz targets. Only their build has this.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::agent::protocol::SessionData;
@@ -10,7 +11,7 @@ use crate::http::request::Wanted;
 use crate::prompt::assuan::{Answers, Broken, escape};
 use crate::service::ssb::SsbService;
 use crate::session::Session;
-use crate::ssb::{BrokerAddress, Role};
+use crate::ssb::BrokerAddress;
 
 /// The body of an HTTP answer and whether its connection can be used again; `None` where there is
 /// no good answer.
@@ -25,8 +26,8 @@ pub fn http_date(stream: &mut impl Read) -> Option<String> {
 }
 
 /// A session as the agent tells it.
-pub fn agent_session(data: SessionData, roles: Vec<Role>) -> Session {
-    data.into_session(roles, &SsbService::for_tests())
+pub fn agent_session(data: SessionData) -> Session {
+    data.into_session(&SsbService::for_tests(), Arc::default())
 }
 
 /// Who made a certificate, and when it ends.

@@ -86,6 +86,8 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 mod error;
+#[doc(hidden)]
+pub mod framing;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -5,18 +5,30 @@ pub(crate) mod grant;
 pub(crate) mod rules;
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 pub use self::context::{CareTeam, Context, Contexts, Organization};
-use self::grant::Grant;
+use self::grant::{Grant, Replacement};
 use crate::secret::Ticket;
 
-/// A session that an identity service has started.
+/// A session that an identity service has started, as of one moment: after a renewal or a change of role or
+/// context, [`Engine::session`](crate::Engine::session) returns another one with the new ticket.
 #[derive(Debug)]
 pub struct Session {
     pub(crate) grant: Grant,
+    expires: Option<SystemTime>,
+    login: Arc<Login>,
+}
+
+/// The login that started a session. Renewals and changes keep it.
+#[derive(Debug, Default)]
+#[doc(hidden)]
+pub struct Login {
+    // Two of no size could have one address.
+    _place: u8,
 }
 
 /// The effect of the card and of time on a session: the setting `mode`.
@@ -148,11 +160,53 @@ pub enum Status {
 
 impl From<Grant> for Session {
     fn from(grant: Grant) -> Self {
-        Self { grant }
+        Self::of(grant, Arc::default())
     }
 }
 
 impl Session {
+    pub(crate) fn of(grant: Grant, login: Arc<Login>) -> Self {
+        let expires = grant.expiry.and_then(|expiry| SystemTime::now().checked_add(expiry.after));
+        Self { grant, expires, login }
+    }
+
+    /// Returns the same session with another ticket.
+    pub(crate) fn with(&self, new: Replacement) -> Self {
+        let Replacement { ticket, expiry, roles, role } = new;
+        let is_known = ticket == self.grant.ticket;
+        let Grant { user, limits, card, card_watched, service, .. } = &self.grant;
+        let grant = Grant {
+            user: user.clone(),
+            roles,
+            role,
+            ticket,
+            expiry,
+            limits: *limits,
+            card: card.clone(),
+            card_watched: *card_watched,
+            service: Arc::clone(service),
+        };
+        let new = Self::of(grant, Arc::clone(&self.login));
+        if is_known { Self { expires: self.expires, ..new } } else { new }
+    }
+
+    /// Returns the login that started it.
+    #[doc(hidden)]
+    pub fn login(&self) -> &Arc<Login> {
+        &self.login
+    }
+
+    /// Returns `true` if the same login started both.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.login, &other.login)
+    }
+
+    /// Returns when the ticket expires, by the wall clock; `None` if it is valid as long as the session. The engine
+    /// renews it before that.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires
+    }
+
     /// Returns the ticket.
     pub fn ticket(&self) -> &Ticket {
         &self.grant.ticket

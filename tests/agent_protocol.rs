@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use ticketapi::agent::AgentStatus;
-use ticketapi::agent::protocol::{Failure, Hello, MAX_MESSAGE, Malformed, PREFIX, Reply, Request, SessionData, length};
+use ticketapi::agent::protocol::{Failure, Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SessionData};
 use ticketapi::engine::Status;
-use ticketapi::session::LockReason;
+use ticketapi::framing::{ChannelError, PREFIX};
+use ticketapi::session::{CareTeam, Context, Contexts, LockReason, Organization};
 use ticketapi::ssb::Role;
 use ticketapi::{Error, ErrorKind, Stage, Ticket};
 
@@ -28,15 +29,38 @@ fn failure(kind: ErrorKind, stage: Stage, detail: &str) -> Reply {
 
 fn requests() -> Vec<(&'static str, Request)> {
     vec![
-        ("request-hello", Request::Hello(Hello { version: 1, broker: "gas.national.ncrs.nhs.uk:443".into() })),
+        ("request-hello", Request::Hello(Hello { version: 1, service: "gas.national.ncrs.nhs.uk:443".into() })),
         ("request-ticket-no-auth", Request::TicketNoAuth),
         ("request-ticket", Request::Ticket),
         ("request-new-ticket", Request::NewTicket),
         ("request-destroy", Request::Destroy),
         ("request-session", Request::Session { known: 300 }),
-        ("request-roles", Request::Roles { session: 301, from: 250 }),
         ("request-status", Request::Status),
+        ("request-log-in", Request::LogIn { anew: true, known: 300 }),
+        ("request-change-role", Request::ChangeRole),
+        ("request-switch-context", Request::SwitchContext(context())),
+        ("request-contexts", Request::Contexts),
+        ("request-claims", Request::Claims),
     ]
+}
+
+fn context() -> Context {
+    Context::new()
+        .care_team("https://careteam.example/fhir/CareTeam/7")
+        .patient("https://patient.example/fhir/Patient/21")
+}
+
+fn contexts() -> Contexts {
+    let mut organization = Organization::default();
+    organization.id = "https://organization.example/fhir/Organization/3".into();
+    organization.name = "Hospital".into();
+    organization.roles = vec!["Nurse".into(), "Doctor".into()];
+    let mut team = CareTeam::default();
+    team.id = "https://careteam.example/fhir/CareTeam/7".into();
+    team.name = "Ward 7".into();
+    let mut contexts = Contexts::default();
+    (contexts.organizations, contexts.care_teams) = (vec![organization], vec![team]);
+    contexts
 }
 
 fn replies() -> Vec<(&'static str, Reply)> {
@@ -50,11 +74,13 @@ fn replies() -> Vec<(&'static str, Reply)> {
     };
     let session = SessionData {
         number: 301,
+        login: 299,
         ticket: ticket(),
+        expires_in: Some(Duration::from_secs(240)),
         uid: "123456789012".into(),
         name: "Zoë Example".into(),
-        roles: 1000,
-        role: Some(999),
+        roles: vec![role.clone(), Role { organisation_code: String::new(), ..role }],
+        role: Some(1),
         idle: Some(Duration::from_secs(3600)),
         total: None,
         card_watched: true,
@@ -62,15 +88,16 @@ fn replies() -> Vec<(&'static str, Reply)> {
     let live = Status::Live { card_watched: true };
     let locked = Status::Locked { why: LockReason::CardRemoved, ends_in: Duration::from_secs(1799) };
     vec![
-        ("reply-hello", Reply::Hello(Hello { version: 1, broker: "gas.national.ncrs.nhs.uk:443".into() })),
+        ("reply-hello", Reply::Hello(Hello { version: 1, service: "gas.national.ncrs.nhs.uk:443".into() })),
         ("reply-ticket", Reply::Ticket(ticket())),
         ("reply-done", Reply::Done),
         ("reply-session", Reply::Session(session)),
         ("reply-unchanged", Reply::Unchanged),
-        ("reply-roles", Reply::Roles(vec![role.clone(), Role { organisation_code: String::new(), ..role }])),
         ("reply-status", Reply::Status(AgentStatus::new(4711, "0.1.0".into(), live, false, 2))),
         ("reply-status-locked", Reply::Status(AgentStatus::new(4711, "0.1.0".into(), locked, true, 3))),
         ("reply-waiting", Reply::Waiting),
+        ("reply-contexts", Reply::Contexts(contexts())),
+        ("reply-claims", Reply::Claims("{\"sub\":\"910000000001\"}".into())),
         ("reply-failed", failure(ErrorKind::TicketNotAvailable, Stage::Session, "nobody is logged in")),
         ("reply-failed-pin", failure(ErrorKind::PinIncorrect { tries_left: Some(1) }, Stage::Pin, "the PIN is wrong")),
     ]
@@ -80,7 +107,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
 fn message(name: &str) -> Vec<u8> {
     let file = fs::read(folder().join(name).with_extension("bin")).unwrap();
     let (prefix, message) = file.split_first_chunk::<PREFIX>().unwrap();
-    assert_eq!(length(*prefix).unwrap(), message.len(), "{name}");
+    assert_eq!(u32::from_le_bytes(*prefix) as usize, message.len(), "{name}");
     message.to_vec()
 }
 
@@ -110,7 +137,7 @@ fn the_protocols_documentation_names_every_message() {
     let page = include_str!("../docs/agent-protocol.md");
     let names = requests().into_iter().map(|(name, request)| (name, request.encode()));
     for (name, bytes) in names.chain(replies().into_iter().map(|(name, reply)| (name, reply.encode()))) {
-        let kind = u16::from_le_bytes([bytes[PREFIX], bytes[PREFIX + 1]]);
+        let kind = bytes[PREFIX];
         let (side, name) = name.split_once('-').unwrap();
         let row = format!("| {kind} | `{}`", name.trim_end_matches("-pin").trim_end_matches("-locked"));
         let (requests, replies) = page.split_once("## Replies").unwrap();
@@ -121,60 +148,53 @@ fn the_protocols_documentation_names_every_message() {
 #[test]
 fn the_version_in_first_messages_of_other_versions_is_parsed() {
     for fields in [&[2][..], &[2, 0xff, 0xff], b"\x02\x05other things"] {
-        let message = [&[0, 0][..], fields].concat();
-        let expected = Hello { version: 2, broker: String::new() };
-        assert_eq!(Request::decode(&message), Ok(Request::Hello(Hello { version: 2, broker: String::new() })));
-        assert_eq!(Reply::decode(&message), Ok(Reply::Hello(expected)));
+        let message = [&[0][..], fields].concat();
+        let expected = || Hello { version: 2, service: String::new() };
+        assert_eq!(Request::decode(&message), Ok(Request::Hello(expected())));
+        assert_eq!(Reply::decode(&message), Ok(Reply::Hello(expected())));
     }
 }
 
 #[test]
-fn roles_are_split_into_as_many_messages_as_needed() {
-    let role = |number: usize| {
-        Role::new(&format!("{number:012}"), "RKF", &format!("{}, \"A\":\"B\":\"C\"", "x".repeat(number % 700)))
+fn messages_of_kinds_that_do_not_exist_are_told_from_malformed_ones() {
+    let (requests, replies) = (requests(), replies());
+    let next = |kinds: &mut dyn Iterator<Item = u8>| kinds.max().unwrap() + 1;
+    let request = next(&mut requests.iter().map(|(_, request)| request.encode()[PREFIX]));
+    let reply = next(&mut replies.iter().map(|(_, reply)| reply.encode()[PREFIX]));
+    for fields in [&[][..], b"what a later version has"] {
+        assert_eq!(Request::decode(&[&[request][..], fields].concat()), Err(ChannelError::Unknown(u32::from(request))));
+        assert_eq!(Reply::decode(&[&[reply][..], fields].concat()), Err(ChannelError::Unknown(u32::from(reply))));
+    }
+    assert_eq!(Request::decode(&[0xac, 0x02]), Err(ChannelError::Unknown(300)));
+    let session = 5;
+    assert_eq!(Request::decode(&[session, 0xff]), Err(ChannelError::Malformed(2)));
+    assert_eq!(Request::decode(&[]), Err(ChannelError::Malformed(0)));
+}
+
+#[test]
+fn ten_thousand_roles_and_their_claims_fit_into_a_reply() {
+    let Some((_, Reply::Session(mut session))) = replies().into_iter().find(|(name, _)| *name == "reply-session")
+    else {
+        panic!("no session")
     };
-    let roles: Vec<_> = (0..1000).map(role).collect();
-    let (mut read, mut messages) = (Vec::new(), 0);
-    while read.len() < roles.len() {
-        let message = Reply::roles(&roles, read.len()).encode();
-        assert!(message.len() <= PREFIX + MAX_MESSAGE);
-        let Ok(Reply::Roles(some)) = Reply::decode(&message[PREFIX..]) else { panic!("no roles") };
-        assert!(!some.is_empty());
-        read.extend(some);
-        messages += 1;
+    session.roles = (0..10_000)
+        .map(|number| Role::new(&format!("{number:012}"), "RKF", &format!("{}, \"A\":\"B\":\"C\"", "x".repeat(200))))
+        .collect();
+    for reply in [Reply::Session(session), Reply::Claims("x".repeat(10_000 * 500))] {
+        let bytes = reply.encode();
+        assert_eq!(Reply::decode(&bytes[PREFIX..]), Ok(reply));
     }
-    assert_eq!(read, roles);
-    assert!(messages < 10, "{messages}");
-}
-
-#[test]
-fn a_message_with_roles_has_at_most_the_maximum_length() {
-    let mut lengths = Vec::new();
-    for length in 0..250 {
-        let name = |length| format!("{}, \"A\":\"B\":\"C\"", "x".repeat(length));
-        let mut roles = vec![Role::new("1", "RKF", &name(200)); MAX_MESSAGE / 200];
-        roles[0] = Role::new("1", "RKF", &name(length));
-        let message = Reply::roles(&roles, 0).encode();
-        let Ok(Reply::Roles(some)) = Reply::decode(&message[PREFIX..]) else { panic!("it does not fit: {length}") };
-        assert!(some.len() < roles.len());
-        lengths.push(message.len());
-    }
-    let longest = lengths.iter().max().unwrap();
-    // The number of roles may take three bytes, but takes two here.
-    assert_eq!(*longest, PREFIX + MAX_MESSAGE - 1);
 }
 
 #[test]
 fn a_reply_that_is_too_long_becomes_a_failure_that_says_so() {
-    let reply = Reply::Ticket(Ticket::new("x".repeat(MAX_MESSAGE))).encode();
+    let reply = Reply::Ticket(Ticket::new("x".repeat(MAX_REPLY))).encode();
     let Ok(Reply::Failed(failure)) = Reply::decode(&reply[PREFIX..]) else { panic!("it was sent") };
     assert!(Error::from(failure).detail().contains("does not fit"));
-    let long = failure_of(&"ä".repeat(MAX_MESSAGE)).encode();
+    let long = Error::new(ErrorKind::Refused, Stage::Authentication, "ä".repeat(MAX_REPLY));
+    let long = Reply::Failed(Failure::from(&long)).encode();
     assert!(matches!(Reply::decode(&long[PREFIX..]), Ok(Reply::Failed(_))));
-}
-
-fn failure_of(detail: &str) -> Reply {
-    failure(ErrorKind::Refused, Stage::Authentication, detail)
+    assert!(Request::SwitchContext(Context::new().care_team("x".repeat(MAX_REQUEST))).encode().is_empty());
 }
 
 #[test]
@@ -186,10 +206,10 @@ fn debug_forms_show_no_ticket() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_parsed_or_refused(kind in 0u16..12, fields in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let message = [&kind.to_le_bytes()[..], &fields].concat();
-        if let Err(malformed) = Request::decode(&message) {
-            prop_assert!(matches!(malformed, Malformed::Kind(_) | Malformed::Fields(_)));
+    fn any_bytes_are_parsed_or_refused(kind in 0u8..16, fields in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let message = [&[kind][..], &fields].concat();
+        if let Err(error) = Request::decode(&message) {
+            prop_assert!(matches!(error, ChannelError::Malformed(_) | ChannelError::Unknown(_)));
         }
         let _ = Reply::decode(&message);
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use ticketapi::agent::inbox::Inbox;
-use ticketapi::agent::protocol::{Malformed, Reply, Request};
+use ticketapi::agent::protocol::{MAX_REQUEST, Reply, Request};
+use ticketapi::framing::{ChannelError, Inbox};
 use zeroize::Zeroizing;
 
 use crate::jobs::Kind;
@@ -24,16 +24,26 @@ const OUTBOX: usize = 128 << 10;
 const TURN: usize = 16 << 10;
 const ANSWER: usize = 512;
 
+/// What a program waits for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wait {
+    pub(crate) kind: Kind,
+    /// The session that the program knows, if it wants the session and not only its ticket.
+    pub(crate) known: Option<u64>,
+}
+
 pub(crate) struct Client {
     pub(crate) id: u64,
     pub(crate) greeted: bool,
     /// The request that waits.
-    pub(crate) waits_for: Option<Kind>,
+    pub(crate) waits_for: Option<Wait>,
     /// When it last sent a message.
     pub(crate) active: Instant,
     socket: UnixStream,
     inbox: Inbox,
+    /// Answers, of which `sent` bytes have been sent.
     outbox: Zeroizing<Vec<u8>>,
+    sent: usize,
     /// Its cost in this turn.
     spent: usize,
     /// When it must have completed what it began.
@@ -48,8 +58,9 @@ impl Client {
             waits_for: None,
             active: now,
             socket,
-            inbox: Inbox::default(),
+            inbox: Inbox::new(MAX_REQUEST),
             outbox: Zeroizing::default(),
+            sent: 0,
             spent: 0,
             due: Some(now + PATIENCE),
         }
@@ -95,14 +106,14 @@ impl Client {
     }
 
     /// Returns the next request that fits into this turn.
-    pub(crate) fn request(&mut self) -> Option<Result<Request, Malformed>> {
+    pub(crate) fn request(&mut self) -> Option<Result<Request, ChannelError>> {
         if !self.has_request() || self.spent >= TURN {
             return None;
         }
         let request = match self.inbox.message() {
             Ok(None) => return None,
             Ok(Some(message)) => Request::decode(message),
-            Err(malformed) => Err(malformed),
+            Err(error) => Err(error),
         };
         self.inbox.done();
         Some(request)
@@ -115,18 +126,21 @@ impl Client {
         let sent = if self.outbox.is_empty() { self.send(&message)? } else { 0 };
         if sent < message.len() {
             // A new buffer: a growing one would leave copies of a ticket in memory.
-            let mut outbox = Zeroizing::new(Vec::with_capacity(self.outbox.len() + message.len() - sent));
-            outbox.extend_from_slice(&self.outbox);
+            let kept = &self.outbox[self.sent..];
+            let mut outbox = Zeroizing::new(Vec::with_capacity(kept.len() + message.len() - sent));
+            outbox.extend_from_slice(kept);
             outbox.extend_from_slice(&message[sent..]);
-            self.outbox = outbox;
+            (self.outbox, self.sent) = (outbox, 0);
         }
         Ok(())
     }
 
     /// Sends kept answers.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        let sent = self.send(&self.outbox)?;
-        self.outbox = Zeroizing::new(self.outbox[sent..].to_vec());
+        self.sent += self.send(&self.outbox[self.sent..])?;
+        if self.sent == self.outbox.len() {
+            (self.outbox, self.sent) = (Zeroizing::default(), 0);
+        }
         Ok(())
     }
 

@@ -6,31 +6,75 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use ticketapi::agent::protocol::{Failure, Reply};
+use ticketapi::engine::Status;
+use ticketapi::session::{Context, Contexts, Session};
 use ticketapi::{Engine, Error, ErrorKind, Result, Stage};
 
+/// How many threads may run. Only changes to different contexts need more than a few.
+const THREADS: usize = 16;
+
 /// A thread's operation. Programs that request the same at the same time share one thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Log the user in; with `anew` even if there is a session.
-    Login { anew: bool },
+    Login {
+        anew: bool,
+    },
     /// Log the user in with the card that was just inserted, without a program's request.
     Offer,
     /// End the session.
     Destroy,
+    /// Have the user choose another role.
+    ChangeRole,
+    SwitchContext(Context),
+    Contexts,
+    Claims,
 }
 
 impl Kind {
-    fn slot(self) -> usize {
+    fn is_login(&self) -> bool {
+        matches!(self, Self::Login { .. } | Self::Offer)
+    }
+
+    /// Whether the user is asked.
+    fn prompts(&self) -> bool {
+        self.is_login() || *self == Self::ChangeRole
+    }
+
+    fn thread_name(&self) -> &'static str {
         match self {
-            Self::Login { .. } | Self::Offer => 0,
-            Self::Destroy => 1,
+            Self::Login { .. } => "Login",
+            Self::Offer => "Offer",
+            Self::Destroy => "Destroy",
+            Self::ChangeRole => "ChangeRole",
+            Self::SwitchContext(_) => "SwitchContext",
+            Self::Contexts => "Contexts",
+            Self::Claims => "Claims",
         }
     }
 }
 
+/// What an operation has achieved.
+pub(crate) enum Success {
+    Session(Arc<Session>),
+    Destroyed,
+    Contexts(Contexts),
+    Claims(String),
+}
+
+/// The result of an ended thread.
+pub(crate) struct Ended {
+    pub(crate) kind: Kind,
+    /// `None` for an offered login whose card had left: a program's login would have waited for the card.
+    pub(crate) result: Option<Result<Success>>,
+    /// The clients that wait for it.
+    pub(crate) waiting: Vec<u64>,
+}
+
 /// A running thread.
 struct Job {
+    number: u64,
+    kind: Kind,
     waiting: Vec<u64>,
     /// The user wants the operation, whoever else waits.
     offered: bool,
@@ -38,12 +82,19 @@ struct Job {
     cancelled: bool,
 }
 
+impl Job {
+    fn is_wanted(&self) -> bool {
+        self.offered || !self.waiting.is_empty()
+    }
+}
+
 /// The threads and the programs that wait for them.
 pub(crate) struct Jobs {
     engine: Arc<Engine>,
-    running: [Option<Job>; 2],
-    ended: mpsc::Receiver<(Kind, Result<Reply>)>,
-    report: mpsc::Sender<(Kind, Result<Reply>)>,
+    running: Vec<Job>,
+    next: u64,
+    ended: mpsc::Receiver<(u64, Result<Success>)>,
+    report: mpsc::Sender<(u64, Result<Success>)>,
     wake: UnixStream,
 }
 
@@ -51,76 +102,102 @@ impl Jobs {
     /// `wake` gets a byte whenever a thread ends.
     pub(crate) fn new(engine: Arc<Engine>, wake: UnixStream) -> Self {
         let (report, ended) = mpsc::channel();
-        Self { engine, running: [None, None], ended, report, wake }
+        Self { engine, running: Vec::new(), next: 0, ended, report, wake }
     }
 
-    /// Returns `true` if a PIN prompt may be shown now.
+    /// Returns `true` if a PIN prompt for a login may be shown now.
     pub(crate) fn login_is_under_way(&self) -> bool {
-        self.running[Kind::slot(Kind::Login { anew: false })].is_some()
+        self.running.iter().any(|job| job.kind.is_login())
     }
 
     pub(crate) fn are_running(&self) -> bool {
-        self.running.iter().any(Option::is_some)
+        !self.running.is_empty()
     }
 
     /// Makes `client` wait for the thread of `kind`, and starts it if none runs. Returns `false` if the
-    /// request must be repeated: the last login was cancelled and has not ended yet.
+    /// request must be repeated: the last one was cancelled and has not ended yet, or too many threads run.
     pub(crate) fn wait(&mut self, kind: Kind, client: Option<u64>) -> io::Result<bool> {
-        if kind == Kind::Destroy
-            && let Some(login) = &mut self.running[0]
-        {
-            // Destroying ends it for those who wait now, not for later requests.
-            login.cancelled = true;
+        if kind == Kind::Destroy {
+            // Destroying ends logins for those who wait now, not for later requests.
+            self.running.iter_mut().filter(|job| job.kind.prompts()).for_each(|job| job.cancelled = true);
         }
-        match &mut self.running[kind.slot()] {
+        let engine = &self.engine;
+        let is_shared = |job: &Job| match (&kind, &job.kind) {
+            // With a session, that thread only checks or renews it.
+            (Kind::Login { anew: true }, Kind::Login { anew: false }) => {
+                !matches!(engine.own_status(), Status::Live { .. })
+            }
+            (kind, other) => kind == other || kind.is_login() && other.is_login(),
+        };
+        let full = self.running.len() >= THREADS && kind != Kind::Destroy;
+        match self.running.iter_mut().find(|job| is_shared(job)) {
             Some(job) if job.cancelled => return Ok(false),
             Some(job) => job.waiting.extend(client),
-            empty => {
-                let (engine, report, wake) = (Arc::clone(&self.engine), self.report.clone(), self.wake.try_clone()?);
-                thread::Builder::new().name(format!("{kind:?}")).spawn(move || {
-                    let result = catch_unwind(AssertUnwindSafe(|| work(kind, &engine)));
-                    // The server may have ended; then nobody needs the byte.
-                    let _ = report.send((kind, result.unwrap_or_else(|_| Err(defect()))));
-                    let _ = (&wake).write(&[0]);
-                })?;
-                *empty =
-                    Some(Job { waiting: client.into_iter().collect(), offered: kind == Kind::Offer, cancelled: false });
-            }
+            None if full => return Ok(false),
+            None => self.start(kind, client)?,
         }
         Ok(true)
     }
 
-    /// Removes a disconnected `client`. Cancels a login that nobody else waits for.
-    pub(crate) fn leave(&mut self, kind: Kind, client: u64) {
-        let Some(job) = &mut self.running[kind.slot()] else { return };
-        job.waiting.retain(|&waiting| waiting != client);
-        if job.waiting.is_empty() && !job.offered && !job.cancelled && matches!(kind, Kind::Login { .. }) {
-            job.cancelled = true;
-            self.engine.cancel_login();
-        }
+    fn start(&mut self, kind: Kind, client: Option<u64>) -> io::Result<()> {
+        self.next += 1;
+        let number = self.next;
+        let (engine, report, wake) = (Arc::clone(&self.engine), self.report.clone(), self.wake.try_clone()?);
+        let work = {
+            let kind = kind.clone();
+            move || {
+                let result = catch_unwind(AssertUnwindSafe(|| work(&kind, &engine)));
+                // The server may have ended; then nobody needs the byte.
+                let _ = report.send((number, result.unwrap_or_else(|_| Err(defect()))));
+                let _ = (&wake).write(&[0]);
+            }
+        };
+        thread::Builder::new().name(kind.thread_name().to_owned()).spawn(work)?;
+        let offered = kind == Kind::Offer;
+        self.running.push(Job { number, kind, waiting: client.into_iter().collect(), offered, cancelled: false });
+        Ok(())
     }
 
-    /// Takes a thread that has ended, its result, and the clients that wait for it. An offered login whose card
-    /// had left has no result: a program's login would have waited for the card.
-    pub(crate) fn next_ended(&mut self) -> Option<(Kind, Option<Reply>, Vec<u64>)> {
-        let (kind, result) = self.ended.try_recv().ok()?;
-        let waiting = self.running[kind.slot()].take().map(|job| job.waiting).unwrap_or_default();
+    /// Removes a disconnected `client`. Cancels a login that nobody else waits for.
+    pub(crate) fn leave(&mut self, client: u64) {
+        self.running.iter_mut().for_each(|job| job.waiting.retain(|&waiting| waiting != client));
+        self.cancel_unwanted();
+    }
+
+    /// The engine has one prompt at a time, which may be that of any of these threads.
+    fn cancel_unwanted(&mut self) {
+        let prompting = || self.running.iter().filter(|job| job.kind.prompts() && !job.cancelled);
+        if prompting().next().is_none() || prompting().any(Job::is_wanted) {
+            return;
+        }
+        self.running.iter_mut().filter(|job| job.kind.prompts()).for_each(|job| job.cancelled = true);
+        self.engine.cancel_login();
+    }
+
+    /// Takes a thread that has ended.
+    pub(crate) fn next_ended(&mut self) -> Option<Ended> {
+        let (number, result) = self.ended.try_recv().ok()?;
+        let job = self.running.remove(self.running.iter().position(|job| job.number == number)?);
+        self.cancel_unwanted();
         let absent = [ErrorKind::NoCard, ErrorKind::CardNotSupported, ErrorKind::ReaderNotAvailable];
-        let reply = match result {
-            Ok(reply) => Some(reply),
-            Err(error) if kind == Kind::Offer && absent.contains(error.kind()) => None,
-            Err(error) => Some(Reply::Failed(Failure::from(&error))),
+        let result = match result {
+            Err(error) if job.kind == Kind::Offer && absent.contains(error.kind()) => None,
+            result => Some(result),
         };
-        Some((kind, reply, waiting))
+        Some(Ended { kind: job.kind, result, waiting: job.waiting })
     }
 }
 
-fn work(kind: Kind, engine: &Engine) -> Result<Reply> {
+fn work(kind: &Kind, engine: &Engine) -> Result<Success> {
     match kind {
-        Kind::Login { anew: false } => engine.get_ticket().map(Reply::Ticket),
-        Kind::Login { anew: true } => engine.get_new_ticket().map(Reply::Ticket),
-        Kind::Offer => engine.log_in_with_card_there().map(|session| Reply::Ticket(session.ticket().clone())),
-        Kind::Destroy => engine.destroy_ticket().map(|()| Reply::Done),
+        Kind::Login { anew: false } => engine.log_in().map(Success::Session),
+        Kind::Login { anew: true } => engine.log_in_again().map(Success::Session),
+        Kind::Offer => engine.log_in_with_card_there().map(Success::Session),
+        Kind::Destroy => engine.destroy_ticket().map(|()| Success::Destroyed),
+        Kind::ChangeRole => engine.change_role().map(Success::Session),
+        Kind::SwitchContext(context) => engine.switch_context(context).map(Success::Session),
+        Kind::Contexts => engine.contexts().map(Success::Contexts),
+        Kind::Claims => engine.claims().map(Success::Claims),
     }
 }
 

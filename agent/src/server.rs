@@ -13,13 +13,14 @@ use rustix::io::Errno;
 use ticketapi::agent::AgentStatus;
 use ticketapi::agent::protocol::{Failure, Hello, Reply, Request, SessionData, VERSION, WAITING};
 use ticketapi::engine::EngineBuilder;
-use ticketapi::session::Session;
+use ticketapi::framing::ChannelError;
+use ticketapi::session::{Login, Session};
 use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage};
 use tracing::{debug, info, warn};
 
-use crate::client::Client;
+use crate::client::{Client, Wait};
 use crate::failure;
-use crate::jobs::{Jobs, Kind};
+use crate::jobs::{Ended, Jobs, Kind, Success};
 use crate::listener::Listener;
 use crate::offers::Offers;
 
@@ -35,7 +36,8 @@ const ENDING: Duration = Duration::from_secs(10);
 
 pub(crate) struct Server {
     engine: Arc<Engine>,
-    broker: String,
+    /// The id of the service that the engine logs in at.
+    service: String,
     /// Whether the session is checked before its ticket is given out.
     checks: bool,
     /// `None` while the agent is ending.
@@ -45,9 +47,10 @@ pub(crate) struct Server {
     jobs: Jobs,
     /// `None` unless the settings say to offer logins.
     offers: Option<Offers>,
-    /// Clients whose request waits for the end of a cancelled login.
+    /// Clients whose request waits for the end of another thread.
     later: Vec<u64>,
-    session: (u64, Weak<Session>),
+    session: Numbered<Session>,
+    login: Numbered<Login>,
     woken: UnixStream,
     stop: UnixStream,
     paused: Option<Instant>,
@@ -60,7 +63,6 @@ pub(crate) struct Server {
 impl Server {
     /// Stops when this is readable.
     pub(crate) fn new(engine: EngineBuilder, config: &Config, listener: Listener, stop: UnixStream) -> Result<Self> {
-        let broker = config.broker()?.to_string();
         let (woken, wake) = UnixStream::pair().map_err(failure)?;
         for socket in [&woken, &wake, &stop] {
             socket.set_nonblocking(true).map_err(failure)?;
@@ -72,7 +74,7 @@ impl Server {
         };
         let engine = Arc::new(engine.build()?);
         Ok(Self {
-            broker,
+            service: engine.service_id(),
             checks: !config.check_session.is_zero(),
             listener: Some(listener),
             clients: BTreeMap::new(),
@@ -80,8 +82,8 @@ impl Server {
             jobs: Jobs::new(Arc::clone(&engine), wake),
             offers,
             later: Vec::new(),
-            // Starts at a random number: programs remember those of an earlier agent.
-            session: (rand::random::<u64>() >> 1, Weak::new()),
+            session: Numbered::default(),
+            login: Numbered::default(),
             engine,
             woken,
             stop,
@@ -192,12 +194,12 @@ impl Server {
     /// Reads from a client, answers it, or disconnects it.
     fn serve(&mut self, id: u64, now: Instant) {
         let Some(mut client) = self.clients.remove(&id) else { return };
-        let received = match (client.waits_for, client.keeps_up()) {
+        let received = match (client.waits_for.is_some(), client.keeps_up()) {
             _ if client.begin_turn() => Ok(()),
             (_, false) => client.flush(),
-            (None, true) => client.receive(now),
+            (false, true) => client.receive(now),
             // A waiting client sends nothing: readable means it has disconnected.
-            (Some(_), true) => Err(io::ErrorKind::UnexpectedEof.into()),
+            (true, true) => Err(io::ErrorKind::UnexpectedEof.into()),
         };
         match received.and_then(|()| self.answer_requests(&mut client)) {
             Ok(()) => {
@@ -211,8 +213,8 @@ impl Server {
     fn let_go(&mut self, client: &Client, why: &io::Error) {
         debug!(client = client.id, %why, "a program has gone");
         self.later.retain(|&id| id != client.id);
-        if let Some(kind) = client.waits_for {
-            self.jobs.leave(kind, client.id);
+        if client.waits_for.is_some() {
+            self.jobs.leave(client.id);
         }
     }
 
@@ -220,9 +222,14 @@ impl Server {
         while let Some(request) = client.request() {
             match request {
                 Ok(request) => self.answer(client, request)?,
-                Err(malformed) => {
-                    client.answer(&failed(ErrorKind::Internal, format!("the agent got {malformed}")))?;
-                    return Err(io::Error::other(malformed));
+                // A newer program may ask for what this agent does not have yet.
+                Err(error @ ChannelError::Unknown(_)) if client.greeted => {
+                    let detail = format!("the agent, version {}, received {error}", env!("CARGO_PKG_VERSION"));
+                    client.answer(&failed(ErrorKind::NotImplemented, detail))?;
+                }
+                Err(error) => {
+                    client.answer(&failed(ErrorKind::Internal, format!("the agent received {error}")))?;
+                    return Err(io::Error::other(error));
                 }
             }
         }
@@ -231,33 +238,36 @@ impl Server {
 
     fn answer(&mut self, client: &mut Client, request: Request) -> io::Result<()> {
         if let Request::Hello(hello) = &request {
-            client.answer(&Reply::Hello(Hello::new(&*self.broker)))?;
-            client.greeted = hello.version == VERSION && (hello.broker.is_empty() || hello.broker == self.broker);
+            client.answer(&Reply::Hello(Hello::new(&*self.service)))?;
+            client.greeted = hello.version == VERSION && (hello.service.is_empty() || hello.service == self.service);
         }
         if !client.greeted {
             return Err(io::Error::other("it does not speak as this agent does"));
         }
+        let login = |anew| Kind::Login { anew };
         match request {
             Request::Hello(_) => Ok(()),
             Request::TicketNoAuth => client.answer(&ticket(&self.engine)),
-            // The check may need the broker, which takes time.
-            Request::Ticket if !self.jobs.login_is_under_way() && !self.checks => match ticket(&self.engine) {
-                Reply::Failed(_) => self.wait_for(client, Kind::Login { anew: false }),
+            Request::Ticket if self.may_have_session() => match ticket(&self.engine) {
+                Reply::Failed(_) => self.wait_for(client, login(false), None),
                 reply => client.answer(&reply),
             },
-            Request::Ticket => self.wait_for(client, Kind::Login { anew: false }),
-            Request::NewTicket => self.wait_for(client, Kind::Login { anew: true }),
-            Request::Destroy => self.wait_for(client, Kind::Destroy),
-            Request::Session { known } => client.answer(&match self.session() {
-                Ok((number, _)) if number == known => Reply::Unchanged,
-                Ok((number, session)) => Reply::Session(SessionData::new(number, &session)),
-                Err(error) => Reply::Failed(Failure::from(&error)),
-            }),
-            Request::Roles { session, from } => client.answer(&match self.session() {
-                Ok((number, live)) if number == session => Reply::roles(live.roles(), from as usize),
-                Ok(_) => failed(ErrorKind::TicketNotAvailable, "the session has ended"),
-                Err(error) => Reply::Failed(Failure::from(&error)),
-            }),
+            Request::LogIn { anew: false, known } if self.may_have_session() => {
+                // Counts as use, as a request for the ticket does.
+                match self.engine.get_ticket_no_auth().and_then(|_| self.engine.live_session()) {
+                    Ok(session) => client.answer(&self.describe(&session, known)),
+                    Err(_) => self.wait_for(client, login(false), Some(known)),
+                }
+            }
+            Request::Ticket => self.wait_for(client, login(false), None),
+            Request::NewTicket => self.wait_for(client, login(true), None),
+            Request::LogIn { anew, known } => self.wait_for(client, login(anew), Some(known)),
+            Request::Destroy => self.wait_for(client, Kind::Destroy, None),
+            Request::Session { known } => {
+                let session = self.engine.live_session();
+                let describe = |session| self.describe(&session, known);
+                client.answer(&session.map_or_else(|error| Reply::Failed(Failure::from(&error)), describe))
+            }
             Request::Status => client.answer(&Reply::Status(AgentStatus::new(
                 process::id(),
                 env!("CARGO_PKG_VERSION").to_owned(),
@@ -266,17 +276,36 @@ impl Server {
                 // Without the client being served.
                 self.clients.len() as u32 + 1,
             ))),
+            Request::ChangeRole => self.wait_for(client, Kind::ChangeRole, Some(0)),
+            Request::SwitchContext(context) => self.wait_for(client, Kind::SwitchContext(context), Some(0)),
+            Request::Contexts => self.wait_for(client, Kind::Contexts, None),
+            Request::Claims => self.wait_for(client, Kind::Claims, None),
         }
     }
 
-    fn wait_for(&mut self, client: &mut Client, kind: Kind) -> io::Result<()> {
-        match self.jobs.wait(kind, Some(client.id)) {
+    /// Returns `true` if a request for the session may be answered at once: a check needs the service, which takes
+    /// time.
+    fn may_have_session(&self) -> bool {
+        !self.checks && !self.jobs.login_is_under_way()
+    }
+
+    fn wait_for(&mut self, client: &mut Client, kind: Kind, known: Option<u64>) -> io::Result<()> {
+        match self.jobs.wait(kind.clone(), Some(client.id)) {
             Ok(true) => {}
             Ok(false) => self.later.push(client.id),
             Err(error) => return client.answer(&failed(ErrorKind::Internal, format!("no thread starts: {error}"))),
         }
-        client.waits_for = Some(kind);
+        client.waits_for = Some(Wait { kind, known });
         Ok(())
+    }
+
+    /// Returns `session` for a client, unless it is the one that it knows.
+    fn describe(&mut self, session: &Arc<Session>, known: u64) -> Reply {
+        let number = self.session.of(session);
+        if number == known {
+            return Reply::Unchanged;
+        }
+        Reply::Session(SessionData::new(number, self.login.of(session.login()), session))
     }
 
     /// Starts the login that an inserted card asks for.
@@ -292,25 +321,36 @@ impl Server {
 
     /// Answers the clients that waited for threads which have ended.
     fn answer_ended(&mut self) {
-        while let Some((kind, reply, waiting)) = self.jobs.next_ended() {
+        while let Some(Ended { kind, result, waiting }) = self.jobs.next_ended() {
             for id in waiting {
-                self.end_wait(id, |server, client, wanted| match &reply {
-                    Some(reply) => client.answer(reply),
-                    None => server.wait_for(client, wanted),
+                self.end_wait(id, |server, client, wait| match &result {
+                    Some(result) => client.answer(&server.reply(result, &wait)),
+                    None => server.wait_for(client, wait.kind, wait.known),
                 });
             }
             if kind != Kind::Destroy {
                 for id in std::mem::take(&mut self.later) {
-                    self.end_wait(id, Self::wait_for);
+                    self.end_wait(id, |server, client, wait| server.wait_for(client, wait.kind, wait.known));
                 }
             }
         }
     }
 
+    fn reply(&mut self, result: &Result<Success>, wait: &Wait) -> Reply {
+        match (result, wait.known) {
+            (Ok(Success::Session(session)), Some(known)) => self.describe(session, known),
+            (Ok(Success::Session(session)), None) => Reply::Ticket(session.ticket().clone()),
+            (Ok(Success::Destroyed), _) => Reply::Done,
+            (Ok(Success::Contexts(contexts)), _) => Reply::Contexts(contexts.clone()),
+            (Ok(Success::Claims(claims)), _) => Reply::Claims(claims.clone()),
+            (Err(error), _) => Reply::Failed(Failure::from(error)),
+        }
+    }
+
     /// Answers a waiting client, and the requests it has sent since.
-    fn end_wait(&mut self, id: u64, answer: impl FnOnce(&mut Self, &mut Client, Kind) -> io::Result<()>) {
+    fn end_wait(&mut self, id: u64, answer: impl FnOnce(&mut Self, &mut Client, Wait) -> io::Result<()>) {
         let Some(mut client) = self.clients.remove(&id) else { return };
-        let answered = client.waits_for.take().map_or(Ok(()), |wanted| answer(self, &mut client, wanted));
+        let answered = client.waits_for.take().map_or(Ok(()), |wait| answer(self, &mut client, wait));
         match answered.and_then(|()| self.answer_requests(&mut client)) {
             Ok(()) => {
                 client.set_due(Instant::now());
@@ -345,14 +385,24 @@ impl Server {
             self.beat = None;
         }
     }
+}
 
-    /// Returns the live session and its number.
-    fn session(&mut self) -> Result<(u64, Arc<Session>)> {
-        let live = self.engine.live_session()?;
-        if !std::ptr::eq(self.session.1.as_ptr(), Arc::as_ptr(&live)) {
-            self.session = (self.session.0 + 1, Arc::downgrade(&live));
+/// The number of the last object that programs heard of. Another object gets another number.
+struct Numbered<T>(u64, Weak<T>);
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        // Starts at a random number: programs remember those of an earlier agent.
+        Self(rand::random::<u64>() >> 1, Weak::new())
+    }
+}
+
+impl<T> Numbered<T> {
+    fn of(&mut self, object: &Arc<T>) -> u64 {
+        if !std::ptr::eq(self.1.as_ptr(), Arc::as_ptr(object)) {
+            *self = Self(self.0 + 1, Arc::downgrade(object));
         }
-        Ok((self.session.0, live))
+        self.0
     }
 }
 

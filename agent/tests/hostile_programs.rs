@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use support::{Desk, InProcess, InThread, User, auto_program, program, settings, socket};
 use ticketapi::Engine;
 use ticketapi::agent::AgentUse;
-use ticketapi::agent::inbox::Inbox;
-use ticketapi::agent::protocol::{Hello, MAX_MESSAGE, Reply, Request, VERSION};
+use ticketapi::agent::protocol::{Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, VERSION};
+use ticketapi::framing::Inbox;
+use ticketapi::session::Context;
 
 /// The longest time for which one program may delay another.
 const UNDISTURBED: Duration = Duration::from_millis(500);
@@ -26,7 +27,7 @@ impl Raw {
     fn connect(desk: &Desk) -> Self {
         let stream = UnixStream::connect(socket(desk)).unwrap();
         stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
-        Self { stream, inbox: Inbox::default() }
+        Self { stream, inbox: Inbox::new(MAX_REPLY) }
     }
 
     fn greeted(desk: &Desk) -> Self {
@@ -57,8 +58,8 @@ impl Raw {
     }
 }
 
-fn message(kind: u16, fields: &[u8]) -> Vec<u8> {
-    [&(2 + fields.len() as u32).to_le_bytes()[..], &kind.to_le_bytes(), fields].concat()
+fn message(kind: u8, fields: &[u8]) -> Vec<u8> {
+    [&(1 + fields.len() as u32).to_le_bytes()[..], &[kind], fields].concat()
 }
 
 /// Requests the ticket many times and checks that each request is fast.
@@ -80,13 +81,16 @@ fn desk_with_session() -> (Desk, InThread, Engine) {
 }
 
 #[test]
-fn an_unknown_request_is_refused_and_ends_the_connection() {
+fn an_unknown_request_of_a_newer_program_is_refused_and_the_next_one_answered() {
     let (desk, _agent, engine) = desk_with_session();
     let mut raw = Raw::greeted(&desk);
-    raw.send(&message(4711, b"whatever it may say"));
-    assert!(matches!(raw.reply(), Some(Reply::Failed(_))));
-    assert_eq!(raw.reply(), None);
-    let mut raw = Raw::greeted(&desk);
+    for unknown in [message(12, b"whatever it may say"), message(0x7f, b""), message(0xff, &[0xff, 3])] {
+        raw.send(&unknown);
+        let Some(Reply::Failed(failure)) = raw.reply() else { panic!("it was not refused") };
+        let error = ticketapi::Error::from(failure);
+        assert_eq!(*error.kind(), ticketapi::ErrorKind::NotImplemented);
+        assert!(error.detail().contains("unknown kind"), "{error}");
+    }
     raw.send(&Request::TicketNoAuth.encode());
     assert_eq!(raw.reply(), Some(Reply::Ticket(engine.get_ticket_no_auth().unwrap())));
 }
@@ -95,13 +99,14 @@ fn an_unknown_request_is_refused_and_ends_the_connection() {
 fn pipelined_requests_are_answered_in_order() {
     let (desk, _agent, _engine) = desk_with_session();
     let mut raw = Raw::greeted(&desk);
-    let roles = Request::Roles { session: 0, from: 0 }.encode();
+    let claims = Request::Claims.encode();
     raw.send(
-        &[&Request::TicketNoAuth.encode()[..], &roles, &Request::Destroy.encode(), &Request::TicketNoAuth.encode()]
+        &[&Request::TicketNoAuth.encode()[..], &claims, &Request::Destroy.encode(), &Request::TicketNoAuth.encode()]
             .concat(),
     );
     assert!(matches!(raw.reply(), Some(Reply::Ticket(_))));
-    assert!(matches!(raw.reply(), Some(Reply::Failed(_))));
+    let Some(Reply::Failed(failure)) = raw.reply() else { panic!("the SSB has no claims") };
+    assert_eq!(*ticketapi::Error::from(failure).kind(), ticketapi::ErrorKind::NotImplemented);
     assert_eq!(raw.reply(), Some(Reply::Done));
     assert!(matches!(raw.reply(), Some(Reply::Failed(_))));
 }
@@ -109,7 +114,8 @@ fn pipelined_requests_are_answered_in_order() {
 #[test]
 fn a_program_that_sends_no_or_a_malformed_first_message_is_disconnected() {
     let (desk, _agent, engine) = desk_with_session();
-    let known_kind_with_other_fields = message(5, &[0xff; 20]);
+    let session = 5;
+    let known_kind_with_other_fields = message(session, &[0xff; 20]);
     for noise in
         [&Request::TicketNoAuth.encode()[..], &message(77, b""), &[0xff; 64], &[0; 8], b"GET / HTTP/1.1\r\n\r\n"]
     {
@@ -132,7 +138,7 @@ fn a_program_of_another_version_gets_the_agents_version_and_is_disconnected() {
     for version in [0, VERSION + 1, u32::MAX] {
         let mut raw = Raw::connect(&desk);
         // Later versions may append fields to the first message, or send another message after it.
-        let hello = Request::Hello(Hello { version, broker: "\u{7}what comes later".into() }).encode();
+        let hello = Request::Hello(Hello { version, service: "\u{7}what comes later".into() }).encode();
         raw.send(&[&hello[..], &Request::Ticket.encode()].concat());
         assert!(matches!(raw.reply(), Some(Reply::Hello(Hello { version: VERSION, .. }))));
         assert_eq!(raw.reply(), None);
@@ -223,7 +229,7 @@ fn programs_that_stop_within_a_message_disturb_nobody_and_are_disconnected() {
 #[test]
 fn sixty_four_mebibytes_are_refused() {
     let (desk, _agent, engine) = desk_with_session();
-    for announced in [64 << 20, MAX_MESSAGE as u32 + 1] {
+    for announced in [64 << 20, MAX_REQUEST as u32 + 1] {
         let mut raw = Raw::greeted(&desk);
         let megabyte = vec![0; 1 << 20];
         let sent = raw
@@ -236,8 +242,9 @@ fn sixty_four_mebibytes_are_refused() {
     let mut raw = Raw::greeted(&desk);
     let mut reader = raw.stream.try_clone().unwrap();
     let drain = thread::spawn(move || while reader.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {});
-    let status = 7;
-    let longest = message(status, &vec![0; MAX_MESSAGE - 2]);
+    // A context that the agent refuses before it asks anybody.
+    let longest = Request::SwitchContext(Context::new().patient("x".repeat(MAX_REQUEST - 8))).encode();
+    assert_eq!(longest.len(), 4 + MAX_REQUEST);
     for _ in 0..1024 {
         raw.send(&longest);
     }
@@ -249,16 +256,8 @@ fn sixty_four_mebibytes_are_refused() {
 #[test]
 fn many_requests_of_one_program_do_not_delay_others() {
     let (desk, _agent, engine) = desk_with_session();
-    let number = {
-        let mut raw = Raw::greeted(&desk);
-        raw.send(&Request::Session { known: 0 }.encode());
-        match raw.reply() {
-            Some(Reply::Session(session)) => session.number,
-            other => panic!("{other:?}"),
-        }
-    };
     let small = Request::TicketNoAuth.encode().repeat(10_000);
-    let large = Request::Roles { session: number, from: 0 }.encode().repeat(1000);
+    let large = Request::Session { known: 0 }.encode().repeat(1000);
     let floods: Vec<_> = [(&small, true), (&large, true), (&small, false), (&large, false)]
         .into_iter()
         .map(|(flood, reads)| {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use support::{Desk, InProcess, PATIENCE, User, auto_program, kind, program, settings, socket, status_of, wait_until};
+use ticketapi::agent::protocol::{Hello, Request};
 use ticketapi::agent::{self, AgentUse};
 use ticketapi::{Engine, ErrorKind};
 use ticketapi_testkit::spine::Entry;
@@ -262,8 +263,8 @@ fn many_requests_leak_no_memory() {
     let ask = |count: usize| {
         let stream = UnixStream::connect(socket(&desk)).unwrap();
         let mut reader = stream.try_clone().unwrap();
-        let requests = [4, 0, 0, 0, 0, 0, 1, 0].iter().chain([2, 0, 0, 0, 1, 0].iter().cycle().take(6 * count));
-        let requests: Vec<u8> = requests.copied().collect();
+        let requests = [&Request::Hello(Hello::new("")).encode()[..], &Request::TicketNoAuth.encode().repeat(count)];
+        let requests = requests.concat();
         let drain = thread::spawn(move || reader.read_to_end(&mut Vec::new()).unwrap());
         (&stream).write_all(&requests).unwrap();
         // The agent disconnects once everything is answered, because this is not a message.

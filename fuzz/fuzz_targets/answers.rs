@@ -5,9 +5,9 @@
 use std::io::{ErrorKind, Read};
 
 use libfuzzer_sys::fuzz_target;
-use ticketapi::agent::inbox::Inbox;
-use ticketapi::agent::protocol::{Failure, Hello, PREFIX, Reply, Request, SessionData, StatusData};
+use ticketapi::agent::protocol::{Failure, Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SessionData, StatusData};
 use ticketapi::engine::Status;
+use ticketapi::framing::{Inbox, PREFIX};
 use ticketapi::ssb::assertion::read_assertion;
 use ticketapi::ssb::message::{self, Malformed, Rejection};
 use ticketapi::ssb::session_service::{read_session, write_question};
@@ -145,11 +145,6 @@ fn read_agent(data: &[u8]) {
             assert_eq!(Request::decode(&request.encode()[PREFIX..]), Ok(request));
         }
         match Reply::decode(message) {
-            Ok(Reply::Roles(roles)) => {
-                let (sent, from) = (Reply::roles(&roles, 0), usize::from(piece) % (roles.len() + 1));
-                assert_eq!(sent, Reply::Roles(roles.clone()));
-                assert_eq!(Reply::roles(&roles, from), Reply::Roles(roles[from..].to_vec()));
-            }
             Ok(reply) => {
                 assert_eq!(Reply::decode(&reply.encode()[PREFIX..]).as_ref(), Ok(&reply));
                 match reply {
@@ -160,9 +155,9 @@ fn read_agent(data: &[u8]) {
                         assert!(again.kind() == error.kind() && error.detail().starts_with(again.detail()));
                     }
                     Reply::Session(data) => {
-                        let roles = vec![Role::new("1", "A", "a role"); usize::from(piece) % 3];
-                        let (number, session) = (data.number, fuzzing::agent_session(data, roles));
-                        let again = SessionData::new(number, &session);
+                        let (number, login) = (data.number, data.login);
+                        let session = fuzzing::agent_session(data);
+                        let again = SessionData::new(number, login, &session);
                         assert_eq!((again.number, &again.uid), (number, &session.user().uid));
                     }
                     _ => {}
@@ -176,16 +171,16 @@ fn read_agent(data: &[u8]) {
 /// Checks once what the agent itself sends.
 fn send_what_the_agent_sends() {
     let status = Reply::Status(StatusData::new(1, "0.1.0".into(), Status::Live { card_watched: true }, false, 2));
-    let roles = Reply::Roles(vec![Role::new("1", "A", "a role"); 10_000]);
+    let long = Reply::Claims("x".repeat(MAX_REPLY));
     for reply in [Reply::Hello(Hello::new("broker")), status] {
         assert_eq!(Reply::decode(&reply.encode()[PREFIX..]), Ok(reply));
     }
-    assert!(matches!(Reply::decode(&roles.encode()[PREFIX..]), Ok(Reply::Failed(_))), "it does not fit");
-    assert!(Inbox::default().is_empty());
+    assert!(matches!(Reply::decode(&long.encode()[PREFIX..]), Ok(Reply::Failed(_))), "it does not fit");
+    assert!(Inbox::new(MAX_REPLY).is_empty());
 }
 
 fn take_messages(mut bytes: &[u8], piece: usize) -> Vec<Vec<u8>> {
-    let (mut inbox, mut messages) = (Inbox::default(), Vec::new());
+    let (mut inbox, mut messages) = (Inbox::new(MAX_REQUEST), Vec::new());
     while !bytes.is_empty() {
         let Ok(room) = inbox.room() else { break };
         let count = room.len().min(bytes.len()).min(piece);

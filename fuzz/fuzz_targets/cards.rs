@@ -19,7 +19,8 @@ use sha1::Sha1;
 use tempfile::TempDir;
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::certificate::{Candidate, PrivateKey, choose};
-use ticketapi::card::protocol::{Channel, ChannelError, Failure, Frame, Hello, Reply, Request};
+use ticketapi::card::protocol::{Channel, ChannelError, Failure, Hello, MAX_FRAME, Reply, Request};
+use ticketapi::framing::Frame;
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::card::{CardReader, Certificate};
 use ticketapi::challenge::{self, Digest};
@@ -175,7 +176,7 @@ fn read_frames(data: &[u8]) {
     // More than the socket's buffer would block.
     theirs.write_all(&data[..data.len().min(16 << 10)]).unwrap();
     theirs.shutdown(Shutdown::Write).unwrap();
-    let channel = Channel::new(ours);
+    let channel = Channel::new(ours, MAX_FRAME);
     while let Ok(frame) = channel.receive(None) {
         let _ = frame.message::<Hello>();
         if let Ok(request) = frame.message::<Request<'_>>() {
@@ -197,12 +198,12 @@ fn read_frames(data: &[u8]) {
 /// Sends a message, and passes what arrives to `hear`.
 fn echo<T>(message: &impl serde::Serialize, hear: impl Fn(&Frame) -> T) -> Option<T> {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    Channel::new(ours).send(message, Some(std::time::Instant::now() + Duration::from_secs(1))).ok()?;
-    Some(hear(&Channel::new(theirs).receive(None).ok()?))
+    Channel::new(ours, MAX_FRAME).send(message, Some(std::time::Instant::now() + Duration::from_secs(1))).ok()?;
+    Some(hear(&Channel::new(theirs, MAX_FRAME).receive(None).ok()?))
 }
 
 fn misuse_the_channel(ours: UnixStream, theirs: UnixStream) {
-    let channel = Channel::new(ours);
+    let channel = Channel::new(ours, MAX_FRAME);
     let now = Some(std::time::Instant::now());
     assert!(matches!(channel.receive(now), Err(ChannelError::Timeout)));
     let long = vec![0; 3 << 20];

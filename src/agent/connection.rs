@@ -5,14 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use zeroize::Zeroizing;
 
-use super::inbox::Inbox;
-use super::protocol::{Hello, Malformed, Reply, Request, VERSION};
+use super::protocol::{Hello, MAX_REPLY, Reply, Request, VERSION};
 use super::socket::{Folder, Unusable, is_same_user};
+use crate::framing::{Channel, ChannelError};
 use crate::os::fork::ForkGuard;
-use crate::os::ipc::until_done;
 
 /// The time that the agent gets for connecting, and for an answer that it has at hand.
 pub(crate) const PROMPT: Duration = Duration::from_secs(3);
@@ -40,24 +38,33 @@ pub(crate) enum NoAnswer {
     Version(u32),
     /// The agent logs in elsewhere.
     #[error("the ticketapi agent logs in at {0}, and this program is set to {1}")]
-    Broker(String, String),
-    /// What came is no answer.
-    #[error("the ticketapi agent sent {0}, which is not understood")]
-    Malformed(#[from] Malformed),
+    Service(String, String),
+    /// What was received is no reply.
+    #[error("the ticketapi agent sent {0}")]
+    Malformed(ChannelError),
+}
+
+impl From<ChannelError> for NoAnswer {
+    fn from(error: ChannelError) -> Self {
+        match error {
+            ChannelError::Closed => Self::Gone,
+            ChannelError::Timeout => Self::Silent,
+            ChannelError::Malformed(_) | ChannelError::Unknown(_) => Self::Malformed(error),
+        }
+    }
 }
 
 /// A connection, on which requests are made one after another.
 pub(crate) struct Connection {
-    socket: Arc<UnixStream>,
-    inbox: Inbox,
+    channel: Channel,
     owner: ForkGuard,
-    /// The broker that the agent must log in at, until it has said so.
+    /// The service that the agent must log in at, until it has said so.
     unchecked: Option<String>,
 }
 
 impl Connection {
     /// Connects to the agent at `path`, once it is known to be the user's own.
-    pub(crate) fn open(path: &Path, broker: &str) -> Result<Self, NoAnswer> {
+    pub(crate) fn open(path: &Path, service: &str) -> Result<Self, NoAnswer> {
         let (folder, name) = path.parent().zip(path.file_name()).ok_or(NoAnswer::Gone)?;
         let usable = Folder::open(folder).and_then(|folder| folder.check_socket(name));
         usable.map_err(|unusable| match unusable {
@@ -73,13 +80,13 @@ impl Connection {
         if !is_same_user(&socket).unwrap_or(false) {
             return Err(NoAnswer::Stranger);
         }
-        let (inbox, owner) = (Inbox::default(), ForkGuard::this_process());
-        Ok(Self { socket: Arc::new(socket), inbox, owner, unchecked: Some(broker.to_owned()) })
+        let (channel, owner) = (Channel::new(socket, MAX_REPLY), ForkGuard::this_process());
+        Ok(Self { channel, owner, unchecked: Some(service.to_owned()) })
     }
 
     /// The socket, to shut it down from another thread.
     pub(crate) fn socket(&self) -> &Arc<UnixStream> {
-        &self.socket
+        self.channel.socket()
     }
 
     /// False in a child that was forked since: its parent uses the connection.
@@ -92,14 +99,14 @@ impl Connection {
     pub(crate) fn ask(&mut self, request: &Request, silence: Duration) -> Result<Reply, NoAnswer> {
         let request = request.encode();
         match self.unchecked.take() {
-            // The request goes along with the greeting: one wait for both.
-            Some(broker) => {
-                let hello = Request::Hello(Hello::new(&*broker)).encode();
-                self.send(&[&hello[..], &request].concat())?;
+            // The request is sent with the greeting: one wait for both.
+            Some(service) => {
+                let hello = Request::Hello(Hello::new(&*service)).encode();
+                self.send(&Zeroizing::new([&hello[..], &request].concat()))?;
                 match self.receive(PROMPT)? {
                     Reply::Hello(its) if its.version != VERSION => return Err(NoAnswer::Version(its.version)),
-                    Reply::Hello(its) if broker.is_empty() || broker == its.broker => {}
-                    Reply::Hello(its) => return Err(NoAnswer::Broker(its.broker, broker)),
+                    Reply::Hello(its) if service.is_empty() || service == its.service => {}
+                    Reply::Hello(its) => return Err(NoAnswer::Service(its.service, service)),
                     _ => return Err(NoAnswer::Gone),
                 }
             }
@@ -113,39 +120,14 @@ impl Connection {
         }
     }
 
-    fn send(&self, mut bytes: &[u8]) -> Result<(), NoAnswer> {
-        let until = Some(Instant::now() + PROMPT);
-        while !bytes.is_empty() {
-            let sent = until_done(&self.socket, PollFlags::OUT, until, || {
-                Ok(send(&self.socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
-            });
-            bytes = &bytes[sent.map_err(|error| lost(&error))?..];
-        }
-        Ok(())
+    fn send(&self, frames: &[u8]) -> Result<(), NoAnswer> {
+        Ok(self.channel.send_frames(frames, Some(Instant::now() + PROMPT))?)
     }
 
-    fn receive(&mut self, silence: Duration) -> Result<Reply, NoAnswer> {
-        let until = Some(Instant::now() + silence);
-        loop {
-            if let Some(message) = self.inbox.message()? {
-                let reply = Reply::decode(message);
-                self.inbox.done();
-                return Ok(reply?);
-            }
-            let room = self.inbox.room()?;
-            let read = until_done(&self.socket, PollFlags::IN, until, || {
-                Ok(recv(&self.socket, &mut *room, RecvFlags::DONTWAIT)?.0)
-            });
-            match read.map_err(|error| lost(&error))? {
-                0 => return Err(NoAnswer::Gone),
-                count => self.inbox.add(count),
-            }
-        }
+    fn receive(&self, silence: Duration) -> Result<Reply, NoAnswer> {
+        let frame = self.channel.receive(Some(Instant::now() + silence))?;
+        Ok(Reply::decode(frame.bytes())?)
     }
-}
-
-fn lost(error: &std::io::Error) -> NoAnswer {
-    if error.kind() == std::io::ErrorKind::TimedOut { NoAnswer::Silent } else { NoAnswer::Gone }
 }
 
 /// Connects, and waits at most [`PROMPT`] for room in the queue of an agent that is busy.

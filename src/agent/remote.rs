@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::connection::{Connection, NoAnswer, PROMPT};
-use super::protocol::{Reply, Request, SessionData, WAITING};
+use super::protocol::{Reply, Request, WAITING};
 use super::{AgentSettings, AgentUse};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::secret::Ticket;
 use crate::service::IdentityService;
-use crate::session::{Session, Status};
+use crate::session::{Context, Contexts, Session, Status};
 
 /// How long to wait for an agent that is silent during a login.
 const SILENCE: Duration = WAITING.saturating_mul(3);
@@ -36,6 +36,14 @@ pub(crate) struct Unavailable {
     pub(crate) is_normal: bool,
 }
 
+/// A session of the agent, and its numbers there.
+#[derive(Clone)]
+struct Known {
+    number: u64,
+    login: u64,
+    session: Arc<Session>,
+}
+
 /// The agent, which may start and end at any time.
 pub(crate) struct Remote {
     place: PathBuf,
@@ -43,8 +51,8 @@ pub(crate) struct Remote {
     pub(crate) required: bool,
     /// Idle connections.
     warm: Mutex<Vec<Connection>>,
-    /// The session as last read, with its number.
-    session: Mutex<Option<(u64, Arc<Session>)>>,
+    /// The session as last read.
+    session: Mutex<Option<Known>>,
     /// Cancels the logins that are waiting.
     logins: Mutex<CancelToken>,
 }
@@ -71,18 +79,56 @@ impl Remote {
     /// Returns the ticket of the agent's session. Without a session, or with `anew`, the agent logs the
     /// user in.
     pub(crate) fn ticket(&self, anew: bool) -> Result<Ticket, RemoteError> {
-        let cancel = lock(&self.logins).clone();
-        let request = if anew { Request::NewTicket } else { Request::Ticket };
-        match self.ask_apart(&request, &cancel)? {
+        match self.log_in_there(if anew { &Request::NewTicket } else { &Request::Ticket })? {
             Reply::Ticket(ticket) => Ok(ticket),
-            other => Err(match unexpected(other) {
-                // An agent without desktop and terminal. The user may be at this program's: a PIN is
-                // typed in the process that uses it, and never sent to the agent.
-                RemoteError::Failed(error) if *error.kind() == ErrorKind::NoPrompter => {
-                    RemoteError::Unavailable(Unavailable { error, is_normal: false })
-                }
-                other => other,
-            }),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// As [`Remote::ticket`], for the session.
+    pub(crate) fn log_in(&self, anew: bool) -> Result<Arc<Session>, RemoteError> {
+        let known = lock(&self.session).clone();
+        let number = known.as_ref().map_or(0, |known| known.number);
+        let reply = self.log_in_there(&Request::LogIn { anew, known: number })?;
+        self.read_session(reply, known)
+    }
+
+    fn log_in_there(&self, request: &Request) -> Result<Reply, RemoteError> {
+        match self.ask_cancellable(request)? {
+            // An agent without desktop and terminal. The user may be at this program's: a PIN is typed in the
+            // process that uses it, and never sent to the agent.
+            Reply::Failed(failure) if failure.is(&ErrorKind::NoPrompter) => {
+                Err(RemoteError::Unavailable(Unavailable { error: failure.into(), is_normal: false }))
+            }
+            reply => Ok(reply),
+        }
+    }
+
+    /// Has the user choose another role.
+    pub(crate) fn change_role(&self) -> Result<Arc<Session>, RemoteError> {
+        let reply = self.ask_cancellable(&Request::ChangeRole)?;
+        self.read_session(reply, lock(&self.session).clone())
+    }
+
+    /// Switches the session to `context`.
+    pub(crate) fn switch_context(&self, context: &Context) -> Result<Arc<Session>, RemoteError> {
+        let reply = self.ask_cancellable(&Request::SwitchContext(context.clone()))?;
+        self.read_session(reply, lock(&self.session).clone())
+    }
+
+    /// Returns the contexts that the user may switch to.
+    pub(crate) fn contexts(&self) -> Result<Contexts, RemoteError> {
+        match self.ask_cancellable(&Request::Contexts)? {
+            Reply::Contexts(contexts) => Ok(contexts),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Returns what the service says about the user.
+    pub(crate) fn claims(&self) -> Result<String, RemoteError> {
+        match self.ask_cancellable(&Request::Claims)? {
+            Reply::Claims(claims) => Ok(claims),
+            other => Err(unexpected(other)),
         }
     }
 
@@ -97,32 +143,24 @@ impl Remote {
     /// Returns the agent's session: the known one if it has not changed.
     pub(crate) fn session(&self) -> Result<Arc<Session>, RemoteError> {
         let known = lock(&self.session).clone();
-        let answer = self.ask(&Request::Session { known: known.as_ref().map_or(0, |(number, _)| *number) });
-        let session = match (answer, known) {
-            (Ok(Reply::Unchanged), Some((_, session))) => return Ok(session),
-            (Ok(Reply::Session(session)), _) => session,
-            (Ok(other), _) => return Err(unexpected(other)),
-            (Err(undone), _) => {
-                *lock(&self.session) = None;
-                return Err(undone);
-            }
-        };
-        let number = session.number;
-        let session = Arc::new(self.with_roles(session)?);
-        *lock(&self.session) = Some((number, Arc::clone(&session)));
-        Ok(session)
+        let number = known.as_ref().map_or(0, |known| known.number);
+        let reply = self.ask(&Request::Session { known: number }).inspect_err(|_| *lock(&self.session) = None)?;
+        self.read_session(reply, known)
     }
 
-    /// Reads the roles, which arrive in parts.
-    fn with_roles(&self, session: SessionData) -> Result<Session, RemoteError> {
-        let mut roles = Vec::new();
-        while roles.len() < session.roles as usize {
-            match self.ask(&Request::Roles { session: session.number, from: roles.len() as u32 })? {
-                Reply::Roles(more) if !more.is_empty() => roles.extend(more),
-                other => return Err(unexpected(other)),
-            }
-        }
-        Ok(session.into_session(roles, &*self.service))
+    /// Keeps the session of `reply` for the next request. `known` is the one that the request named.
+    fn read_session(&self, reply: Reply, known: Option<Known>) -> Result<Arc<Session>, RemoteError> {
+        let data = match (reply, &known) {
+            (Reply::Unchanged, Some(known)) => return Ok(Arc::clone(&known.session)),
+            (Reply::Session(data), _) => data,
+            (other, _) => return Err(unexpected(other)),
+        };
+        let (number, login) = (data.number, data.login);
+        let same = known.filter(|known| known.login == login);
+        let began = same.map_or_else(Arc::default, |known| Arc::clone(known.session.login()));
+        let session = Arc::new(data.into_session(&*self.service, began));
+        *lock(&self.session) = Some(Known { number, login, session: Arc::clone(&session) });
+        Ok(session)
     }
 
     /// Returns the state of the agent's session.
@@ -144,7 +182,7 @@ impl Remote {
 
     /// Ends `session` for every program if the agent still has it: the broker has ended it.
     pub(crate) fn is_over(&self, session: &Arc<Session>) {
-        if self.session().is_ok_and(|live| Arc::ptr_eq(&live, session)) {
+        if self.session().is_ok_and(|live| live.is_same(session)) {
             // The broker need not be informed again.
             let _ = self.destroy();
         }
@@ -182,6 +220,12 @@ impl Remote {
             return Err(RemoteError::Failed(Error::cancelled(Stage::Session)));
         }
         answer.map_err(Into::into)
+    }
+
+    /// As [`Remote::ask_apart`], until [`Remote::cancel`].
+    fn ask_cancellable(&self, request: &Request) -> Result<Reply, RemoteError> {
+        let cancel = lock(&self.logins).clone();
+        self.ask_apart(request, &cancel)
     }
 
     /// Closes the idle connections.

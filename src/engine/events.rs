@@ -19,12 +19,14 @@ pub enum Event {
     /// A card or reader event. Only while readers are watched: during a login with a card in a reader, and
     /// while that card is bound to a session.
     Card(CardEvent),
-    /// A login has started, or the session is being unlocked: the user is needed.
+    /// A login has started, or the session is being unlocked, or its role changed: the user is needed.
     LoginBegun,
     /// The login has ended, with its error if it failed.
     LoginEnded(Option<Error>),
     /// A session has started.
     SessionBegun,
+    /// The session has another ticket, after a renewal or a change of role or context.
+    TicketReplaced,
     /// The session is locked.
     SessionLocked(LockReason),
     /// The session is unlocked.

@@ -1,6 +1,6 @@
 //! One login for all callers that need it, and its outcome.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -8,51 +8,54 @@ use tracing::{info, warn};
 
 use super::builder::Parts;
 use super::events::Event;
-use super::state::{Inner, UnderWay};
+use super::outcome::Outcome;
+use super::state::{Inner, State, UnderWay};
 use crate::cancel::CancelToken;
 use crate::card::events::Presence;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::service::{Desk, Grant, Unlocking};
-use crate::session::rules::Happening;
+use crate::service::{Desk, Grant, Replacement, Unlocking};
+use crate::session::rules::{Happening, MARGIN};
 use crate::session::{EndReason, Session};
-use crate::sync::{Condvar, Mutex, ThreadId, current_thread};
+use crate::sync::{ThreadId, current_thread};
 
-/// A login in progress, and its outcome.
+/// A login or a change of role in progress, and its outcome.
 pub(super) struct LoginFlight {
-    pub(super) thread: ThreadId,
+    pub(super) purpose: Purpose,
+    thread: ThreadId,
     pub(super) cancel: CancelToken,
     card_wait: Duration,
-    outcome: Mutex<Option<Result<()>>>,
-    ended: Condvar,
+    outcome: Outcome<Result<Arc<Session>>>,
+}
+
+/// What the user is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To log in, or to unlock the session.
+    Login,
+    ChangeRole,
 }
 
 /// What a successful login has achieved.
 enum Success {
     Session(Arc<Session>),
-    Unlocked(Arc<Session>),
+    Unlocked(Arc<Session>, Option<Replacement>),
+    RoleChanged(Arc<Session>, Replacement),
 }
 
 impl LoginFlight {
     /// Starts a login on this thread that waits up to `card_wait` for a card.
-    fn begin(card_wait: Duration) -> Self {
-        Self {
-            thread: current_thread().id(),
-            cancel: CancelToken::new(),
-            card_wait,
-            outcome: Mutex::new(None),
-            ended: Condvar::new(),
-        }
+    fn begin(purpose: Purpose, card_wait: Duration) -> Self {
+        let (cancel, outcome) = (CancelToken::new(), Outcome::default());
+        Self { purpose, thread: current_thread().id(), cancel, card_wait, outcome }
     }
 
-    /// Waits for the end of the login.
-    fn outcome(&self) -> Result<()> {
-        let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(result) = &*outcome {
-                return result.clone();
-            }
-            outcome = self.ended.wait(outcome).unwrap_or_else(PoisonError::into_inner);
+    /// Waits for the end of the login. A prompt of the login itself must not.
+    fn wait(&self) -> Result<Result<Arc<Session>>> {
+        if self.thread == current_thread().id() {
+            let detail = "a prompt of the login that is under way asked for a ticket";
+            return Err(Error::new(ErrorKind::LoginUnderWay, Stage::Session, detail));
         }
+        Ok(self.outcome.wait())
     }
 }
 
@@ -61,21 +64,16 @@ impl Inner {
     pub(super) fn session_or_login(self: &Arc<Self>, anew: bool, card_wait: Duration) -> Result<Arc<Session>> {
         loop {
             let mut state = self.lock();
-            if let Some(login) = &state.login {
-                let flight = Arc::clone(&login.flight);
-                let cancelled = flight.cancel.is_cancelled();
+            self.catch_up(&mut state);
+            if let Some(flight) = state.login_to_wait_for(anew).map(Arc::clone) {
+                // That login may have ended before this call.
+                let is_shared = flight.purpose == Purpose::Login && !flight.cancel.is_cancelled();
                 drop(state);
-                if flight.thread == current_thread().id() {
-                    let detail = "a prompt of the login that is under way asked for a ticket";
-                    return Err(Error::new(ErrorKind::LoginUnderWay, Stage::Session, detail));
+                let outcome = flight.wait()?;
+                if is_shared {
+                    return outcome;
                 }
-                let outcome = flight.outcome();
-                if cancelled {
-                    // That login had ended before this call.
-                    continue;
-                }
-                outcome?;
-                return self.session_that_began();
+                continue;
             }
             if let Some(session) = self.ask(&mut state).filter(|_| !anew) {
                 if self.is_alive(&session, state)? {
@@ -83,38 +81,61 @@ impl Inner {
                 }
                 continue;
             }
+            if state.unlocked().is_some() && !anew {
+                self.renew(state)?;
+                continue;
+            }
             // A session that is still here is locked.
             let locked = state.session.as_ref().filter(|_| !anew).map(|kept| Arc::clone(&kept.session));
-            let flight = Arc::new(LoginFlight::begin(card_wait));
-            state.login = Some(UnderWay { flight: Arc::clone(&flight), presence: None });
-            self.tell(&mut state, Event::LoginBegun);
+            let flight = self.begin_flight(&mut state, Purpose::Login, card_wait);
             drop(state);
-            return self.log_in(flight, locked);
+            info!(unlocks = locked.is_some(), "login begins");
+            return self.fly(flight, |desk| self.log_in_or_unlock(desk, locked));
         }
     }
 
-    /// A card that left right after the login has ended the session already.
-    fn session_that_began(self: &Arc<Self>) -> Result<Arc<Session>> {
-        self.ask(&mut self.lock()).ok_or_else(|| {
-            let detail = "the session was ended as soon as it had begun";
-            Error::new(ErrorKind::Cancelled, Stage::Session, detail)
-        })
+    /// Has the user of the live session choose another role.
+    pub(super) fn change_role(self: &Arc<Self>) -> Result<Arc<Session>> {
+        loop {
+            let mut state = self.lock();
+            self.catch_up(&mut state);
+            if let Some(login) = &state.login {
+                let flight = Arc::clone(&login.flight);
+                let is_shared = flight.purpose == Purpose::ChangeRole && !flight.cancel.is_cancelled();
+                drop(state);
+                let outcome = flight.wait()?;
+                if is_shared {
+                    return outcome;
+                }
+                continue;
+            }
+            let session = state.unlocked().map(Arc::clone).ok_or_else(|| state.no_ticket())?;
+            let flight = self.begin_flight(&mut state, Purpose::ChangeRole, self.parts.settings.card_wait);
+            drop(state);
+            info!("change of role begins");
+            return self.fly(flight, |desk| {
+                let new = self.parts.service.change_role(&session, desk)?;
+                Ok(Success::RoleChanged(session, new))
+            });
+        }
     }
 
-    /// Logs in on this thread, or unlocks the session, and wakes every waiting caller.
-    fn log_in(self: &Arc<Self>, flight: Arc<LoginFlight>, locked: Option<Arc<Session>>) -> Result<Arc<Session>> {
+    fn begin_flight(self: &Arc<Self>, state: &mut State, purpose: Purpose, card_wait: Duration) -> Arc<LoginFlight> {
+        let flight = Arc::new(LoginFlight::begin(purpose, card_wait));
+        state.login = Some(UnderWay { flight: Arc::clone(&flight), presence: None });
+        self.tell(state, Event::LoginBegun);
+        flight
+    }
+
+    /// Runs a login on this thread and wakes every waiting caller.
+    fn fly(
+        self: &Arc<Self>,
+        flight: Arc<LoginFlight>,
+        run: impl FnOnce(&Desk<'_>) -> Result<Success>,
+    ) -> Result<Arc<Session>> {
         let finish = Finish { inner: self, flight };
-        info!(unlocks = locked.is_some(), "login begins");
-        let result = self.log_in_or_unlock(&finish.flight, locked);
-        if let Err(error) = &result {
-            warn!(%error, "login failed");
-        }
-        finish.with(result)?;
-        self.session_that_began()
-    }
-
-    fn log_in_or_unlock(self: &Arc<Self>, flight: &Arc<LoginFlight>, locked: Option<Arc<Session>>) -> Result<Success> {
-        let Parts { service, reader, prompter, browser, .. } = &self.parts;
+        let flight = &finish.flight;
+        let Parts { reader, prompter, browser, .. } = &self.parts;
         let desk = Desk {
             prompter: prompter.as_ref(),
             browser: browser.as_ref(),
@@ -124,13 +145,22 @@ impl Inner {
             cancel: &flight.cancel,
             threads: &self.threads,
         };
+        let result = run(&desk);
+        if let Err(error) = &result {
+            warn!(%error, "login failed");
+        }
+        finish.with(result)
+    }
+
+    fn log_in_or_unlock(self: &Arc<Self>, desk: &Desk<'_>, locked: Option<Arc<Session>>) -> Result<Success> {
+        let service = &self.parts.service;
         let began = |grant: Grant| Success::Session(Arc::new(grant.into()));
-        let Some(locked) = locked else { return service.log_in(&desk).map(began) };
-        match service.unlock(&locked, &desk)? {
-            Unlocking::SameUser(_) => Ok(Success::Unlocked(locked)),
+        let Some(locked) = locked else { return service.log_in(desk).map(began) };
+        match service.unlock(&locked, desk)? {
+            Unlocking::SameUser(new) => Ok(Success::Unlocked(locked, new)),
             Unlocking::OtherUser(log_in) => {
                 self.end_if_there(&locked, EndReason::Replaced);
-                log_in(&desk).map(began)
+                log_in(desk).map(began)
             }
         }
     }
@@ -138,7 +168,7 @@ impl Inner {
     /// Ends `session`, unless it has ended already, without waiting for the broker.
     pub(super) fn end_if_there(self: &Arc<Self>, session: &Arc<Session>, reason: EndReason) {
         let mut state = self.lock();
-        if state.session.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.session, session))
+        if state.session.as_ref().is_some_and(|kept| kept.session.is_same(session))
             && let Some(session) = self.take_session(&mut state, reason)
             && reason != EndReason::EndedByBroker
         {
@@ -161,6 +191,27 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Unlocks the session, if it is still there.
+    fn unlock(
+        self: &Arc<Self>,
+        state: &mut State,
+        session: &Session,
+        new: Option<Replacement>,
+        presence: Option<Presence>,
+    ) -> Result<Arc<Session>> {
+        let Some(kept) = state.session.as_mut().filter(|kept| kept.session.is_same(session)) else {
+            return Err(ended_meanwhile());
+        };
+        kept.presence = presence;
+        if let Some(new) = new {
+            self.replace_ticket(state, new);
+        }
+        self.happens(state, Happening::Proved);
+        state.unlocked().map(Arc::clone).ok_or_else(ended_meanwhile)
+    }
+}
+
 /// Completes a login for every waiting caller, even if the login panics.
 struct Finish<'a> {
     inner: &'a Arc<Inner>,
@@ -168,7 +219,7 @@ struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    fn with(self, result: Result<Success>) -> Result<()> {
+    fn with(self, result: Result<Success>) -> Result<Arc<Session>> {
         let (result, over) = self.settle(result);
         if let Some(session) = over
             && let Err(error) = self.inner.end_on_broker(&session)
@@ -179,7 +230,7 @@ impl Finish<'_> {
     }
 
     /// Keeps the session and wakes the waiting callers. Returns the outcome and the session to end.
-    fn settle(&self, result: Result<Success>) -> (Result<()>, Option<Arc<Session>>) {
+    fn settle(&self, result: Result<Success>) -> (Result<Arc<Session>>, Option<Arc<Session>>) {
         let inner = self.inner;
         let mut state = inner.lock();
         // In a child of `fork()` it is missing: the login is the parent's.
@@ -195,33 +246,30 @@ impl Finish<'_> {
             }
             _ => error,
         };
+        let cancelled = || failed(Error::cancelled(Stage::Session));
         let (result, over) = match result {
-            Ok(success) if lives_on => match success {
-                Success::Session(session) => (Ok(()), inner.keep_session(&mut state, &session, presence)),
-                Success::Unlocked(session) => {
-                    let kept = state.session.as_mut().filter(|kept| Arc::ptr_eq(&kept.session, &session));
-                    match kept {
-                        Some(kept) => {
-                            kept.presence = presence;
-                            inner.happens(&mut state, Happening::Proved);
-                            (Ok(()), None)
-                        }
-                        None => {
-                            let detail = "the session had ended before it was unlocked";
-                            (Err(Error::new(ErrorKind::Cancelled, Stage::Session, detail)), None)
-                        }
-                    }
-                }
-            },
-            Ok(Success::Session(session)) => (Err(failed(Error::cancelled(Stage::Session))), Some(session)),
-            Ok(Success::Unlocked(_)) => (Err(failed(Error::cancelled(Stage::Session))), None),
+            Ok(Success::Session(session)) if !lives_on => (Err(cancelled()), Some(session)),
+            Ok(Success::Session(session)) if session.grant.expiry.is_some_and(|expiry| expiry.after <= MARGIN) => {
+                (Err(expires_too_soon()), Some(session))
+            }
+            Ok(Success::Session(session)) => {
+                let over = inner.keep_session(&mut state, &session, presence);
+                (Ok(session), over)
+            }
+            Ok(Success::Unlocked(..)) if !lives_on => (Err(cancelled()), None),
+            Ok(Success::Unlocked(session, new)) => (inner.unlock(&mut state, &session, new, presence), None),
+            // Also after it was cancelled: the role has changed at the service.
+            Ok(Success::RoleChanged(session, new)) => {
+                let is_there = state.unlocked().is_some_and(|live| live.is_same(&session));
+                let changed = if is_there { inner.replace_ticket(&mut state, new) } else { None };
+                (changed.ok_or_else(|| failed(ended_meanwhile())), None)
+            }
             Err(error) => (Err(failed(error)), None),
         };
         inner.tell(&mut state, Event::LoginEnded(result.as_ref().err().cloned()));
         inner.tend(&mut state);
         drop(state);
-        *self.flight.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
-        self.flight.ended.notify_all();
+        self.flight.outcome.set(result.clone());
         (result, over)
     }
 }
@@ -233,4 +281,13 @@ impl Drop for Finish<'_> {
             let _ = self.settle(Err(defect));
         }
     }
+}
+
+pub(super) fn expires_too_soon() -> Error {
+    let detail = "the identity service issued a ticket that expires within 5 seconds";
+    Error::new(ErrorKind::BadAnswer, Stage::Session, detail)
+}
+
+pub(super) fn ended_meanwhile() -> Error {
+    Error::new(ErrorKind::Cancelled, Stage::Session, "the session has ended meanwhile")
 }

@@ -1,4 +1,4 @@
-//! The monitor: the thread that watches the session's card and limits. It runs only while there is
+//! The monitor: the thread that watches the session's card and limits, and has its ticket renewed. It runs only while there is
 //! something to watch, and sleeps until that changes.
 
 use std::mem;
@@ -70,8 +70,7 @@ impl Inner {
     /// Makes the monitor apply changes, and starts it if there is something to watch. Returns `false` if it
     /// cannot be started.
     pub(super) fn tend(self: &Arc<Self>, state: &mut State) -> bool {
-        let needed =
-            state.presences().next().is_some() || state.session.as_ref().is_some_and(|kept| kept.life.due().is_some());
+        let needed = state.presences().next().is_some() || state.due().is_some();
         if let Some(wake) = &state.monitor {
             wake.cancel();
         } else if needed && !state.resting {
@@ -126,8 +125,9 @@ impl Inner {
     fn plan(self: &Arc<Self>, watching: &mut Option<Watching>) -> Plan {
         let mut state = self.lock();
         let now = self.catch_up(&mut state);
+        self.renew_if_due(&mut state, now);
         let watches = state.presences().next().is_some();
-        let due = state.session.as_ref().and_then(|kept| kept.life.due());
+        let due = state.due();
         if state.resting || (!watches && due.is_none()) {
             state.monitor = None;
             state.parked = watching.take_if(|_| state.resting && watches);

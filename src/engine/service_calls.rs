@@ -26,7 +26,7 @@ pub(super) struct Questions {
     /// The thread that checks the session before the ticket is given out.
     checking: Option<ForkGuard>,
     /// Cancels every call in progress.
-    cancel: CancelToken,
+    pub(super) cancel: CancelToken,
 }
 
 impl Questions {
@@ -56,7 +56,7 @@ impl Engine {
         };
         let cancel = self.inner.lock().questions.cancel.clone();
         let session = self.live_session()?;
-        let is_own = self.own_session().is_some_and(|own| Arc::ptr_eq(&own, &session));
+        let is_own = self.own_session().is_some_and(|own| own.is_same(&session));
         let answer = self.inner.ask_about(&session, &cancel, question);
         if let (Err(error), Some(remote), false) = (&answer, &self.remote, is_own)
             && *error.kind() == ErrorKind::TicketNotAvailable
@@ -76,10 +76,10 @@ impl Inner {
         question: impl FnOnce(&dyn ServiceSession, &Call<'_>) -> Result<T>,
     ) -> Result<T> {
         let answer = question(&*session.grant.service, &self.parts.call(cancel));
-        let is_over = |error: &Error| matches!(error.kind(), ErrorKind::Refused | ErrorKind::UserNotValid);
         match &answer {
             Ok(_) => self.lock().questions.answered(self.parts.now()),
-            Err(error) if is_over(error) => self.end_if_there(session, EndReason::EndedByBroker),
+            // The answer says nothing about a ticket that has been renewed meanwhile.
+            Err(error) if is_over(error) && self.has(session) => self.end_if_there(session, EndReason::EndedByBroker),
             Err(_) => {}
         }
         answer.map_err(|error| match error.kind() {
@@ -91,6 +91,30 @@ impl Inner {
             }
             _ => error,
         })
+    }
+
+    fn has(&self, session: &Arc<Session>) -> bool {
+        self.lock().session.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.session, session))
+    }
+
+    /// Asks about the live session of this process. Never prompts; renews a ticket that has expired.
+    pub(super) fn ask_own<T>(
+        self: &Arc<Self>,
+        question: impl FnOnce(&dyn ServiceSession, &Call<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut state = self.lock();
+        let cancel = state.questions.cancel.clone();
+        let session = match self.ask(&mut state) {
+            Some(session) => session,
+            None if state.unlocked().is_some() => {
+                self.renew(state)?;
+                state = self.lock();
+                self.ask(&mut state).ok_or_else(|| state.no_ticket())?
+            }
+            None => return Err(state.no_ticket()),
+        };
+        drop(state);
+        self.ask_about(&session, &cancel, question)
     }
 
     /// Returns whether `session`, which is live in `state`, may be given out. Asks the broker if `check_session`
@@ -115,8 +139,8 @@ impl Inner {
         }
         let mut state = self.lock();
         self.catch_up(&mut state);
-        let live = state.session.as_ref().filter(|kept| kept.life.locked().is_none());
-        Ok(live.is_some_and(|kept| Arc::ptr_eq(&kept.session, session)))
+        // If its ticket was renewed meanwhile, the caller gets the new one.
+        Ok(state.unlocked().is_some_and(|live| Arc::ptr_eq(live, session)))
     }
 
     /// Ends `session` on the broker, over its own connection.
@@ -163,10 +187,15 @@ impl Drop for Checking<'_> {
     }
 }
 
+/// Returns `true` if the service says that the session is over.
+pub(super) fn is_over(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Refused | ErrorKind::UserNotValid)
+}
+
 pub(super) fn nobody_is_logged_in() -> Error {
     Error::new(ErrorKind::TicketNotAvailable, Stage::Session, "nobody is logged in")
 }
 
-fn cancelled() -> Error {
+pub(super) fn cancelled() -> Error {
     Error::new(ErrorKind::Cancelled, Stage::Session, "the question to the broker was cancelled")
 }

@@ -7,7 +7,8 @@ use tracing::info;
 
 use super::builder::Parts;
 use super::events::{Event, Untold};
-use super::login_flight::LoginFlight;
+use super::exchange::Exchange;
+use super::login_flight::{LoginFlight, Purpose};
 use super::monitor::Watching;
 use super::service_calls::{Questions, nobody_is_logged_in};
 use super::ticket_cell::TicketCell;
@@ -16,6 +17,7 @@ use crate::card::events::Presence;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::os::fork::ForkGuard;
 use crate::os::threads::Threads;
+use crate::service::Replacement;
 use crate::session::rules::{Change, Happening, Life};
 use crate::session::{EndReason, Session, Status};
 use crate::sync::{Mutex, MutexGuard};
@@ -36,6 +38,8 @@ pub(super) struct State {
     owner: ForkGuard,
     pub(super) session: Option<LiveSession>,
     pub(super) login: Option<UnderWay>,
+    /// The renewal or change of context in progress.
+    pub(super) exchange: Option<Arc<Exchange>>,
     pub(super) questions: Questions,
     /// Wakes the monitor, where it runs.
     pub(super) monitor: Option<CancelToken>,
@@ -68,6 +72,7 @@ impl State {
             owner: ForkGuard::this_process(),
             session: None,
             login: None,
+            exchange: None,
             questions: Questions::default(),
             monitor: None,
             parked: None,
@@ -95,10 +100,32 @@ impl State {
 
     /// Why no ticket is given out.
     pub(super) fn no_ticket(&self) -> Error {
-        match self.session {
-            Some(_) => Error::new(ErrorKind::TicketNotAvailable, Stage::Session, "the session is locked"),
+        let unavailable = |detail| Error::new(ErrorKind::TicketNotAvailable, Stage::Session, detail);
+        match &self.session {
+            Some(kept) if kept.life.locked().is_some() => unavailable("the session is locked"),
+            Some(_) => unavailable("the ticket has expired and has not been renewed yet"),
             None => nobody_is_logged_in(),
         }
+    }
+
+    /// Returns when the monitor has to act.
+    pub(super) fn due(&self) -> Option<Duration> {
+        let life = &self.session.as_ref()?.life;
+        // One exchange at a time.
+        let renewal = life.renewal().filter(|_| self.exchange.is_none());
+        [life.due(), renewal].into_iter().flatten().min()
+    }
+
+    /// The session that is not locked, whether or not its ticket has expired.
+    pub(super) fn unlocked(&self) -> Option<&Arc<Session>> {
+        self.session.as_ref().filter(|kept| kept.life.locked().is_none()).map(|kept| &kept.session)
+    }
+
+    /// The login in progress that requests for the ticket wait for.
+    pub(super) fn login_to_wait_for(&self, anew: bool) -> Option<&Arc<LoginFlight>> {
+        // The session continues while its user chooses another role.
+        let waits = |flight: &LoginFlight| anew || flight.purpose == Purpose::Login || self.unlocked().is_none();
+        self.login.as_ref().map(|login| &login.flight).filter(|flight| waits(flight))
     }
 
     /// Where the cards are that matter.
@@ -134,12 +161,12 @@ impl Inner {
         let tick = self.parts.tick();
         let now = self.catch_up(state);
         let kept = state.session.as_mut().filter(|kept| kept.life.locked().is_none())?;
-        let session = Arc::clone(&kept.session);
+        let session = kept.life.gives_ticket().then(|| Arc::clone(&kept.session));
         let change = kept.life.on(Happening::Asked, now);
-        let lasts = kept.life.due().is_none_or(|due| due.saturating_sub(now) > LONGEST_TICK);
-        self.ticket.lend(lasts.then_some(tick));
+        let lasts = kept.life.gives_ticket_until().is_none_or(|end| end.saturating_sub(now) > LONGEST_TICK);
+        self.ticket.lend((lasts && session.is_some()).then_some(tick));
         self.follow(state, change);
-        Some(session)
+        session
     }
 
     /// Carries out what the time has brought. Returns the time.
@@ -211,12 +238,30 @@ impl Inner {
         let over = self.retire_session(state, EndReason::Replaced);
         let now = self.parts.now();
         state.questions.answered(now);
-        let life = Life::new(self.parts.settings.policy, session.limits(), now);
+        let life = Life::new(self.parts.settings.policy, session.limits(), session.grant.expiry, now);
         self.ticket.set(Some(session.ticket()));
         state.session = Some(LiveSession { session: Arc::clone(session), life, presence });
         self.tell(state, Event::SessionBegun);
         self.tend(state);
         over
+    }
+
+    /// Gives the session another ticket. Returns it, unless it has ended.
+    pub(super) fn replace_ticket(self: &Arc<Self>, state: &mut State, new: Replacement) -> Option<Arc<Session>> {
+        let now = self.parts.now();
+        let kept = state.session.as_mut()?;
+        if new.ticket != *kept.session.ticket() {
+            kept.life.renewed(new.expiry, now);
+        }
+        let session = Arc::new(kept.session.with(new));
+        kept.session = Arc::clone(&session);
+        if kept.life.locked().is_none() {
+            self.ticket.set(Some(session.ticket()));
+        }
+        state.questions.answered(now);
+        self.tell(state, Event::TicketReplaced);
+        self.tend(state);
+        Some(session)
     }
 
     pub(super) fn status(self: &Arc<Self>) -> Status {

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result, Stage};
 
+/// The longest id, in bytes: it is a URL.
+const LONGEST: usize = 2048;
+
 /// What a session's ticket is for: an organisation, a care team, a patient, an episode of care. Empty by default.
 ///
 /// ```
@@ -61,8 +64,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`InvalidParameter`](ErrorKind::InvalidParameter): an id is empty or has characters that no id has, or there
-    /// is a patient or an episode of care without a care team.
+    /// [`InvalidParameter`](ErrorKind::InvalidParameter): an id is empty, too long, or has characters that no id has, or
+    /// there is a patient or an episode of care without a care team.
     pub fn check(&self) -> Result<()> {
         let invalid = |detail: String| Err(Error::new(ErrorKind::InvalidParameter, Stage::Session, detail));
         let ids = [
@@ -72,8 +75,9 @@ impl Context {
             ("episode of care", &self.episode_of_care_id),
         ];
         for (name, id) in ids {
-            if id.as_ref().is_some_and(|id| id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_graphic())) {
-                return invalid(format!("the id of the {name} is empty or has characters that no id has"));
+            let is_id = |id: &str| (1..=LONGEST).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+            if id.as_deref().is_some_and(|id| !is_id(id)) {
+                return invalid(format!("the id of the {name} is empty, too long, or has characters that no id has"));
             }
         }
         for (name, id) in &ids[2..] {
@@ -145,6 +149,7 @@ mod tests {
             Context::new().organization(""),
             team.clone().patient(""),
             Context::new().care_team("https://a/Care Team/1"),
+            Context::new().care_team("x".repeat(LONGEST + 1)),
             team.patient("https://a/Patient/1\n"),
         ] {
             assert_eq!(*bad.check().unwrap_err().kind(), ErrorKind::InvalidParameter, "{bad:?}");

@@ -3,10 +3,20 @@
 
 use std::time::Duration;
 
+use super::grant::Expiry;
 use super::{EndReason, Limits, LockReason, Mode};
 
 /// How long a session continues while its card's place is unknown.
 pub(crate) const UNSEEN: Duration = Duration::from_secs(5);
+
+/// No ticket is given out this long before it expires: the program still has to use it.
+pub(crate) const MARGIN: Duration = Duration::from_secs(5);
+
+/// The latest renewal before a ticket expires, if its life is long enough.
+const RENEWAL: Duration = Duration::from_secs(60);
+
+/// The pauses after a renewal that failed.
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 
 /// The settings for sessions.
 #[derive(Clone, Copy, Debug)]
@@ -56,14 +66,75 @@ pub(crate) struct Life {
     proved: Duration,
     locked: Option<(LockReason, Duration)>,
     unseen: Option<Duration>,
+    ticket: Option<TicketLife>,
     /// Guards against a clock that steps back.
     latest: Duration,
 }
 
+/// The life of a ticket that expires before its session does.
+#[derive(Clone, Copy, Debug)]
+struct TicketLife {
+    expires: Duration,
+    renewable: bool,
+    /// When to renew it next; `None` leaves that to the next program that requests the ticket.
+    renewal: Option<Duration>,
+}
+
+impl TicketLife {
+    fn new(expiry: Expiry, now: Duration) -> Option<Self> {
+        let expires = now.checked_add(expiry.after)?;
+        // A ticket too short-lived to be given out would be renewed without end.
+        let window = expiry.renewable.map(|time| time.min(expiry.after)).filter(|_| expiry.after > MARGIN);
+        let renewal = window.map(|window| now + (window / 2).max(window.saturating_sub(RENEWAL)));
+        Some(Self { expires, renewable: expiry.renewable.is_some(), renewal })
+    }
+
+    /// Returns when it is given out no longer.
+    fn end(&self) -> Duration {
+        self.expires.saturating_sub(MARGIN)
+    }
+}
+
 impl Life {
     /// Starts the life of a new session.
-    pub(crate) fn new(policy: Policy, limits: Limits, now: Duration) -> Self {
-        Self { policy, limits, begun: now, used: now, proved: now, locked: None, unseen: None, latest: now }
+    pub(crate) fn new(policy: Policy, limits: Limits, expiry: Option<Expiry>, now: Duration) -> Self {
+        let ticket = expiry.and_then(|expiry| TicketLife::new(expiry, now));
+        Self { policy, limits, begun: now, used: now, proved: now, locked: None, unseen: None, ticket, latest: now }
+    }
+
+    /// Replaces the ticket.
+    pub(crate) fn renewed(&mut self, expiry: Option<Expiry>, now: Duration) {
+        self.latest = self.latest.max(now);
+        self.ticket = expiry.and_then(|expiry| TicketLife::new(expiry, self.latest));
+    }
+
+    /// Stops asking for a renewal: one has begun.
+    pub(crate) fn renewal_began(&mut self) {
+        self.ticket.iter_mut().for_each(|ticket| ticket.renewal = None);
+    }
+
+    /// Asks for another renewal after a pause, until the ticket has expired.
+    pub(crate) fn renewal_failed(&mut self, now: Duration) {
+        self.latest = self.latest.max(now);
+        if let Some(ticket) = &mut self.ticket {
+            let pause = (ticket.expires.saturating_sub(self.latest) / 4).clamp(PAUSES[0], PAUSES[1]);
+            ticket.renewal = self.latest.checked_add(pause).filter(|again| *again < ticket.expires);
+        }
+    }
+
+    /// The session ends with its ticket: the service does not renew it.
+    pub(crate) fn is_not_renewable(&mut self) {
+        self.ticket.iter_mut().for_each(|ticket| ticket.renewable = false);
+    }
+
+    /// Returns when to renew the ticket. A locked session waits for its user.
+    pub(crate) fn renewal(&self) -> Option<Duration> {
+        self.ticket.filter(|_| self.locked.is_none()).and_then(|ticket| ticket.renewal)
+    }
+
+    /// Returns `true` if the ticket may be given out, as of the last [`Life::at`].
+    pub(crate) fn gives_ticket(&self) -> bool {
+        self.locked.is_none() && self.ticket.is_none_or(|ticket| self.latest < ticket.end())
     }
 
     /// Returns the change due at `now`. Call it again until it returns nothing.
@@ -73,6 +144,7 @@ impl Life {
         let limits = [
             (after(self.begun, self.limits.total), EndReason::Expired),
             (after(self.used, self.limits.idle), EndReason::Idle),
+            (self.ticket_end(false), EndReason::Expired),
         ];
         // After a suspend both may be over: the first to come has ended it.
         let ended = limits.into_iter().filter_map(|(end, reason)| Some((end.filter(|end| *end <= now)?, reason)));
@@ -116,6 +188,7 @@ impl Life {
         [
             after(self.begun, self.limits.total),
             after(self.used, self.limits.idle),
+            self.ticket_end(false),
             self.lock_end(),
             self.reauthentication_due(),
             self.unseen.map(|since| since + UNSEEN),
@@ -123,6 +196,15 @@ impl Life {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Returns until when the ticket may be given out if nothing but time happens.
+    pub(crate) fn gives_ticket_until(&self) -> Option<Duration> {
+        [self.due(), self.ticket_end(true)].into_iter().flatten().min()
+    }
+
+    fn ticket_end(&self, renewable: bool) -> Option<Duration> {
+        self.ticket.filter(|ticket| ticket.renewable == renewable).map(|ticket| ticket.end())
     }
 
     /// Returns why the session is locked.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use ticketapi::card::examination::{Examination, Holds, Reader};
-use ticketapi::card::protocol::{Channel, Hello, Request, VERSION};
+use ticketapi::card::protocol::{Channel, Hello, MAX_FRAME, Request, VERSION};
 use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::{CardSpec, Pcscd};
 
@@ -87,7 +87,7 @@ const HELPER: &str = "TICKETAPI_TEST_HELPER";
 fn a_helper() {
     let Ok(sees) = std::env::var(HELPER) else { return };
     let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-    let channel = Channel::new(UnixStream::from(socket));
+    let channel = Channel::new(UnixStream::from(socket), MAX_FRAME);
     let Hello { version } = channel.receive(None).unwrap().message().unwrap();
     assert_eq!(version, VERSION);
     channel.send(&Hello { version }, None).unwrap();

@@ -8,7 +8,7 @@ use std::{io, path::Path};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, close, dup2_stdin};
-use ticketapi::card::protocol::Channel;
+use ticketapi::card::protocol::{Channel, MAX_FRAME};
 
 /// Closes inherited descriptors, disables core dumps, which would contain the PIN, and moves the socket away from
 /// standard input, so that no process that a module starts can hold it.
@@ -22,7 +22,7 @@ pub fn prepare() -> io::Result<Channel> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     let socket = io::stdin().as_fd().try_clone_to_owned()?;
     dup2_stdin(File::open("/dev/null")?)?;
-    Ok(Channel::new(UnixStream::from(socket)))
+    Ok(Channel::new(UnixStream::from(socket), MAX_FRAME))
 }
 
 fn inherited() -> Vec<RawFd> {

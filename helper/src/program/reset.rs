@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use ticketapi::card::protocol::{Channel, ChannelError, Reply, Request};
+use ticketapi::card::protocol::{Channel, ChannelError, MAX_FRAME, Reply, Request};
 
 use super::process;
 use crate::pcsc;
@@ -29,7 +29,7 @@ pub fn detach(channel: &Channel) -> Result<(), ChannelError> {
 pub fn hand_over(reader: &str) -> io::Result<()> {
     let (ours, theirs) = UnixStream::pair()?;
     start(theirs)?;
-    Channel::new(ours).send(&Request::Reset { reader }, None).map_err(io::Error::other)
+    Channel::new(ours, MAX_FRAME).send(&Request::Reset { reader }, None).map_err(io::Error::other)
 }
 
 fn start(socket: UnixStream) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use ticketapi::card::protocol::{Channel, Hello, Request, VERSION};
+use ticketapi::card::protocol::{Channel, Hello, MAX_FRAME, Request, VERSION};
 
 use crate::support::*;
 
@@ -51,7 +51,7 @@ fn hanging_helper(desk: &Desk, deadline: Duration) -> (Child, Channel) {
 fn start_helper(desk: &Desk) -> (Child, Channel) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let helper = Command::new(desk.path("helper")).stdin(OwnedFd::from(theirs)).spawn().unwrap();
-    (helper, Channel::new(ours))
+    (helper, Channel::new(ours, MAX_FRAME))
 }
 
 #[test]

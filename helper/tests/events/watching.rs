@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use ticketapi::ErrorKind;
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::events::Snapshot;
-use ticketapi::card::protocol::{Channel, EVENTS_ARGUMENT, Hello, Reply, VERSION};
+use ticketapi::card::protocol::{Channel, EVENTS_ARGUMENT, Hello, MAX_FRAME, Reply, VERSION};
 use ticketapi_testkit::artifacts::helper_program;
 use ticketapi_testkit::piv::Fault;
 
@@ -159,7 +159,7 @@ fn a_watcher_whose_program_has_exited_ends_at_once() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let helper = desk.pcscd.helper_wrapper(&helper_program()).unwrap();
     let mut helper = Command::new(helper).arg(EVENTS_ARGUMENT).stdin(OwnedFd::from(theirs)).spawn().unwrap();
-    let channel = Channel::new(ours);
+    let channel = Channel::new(ours, MAX_FRAME);
     channel.send(&Hello { version: VERSION }, None).unwrap();
     let Hello { version } = channel.receive(None).unwrap().message().unwrap();
     assert_eq!(version, VERSION);

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::{failed, not_installed};
 use crate::cancel::CancelToken;
-use crate::card::protocol::{Channel, ChannelError, Hello, Reply, VERSION};
+use crate::card::protocol::{Channel, ChannelError, Hello, MAX_FRAME, Reply, VERSION};
 use crate::error::{Error, Result, Stage};
 use crate::os::fork::ForkGuard;
 use crate::os::ipc::socket_pair;
@@ -37,7 +37,7 @@ impl Helper {
             super::opensc::keep_no_pin(&mut helper);
         }
         let child = helper.spawn().map_err(cannot_start)?;
-        Ok(Self { child, channel: Channel::new(ours), owner: ForkGuard::this_process() })
+        Ok(Self { child, channel: Channel::new(ours, MAX_FRAME), owner: ForkGuard::this_process() })
     }
 
     /// Exchanges versions: until then nothing of a module runs in the helper.

@@ -8,7 +8,7 @@ use super::failed;
 use super::process::{Helper, interrupt};
 use crate::cancel::CancelToken;
 use crate::card::events::{CardWatch, Snapshot};
-use crate::card::protocol::{ChannelError, EVENTS_ARGUMENT, Incoming, Reply};
+use crate::card::protocol::{ChannelError, EVENTS_ARGUMENT, Reply};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fork::ForkGuard;
 use crate::os::timer::Sleeper;
@@ -29,10 +29,7 @@ pub(super) struct HelperWatch {
 }
 
 enum Watcher {
-    Running {
-        helper: Helper,
-        incoming: Incoming,
-    },
+    Running(Helper),
     /// To be replaced.
     Dead,
     /// For good, for this reason.
@@ -65,14 +62,14 @@ impl HelperWatch {
         drop(guard);
         // An interrupted channel is of no use.
         cancel.check(Stage::Card)?;
-        self.watcher = Watcher::Running { helper, incoming: Incoming::default() };
+        self.watcher = Watcher::Running(helper);
         Ok(())
     }
 
     /// What the helper has told; `None` where that is nothing new.
     fn read(&mut self) -> std::result::Result<Option<Snapshot>, ChannelError> {
-        let Watcher::Running { helper, incoming } = &mut self.watcher else { return Ok(None) };
-        let Some(frame) = helper.channel.read(incoming)? else { return Ok(None) };
+        let Watcher::Running(helper) = &self.watcher else { return Ok(None) };
+        let Some(frame) = helper.channel.read()? else { return Ok(None) };
         match frame.message()? {
             Reply::Readers(snapshot) => Ok(Some(snapshot)),
             _ => Err(ChannelError::Malformed(0)),
@@ -81,7 +78,7 @@ impl HelperWatch {
 
     /// Has the helper replaced that is gone, unless it was one already.
     fn bury(&mut self, error: &ChannelError) {
-        let Watcher::Running { helper, .. } = &mut self.watcher else { return };
+        let Watcher::Running(helper) = &mut self.watcher else { return };
         let end = helper.end();
         tracing::warn!(end, %error, "the helper that watches the readers has ended");
         let may_replace = self.replaced.is_none_or(|replaced| replaced.elapsed() > HEALTHY);
@@ -113,7 +110,7 @@ impl CardWatch for HelperWatch {
         loop {
             cancel.check(Stage::Card)?;
             match &self.watcher {
-                Watcher::Running { .. } => {}
+                Watcher::Running(_) => {}
                 Watcher::Dead => self.replace(cancel)?,
                 Watcher::GivenUp(reason) => return Err(failed(Stage::Card, reason)),
             }
@@ -125,7 +122,7 @@ impl CardWatch for HelperWatch {
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => {
-                    let Watcher::Running { helper, .. } = &self.watcher else { continue };
+                    let Watcher::Running(helper) = &self.watcher else { continue };
                     match self.sleeper.sleep(Some(helper.channel.socket().as_fd())) {
                         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Ok(None),
                         slept => slept.map_err(cannot_wait)?,

@@ -8,7 +8,7 @@ const ALMOST: Duration = Duration::from_nanos(1);
 
 fn life(mode: Mode, limits: Limits) -> Life {
     let policy = Policy { mode, lock_timeout: 30 * MINUTE, reauthentication: 60 * MINUTE };
-    Life::new(policy, limits, BEGUN)
+    Life::new(policy, limits, None, BEGUN)
 }
 
 fn unlimited(mode: Mode) -> Life {
@@ -60,7 +60,7 @@ fn a_limit_beyond_the_end_of_time_is_none() {
     let limits = Limits { idle: Some(Duration::MAX), total: Some(Duration::MAX) };
     assert_eq!(life(Mode::Normal, limits).due(), None);
     let policy = Policy { mode: Mode::SessionLock, lock_timeout: Duration::MAX, reauthentication: Duration::MAX };
-    let mut life = Life::new(policy, Limits::default(), BEGUN);
+    let mut life = Life::new(policy, Limits::default(), None, BEGUN);
     assert_eq!(life.on(Happening::CardOut, BEGUN), Change::Locked(LockReason::CardRemoved));
     assert_eq!((life.lock_end(), life.at(Duration::MAX)), (None, Change::Nothing));
 }
@@ -218,4 +218,87 @@ fn a_session_that_was_locked_unseen_goes_on_once_it_is_unlocked() {
     assert!(!life.is_unseen());
     assert_eq!(life.on(Happening::Proved, BEGUN + MINUTE), Change::Unlocked);
     assert_eq!((life.due(), life.at(BEGUN + 2 * MINUTE)), (None, Change::Nothing));
+}
+
+/// A session of 600 minutes whose ticket expires after `after` seconds.
+fn with_ticket(after: u32, renewable: Option<u32>) -> Life {
+    let policy = Policy { mode: Mode::SessionLock, lock_timeout: 30 * MINUTE, reauthentication: 60 * MINUTE };
+    let expiry = Expiry { after: after * SECOND, renewable: renewable.map(|seconds| seconds * SECOND) };
+    Life::new(policy, Limits { idle: Some(30 * MINUTE), total: Some(600 * MINUTE) }, Some(expiry), BEGUN)
+}
+
+#[test]
+fn a_ticket_is_renewed_before_it_expires() {
+    for (after, renewable, renewal) in [
+        (300, Some(1800), 240),
+        (300, Some(300), 240),
+        (3600, Some(1800), 1740),
+        (100, Some(1800), 50),
+        (12, Some(26), 6),
+        (6, Some(26), 3),
+    ] {
+        let life = with_ticket(after, renewable);
+        assert_eq!(life.renewal(), Some(BEGUN + renewal * SECOND), "{after} {renewable:?}");
+        assert_eq!(life.due(), Some(BEGUN + 30 * MINUTE), "a renewal is no change of the session");
+    }
+    assert_eq!(with_ticket(300, None).renewal(), None);
+    assert_eq!(with_ticket(5, Some(5)).renewal(), None, "it could not be given out anyway");
+}
+
+#[test]
+fn a_ticket_is_not_given_out_within_five_seconds_of_its_expiry() {
+    for after in [12, 300] {
+        let mut life = with_ticket(after, Some(1800));
+        let end = BEGUN + after * SECOND - MARGIN;
+        assert_eq!(life.gives_ticket_until(), Some(end));
+        assert_eq!(life.at(end - ALMOST), Change::Nothing);
+        assert!(life.gives_ticket());
+        assert_eq!(life.at(end), Change::Nothing, "the session lives on");
+        assert!(!life.gives_ticket());
+        life.renewed(Some(Expiry { after: 300 * SECOND, renewable: None }), end);
+        assert!(life.gives_ticket());
+    }
+}
+
+#[test]
+fn a_session_ends_with_a_ticket_that_cannot_be_renewed() {
+    let mut life = with_ticket(300, None);
+    assert_eq!(life.due(), Some(BEGUN + 295 * SECOND));
+    assert_eq!(life.at(BEGUN + 295 * SECOND - ALMOST), Change::Nothing);
+    assert_eq!(life.at(BEGUN + 295 * SECOND), Change::Ended(EndReason::Expired));
+    let mut life = with_ticket(300, Some(1800));
+    life.is_not_renewable();
+    assert_eq!(life.at(BEGUN + 295 * SECOND), Change::Ended(EndReason::Expired));
+}
+
+#[test]
+fn a_renewal_that_failed_is_tried_again_until_the_ticket_expires() {
+    let mut life = with_ticket(300, Some(1800));
+    let mut tries = Vec::new();
+    while let Some(due) = life.renewal() {
+        life.renewal_began();
+        assert_eq!(life.renewal(), None, "one at a time");
+        life.renewal_failed(due);
+        tries.push(due - BEGUN);
+    }
+    assert_eq!(tries[..2], [240 * SECOND, 255 * SECOND]);
+    assert!(tries.len() > 10 && tries.is_sorted() && tries.iter().all(|due| *due < 300 * SECOND), "{tries:?}");
+    assert!(tries.windows(2).all(|pair| (PAUSES[0]..=PAUSES[1]).contains(&(pair[1] - pair[0]))), "{tries:?}");
+}
+
+#[test]
+fn a_locked_session_is_not_renewed_until_it_is_unlocked() {
+    let mut life = with_ticket(300, Some(1800));
+    assert_eq!(life.on(Happening::CardOut, BEGUN + SECOND), Change::Locked(LockReason::CardRemoved));
+    assert_eq!((life.renewal(), life.gives_ticket()), (None, false));
+    assert_eq!(life.on(Happening::Proved, BEGUN + 10 * MINUTE), Change::Unlocked);
+    assert_eq!(life.renewal(), Some(BEGUN + 240 * SECOND), "at once");
+    assert!(!life.gives_ticket());
+}
+
+#[test]
+fn a_renewal_is_no_use() {
+    let mut life = with_ticket(300, Some(1800));
+    life.renewed(Some(Expiry { after: 3600 * SECOND, renewable: Some(3600 * SECOND) }), BEGUN + 4 * MINUTE);
+    assert_eq!(life.at(BEGUN + 30 * MINUTE), Change::Ended(EndReason::Idle));
 }

@@ -3,8 +3,6 @@
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
-pub mod simulator;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;

@@ -9,5 +9,4 @@ mod clients;
 mod logins;
 mod misbehaviour;
 mod party;
-mod program;
 mod sessions;
