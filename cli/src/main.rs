@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ticketapi::config::Sources;
+use ticketapi::session::Context;
 use ticketapi::{Config, Result};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -36,6 +37,17 @@ fn main() -> ExitCode {
         Command::Status(common) => (session::status(&common), common),
         Command::Roles(common) => (session::roles(&common), common),
         Command::Assertion(common) => (session::assertion(&common), common),
+        Command::Claims(common) => (session::claims(&common), common),
+        Command::ChangeRole(common) => (session::change_role(&common), common),
+        Command::Context { list: true, common, .. } => (session::contexts(&common), common),
+        Command::Context { organization, care_team, patient, episode, common, .. } => {
+            let mut context = Context::new();
+            context.organization_id = organization;
+            context.care_team_id = care_team;
+            context.patient_id = patient;
+            context.episode_of_care_id = episode;
+            (session::switch_context(&common, &context), common)
+        }
         Command::Agent { verbose, common } => (agent(&common, verbose), common),
         Command::Logout(common) => (session::logout(&common), common),
     };

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
-/// Log in to the NHS Spine with a smartcard.
+/// Log in to a healthcare identity service, and hand its ticket to programs.
 #[derive(Debug, Parser)]
 #[command(name = "ticketapi", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub struct Options {
@@ -40,7 +40,35 @@ pub enum Command {
     Roles(Common),
     /// Ask the broker whose session it is and what its user may do; log in first if nobody is logged in
     Assertion(Common),
-    /// End the session, here and on the broker
+    /// Show what the OpenID provider says about the user; log in first if nobody is logged in
+    Claims(Common),
+    /// Work in another role, in the same session, where the service can change it
+    ChangeRole(Common),
+    /// Work in another context, in the same session (Danish eHealth)
+    ///
+    /// The ticket of every program that shares the session changes. A context that the service refuses leaves the old
+    /// one working.
+    #[command(group = ArgGroup::new("what").required(true).multiple(true))]
+    Context {
+        /// List the organisations and care teams to choose from, and switch to none
+        #[arg(long, group = "what", conflicts_with_all = ["organization", "care_team", "patient", "episode"])]
+        list: bool,
+        /// Work for the organisation ID
+        #[arg(long, group = "what", value_name = "ID")]
+        organization: Option<String>,
+        /// Work in the care team ID
+        #[arg(long, group = "what", value_name = "ID")]
+        care_team: Option<String>,
+        /// Work with the patient ID; needs a care team
+        #[arg(long, group = "what", value_name = "ID", requires = "care_team")]
+        patient: Option<String>,
+        /// Work in the episode of care ID; needs a care team
+        #[arg(long, group = "what", value_name = "ID", requires = "care_team")]
+        episode: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// End the session, here and at the service
     Logout(Common),
     /// Keep one session for all programs of this user, until a signal ends it
     Agent {
@@ -52,7 +80,7 @@ pub enum Command {
     },
     /// Find out why a login does not work, and what to do
     ///
-    /// Checks every step from the settings to the broker. Starts no session, asks nothing and tries
+    /// Checks every step from the settings to the identity service. Starts no session, asks nothing and tries
     /// no PIN.
     Doctor(Common),
 }
@@ -85,6 +113,18 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn a_context_needs_a_part_and_a_patient_needs_a_care_team() {
+        let parses =
+            |arguments: &[&str]| Options::try_parse_from([&["ticketapi", "context"], arguments].concat()).is_ok();
+        assert!(
+            parses(&["--list"]) && parses(&["--organization", "a"]) && parses(&["--care-team", "a", "--patient", "b"])
+        );
+        for wrong in [&[][..], &["--patient", "a"], &["--episode", "a"], &["--list", "--care-team", "a"]] {
+            assert!(!parses(wrong), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::Absence;
-use ticketapi::prompt::{Notice, PinRequest, Prompter, SystemPrompter, text};
+use ticketapi::prompt::{
+    Browser, LoginPage, Notice, Opened, PinRequest, Prompter, SystemBrowser, SystemPrompter, text,
+};
 use ticketapi::ssb::Role;
 use ticketapi::{Config, Pin, Result};
 
@@ -79,13 +81,15 @@ impl Drop for Meanwhile {
 /// Prompts as the settings say, and shows notices in the progress line.
 pub struct Telling {
     system: SystemPrompter,
-    seconds: u64,
+    card_seconds: u64,
+    browser_seconds: u64,
     progress: Progress,
 }
 
 impl Telling {
     pub fn new(config: &Config, progress: Progress) -> Self {
-        Self { system: SystemPrompter::new(config), seconds: config.card_wait.as_secs(), progress }
+        let (card_seconds, browser_seconds) = (config.card_wait.as_secs(), config.login_timeout.as_secs());
+        Self { system: SystemPrompter::new(config), card_seconds, browser_seconds, progress }
     }
 
     fn meanwhile(&self, text: &str) -> Meanwhile {
@@ -124,6 +128,32 @@ impl Prompter for Telling {
             return self.system.insert_card(absence, cancel);
         }
         let text = printable(&text::insert_card(absence));
-        Notice::new(self.meanwhile(&format!("{text} (waiting for {} s) …", self.seconds)))
+        Notice::new(self.meanwhile(&format!("{text} (waiting for {} s) …", self.card_seconds)))
+    }
+
+    fn browser_opened(&self, page: &LoginPage<'_>, cancel: &CancelToken) -> Notice {
+        if !self.progress.is_shown() {
+            return self.system.browser_opened(page, cancel);
+        }
+        Notice::new(self.meanwhile(&format!("Waiting for the login in the browser, for {} s …", self.browser_seconds)))
+    }
+}
+
+/// Opens pages as the settings say, with no progress in the way of an address that is printed.
+pub struct Clearing {
+    system: SystemBrowser,
+    progress: Progress,
+}
+
+impl Clearing {
+    pub fn new(config: &Config, progress: Progress) -> Self {
+        Self { system: SystemBrowser::new(config.browser.clone()), progress }
+    }
+}
+
+impl Browser for Clearing {
+    fn open(&self, page: &LoginPage<'_>, cancel: &CancelToken) -> Result<Opened> {
+        self.progress.clear();
+        self.system.open(page, cancel)
     }
 }

@@ -1,6 +1,6 @@
 //! The commands that use a session.
 //!
-//! Without an agent a session cannot outlive the process: `login`, `roles` and `assertion` end theirs,
+//! Without an agent a session cannot outlive the process: `login`, `roles`, `assertion` and `claims` end theirs,
 //! `ticket` leaves it to the program that uses the ticket.
 
 use std::io::Write;
@@ -11,14 +11,14 @@ use serde_json::json;
 use ticketapi::agent::{self, AgentStatus, AgentUse};
 use ticketapi::cancel::CancelToken;
 use ticketapi::engine::Status;
-use ticketapi::prompt::{Notice, PinRequest, Prompter};
-use ticketapi::session::Session;
+use ticketapi::prompt::{LoginPage, Notice, PinRequest, Prompter};
+use ticketapi::session::{Context, Session};
 use ticketapi::ssb::Role;
-use ticketapi::{Config, Engine, Error, Pin, Result, Stage};
+use ticketapi::{Config, Engine, Error, ErrorKind, Pin, Result, Stage};
 
 use crate::interrupt::Interrupt;
 use crate::options::Common;
-use crate::progress::{Progress, Telling};
+use crate::progress::{Clearing, Progress, Telling};
 use crate::settings;
 use crate::show;
 
@@ -31,17 +31,27 @@ struct Desk {
 
 impl Desk {
     fn new(common: &Common) -> Result<Self> {
-        let (config, _) = settings(common)?;
-        let progress = Progress::new();
-        let prompter = Telling::new(&config, progress.clone());
-        Self::with(Engine::builder(config).prompter(prompter).build()?, progress)
+        Self::with(settings(common)?.0, |prompter| prompter)
     }
 
-    fn with(engine: Engine, progress: Progress) -> Result<Self> {
-        let engine = Arc::new(engine);
+    fn with<P: Prompter + 'static>(config: Config, prompter: impl FnOnce(Telling) -> P) -> Result<Self> {
+        let progress = Progress::new();
+        let prompter = prompter(Telling::new(&config, progress.clone()));
+        let browser = Clearing::new(&config, progress.clone());
+        let engine = Arc::new(Engine::builder(config).prompter(prompter).browser(browser).build()?);
         let cancelled = Arc::clone(&engine);
         let interrupt = Interrupt::watch(move || cancelled.cancel_login())?;
         Ok(Self { engine, interrupt, progress })
+    }
+
+    /// For a session that is there already: only an agent can hold one.
+    fn of_agent(common: &Common) -> Result<Self> {
+        let (config, _) = settings(common)?;
+        if let Err(why) = find_agent(&config)? {
+            let detail = format!("nobody is logged in: {why}");
+            return Err(Error::new(ErrorKind::TicketNotAvailable, Stage::Session, detail));
+        }
+        Self::new(common)
     }
 
     fn log_in(&self) -> Result<Arc<Session>> {
@@ -91,7 +101,7 @@ pub fn ticket(common: &Common, no_auth: bool) -> Result<()> {
         }
         let limit = session.limits().total.map(|time| format!(", after {} minutes", time.as_secs() / 60));
         let limit = limit.unwrap_or_default();
-        show::note(&format!("There is no agent to keep the session: it goes on until the broker ends it{limit}."));
+        show::note(&format!("There is no agent to keep the session: it goes on until the service ends it{limit}."));
     }
     printed
 }
@@ -174,9 +184,7 @@ pub fn roles(common: &Common) -> Result<()> {
     // A user whose configured role does not exist must see those that do.
     config.role = None;
     config.require_role = false;
-    let progress = Progress::new();
-    let prompter = AnyRole(Telling::new(&config, progress.clone()));
-    let desk = Desk::with(Engine::builder(config).prompter(prompter).build()?, progress)?;
+    let desk = Desk::with(config, AnyRole)?;
     let session = desk.log_in()?;
     if desk.engine.keeps_session() {
         desk.engine.destroy_ticket()?;
@@ -201,6 +209,56 @@ pub fn assertion(common: &Common) -> Result<()> {
     if common.json { show::json(&show::assertion(&assertion)) } else { show::out(&show::assertion_words(&assertion)) }
 }
 
+pub fn claims(common: &Common) -> Result<()> {
+    let desk = Desk::new(common)?;
+    desk.log_in()?;
+    desk.progress.say("Asking the service …");
+    let claims = desk.engine.claims();
+    desk.progress.clear();
+    if desk.engine.keeps_session() {
+        desk.engine.destroy_ticket()?;
+    }
+    let claims = serde_json::from_str(&claims?).map_err(|error| {
+        Error::new(ErrorKind::BadAnswer, Stage::Session, "the service says something about the user that is not JSON")
+            .because(error)
+    })?;
+    // JSON in both forms: the claims are the service's own.
+    show::json(&claims)
+}
+
+pub fn change_role(common: &Common) -> Result<()> {
+    let desk = Desk::of_agent(common)?;
+    desk.progress.say("Changing the role …");
+    let session = desk.engine.change_role();
+    desk.progress.clear();
+    show_session(common, &*session?)
+}
+
+pub fn switch_context(common: &Common, context: &Context) -> Result<()> {
+    let desk = Desk::of_agent(common)?;
+    desk.progress.say("Switching the context …");
+    let session = desk.engine.switch_context(context);
+    desk.progress.clear();
+    show_session(common, &*session?)
+}
+
+fn show_session(common: &Common, session: &Session) -> Result<()> {
+    if common.json { show::json(&show::session(session)) } else { show::out(&show::session_words(session)) }
+}
+
+pub fn contexts(common: &Common) -> Result<()> {
+    let desk = Desk::new(common)?;
+    desk.log_in()?;
+    desk.progress.say("Asking the service …");
+    let contexts = desk.engine.contexts();
+    desk.progress.clear();
+    if desk.engine.keeps_session() {
+        desk.engine.destroy_ticket()?;
+    }
+    let contexts = contexts?;
+    if common.json { show::json(&show::contexts(&contexts)) } else { show::out(&show::contexts_words(&contexts)) }
+}
+
 /// Prompts for everything but the role: the session ends before a role matters.
 struct AnyRole(Telling);
 
@@ -223,5 +281,9 @@ impl Prompter for AnyRole {
 
     fn insert_card(&self, absence: &ticketapi::card::Absence, cancel: &CancelToken) -> Notice {
         self.0.insert_card(absence, cancel)
+    }
+
+    fn browser_opened(&self, page: &LoginPage<'_>, cancel: &CancelToken) -> Notice {
+        self.0.browser_opened(page, cancel)
     }
 }

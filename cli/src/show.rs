@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 use ticketapi::printable::is_unfit;
-use ticketapi::session::Session;
+use ticketapi::session::{Contexts, Session};
 use ticketapi::ssb::{Role, RoleAssertion, RoleProfile};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
@@ -111,6 +111,28 @@ pub fn session_words(session: &Session) -> String {
         ("ticket", session.ticket().shortened()),
     ];
     text.iter().map(|(name, value)| format!("{name:<8}{}\n", printable(value))).collect()
+}
+
+pub fn contexts(contexts: &Contexts) -> Value {
+    let organizations = contexts.organizations.iter();
+    let organizations = organizations.map(|one| json!({ "id": one.id, "name": one.name, "roles": one.roles }));
+    let care_teams = contexts.care_teams.iter();
+    let care_teams = care_teams
+        .map(|one| json!({ "id": one.id, "name": one.name, "affiliation": one.affiliation, "roles": one.roles }));
+    json!({ "organizations": organizations.collect::<Vec<_>>(), "care_teams": care_teams.collect::<Vec<_>>() })
+}
+
+/// Formats contexts, each with its whole id on a line of its own: ids are addresses, to be copied.
+pub fn contexts_words(contexts: &Contexts) -> String {
+    let organizations = contexts.organizations.iter().map(|one| ("organisation", &one.name, "", &one.roles, &one.id));
+    let care_teams = contexts.care_teams.iter();
+    let care_teams = care_teams.map(|one| ("care team", &one.name, &*one.affiliation, &one.roles, &one.id));
+    let lines = organizations.chain(care_teams).map(|(kind, name, of, roles, id)| {
+        let of = if of.is_empty() { String::new() } else { format!(" ({of})") };
+        let roles = if roles.is_empty() { String::new() } else { format!(": {}", roles.join(", ")) };
+        format!("{}\n    {}\n", printable(&format!("{kind:<14}{name}{of}{roles}")), printable(id))
+    });
+    lines.collect()
 }
 
 pub fn role(role: &Role) -> Value {

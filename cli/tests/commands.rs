@@ -57,7 +57,7 @@ fn ticket_prints_only_the_ticket_and_leaves_it_valid() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     let ticket = run.stdout.strip_suffix('\n').unwrap();
     assert!(desk.spine.end_session(ticket), "it is the ticket of a live session");
-    assert!(run.stderr.contains("until the broker ends it, after 600 minutes"), "{}", run.stderr);
+    assert!(run.stderr.contains("until the service ends it, after 600 minutes"), "{}", run.stderr);
     let run = desk.run(&["ticket", "--json"]);
     assert!(desk.spine.end_session(run.json()["ticket"].as_str().unwrap()));
 }
