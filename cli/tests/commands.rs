@@ -439,3 +439,36 @@ fn a_refusal_shows_the_brokers_reason() {
     assert_eq!(run.code, 4);
     assert!(run.stderr.contains("The smartcard has been revoked"), "{}", run.stderr);
 }
+
+#[test]
+fn a_change_needs_a_session_that_an_agent_holds() {
+    let desk = Desk::new();
+    for command in [&["change-role"][..], &["context", "--organization", "https://org.example/1"]] {
+        let run = desk.run(command);
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+        assert!(
+            run.stderr.starts_with("session: nobody is logged in: no ticketapi agent is running"),
+            "{}",
+            run.stderr
+        );
+    }
+    assert_eq!(desk.spine.connections(), 0);
+}
+
+#[test]
+fn the_broker_has_neither_changes_nor_contexts_nor_claims_and_the_session_goes_on() {
+    let desk = Desk::new();
+    let _agent = Agent::start(&desk);
+    assert_eq!(desk.run(&["login"]).code, 0);
+    for command in [
+        &["change-role"][..],
+        &["context", "--care-team", "https://team.example/1", "--patient", "https://patient.example/1"],
+        &["context", "--list"],
+        &["claims"],
+    ] {
+        let run = desk.run(command);
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{command:?}");
+        assert!(run.stderr.starts_with("session: the identity service has no "), "{}", run.stderr);
+    }
+    assert!(desk.run(&["status"]).stdout.starts_with("user    NURSE A"));
+}
