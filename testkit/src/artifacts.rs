@@ -71,6 +71,11 @@ fn build(selection: &[&str], file: &str) -> PathBuf {
     path
 }
 
+/// Returns `target`, for what takes long to make.
+pub(crate) fn target_directory() -> PathBuf {
+    profile_directory().parent().map_or_else(PathBuf::new, Path::to_owned)
+}
+
 /// Returns `target/debug` or `target/release`: the parent of the folder `deps` that the running test is in.
 fn profile_directory() -> PathBuf {
     let running = std::env::current_exe().unwrap_or_default();

@@ -48,10 +48,25 @@ impl Page {
         resolve(&self.url, &action.replace("&amp;", "&"))
     }
 
+    /// Where Keycloak's button "Restart login" leads, on the page of a known user who is another one.
+    fn restart_for(&self, username: &str) -> Option<String> {
+        let known = self.text.split_once("id=\"kc-attempted-username\" value=\"")?.1.split('"').next()?;
+        let link = self.text.split_once("id=\"reset-login\"")?.1.split_once("location.href='")?.1.split('\'').next()?;
+        (known != username).then(|| resolve(&self.url, &link.replace("&amp;", "&")))?
+    }
+
     /// Whether it has an element with this id.
     pub fn has(&self, id: &str) -> bool {
         self.text.contains(&format!("id=\"{id}\""))
     }
+}
+
+/// What a request carries besides cookies.
+#[derive(Default)]
+pub(crate) struct Sent<'a> {
+    pub(crate) bearer: Option<&'a str>,
+    pub(crate) content_type: Option<&'a str>,
+    pub(crate) body: &'a str,
 }
 
 impl Browser {
@@ -96,6 +111,9 @@ impl Browser {
     /// are those of Keycloak's pages and the simulator's.
     pub fn log_in(&mut self, url: &str, username: &str, password: &str, role: Option<&str>) -> Result<Page> {
         let mut page = self.open(url)?;
+        if let Some(restart) = page.restart_for(username) {
+            page = self.open(&restart)?;
+        }
         if page.has("password") {
             let mut fields = vec![("password", password), ("credentialId", "")];
             if page.has("username") {
@@ -118,6 +136,12 @@ impl Browser {
     }
 
     fn request(&mut self, method: &str, url: &str, body: &str) -> Result<Page> {
+        let content_type = (method == "POST").then_some("application/x-www-form-urlencoded");
+        self.send(method, url, &Sent { bearer: None, content_type, body })
+    }
+
+    /// Sends a request, and returns its answer.
+    pub(crate) fn send(&mut self, method: &str, url: &str, sent: &Sent<'_>) -> Result<Page> {
         let bad = || Error::Usage(format!("not an address that this browser opens: {url}"));
         let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
         let rest = rest.split('#').next().unwrap_or_default();
@@ -135,12 +159,14 @@ impl Browser {
         if !cookies.is_empty() {
             text.push_str(&format!("Cookie: {}\r\n", cookies.join("; ")));
         }
-        if method == "POST" {
-            text.push_str("Content-Type: application/x-www-form-urlencoded\r\n");
-            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        if let Some(token) = sent.bearer {
+            text.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
+        if let Some(content_type) = sent.content_type {
+            text.push_str(&format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", sent.body.len()));
         }
         text.push_str("\r\n");
-        text.push_str(body);
+        text.push_str(sent.body);
 
         let name = || format!("cannot open {scheme}://{authority}");
         let stream = TcpStream::connect((host, port)).context(name)?;
@@ -196,12 +222,27 @@ impl Page {
 
 fn exchange(mut stream: impl Read + Write, request: &[u8]) -> std::io::Result<Vec<u8>> {
     stream.write_all(request)?;
-    let mut answer = Vec::new();
-    match stream.read_to_end(&mut answer) {
-        // A server that closes without TLS's own end has sent what it had.
-        Err(error) if answer.is_empty() => Err(error),
-        _ => Ok(answer),
+    let (mut answer, mut buffer) = (Vec::new(), [0; 16 << 10]);
+    while !is_whole(&answer) {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => answer.extend_from_slice(&buffer[..length]),
+            // A server that closes without TLS's own end has sent what it had.
+            Err(error) if answer.is_empty() => return Err(error),
+            Err(_) => break,
+        }
     }
+    Ok(answer)
+}
+
+/// Whether all of an answer with a `Content-Length` is there: some servers keep the connection all the same.
+fn is_whole(answer: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut parsed = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(head)) = parsed.parse(answer) else { return false };
+    let length = parsed.headers.iter().find(|header| header.name.eq_ignore_ascii_case("Content-Length"));
+    let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.trim().parse::<usize>().ok());
+    length.is_some_and(|length| answer.len() - head >= length)
 }
 
 fn parse(url: &str, answer: &[u8]) -> Option<Page> {

@@ -69,6 +69,27 @@ impl ServerCa {
     }
 
     pub(crate) fn server_config(&self, what: &ServerCertificate, versions: TlsVersions) -> Result<Arc<ServerConfig>> {
+        let (certificate, key) = self.issue(what)?;
+        let versions: &[&SupportedProtocolVersion] = match versions {
+            TlsVersions::Both => &[&rustls::version::TLS12, &rustls::version::TLS13],
+            TlsVersions::Tls12 => &[&rustls::version::TLS12],
+            TlsVersions::Tls13 => &[&rustls::version::TLS13],
+        };
+        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|e| Error::ServerCertificate(e.into()))?;
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(versions)
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key))
+            .map(Arc::new)
+            .map_err(|error| Error::ServerCertificate(error.to_string()))
+    }
+
+    /// A good certificate and its key, as PEM, for another program's server.
+    pub(crate) fn issue_pem(&self) -> Result<(String, String)> {
+        let (certificate, key) = self.issue(&ServerCertificate::Good)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
+    fn issue(&self, what: &ServerCertificate) -> Result<(Certificate, KeyPair)> {
         let names = match what {
             ServerCertificate::ForName(name) => vec![name.clone()],
             _ => vec!["localhost".into(), "127.0.0.1".into()],
@@ -82,17 +103,7 @@ impl ServerCa {
         let key = KeyPair::generate().map_err(certificate_error)?;
         let issuer = Issuer::from_params(&self.params, &self.key);
         let certificate = params.signed_by(&key, &issuer).map_err(certificate_error)?;
-        let versions: &[&SupportedProtocolVersion] = match versions {
-            TlsVersions::Both => &[&rustls::version::TLS12, &rustls::version::TLS13],
-            TlsVersions::Tls12 => &[&rustls::version::TLS12],
-            TlsVersions::Tls13 => &[&rustls::version::TLS13],
-        };
-        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|e| Error::ServerCertificate(e.into()))?;
-        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_protocol_versions(versions)
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key))
-            .map(Arc::new)
-            .map_err(|error| Error::ServerCertificate(error.to_string()))
+        Ok((certificate, key))
     }
 }
 
