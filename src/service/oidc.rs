@@ -1,6 +1,11 @@
-//! Logins at OpenID providers.
-#![expect(dead_code, reason = "the login that uses these comes next")]
+//! An OpenID provider. One login, in reading order: metadata, listener, browser, redirect, code, ID token, UserInfo,
+//! role, grant.
+//!
+//! Not with the crate `openidconnect`: its tokens are strings that it does not wipe and that its errors may quote,
+//! it checks neither `iss` of the redirect nor `acr` as CIS2 means it, and it brings its own implementations of RSA,
+//! P-384 and Ed25519 along. What it is a model for is in [`id_token`]: unverified claims cannot be used.
 
+mod again;
 mod cis2;
 mod client_auth;
 mod client_key;
@@ -11,6 +16,457 @@ mod json;
 mod jws;
 mod keys;
 mod loopback;
+mod provider;
 mod secret;
+mod session;
+mod settings;
 mod token;
 mod user_info;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ring::digest::{SHA256, digest};
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use super::choices::{RoleSelection, ServiceKind};
+use super::{Call, Desk, Grant, IdentityService, Replacement, ServiceSession, Unlocking, not_implemented};
+use crate::cancel::CancelToken;
+use crate::card::events::{Presence, Snapshot};
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::os::fork::ForkGuard;
+use crate::printable::{self, LONGEST_NAME};
+use crate::prompt::LoginPage;
+use crate::secret::Ticket;
+use crate::session::{Limits, Role, Session, User};
+use crate::sync::mpsc;
+
+use self::client_auth::random;
+use self::id_token::{BadIdToken, Expected, IdToken};
+use self::jws::to_base64url;
+use self::loopback::{Loopback, Redirect};
+use self::provider::{Provider, Shared, now};
+use self::secret::Secret;
+use self::session::{Kept, OidcSession};
+use self::token::{Ending, NoTokens, OAuthError, Tokens};
+use self::user_info::UserInfo;
+
+pub(crate) use self::client_auth::ClientAuth;
+pub(crate) use self::settings::{OidcSettings, Preset};
+
+/// How long the reader may take to say whether a card is in it.
+const CARD_LOOK: Duration = Duration::from_secs(5);
+
+/// Nobody waits longer, whatever `login_timeout` is.
+const LONGEST_LOGIN: Duration = Duration::from_secs(24 * 3600);
+
+/// An OpenID provider as an identity service.
+pub(crate) struct OidcService(Arc<Shared>);
+
+impl OidcService {
+    pub(crate) fn new(settings: OidcSettings) -> Self {
+        Self(Arc::new(Shared::new(settings)))
+    }
+
+    fn settings(&self) -> &OidcSettings {
+        &self.0.settings
+    }
+}
+
+impl IdentityService for OidcService {
+    fn id(&self) -> String {
+        let OidcSettings { kind, issuer, client_id, ticket, .. } = self.settings();
+        format!("{kind} {issuer} {client_id} {ticket:?}")
+    }
+
+    fn log_in(&self, desk: &Desk<'_>) -> Result<Grant> {
+        Login { shared: &self.0, desk }.run()
+    }
+
+    /// By another login of the same user.
+    fn unlock<'a>(&'a self, locked: &Session, desk: &Desk<'_>) -> Result<Unlocking<'a>> {
+        let login = Login { shared: &self.0, desk };
+        login.unlock(locked).map(|replacement| Unlocking::SameUser(Some(replacement)))
+    }
+
+    fn change_role(&self, session: &Session, desk: &Desk<'_>) -> Result<Replacement> {
+        let login = Login { shared: &self.0, desk };
+        match (self.settings().kind, self.settings().role_selection) {
+            (ServiceKind::Cis2, RoleSelection::Service) => login.change_role(session),
+            (ServiceKind::Cis2, RoleSelection::Own) => login.choose_again(session),
+            _ => Err(not_implemented("change of role: log in again")),
+        }
+    }
+
+    fn session(&self, _user: &User, ticket: &Ticket) -> Arc<dyn ServiceSession> {
+        Arc::new(OidcSession::of_ticket(&self.0, ticket))
+    }
+}
+
+/// One login.
+struct Login<'a> {
+    shared: &'a Arc<Shared>,
+    desk: &'a Desk<'a>,
+}
+
+/// What a login asks the provider for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    scope: &'a str,
+    /// Whether the user is to log in even if the browser still has a session.
+    new_login: bool,
+}
+
+/// What belongs to one login alone.
+struct Once {
+    state: Zeroizing<String>,
+    nonce: Zeroizing<String>,
+    verifier: Zeroizing<String>,
+    redirect_uri: String,
+    /// In seconds since 1970.
+    began: i64,
+}
+
+/// A user who has logged in at the provider.
+struct LoggedIn {
+    begun: Begun,
+    id_token: IdToken,
+    info: Option<UserInfo>,
+}
+
+impl Login<'_> {
+    fn run(&self) -> Result<Grant> {
+        let settings = &self.shared.settings;
+        // CIS2 shows the page for the role after a new login only.
+        let new_login = settings.kind == ServiceKind::Cis2 && settings.role_selection == RoleSelection::Service;
+        let asked = Asked { scope: &settings.scope, new_login };
+        let LoggedIn { mut begun, id_token, info } = self.log_in_at_provider(asked, None)?;
+        let user = user(settings.kind, &id_token, info.as_ref());
+        info!("logged in at the provider");
+
+        let kept = Kept::new(self.shared, &begun.tokens, &id_token);
+        let mut expiry = kept.expiry();
+        let mut ticket = session::ticket(self.shared, &begun.tokens, Some(&id_token)).ok_or_else(no_id_token)?;
+        let session = OidcSession::new(self.shared, id_token.subject.clone(), kept);
+        let selected_role = info.as_ref().and_then(|info| info.selected_role.clone());
+        let mut roles = info.map(|info| info.roles).unwrap_or_default();
+        let card_watched = self.bind_card()?;
+
+        if settings.context != Default::default() {
+            let switched = session.switch_context(&settings.context, &self.call());
+            begun.ending = session.ending();
+            Replacement { ticket, expiry, roles, .. } = switched?;
+        }
+        let role = self.take_role(&mut roles, selected_role.as_deref())?;
+        self.desk.cancel.check(Stage::RoleSelection)?;
+        begun.keep();
+
+        let limit = |time: Duration| Some(time).filter(|time| !time.is_zero());
+        let limits = Limits { idle: limit(settings.idle_timeout), total: limit(settings.max_session) };
+        Ok(Grant { user, roles, role, ticket, expiry, limits, card: None, card_watched, service: Arc::new(session) })
+    }
+
+    /// Has the user log in in the browser. With the `session` of a user who is to log in again, that session lives
+    /// on whatever happens.
+    fn log_in_at_provider(&self, asked: Asked<'_>, session: Option<&OidcSession>) -> Result<LoggedIn> {
+        let Self { shared, desk } = self;
+        let provider = Provider::discover(shared, &self.call())?;
+        // What is wrong with a secret or key is better known before the user logs in.
+        provider.proof()?;
+        let loopback = Loopback::bind(&shared.settings.redirect_uri)?;
+        let once = Once {
+            state: random(),
+            nonce: random(),
+            verifier: random(),
+            redirect_uri: loopback.redirect_uri().to_string(),
+            began: now(),
+        };
+
+        let address = self.address(&provider, asked, &once);
+        let page = LoginPage::new(&address, &once.redirect_uri);
+        let until = Instant::now() + shared.settings.login_timeout.min(LONGEST_LOGIN);
+        let opened = desk.browser.open(&page, desk.cancel)?;
+        let notice = desk.prompter.browser_opened(&page, desk.cancel);
+        info!("waiting for the login in the browser");
+        let redirect = loopback.wait(&once.state, until, &opened, desk.cancel)?;
+        drop(notice);
+
+        let Redirect { outcome, iss, page } = redirect;
+        let logged_in = self.after_redirect(provider, (outcome, iss), &once, asked, session);
+        page.show(&logged_in);
+        logged_in
+    }
+
+    /// Returns the address of the provider's page. It holds no secret but `state`.
+    fn address(&self, provider: &Provider, asked: Asked<'_>, once: &Once) -> String {
+        let settings = &self.shared.settings;
+        let challenge = to_base64url(digest(&SHA256, once.verifier.as_bytes()).as_ref());
+        let acr_values = settings.acr_values.join(" ");
+        let mut fields = vec![
+            ("response_type", "code"),
+            ("client_id", &settings.client_id),
+            ("redirect_uri", &once.redirect_uri),
+            ("scope", asked.scope),
+            ("state", &once.state),
+            ("nonce", &once.nonce),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+        ];
+        if !acr_values.is_empty() {
+            fields.push(("acr_values", &acr_values));
+        }
+        if asked.new_login {
+            fields.push(("prompt", "login"));
+        }
+        provider.metadata.authorization.with_query(&fields).as_str().to_owned()
+    }
+
+    fn after_redirect(
+        &self,
+        provider: Provider,
+        (outcome, iss): (std::result::Result<Zeroizing<String>, loopback::ProviderError>, Option<String>),
+        once: &Once,
+        asked: Asked<'_>,
+        session: Option<&OidcSession>,
+    ) -> Result<LoggedIn> {
+        let stage = Stage::Authentication;
+        let server = provider.metadata.authorization.origin().to_string();
+        // A code of another provider must not be sent to this one (RFC 9207).
+        if iss.as_ref().is_some_and(|iss| *iss != provider.metadata.issuer)
+            || iss.is_none() && provider.metadata.iss_in_redirect
+        {
+            let detail = format!("the browser comes back from another provider than {server} (iss)");
+            return Err(Error::new(ErrorKind::BadAnswer, stage, detail));
+        }
+        let code = outcome.map_err(|error| {
+            let description = error.description.unwrap_or_default();
+            OAuthError::new(&error.error, &description, &[]).into_error(&server, stage)
+        })?;
+        let mut begun = self.exchange(provider, Secret::from(code), once, session.is_some())?;
+        info!("tokens received");
+        let id_token = self.check_id_token(&mut begun, once, asked)?;
+        if let Some(session) = session {
+            begun.is_again(&id_token, session)?;
+        }
+        let info = self.user_info(&mut begun, &id_token)?;
+        Ok(LoggedIn { begun, id_token, info })
+    }
+
+    /// Exchanges the code, on a thread of its own: tokens of a login that was cancelled meanwhile are waited for
+    /// there, as only they can end the session that has begun.
+    fn exchange(&self, mut provider: Provider, code: Secret, once: &Once, is_again: bool) -> Result<Begun> {
+        let stage = Stage::Authentication;
+        let (tell, told) = mpsc::channel();
+        let (cancel, over) = (CancelToken::new(), tell.clone());
+        let (verifier, nonce, redirect_uri) = (once.verifier.clone(), once.nonce.clone(), once.redirect_uri.clone());
+        let owner = ForkGuard::this_process();
+        let exchange = {
+            let cancel = cancel.clone();
+            move || {
+                let exchanged = catch_unwind(AssertUnwindSafe(|| {
+                    let fields = [
+                        ("grant_type", "authorization_code"),
+                        ("code", code.expose()),
+                        ("redirect_uri", &redirect_uri),
+                        ("code_verifier", &verifier),
+                        // For a supplier's server, which may check the ID token itself.
+                        ("nonce", &nonce),
+                    ];
+                    let back_end = matches!(provider.settings().client_auth, ClientAuth::BackEnd(_));
+                    let fields = if back_end { &fields[..] } else { &fields[..4] };
+                    let call = Call::within(provider.settings().https.request_deadline, &cancel);
+                    let proof = provider.proof()?;
+                    match provider.tokens(stage, fields, &proof, &mut false, &call)? {
+                        Ok(tokens) => Ok(Begun::new(provider, tokens, owner, is_again)),
+                        Err(no) => {
+                            let server = provider.token_server().to_string();
+                            if let NoTokens::Malformed(_, ending) = &no
+                                && !is_again
+                            {
+                                end(&mut provider, ending);
+                            }
+                            Err(no.into_error(&server, stage))
+                        }
+                    }
+                }));
+                // If the receiver is gone, dropping the session ends it.
+                drop(tell.send(Some(exchanged.unwrap_or_else(|_| Err(defect("the answer could not be read"))))));
+            }
+        };
+        self.desk.cancel.check(stage)?;
+        self.desk
+            .threads
+            .spawn("ticketapi-login", cancel, exchange)
+            .map_err(|error| defect("no thread could be started").because(error))?;
+        let _guard = self.desk.cancel.on_cancel(move || drop(over.send(None)));
+        match told.recv() {
+            Ok(Some(exchanged)) => exchanged,
+            Ok(None) | Err(_) => Err(Error::cancelled(stage)),
+        }
+    }
+
+    fn check_id_token(&self, begun: &mut Begun, once: &Once, asked: Asked<'_>) -> Result<IdToken> {
+        let settings = &self.shared.settings;
+        let Begun { provider, tokens, .. } = begun;
+        let metadata = Arc::clone(&provider.metadata);
+        let token = tokens.id.as_ref().ok_or_else(no_id_token)?;
+        let expected = Expected {
+            issuer: &metadata.issuer,
+            client_id: &settings.client_id,
+            now: now(),
+            since: Some(once.began),
+            nonce: Some(&once.nonce),
+            access_token: Some(&tokens.access),
+            acr_values: &settings.acr_values,
+            login_since: asked.new_login.then_some(once.began),
+            subject: None,
+        };
+        let checked = provider.check_id_token(token, &expected, Stage::Authentication, &self.call())?;
+        checked.map_err(|why| refused(&why))
+    }
+
+    /// Asks who the user is. Without it a user has no roles, which is well if none is required.
+    fn user_info(&self, begun: &mut Begun, id_token: &IdToken) -> Result<Option<UserInfo>> {
+        let Begun { provider, tokens, .. } = begun;
+        let stage = Stage::Authentication;
+        match provider.user_info(&tokens.access, Some(&id_token.subject), stage, &self.call()) {
+            Err(error) if !self.shared.settings.roles.require && *error.kind() != ErrorKind::Cancelled => {
+                warn!(%error, "the login goes on without UserInfo");
+                Ok(None)
+            }
+            info => info,
+        }
+    }
+
+    /// Returns the index of the session's role. Only CIS2's sessions have one; a name of another provider's role is
+    /// taken if the settings ask for it.
+    fn take_role(&self, roles: &mut Vec<Role>, selected: Option<&str>) -> Result<Option<usize>> {
+        let settings = &self.shared.settings.roles;
+        self.desk.cancel.check(Stage::RoleSelection)?;
+        if let Some(id) = selected {
+            if settings.role.as_deref().is_some_and(|role| role != id) {
+                let detail = format!("the role {id} was chosen at the provider, and role is set to another one");
+                return Err(Error::new(ErrorKind::UserNotValid, Stage::RoleSelection, detail));
+            }
+            return Ok(Some(position_or_push(roles, id)));
+        }
+        match self.shared.settings.kind {
+            ServiceKind::Cis2 => settings.choose(roles, self.desk),
+            _ if settings.role.is_some() => settings.choose(roles, self.desk),
+            _ => Ok(None),
+        }
+    }
+
+    /// Binds the session to the card that is in a reader, if there is one.
+    fn bind_card(&self) -> Result<bool> {
+        if !self.shared.settings.bind_card {
+            return Ok(false);
+        }
+        let Self { desk, .. } = self;
+        let looked = desk.cards.watch().and_then(|watch| match watch {
+            Some(mut watch) => watch.next(Some(Instant::now() + CARD_LOOK), desk.cancel),
+            None => Ok(None),
+        });
+        let readers = match looked {
+            Ok(Some(Snapshot::Readers(readers))) => readers,
+            Ok(Some(Snapshot::Down) | None) => return Ok(false),
+            Err(error) if *error.kind() == ErrorKind::Cancelled => return Err(error),
+            Err(error) => {
+                info!(%error, "the session is bound to no card: the readers cannot be watched");
+                return Ok(false);
+            }
+        };
+        let Some(reader) = readers.into_iter().find(|reader| reader.card) else { return Ok(false) };
+        (desk.card_found)(&Presence { reader: reader.name, counter: reader.counter })?;
+        info!("the session is bound to the card in the reader");
+        Ok(true)
+    }
+
+    /// Returns the limits of one step.
+    fn call(&self) -> Call<'_> {
+        Call::within(self.shared.settings.https.request_deadline, self.desk.cancel)
+    }
+}
+
+/// Returns the index of the role `id`, which the provider may name without having listed it.
+fn position_or_push(roles: &mut Vec<Role>, id: &str) -> usize {
+    roles.iter().position(|role| role.id == id).unwrap_or_else(|| {
+        roles.push(Role::of_job(id, "", "", ""));
+        roles.len() - 1
+    })
+}
+
+fn user(kind: ServiceKind, id_token: &IdToken, info: Option<&UserInfo>) -> User {
+    let nhs_uid = || info.and_then(|info| info.nhs_uid.as_ref()).or(id_token.nhs_uid.as_ref());
+    let user_name = || info.and_then(|info| info.user_name.as_ref()).or(id_token.user_name.as_ref());
+    let uid = if kind == ServiceKind::Cis2 { nhs_uid() } else { user_name() };
+    let name = info.and_then(|info| info.name.as_ref()).or(id_token.name.as_ref());
+    User {
+        uid: printable::clean(uid.unwrap_or(&id_token.subject), LONGEST_NAME),
+        name: name.map(|name| printable::name(name)).unwrap_or_default(),
+    }
+}
+
+/// A session that has begun at the provider, and is ended there if the login comes to nothing, also when the prompter
+/// panics.
+struct Begun {
+    provider: Provider,
+    tokens: Tokens,
+    ending: Ending,
+    kept: bool,
+    owner: ForkGuard,
+}
+
+impl Begun {
+    fn new(provider: Provider, tokens: Tokens, owner: ForkGuard, is_again: bool) -> Self {
+        let ending = Ending {
+            id_token: tokens.id.as_ref().map(|token| token.0.clone()),
+            access: Some(tokens.access.clone()),
+            refresh: tokens.refresh.clone(),
+        };
+        // Of a user who logs in again they may belong to the session that is to live on.
+        Self { provider, tokens, ending, kept: is_again, owner }
+    }
+
+    fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if self.kept || !self.owner.is_this_process() {
+            return;
+        }
+        end(&mut self.provider, &self.ending);
+    }
+}
+
+/// Ends a session of which nothing comes.
+fn end(provider: &mut Provider, ending: &Ending) {
+    // Not the login's token: that the user has cancelled is why the session is to end.
+    let cancel = CancelToken::new();
+    let call = Call::within(provider.settings().https.request_deadline, &cancel);
+    if let Err(error) = provider.end(ending, &call) {
+        warn!(%error, "the session could not be ended at the provider");
+    }
+}
+
+fn no_id_token() -> Error {
+    Error::new(ErrorKind::BadAnswer, Stage::Authentication, "the provider gives no ID token: scope must hold openid")
+}
+
+fn refused(why: &BadIdToken) -> Error {
+    let kind = match why {
+        BadIdToken::Acr | BadIdToken::NoNewLogin => ErrorKind::Refused,
+        BadIdToken::OtherUser => ErrorKind::UserNotValid,
+        _ => ErrorKind::BadAnswer,
+    };
+    Error::new(kind, Stage::Authentication, format!("the provider's ID token is refused: {why}"))
+}
+
+fn defect(detail: &str) -> Error {
+    Error::new(ErrorKind::Internal, Stage::Authentication, detail)
+}

@@ -25,15 +25,18 @@ impl RoleSettings {
             [] if self.require => Err(not_valid("the user has no role".into())),
             [] => Ok(None),
             [_] => Ok(Some(0)),
-            _ => {
-                let index = desk.prompter.role(roles, desk.cancel)?;
-                if index < roles.len() {
-                    Ok(Some(index))
-                } else {
-                    let detail = format!("the prompter chose role {index} of {}", roles.len());
-                    Err(Error::new(ErrorKind::Internal, Stage::RoleSelection, detail))
-                }
-            }
+            _ => self.ask(roles, desk).map(Some),
+        }
+    }
+
+    /// Has the user choose one of two or more roles. Returns its number.
+    pub(crate) fn ask(&self, roles: &[Role], desk: &Desk<'_>) -> Result<usize> {
+        let index = desk.prompter.role(roles, desk.cancel)?;
+        if index < roles.len() {
+            Ok(index)
+        } else {
+            let detail = format!("the prompter chose role {index} of {}", roles.len());
+            Err(Error::new(ErrorKind::Internal, Stage::RoleSelection, detail))
         }
     }
 }

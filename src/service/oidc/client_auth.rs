@@ -91,14 +91,6 @@ impl Proof {
             ],
         }
     }
-
-    /// Returns the secret in it, for comparisons with what the server answers.
-    pub(super) fn secret(&self) -> Option<&str> {
-        match self {
-            Self::Id => None,
-            Self::Post(secret) | Self::Basic(secret) | Self::Assertion(secret) => Some(secret.expose()),
-        }
-    }
 }
 
 /// Reads a file with a client secret, without the end of its line.

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, warn};
+use zeroize::Zeroizing;
 
 use super::client_auth::{ClientAuth, Proof};
 use super::discovery::{self, MAX_METADATA, Metadata};
@@ -12,7 +13,7 @@ use super::jws::BadJws;
 use super::keys::KeySet;
 use super::secret::Secret;
 use super::settings::OidcSettings;
-use super::token::{self, NoTokens, Tokens};
+use super::token::{self, Ending, NoTokens, Tokens};
 use super::user_info::{self, BadUserInfo, MAX_USER_INFO, UserInfo};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -62,14 +63,6 @@ pub(super) struct Provider {
     pub(super) shared: Arc<Shared>,
     pub(super) metadata: Arc<Metadata>,
     client: Client,
-}
-
-/// Which tokens end with a session.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Ending {
-    pub(super) id_token: Option<Secret>,
-    pub(super) access: Option<Secret>,
-    pub(super) refresh: Option<Secret>,
 }
 
 impl Provider {
@@ -129,7 +122,7 @@ impl Provider {
         call: &Call<'_>,
     ) -> Result<std::result::Result<Tokens, NoTokens>> {
         let url = self.token_url().clone();
-        let (request, fields) = self.authenticated(url.clone(), fields, proof);
+        let (request, fields) = authenticated(&self.shared.settings.client_id, url.clone(), fields, proof);
         let answer = self.client.send_from(
             stage,
             url.origin(),
@@ -139,7 +132,8 @@ impl Provider {
             },
             call,
         )?;
-        let secrets: Vec<_> = fields.iter().filter(|(name, _)| SECRET.contains(name)).map(|(_, value)| *value).collect();
+        let secrets: Vec<_> =
+            fields.iter().filter(|(name, _)| SECRET.contains(name)).map(|(_, value)| *value).collect();
         Ok(token::read(answer.status, &answer.body, &secrets))
     }
 
@@ -153,23 +147,6 @@ impl Provider {
             ClientAuth::BackEnd(url) => url,
             _ => &self.metadata.token,
         }
-    }
-
-    fn authenticated<'a>(
-        &'a self,
-        url: Url,
-        fields: &[(&'a str, &'a str)],
-        proof: &'a Proof,
-    ) -> (HttpRequest, Vec<(&'a str, &'a str)>) {
-        let client_id = &self.settings().client_id;
-        let fields: Vec<_> = fields.iter().copied().chain(proof.fields(client_id)).collect();
-        let request = HttpRequest::post_form(url, form(&fields)).accept(JSON);
-        let request = match proof {
-            // Both are form-encoded first (RFC 6749, 2.3.1).
-            Proof::Basic(secret) => request.basic(&encoded(client_id), &encoded(secret.expose())),
-            Proof::Id | Proof::Post(_) | Proof::Assertion(_) => request,
-        };
-        (request, fields)
     }
 
     /// Checks an ID token; asks for the keys again, once, if it is signed with an unknown one.
@@ -302,7 +279,7 @@ impl Provider {
                     Ok(proof) => proof,
                     Err(error) => return Some(Err(error)),
                 };
-                self.authenticated(url.clone(), &[("refresh_token", refresh.expose())], &proof).0
+                authenticated(&client_id, url.clone(), &[("refresh_token", refresh.expose())], &proof).0
             }
             (None, None) => return None,
         };
@@ -338,7 +315,7 @@ impl Provider {
         let stage = Stage::Session;
         let proof = self.proof()?;
         let fields = [("token", token.expose()), ("token_type_hint", kind)];
-        let (request, _) = self.authenticated(url.clone(), &fields, &proof);
+        let (request, _) = authenticated(&self.shared.settings.client_id, url.clone(), &fields, &proof);
         let answer = self.client.send(stage, &request.without_error_body(), call)?;
         if answer.status == 200 { Ok(()) } else { Err(unexpected(url, answer.status, stage, "the end of its tokens")) }
     }
@@ -353,16 +330,33 @@ pub(super) fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
+/// Returns a request with the proof of which client this is, and all fields of its form.
+fn authenticated<'a>(
+    client_id: &'a str,
+    url: Url,
+    fields: &[(&'a str, &'a str)],
+    proof: &'a Proof,
+) -> (HttpRequest, Vec<(&'a str, &'a str)>) {
+    let fields: Vec<_> = fields.iter().copied().chain(proof.fields(client_id)).collect();
+    let request = HttpRequest::post_form(url, form(&fields)).accept(JSON);
+    let request = match proof {
+        // Both are form-encoded first (RFC 6749, 2.3.1).
+        Proof::Basic(secret) => request.basic(&encoded(client_id), &encoded(secret.expose())),
+        Proof::Id | Proof::Post(_) | Proof::Assertion(_) => request,
+    };
+    (request, fields)
+}
+
 fn is_jwt(answer: &HttpAnswer) -> bool {
     answer.content_type.is_some() && answer.is_of("application/jwt")
 }
 
 /// Form-encodes a single text.
-fn encoded(text: &str) -> zeroize::Zeroizing<String> {
-    let mut to = zeroize::Zeroizing::new(String::with_capacity(text.len() * 3 + 1));
+fn encoded(text: &str) -> Zeroizing<String> {
+    let mut to = Zeroizing::new(String::with_capacity(text.len() * 3 + 1));
     crate::http::form::push(&mut to, &[("", text)]);
     // Without the `=` after the empty name.
-    zeroize::Zeroizing::new(to[1..].to_owned())
+    Zeroizing::new(to[1..].to_owned())
 }
 
 fn unexpected(url: &Url, status: u16, stage: Stage, what: &str) -> Error {

@@ -8,9 +8,9 @@ use tracing::{debug, warn};
 
 use super::ehealth_dk;
 use super::id_token::{Expected, IdToken};
-use super::provider::{Ending, Provider, Shared, now};
+use super::provider::{Provider, Shared, now};
 use super::secret::Secret;
-use super::token::{NoTokens, Tokens};
+use super::token::{Ending, NoTokens, Tokens};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Ticket;
@@ -106,8 +106,7 @@ fn expiry(shared: &Shared, tokens: &Tokens, id_token: Option<&IdToken>) -> Optio
         TicketKind::IdToken => id_token,
         TicketKind::AccessToken => tokens.expires_in,
     }?;
-    let renewable =
-        tokens.refresh.as_ref().map(|_| tokens.refresh_expires_in.unwrap_or(shared.settings.max_session));
+    let renewable = tokens.refresh.as_ref().map(|_| tokens.refresh_expires_in.unwrap_or(shared.settings.max_session));
     Some(Expiry { after, renewable })
 }
 
@@ -131,7 +130,8 @@ impl OidcSession {
 
     /// A session of another process, of which only the ticket is known.
     pub(super) fn of_ticket(shared: &Arc<Shared>, ticket: &Ticket) -> Self {
-        let access = (shared.settings.ticket == TicketKind::AccessToken).then(|| Secret::new(ticket.expose().to_owned()));
+        let access =
+            (shared.settings.ticket == TicketKind::AccessToken).then(|| Secret::new(ticket.expose().to_owned()));
         let kept = Kept { access, ..Kept::default() };
         Self { shared: Arc::clone(shared), subject: None, exchange: Mutex::default(), kept: Mutex::new(kept) }
     }
@@ -144,6 +144,11 @@ impl OidcSession {
     pub(super) fn replace(&self, kept: Kept) -> Ending {
         let _turn = self.turn();
         self.kept(|old| mem::replace(old, kept)).ending()
+    }
+
+    /// Returns what ends the session.
+    pub(super) fn ending(&self) -> Ending {
+        self.kept(|kept| kept.ending())
     }
 
     fn turn(&self) -> StdMutexGuard<'_, ()> {
@@ -199,12 +204,14 @@ impl OidcSession {
             Ok(tokens) => tokens,
             Err(no) => {
                 match &no {
-                    NoTokens::Refused(error) if error.code == "invalid_grant" && is_over(&error.description, context) => {
+                    NoTokens::Refused(error)
+                        if error.code == "invalid_grant" && is_over(&error.description, context) =>
+                    {
                         self.kept(|kept| kept.refresh = Refresh::None);
                     }
                     // Refused before it was used.
                     NoTokens::Refused(_) | NoTokens::Unavailable(429) => put_back(token),
-                    NoTokens::Unavailable(_) | NoTokens::Malformed(_) => {}
+                    NoTokens::Unavailable(_) | NoTokens::Malformed(..) => {}
                 }
                 return Err(no.into_error(&server, stage));
             }
@@ -264,13 +271,16 @@ impl ServiceSession for OidcSession {
     fn log_out(&self, call: &Call<'_>) -> Result<()> {
         // A renewal that is under way has tokens to end.
         let _turn = self.turn();
-        let ending = self.kept(|kept| kept.ending());
+        let ending = self.ending();
         Provider::known(&self.shared, call)?.end(&ending, call)?;
         self.kept(|kept| *kept = Kept::default());
         Ok(())
     }
 
     fn renew(&self, call: &Call<'_>) -> Result<Option<Renewal>> {
+        if self.kept(|kept| matches!(kept.refresh, Refresh::None)) {
+            return Ok(None);
+        }
         let (ticket, expiry, _) = self.refresh(&[], call)?;
         Ok(Some(Renewal { ticket, expiry }))
     }
@@ -281,9 +291,8 @@ impl ServiceSession for OidcSession {
         }
         let (ticket, expiry, mut provider) = self.refresh(&ehealth_dk::parameters(context), call)?;
         // The context holds already; only its roles are not known without this.
-        let roles = self.access().and_then(|access| {
-            provider.user_info(&access, self.subject.as_deref(), Stage::Session, call)
-        });
+        let roles =
+            self.access().and_then(|access| provider.user_info(&access, self.subject.as_deref(), Stage::Session, call));
         let roles = roles.unwrap_or_else(|error| {
             warn!(%error, "the roles in the new context are not known");
             None

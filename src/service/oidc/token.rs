@@ -1,5 +1,6 @@
 //! What the token endpoint answers: tokens, or an OAuth error (RFC 6749, 5.1 and 5.2).
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -22,15 +23,23 @@ pub(super) struct Tokens {
     pub(super) refresh_expires_in: Option<Duration>,
 }
 
-/// An answer that holds no tokens.
+/// An answer that gives no tokens to use.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoTokens {
     /// An OAuth error.
     Refused(OAuthError),
     /// The server cannot answer now.
     Unavailable(u16),
-    /// Anything else, such as a page.
-    Malformed(&'static str),
+    /// Anything else, such as a page. Tokens in it are good for ending what has begun.
+    Malformed(&'static str, Box<Ending>),
+}
+
+/// The tokens that end a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub(super) id_token: Option<Secret>,
+    pub(super) access: Option<Secret>,
+    pub(super) refresh: Option<Secret>,
 }
 
 /// An OAuth error, fit to be shown.
@@ -47,7 +56,7 @@ const LONGEST_DESCRIPTION: usize = 200;
 const LONGEST_WORD: usize = 40;
 
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct Answer {
     access_token: Option<Secret>,
     token_type: Option<String>,
     id_token: Option<Secret>,
@@ -56,6 +65,10 @@ struct Answer<'a> {
     expires_in: Option<Seconds>,
     #[serde(default)]
     refresh_expires_in: Option<Seconds>,
+}
+
+#[derive(Deserialize)]
+struct Failure<'a> {
     #[serde(borrow, default)]
     error: Loose<'a>,
     #[serde(borrow, default)]
@@ -64,23 +77,34 @@ struct Answer<'a> {
 
 /// Reads an answer. `sent` are the secrets of the request, which no error text may show.
 pub(super) fn read(status: u16, body: &[u8], sent: &[&str]) -> Result<Tokens, NoTokens> {
-    let answer: Result<Answer<'_>, _> = json::read(body);
-    let answer = match (status, answer) {
-        (200, Ok(answer)) => answer,
-        (200, Err(_)) => return Err(NoTokens::Malformed("its answer is not the JSON of a token endpoint")),
-        (400..=499, Ok(answer)) if answer.error.get().is_some() => {
-            let error = OAuthError::new(answer.error.or_empty(), answer.error_description.or_empty(), sent);
-            let temporarily = matches!(&*error.code, "temporarily_unavailable" | "server_error" | "slow_down");
-            return Err(if temporarily { NoTokens::Unavailable(status) } else { NoTokens::Refused(error) });
+    let malformed = |why| NoTokens::Malformed(why, Box::default());
+    match status {
+        200 => read_tokens(body).map_err(|why| NoTokens::Malformed(why, Box::new(Ending::salvaged(body)))),
+        300..=399 => Err(malformed("it answers with a redirect")),
+        400..=499 => {
+            let error = json::read::<Failure<'_>>(body).ok().filter(|answer| answer.error.get().is_some());
+            let error =
+                error.map(|answer| OAuthError::new(answer.error.or_empty(), answer.error_description.or_empty(), sent));
+            Err(match error {
+                Some(error) if matches!(&*error.code, "temporarily_unavailable" | "server_error" | "slow_down") => {
+                    NoTokens::Unavailable(status)
+                }
+                Some(error) => NoTokens::Refused(error),
+                None if matches!(status, 408 | 425 | 429) => NoTokens::Unavailable(status),
+                None => malformed("it refuses without an OAuth error"),
+            })
         }
-        (408 | 425 | 429 | 500..=599, _) => return Err(NoTokens::Unavailable(status)),
-        (300..=399, _) => return Err(NoTokens::Malformed("it answers with a redirect")),
-        _ => return Err(NoTokens::Malformed("it refuses without an OAuth error")),
-    };
-    let access = answer.access_token.filter(is_token).ok_or(NoTokens::Malformed("its answer has no access token"))?;
+        500..=599 => Err(NoTokens::Unavailable(status)),
+        _ => Err(malformed("it answers with an unknown status")),
+    }
+}
+
+fn read_tokens(body: &[u8]) -> Result<Tokens, &'static str> {
+    let answer: Answer = json::read(body).map_err(|_| "its answer is not the JSON of a token endpoint")?;
+    let access = answer.access_token.filter(is_token).ok_or("its answer has no access token")?;
     // Others, such as MAC, cannot be sent as they are.
     if !answer.token_type.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
-        return Err(NoTokens::Malformed("the type of its access token is not Bearer"));
+        return Err("the type of its access token is not Bearer");
     }
     let span = |seconds: Option<Seconds>| {
         let Seconds(seconds) = seconds?;
@@ -94,6 +118,17 @@ pub(super) fn read(status: u16, body: &[u8], sent: &[&str]) -> Result<Tokens, No
         // Keycloak writes 0 for one without an end.
         refresh_expires_in: span(answer.refresh_expires_in),
     })
+}
+
+impl Ending {
+    /// Returns the tokens in an answer that is not as it should be. Of two the last counts.
+    fn salvaged(body: &[u8]) -> Self {
+        let members: HashMap<String, Loose<'_>> = json::read(body).unwrap_or_default();
+        let token = |name| members.get(name).and_then(Loose::get).map(|text| Secret::new(text.to_owned()));
+        let [id_token, access, refresh] =
+            ["id_token", "access_token", "refresh_token"].map(|name| token(name).filter(is_token));
+        Self { id_token, access, refresh }
+    }
 }
 
 /// What a header can carry.
@@ -146,7 +181,7 @@ impl NoTokens {
                 let detail = format!("{server} cannot answer now (HTTP status {status})");
                 Error::new(ErrorKind::ServerNotAvailable, stage, detail)
             }
-            Self::Malformed(why) => {
+            Self::Malformed(why, _) => {
                 Error::new(ErrorKind::BadAnswer, stage, format!("{server} does not give out tokens: {why}"))
             }
         }
@@ -210,11 +245,20 @@ mod tests {
             ("token_type", json!("MAC")),
             ("token_type", json!(null)),
         ] {
-            assert!(matches!(read_with(member, value.clone()), Err(NoTokens::Malformed(_))), "{member} {value}");
+            assert!(matches!(read_with(member, value.clone()), Err(NoTokens::Malformed(..))), "{member} {value}");
         }
         assert!(read_with("token_type", json!("bearer")).is_ok());
+    }
+
+    #[test]
+    fn tokens_of_a_malformed_answer_can_end_the_session() {
         let twice = answer().to_string().replacen('{', r#"{"access_token":"x","#, 1);
-        assert!(matches!(read(200, twice.as_bytes(), &[]), Err(NoTokens::Malformed(_))));
+        for body in [twice, answer().to_string().replace("Bearer", "MAC")] {
+            let Err(NoTokens::Malformed(_, ending)) = read(200, body.as_bytes(), &[]) else { panic!("{body}") };
+            let texts =
+                [ending.id_token, ending.access, ending.refresh].map(|token| token.unwrap().expose().to_owned());
+            assert_eq!(texts, ["a.b.c", "at-1", "rt-1"]);
+        }
     }
 
     #[test]

@@ -1,0 +1,113 @@
+//! Another login of the user of a session: to unlock it, or for another role.
+//!
+//! The session's user has to come back, and the session and its tokens stay as they were if anything else happens.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::id_token::{BadIdToken, IdToken};
+use super::session::{Kept, OidcSession};
+use super::{Asked, Begun, LoggedIn, Login, cis2, no_id_token, refused, session};
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::service::{Replacement, ServiceSession};
+use crate::session::{Role, Session};
+
+impl Login<'_> {
+    pub(super) fn unlock(&self, locked: &Session) -> Result<Replacement> {
+        let session = own(locked)?;
+        let scope = &self.shared.settings.scope;
+        let logged_in = self.log_in_at_provider(Asked { scope, new_login: true }, Some(session))?;
+        self.bind_card()?;
+        // The role stays, unless the user has chosen another on the provider's page.
+        let info = logged_in.info.as_ref();
+        let mut roles = info.map_or_else(|| locked.roles().to_vec(), |info| info.roles.clone());
+        let selected = info.and_then(|info| info.selected_role.clone());
+        let role = match selected.as_deref().or(locked.role().map(|role| &*role.id)) {
+            Some(id) => self.take_role(&mut roles, Some(id))?,
+            None => None,
+        };
+        self.replace(session, logged_in, roles, role)
+    }
+
+    /// Has the user choose on the provider's page.
+    pub(super) fn change_role(&self, live: &Session) -> Result<Replacement> {
+        let session = own(live)?;
+        let words = self.shared.settings.scope.split(' ').filter(|scope| *scope != "selectedrole");
+        let scope = words.chain([cis2::CHANGED_ROLE]).collect::<Vec<_>>().join(" ");
+        let mut logged_in = self.log_in_at_provider(Asked { scope: &scope, new_login: true }, Some(session))?;
+        let info = logged_in.info.take();
+        let selected = info.as_ref().and_then(|info| info.selected_role.clone());
+        let mut roles = info.map(|info| info.roles).unwrap_or_default();
+        let role = self.take_role(&mut roles, selected.as_deref())?;
+        self.replace(session, logged_in, roles, role)
+    }
+
+    /// Has the user choose among the roles of the session.
+    pub(super) fn choose_again(&self, live: &Session) -> Result<Replacement> {
+        let session = own(live)?;
+        let roles: Vec<Role> = live.roles().to_vec();
+        if roles.len() < 2 {
+            let detail = "the user has no other role";
+            return Err(Error::new(ErrorKind::UserNotValid, Stage::RoleSelection, detail));
+        }
+        let role = self.shared.settings.roles.ask(&roles, self.desk)?;
+        let expiry = session.kept(|kept| kept.expiry());
+        Ok(Replacement { ticket: live.ticket().clone(), expiry, roles, role: Some(role) })
+    }
+
+    /// Gives the session the tokens of the new login.
+    fn replace(
+        &self,
+        session: &OidcSession,
+        logged_in: LoggedIn,
+        roles: Vec<Role>,
+        role: Option<usize>,
+    ) -> Result<Replacement> {
+        let LoggedIn { mut begun, id_token, .. } = logged_in;
+        self.desk.cancel.check(Stage::RoleSelection)?;
+        let ticket = session::ticket(self.shared, &begun.tokens, Some(&id_token)).ok_or_else(no_id_token)?;
+        let kept = Kept::new(self.shared, &begun.tokens, &id_token);
+        let expiry = kept.expiry();
+        begun.kept = true;
+        let is_other = session.kept(|old| are_different(old.session.as_deref(), id_token.session.as_deref()));
+        let ending = session.replace(kept);
+        if is_other && let Err(error) = begun.provider.end(&ending, &self.call()) {
+            warn!(%error, "the session before could not be ended at the provider");
+        }
+        info!("the same user has logged in again");
+        Ok(Replacement { ticket, expiry, roles, role })
+    }
+}
+
+impl Begun {
+    /// Checks that the user of `session` has logged in anew. From now on these tokens are known to belong to that
+    /// session at the provider, or to another one that must not be left behind.
+    pub(super) fn is_again(&mut self, id_token: &IdToken, session: &OidcSession) -> Result<()> {
+        let (browser_session, auth_time) = session.kept(|kept| (kept.session.clone(), kept.auth_time));
+        let is_same_user = session.subject.as_deref() == Some(&id_token.subject);
+        self.kept = match (&browser_session, &id_token.session) {
+            (Some(before), Some(now)) => before == now,
+            _ => is_same_user,
+        };
+        if !is_same_user {
+            return Err(refused(&BadIdToken::OtherUser));
+        }
+        // Without times the check of `prompt=login` stands alone.
+        if auth_time.zip(id_token.auth_time).is_some_and(|(before, now)| now <= before) {
+            return Err(refused(&BadIdToken::NoNewLogin));
+        }
+        Ok(())
+    }
+}
+
+fn are_different(before: Option<&str>, now: Option<&str>) -> bool {
+    before.zip(now).is_some_and(|(before, now)| before != now)
+}
+
+fn own(session: &Session) -> Result<&OidcSession> {
+    let service: &dyn Any = Arc::as_ref(&session.grant.service) as &dyn ServiceSession;
+    let other = || Error::new(ErrorKind::Internal, Stage::Session, "the session is at another service");
+    service.downcast_ref().ok_or_else(other)
+}
