@@ -133,6 +133,13 @@ impl OidcBuilder {
         self
     }
 
+    /// Changes the user in front of the browser.
+    pub fn change_user(mut self, change: impl FnOnce(User) -> User) -> Self {
+        let user = self.users.pop().unwrap_or_else(|| User::new("test-user"));
+        self.users = vec![change(user)];
+        self
+    }
+
     /// What it signs with; RS256 without this call.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.settings.algorithm = algorithm;
@@ -355,6 +362,11 @@ impl OidcProvider {
             provider.present.clone_from(&user.sub);
             provider.users.insert(user.sub.clone(), user);
         });
+    }
+
+    /// The user in front of the browser.
+    pub fn user(&self) -> Option<User> {
+        self.server.with(|provider| provider.users.get(&provider.present).cloned())
     }
 
     /// Disables a user, who can neither log in nor renew tokens then; or enables them again.

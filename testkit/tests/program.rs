@@ -4,70 +4,15 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use common::output_of;
-use rustix::process::{Pid, Signal, kill_process};
+use common::simulator::Simulator;
+use rustix::process::Signal;
 
-struct Simulator {
-    child: Child,
-    output: BufReader<ChildStdout>,
-    temporary: tempfile::TempDir,
-}
-
-impl Simulator {
-    fn start(arguments: &[&str], input: &str) -> Self {
-        let temporary = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_spine-simulator"))
-            .args(arguments)
-            .env("TMPDIR", temporary.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Self { child, output, temporary }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.trim_end().into()
-    }
-
-    /// Returns the value of the next line, which must have this name.
-    fn value(&mut self, name: &str) -> String {
-        let line = self.line();
-        line.strip_prefix(&format!("{name}=")).unwrap_or_else(|| panic!("{name}: {line:?}")).into()
-    }
-
-    fn skip_to(&mut self, what: &str) -> String {
-        loop {
-            let line = self.line();
-            if line.contains(what) {
-                return line;
-            }
-        }
-    }
-
-    /// Ends it with a signal. It must exit by itself, with an empty temporary folder.
-    fn end(mut self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}");
-        assert_eq!(std::fs::read_dir(self.temporary.path()).unwrap().count(), 0);
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+const PROGRAM: &str = env!("CARGO_BIN_EXE_spine-simulator");
 
 /// Returns the status and the first bytes that openssl's TLS client receives.
 fn fetch(url: &str, ca_file: &Path, request: &str) -> String {
@@ -92,7 +37,7 @@ fn it_prints_its_settings_and_writes_a_card_and_responds() {
     let folder = tempfile::tempdir().unwrap();
     let card = folder.path().join("card.p12");
     let arguments = ["--write-card", card.to_str().unwrap(), "--pin-file", "-", "--uid", "123456789012"];
-    let mut simulator = Simulator::start(&arguments, "4321\n");
+    let mut simulator = Simulator::start(PROGRAM, &arguments, "4321\n");
     let (url, ca_file) = (simulator.value("url"), PathBuf::from(simulator.value("ca_file")));
     assert_eq!(simulator.value("software_card"), card.to_str().unwrap());
     assert_eq!(simulator.skip_to("BASE_URL"), format!("export TICKETAPI_BASE_URL='{url}'"));
@@ -112,7 +57,7 @@ fn a_state_folder_keeps_its_cas_for_later_runs() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let run = || {
-        let mut simulator = Simulator::start(&["--state-dir", state.to_str().unwrap()], "");
+        let mut simulator = Simulator::start(PROGRAM, &["--state-dir", state.to_str().unwrap()], "");
         let (url, ca_file) = (simulator.value("url"), simulator.value("ca_file"));
         let answer = fetch(&url, Path::new(&ca_file), "GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
@@ -124,7 +69,7 @@ fn a_state_folder_keeps_its_cas_for_later_runs() {
 
 #[test]
 fn it_misbehaves_on_request_and_can_be_stopped_meanwhile() {
-    let mut simulator = Simulator::start(&["--http", "--misbehave", "activate=endless"], "");
+    let mut simulator = Simulator::start(PROGRAM, &["--http", "--misbehave", "activate=endless"], "");
     let address = simulator.value("url").strip_prefix("http://").unwrap().to_owned();
     let mut client = std::net::TcpStream::connect(address).unwrap();
     client.write_all(b"POST /login/authactivate HTTP/1.1\r\nContent-Length: 0\r\n\r\n").unwrap();
@@ -135,7 +80,7 @@ fn it_misbehaves_on_request_and_can_be_stopped_meanwhile() {
 
 #[test]
 fn help_lists_options_endpoints_and_misbehaviours() {
-    let help = output_of(env!("CARGO_BIN_EXE_spine-simulator"), &["--help"], &[]);
+    let help = output_of(PROGRAM, &["--help"], &[]);
     for word in ["--write-card", "entity-bomb", "select-role", "/saml/RoleAssertion"] {
         assert!(help.contains(word), "{word}");
     }
@@ -152,7 +97,7 @@ fn a_wrong_command_line_is_an_error() {
         (&["--frobnicate"], "--frobnicate"),
         (&["--tls", "1.1"], "1.2"),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_spine-simulator")).args(arguments).output().unwrap();
+        let output = Command::new(PROGRAM).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains(problem) && text.contains("--help"), "{arguments:?}: {text}");

@@ -1,14 +1,15 @@
 //! Clients that the provider knows, and how they prove it.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use openssl::pkey::{PKey, Public};
 use serde_json::Value;
 
-use super::jose::{Algorithm, Key, Parsed};
-use crate::error::Result;
+use super::jose::{Algorithm, Key, Parsed, random_text};
+use crate::error::{Result, write_key};
 use crate::http::{HttpRequest, decode_form, percent_decode};
 
 /// A client that is registered with the provider.
@@ -36,6 +37,13 @@ impl Client {
     /// A client with a secret.
     pub fn with_secret(id: impl Into<String>, secret: impl Into<String>) -> Self {
         Self { authentication: Authentication::Secret(secret.into()), ..Self::public(id) }
+    }
+
+    /// A client with a new secret, which is written to a file that others cannot read.
+    pub fn with_new_secret(id: impl Into<String>, file: &Path) -> Result<Self> {
+        let secret = random_text(24)?;
+        write_key(file, format!("{secret}\n"))?;
+        Ok(Self::with_secret(id, secret))
     }
 
     /// A client that signs assertions with this key.

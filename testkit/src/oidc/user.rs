@@ -63,6 +63,18 @@ impl User {
         }
     }
 
+    /// Another `sub`, and the user name with it.
+    pub fn subject(mut self, sub: impl Into<String>) -> Self {
+        self.sub = sub.into();
+        self.username.clone_from(&self.sub);
+        self
+    }
+
+    /// What the login page asks for.
+    pub fn login_name(&self) -> &str {
+        &self.username
+    }
+
     /// `name`
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod simulator;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;

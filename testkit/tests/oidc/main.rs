@@ -9,4 +9,5 @@ mod clients;
 mod logins;
 mod misbehaviour;
 mod party;
+mod program;
 mod sessions;
