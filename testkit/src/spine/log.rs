@@ -144,6 +144,6 @@ mod tests {
         assert!(!line.contains("AQIC"), "{line}");
         assert!(!line.contains('\n'), "{line}");
         assert!(line.contains("ssbMode=0\\n1"), "{line}");
-        assert!(line.contains("; WARNING: the address") && line.contains("; WARNING: the header"), "{line}");
+        assert!(line.contains("; WARNING: the URL") && line.contains("; WARNING: the header"), "{line}");
     }
 }
