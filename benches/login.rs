@@ -89,7 +89,7 @@ fn compare(folder: &Path) -> ExitCode {
     let mut comparisons = Comparisons::new();
     compare_logins(&mut comparisons, &ca, &signer, tokens.module());
     comparisons.compare(
-        "starting the helper, signing and ending it, to a bare C program in its place",
+        "starting the helper, signing and ending it, to the bare C program",
         1.5,
         15,
         || signer.sign_by_helper(tokens.module()),
@@ -119,7 +119,7 @@ fn compare_logins(comparisons: &mut Comparisons, ca: &TestCa, signer: &Signer, m
         spine.end_all_sessions();
         took
     };
-    comparisons.compare("a login with SoftHSM2, to the same calls and requests made bare", 1.25, 20, login, bare);
+    comparisons.compare("a login with SoftHSM2, to the bare calls and requests", 1.25, 20, login, bare);
 }
 
 /// A signature by the helper and one by the bare program.

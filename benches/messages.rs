@@ -54,7 +54,7 @@ fn read_roles(comparisons: &mut Comparisons) {
     let roles = |answer: &str| read_authentication(answer.as_bytes()).unwrap().roles.len();
     assert_eq!(roles(CAPTURE), 40);
     comparisons.compare(
-        "reading 40 roles, to roxmltree alone on the well-formed twin",
+        "parsing 40 roles, to roxmltree alone on the well-formed twin",
         2.0,
         5,
         || time(|| read_authentication(CAPTURE.as_bytes()).unwrap()),
@@ -64,7 +64,7 @@ fn read_roles(comparisons: &mut Comparisons) {
     let thousand = thousand_roles();
     assert_eq!(roles(&thousand), 1000);
     comparisons.compare(
-        "reading 1,000 roles, to reading 40",
+        "parsing 1,000 roles, to parsing 40",
         30.0,
         5,
         || time(|| read_authentication(thousand.as_bytes()).unwrap()),
