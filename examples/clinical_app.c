@@ -87,7 +87,7 @@ static void explain(TCK_API_INSTANCE instance, unsigned int code)
     else if (IsCardDeviceError(code))
         advice = "Look at the card and the reader.";
     else if (IsAuthError(code))
-        advice = "Try again; if it goes on, ask your Registration Authority.";
+        advice = "Try again; if the error persists, ask your Registration Authority.";
     else if (IsConfigError(code))
         advice = "This computer is not set up for smartcards: please tell the help desk.";
     else if (code == TCK_API_ERR_SERVER_COMM_FAILED)

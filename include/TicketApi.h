@@ -74,7 +74,7 @@
  * handle. After the last TcktApi_Finalize there is none, except one that the system's resolver may
  * hold until it gives up.
  *
- * Defects. A defect of the library gives TCK_API_ERR_INTERNAL_ERROR; nothing unwinds into the caller.
+ * Defects. An internal error of the library gives TCK_API_ERR_INTERNAL_ERROR; nothing unwinds into the caller.
  *
  * Settings. They come from a file (the one that TICKETAPI_CONFIG names, else ticketapi/config.toml in
  * $XDG_CONFIG_HOME or ~/.config, else /etc/ticketapi/config.toml), then from the environment
@@ -262,7 +262,7 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_TICKET_NOT_AVAILABLE 0x80100009u
 
 /**
- * A defect of the library. The next call works.
+ * An internal error of the library. The next call works.
  */
 #define TCK_API_ERR_INTERNAL_ERROR 0x8010000Au
 

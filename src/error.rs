@@ -188,7 +188,7 @@ impl Error {
         match (&self.kind, self.stage) {
             // It answered as a broker before, so it is not the address that is wrong.
             (ErrorKind::BadAnswer, Stage::Authentication | Stage::RoleSelection | Stage::Session) => {
-                "Try again. If it goes on, report it to the service desk with the words above: the broker's answer is at fault."
+                "Try again. If the error persists, report it to the service desk with the text above: the broker's response is wrong."
             }
             (ErrorKind::NoPrompter, Stage::Browser) => {
                 "Log in where there is a desktop with a browser, or set browser to a program that opens web pages (none prints the address)."
@@ -256,7 +256,7 @@ impl ErrorKind {
                 "This card's key cannot be used to log in. Ask your Registration Authority for a card with an ordinary RSA key."
             }
             Self::SoftwareCard => {
-                "Export the key and its certificate anew, as a PKCS#12 file (.p12 or .pfx) that is protected with a password."
+                "Export the key and its certificate again, as a PKCS#12 file (.p12 or .pfx) that is protected with a password."
             }
             Self::CertificateNotValid => {
                 "Ask your Registration Authority to renew the card, and check this computer's date."
@@ -273,22 +273,24 @@ impl ErrorKind {
                 "Check the connection to the health network and the settings that name the server and the proxy, then try again."
             }
             Self::Tls => {
-                "Set ca_file to the broker's CA certificate. If it is set, check this computer's date and do not go on: the server may not be the broker."
+                "Set ca_file to the broker's CA certificate. If it is set, check this computer's date and do not continue: the server may not be the broker."
             }
             Self::TlsNotSupported => {
-                "Check base_url or environment; if they are right, ask the operator of the server to change this: no setting here accepts it."
+                "Check base_url or environment; if they are right, ask the operator of the server to change this: no setting makes ticketapi accept it."
             }
-            Self::BadAnswer => "Check base_url or environment: the server there does not answer as a broker does.",
-            Self::Refused => "The broker gave the reason above. Ask your Registration Authority if it goes on.",
+            Self::BadAnswer => "Check base_url or environment: the server does not respond as a broker does.",
+            Self::Refused => {
+                "The text above is the broker's reason. Ask your Registration Authority if the error persists."
+            }
             Self::UserNotValid => "Ask your Registration Authority which roles you have.",
             Self::TicketNotAvailable => "Log in first.",
-            Self::LoginUnderWay => "A prompt must not ask for a ticket itself; ask when the login has ended.",
+            Self::LoginUnderWay => "A prompt must not request a ticket; request it when the login has ended.",
             Self::AgentNotAvailable => {
                 "Start the agent (systemctl --user start ticketapi-agent.socket, or ticketapi agent), or set agent to auto."
             }
-            Self::AgentRunning => "Nothing needs to be done: the agent that is running serves all of your programs.",
-            Self::AgentVersion => "Start the agent anew, so that it is of the version that is installed.",
-            Self::NotImplemented => "Set service to one that has it, if your site uses one.",
+            Self::AgentRunning => "You need not do anything: the running agent serves all of your programs.",
+            Self::AgentVersion => "Restart the agent, so that it runs the installed version.",
+            Self::NotImplemented => "If your site uses an identity service that supports this, set service to it.",
             Self::InvalidParameter => "Report it to the maker of the program that you used.",
             Self::Internal => "This is a defect of ticketapi. Please report it with the steps that led to it.",
         }

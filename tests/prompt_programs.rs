@@ -86,7 +86,7 @@ fn a_pin_of_the_wrong_length_is_shown_with_the_lengths() {
     let pinentry = ScriptedPinentry::new("echo 'D 1234'; echo OK");
     let request = request(PinTries::Unknown, Some(PinProblem::WrongLength));
     pinentry.prompter().pin(&request, &CancelToken::new()).unwrap();
-    assert!(pinentry.commands().contains("SETERROR The PIN has 4 to 8 characters. The card was not asked.\n"));
+    assert!(pinentry.commands().contains("SETERROR The PIN has 4 to 8 characters. It was not tried.\n"));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_pin_prompt_that_nobody_answers_counts_as_cancelled() {
     let prompter = Pinentry::new(pinentry.folder.path().join("pinentry"), Some(Duration::from_millis(300)));
     let error = prompter.pin(&first_time(), &CancelToken::new()).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Cancelled);
-    assert_eq!(error.detail(), "nobody entered the PIN in time");
+    assert_eq!(error.detail(), "the PIN was not entered in time");
 }
 
 /// Cancels as soon as `started` exists. Returns how long `ask` took from then on.
@@ -272,7 +272,7 @@ fn a_line_that_was_not_offered_is_refused() {
 fn a_chooser_that_nobody_answers_counts_as_cancelled() {
     let command = RoleCommand::new(vec!["sleep".into(), "600".into()], Some(Duration::from_millis(300)));
     let error = command.role(&roles(), &CancelToken::new()).unwrap_err();
-    assert_eq!((error.kind(), error.detail()), (&ErrorKind::Cancelled, "nobody chose a role in time"));
+    assert_eq!((error.kind(), error.detail()), (&ErrorKind::Cancelled, "no role was chosen in time"));
 }
 
 #[test]

@@ -221,7 +221,13 @@ impl ProgramPrompter for Callbacks {
         });
         let pin = || {
             let typed = typed.split(|&byte| byte == 0).next().and_then(|typed| std::str::from_utf8(typed).ok());
-            let no_text = || Error::new(ErrorKind::NoPrompter, Stage::Pin, "the program gave a PIN that is not text");
+            let no_text = || {
+                Error::new(
+                    ErrorKind::NoPrompter,
+                    Stage::Pin,
+                    "the program's prompter returned a PIN that is not valid text",
+                )
+            };
             Ok(Pin::new(typed.ok_or_else(no_text)?.to_owned()))
         };
         Some(answer.and_then(|()| pin()))
@@ -252,7 +258,7 @@ impl ProgramPrompter for Callbacks {
             if (chosen as usize) < roles.len() {
                 return Ok(chosen as usize);
             }
-            let detail = "the program answered the question for the role without choosing one";
+            let detail = "the program's prompter returned without choosing a role";
             Err(Error::new(ErrorKind::NoPrompter, Stage::RoleSelection, detail))
         }))
     }

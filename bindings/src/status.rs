@@ -36,7 +36,7 @@ pub const TCK_API_ERR_RESOURCE_ALLOCATION_FAILED: u32 = 0x8010_0008u32;
 /// There is no ticket, and the call does not prompt: nobody is logged in, the session is locked, or the
 /// required agent cannot be used. TcktApi_getErrorDescription says which.
 pub const TCK_API_ERR_TICKET_NOT_AVAILABLE: u32 = 0x8010_0009u32;
-/// A defect of the library. The next call works.
+/// An internal error of the library. The next call works.
 pub const TCK_API_ERR_INTERNAL_ERROR: u32 = 0x8010_000Au32;
 /// Not implemented.
 pub const TCK_API_ERR_NOT_IMPLEMENTED: u32 = 0x8010_000Bu32;
@@ -98,9 +98,9 @@ pub(crate) const WORDS: &[(u32, &str)] = &[
     (TCK_API_ERR_INVALID_INSTANCE_HANDLE, "The handle is not valid"),
     (TCK_API_ERR_SERVER_BUSY, "The library is busy"),
     (TCK_API_ERR_SERVER_COMM_FAILED, "The connection to the server cannot be trusted"),
-    (TCK_API_ERR_RESOURCE_ALLOCATION_FAILED, "There is no room for more"),
+    (TCK_API_ERR_RESOURCE_ALLOCATION_FAILED, "There are too many handles"),
     (TCK_API_ERR_TICKET_NOT_AVAILABLE, "There is no ticket"),
-    (TCK_API_ERR_INTERNAL_ERROR, "A defect of the library"),
+    (TCK_API_ERR_INTERNAL_ERROR, "An internal error of the library"),
     (TCK_API_ERR_NOT_IMPLEMENTED, "This is not implemented"),
     (TCK_API_ERR_SMARTCARD_NOT_SUPPORTED, "The smartcard is not supported"),
     (TCK_API_ERR_READER_NOT_AVAILABLE, "There is no card reader"),
@@ -114,16 +114,16 @@ pub(crate) const WORDS: &[(u32, &str)] = &[
     (TCK_API_ERR_AUTHENTICATION_NOT_POSSIBLE, "There is no smartcard to log in with"),
     (TCK_API_ERR_USER_NOT_VALID, "The user has no access"),
     (TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, "The login server is not available"),
-    (TCK_API_ERR_AUTHDATA_SYNTAX_ERROR, "The login server's answer cannot be understood"),
+    (TCK_API_ERR_AUTHDATA_SYNTAX_ERROR, "The login server's response cannot be understood"),
     (TCK_API_ERR_AUTH_NOT_VALID, "The login is not valid"),
-    (TCK_API_ERR_AUTHMETHOD_NOT_SUPPORTED, "This way to log in is not supported"),
-    (TCK_API_ERR_VERSION_CONFLICT, "The versions do not fit together"),
+    (TCK_API_ERR_AUTHMETHOD_NOT_SUPPORTED, "This kind of login is not supported"),
+    (TCK_API_ERR_VERSION_CONFLICT, "The versions are not compatible"),
     (TCK_API_ERR_NOT_INSTALLED, "The smartcard's software is not installed"),
     (TCK_API_ERR_NO_SERVERFOUND, "No login server is configured"),
     (TCK_API_ERR_LOAD_RES_FAILED, "The configuration cannot be used"),
-    (TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE, "This way to log in is not available"),
-    (TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE, "There is no way to ask the user"),
-    (TCK_API_ERR_RESOURCE_NOT_AVAILABLE, "There is nothing of this kind"),
+    (TCK_API_ERR_AUTHMETHOD_NOT_AVAILABLE, "This kind of login is not available"),
+    (TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE, "The user cannot be asked"),
+    (TCK_API_ERR_RESOURCE_NOT_AVAILABLE, "There is no such item"),
 ];
 
 /// Returns the description of `code`, if it is known.

@@ -101,7 +101,7 @@ impl Pkcs11Reader {
         let here = presence(&before);
         if here.is_none() && presence(&Readers::now()).is_some() {
             // Nobody can say when this card was inserted.
-            let text = "the set of cards kept changing while it was read";
+            let text = "cards were put in or taken out while they were read";
             return Ok(Tried::Unsure(Error::new(ErrorKind::CardFailed, Stage::Card, text)));
         }
         Ok(Tried::Look(Look::Found(Pkcs11Card::new(token, modules, self.settings.after_login, here))))

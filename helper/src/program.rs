@@ -24,7 +24,7 @@ use crate::{Pkcs11Card, Pkcs11Reader, events};
 pub fn run() -> ExitCode {
     let argument = std::env::args().nth(1);
     if std::io::stdin().is_terminal() {
-        eprintln!("ticketapi-card holds the card for a login; programs that use ticketapi start it");
+        eprintln!("ticketapi-card uses the smartcard during a login. Programs that use ticketapi start it.");
         return ExitCode::from(2);
     }
     let Ok(channel) = process::prepare() else { return ExitCode::FAILURE };

@@ -103,7 +103,7 @@ impl Certificate {
         let encoded = canonical.as_ref().map_or(der, |canonical| canonical.as_slice());
         let tbs = RawCertificate::from_der(encoded).map_err(unreadable)?.tbs;
         let uid = common_name(tbs.subject)
-            .ok_or_else(|| no_certificate("the certificate does not name its user by one common name".into()))?;
+            .ok_or_else(|| no_certificate("the certificate's subject does not have exactly one common name".into()))?;
         let usages = extension(&tbs, rfc5280::ID_CE_KEY_USAGE)?;
         let usages = usages.map(|der| KeyUsage::from_der(&der)).transpose().map_err(unreadable)?;
         let purposes = extension(&tbs, rfc5280::ID_CE_EXT_KEY_USAGE)?;
@@ -180,7 +180,7 @@ impl Certificate {
     /// [`CardFailed`](ErrorKind::CardFailed) when it is not a signature by that key.
     pub fn verify(&self, digest: Digest, message: &[u8], signature: &[u8]) -> Result<()> {
         self.public_key.verify(Pkcs1v15Sign::new_unprefixed(), &digest.digest_info(message), signature).map_err(|_| {
-            let detail = format!("the card's signature does not fit the certificate of {}", self.uid);
+            let detail = format!("the card's signature does not match the certificate of {}", self.uid);
             Error::new(ErrorKind::CardFailed, Stage::Signing, detail)
         })
     }
@@ -280,12 +280,12 @@ pub fn choose(candidates: &[Candidate], now: SystemTime, issuers: &[String]) -> 
         let most_telling = skipped.into_iter().max_by_key(|error| {
             (*error.kind() == ErrorKind::KeyNotSupported, std::cmp::Reverse(error.detail().to_owned()))
         });
-        return Err(most_telling.unwrap_or_else(|| no_certificate("the card holds no certificate".into())));
+        return Err(most_telling.unwrap_or_else(|| no_certificate("the card contains no certificate".into())));
     }
 
     chosen.retain(|(_, _, certificate)| certificate.is_issued_by(issuers));
     if chosen.is_empty() {
-        return Err(no_certificate(format!("the card holds no certificate issued by {}", issuers.join(" or "))));
+        return Err(no_certificate(format!("the card contains no certificate issued by {}", issuers.join(" or "))));
     }
     let (index, _, certificate) = chosen
         .into_iter()
@@ -302,7 +302,7 @@ pub fn choose(candidates: &[Candidate], now: SystemTime, issuers: &[String]) -> 
             )
         })
         .ok_or_else(|| {
-            Error::new(ErrorKind::NoKey, Stage::Card, "the card holds no private key for its certificates")
+            Error::new(ErrorKind::NoKey, Stage::Card, "the card contains no private key for its certificates")
         })?;
     certificate.check_validity(now)?;
     Ok((index, certificate))

@@ -90,7 +90,7 @@ pub fn find_helper(configured: Option<&Path>, folders: &[PathBuf]) -> Result<Pat
     }
     let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
     let places = places.join(", ");
-    Err(not_installed(format!("the card helper {PROGRAM} is not there (looked for {places}){not_trusted}")))
+    Err(not_installed(format!("the card helper {PROGRAM} does not exist (searched: {places}){not_trusted}")))
 }
 
 /// The prefix that `folder` belongs to: it is `bin`, `lib` or `lib64` there, or `lib/<machine>` as Debian has it.
@@ -149,7 +149,7 @@ impl CardReader for HelperReader {
         let HelperSettings { card: settings, .. } = &self.settings;
         if settings.modules.is_empty() {
             let places = known_places();
-            return Err(not_installed(format!("no PKCS#11 module is configured and none is known here ({places})")));
+            return Err(not_installed(format!("no PKCS#11 module is configured, and none was found ({places})")));
         }
         self.wait_for_reset(cancel);
         let until = Instant::now().checked_add(wait);
@@ -199,7 +199,7 @@ impl HelperReader {
         let first = deadline.checked_sub(SECOND_SEARCH).filter(|time| *time >= FIRST_SEARCH).unwrap_or(deadline);
         match self.look_for(first, cancel) {
             Err(error) if *error.kind() == ErrorKind::CardFailed && (first..deadline).contains(&began.elapsed()) => {
-                tracing::warn!(%error, "the card is looked for once more");
+                tracing::warn!(%error, "the search for the card is repeated");
                 self.look_for(deadline.saturating_sub(began.elapsed()), cancel)
             }
             looked => looked,
@@ -261,7 +261,7 @@ impl Events {
                 Ok(_) => return Ok(()),
                 Err(error) if *error.kind() == ErrorKind::Cancelled => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "cards are looked for every {} seconds", INTERVAL.as_secs());
+                    tracing::warn!(%error, "cards are searched for every {} seconds", INTERVAL.as_secs());
                     self.0 = None;
                 }
             }
@@ -357,7 +357,7 @@ impl HelperCard {
         let Some(reader) = &self.reset else { return };
         match reset_apart(&self.settings.program, reader) {
             Ok(channel) => *self.resetting.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel),
-            Err(error) => tracing::warn!(%error, "the card was left as it was"),
+            Err(error) => tracing::warn!(%error, "the card was not reset"),
         }
     }
 }
@@ -400,8 +400,8 @@ fn reset_apart(program: &Path, reader: &str) -> Result<Channel> {
 fn report_reset(reply: &Answer) {
     match reply {
         Ok(Reply::Done(Reset::Failed(reason))) => tracing::warn!(reason, "the card could not be reset"),
-        Ok(Reply::Done(reset)) => tracing::debug!(?reset, "the helper has let go of the card"),
-        _ => tracing::warn!("the helper did not let go of the card in time"),
+        Ok(Reply::Done(reset)) => tracing::debug!(?reset, "the helper has released the card"),
+        _ => tracing::warn!("the helper did not release the card in time"),
     }
 }
 

@@ -69,5 +69,5 @@ pub fn known_modules() -> Vec<PathBuf> {
 
 /// Where [`known_modules`] looks and for what, for a message to the user.
 pub(super) fn known_places() -> String {
-    format!("looked for {} in {}", NAMES.join(", "), DIRECTORIES.join(", "))
+    format!("searched for {} in {}", NAMES.join(", "), DIRECTORIES.join(", "))
 }

@@ -75,7 +75,7 @@ struct SoftwareCard {
 
 impl SoftwareCard {
     fn open(&self, pin: Option<Pin>) -> Result<Contents> {
-        let pin = pin.ok_or_else(|| Error::new(ErrorKind::Internal, Stage::Pin, "a software card was given no PIN"))?;
+        let pin = pin.ok_or_else(|| Error::new(ErrorKind::Internal, Stage::Pin, "a software card needs a PIN"))?;
         pkcs12::open(&self.file, pin.expose()).map_err(|error| not_opened(&self.settings.path, error))
     }
 }
@@ -120,7 +120,7 @@ fn sign(contents: &Contents, issuers: &[String], digest: Digest, message: &[u8])
     let key = key_of(certificate.der())
         .ok_or_else(|| Error::new(ErrorKind::Internal, Stage::Card, "the chosen certificate lost its key"))?;
     let signature = key.sign(&digest.digest_info(message)).map_err(|error| {
-        Error::new(ErrorKind::CardFailed, Stage::Signing, "the software card's key does not sign").because(error)
+        Error::new(ErrorKind::CardFailed, Stage::Signing, "the software card's key cannot sign").because(error)
     })?;
     Ok((signature, certificate))
 }

@@ -20,9 +20,9 @@ pub(crate) const CANCEL: &str = "Cancel";
 /// The button that hides a message and keeps waiting.
 pub(crate) const HIDE: &str = "Hide";
 /// The error of a PIN prompt that timed out.
-pub(crate) const NO_PIN_IN_TIME: &str = "nobody entered the PIN in time";
+pub(crate) const NO_PIN_IN_TIME: &str = "the PIN was not entered in time";
 /// The error of a role prompt that timed out.
-pub(crate) const NO_ROLE_IN_TIME: &str = "nobody chose a role in time";
+pub(crate) const NO_ROLE_IN_TIME: &str = "no role was chosen in time";
 
 /// Says that the login goes on in the browser.
 pub const BROWSER_OPENED: &str = "Log in on the page in your browser. If it shows an error, cancel here";
@@ -73,7 +73,7 @@ pub fn problem(request: &PinRequest<'_>) -> Option<String> {
             let (min, max) = (status.min_len, status.max_len);
             let doubtful = (4..=8).any(|length| !status.allows(length));
             let hint = if doubtful { " If yours is right, enter it again." } else { "" };
-            format!("The PIN has {min} to {max} characters. The card was not asked.{hint}")
+            format!("The PIN has {min} to {max} characters. It was not tried.{hint}")
         }
     })
 }

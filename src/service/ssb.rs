@@ -270,7 +270,7 @@ impl Login<'_> {
             }
         }
         Err(wrong_pin.unwrap_or_else(|| {
-            let detail = "the PIN was too short or too long each time; the card was not asked";
+            let detail = "the PIN was too short or too long each time, so it was not tried";
             Error::new(ErrorKind::PinIncorrect { tries_left: None }, Stage::Pin, detail)
         }))
     }
@@ -331,7 +331,7 @@ impl Drop for Begun {
 }
 
 fn certificate(card: &dyn SmartCard) -> Result<&Certificate> {
-    card.certificate().ok_or_else(|| defect("the card signed without giving its certificate"))
+    card.certificate().ok_or_else(|| defect("the card signed without showing its certificate"))
 }
 
 fn defect(detail: &str) -> Error {

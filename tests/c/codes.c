@@ -24,12 +24,12 @@ typedef struct {
 #define CONFIG TCK_ERR_GRP_CONFIG
 
 static const Cause causes[] = {
-    {.cause = "the configured module is not there", .code = TCK_API_ERR_NOT_INSTALLED, .group = CONFIG, .card = "good",
+    {.cause = "the configured module is missing", .code = TCK_API_ERR_NOT_INSTALLED, .group = CONFIG, .card = "good",
      .key = "pkcs11_module", .value = "/nowhere/module.so"},
-    {.cause = "the helper is not there", .code = TCK_API_ERR_NOT_INSTALLED, .group = CONFIG, .card = "good",
+    {.cause = "the helper is missing", .code = TCK_API_ERR_NOT_INSTALLED, .group = CONFIG, .card = "good",
      .key = "helper", .value = "/nowhere/ticketapi-card"},
     {.cause = "there is no reader", .code = TCK_API_ERR_READER_NOT_AVAILABLE, .group = CARD, .card = "no-reader"},
-    {.cause = "no card came in time", .code = TCK_API_ERR_AUTHENTICATION_NOT_POSSIBLE, .group = AUTH, .card = "good",
+    {.cause = "no card was inserted in time", .code = TCK_API_ERR_AUTHENTICATION_NOT_POSSIBLE, .group = AUTH, .card = "good",
      .key = "token_label", .value = "ANOTHER"},
     {.cause = "the module does not know the card", .code = TCK_API_ERR_SMARTCARD_NOT_SUPPORTED, .group = CARD,
      .card = "unknown"},
@@ -50,7 +50,7 @@ static const Cause causes[] = {
     {.cause = "the user has no role", .code = TCK_API_ERR_USER_NOT_VALID, .group = AUTH, .server = {"--roles", "0"}},
     {.cause = "the card's software crashes", .code = TCK_API_ERR_CARD_TRANSACTION_FAILED, .group = CARD,
      .card = "crashes"},
-    {.cause = "the card is taken out", .code = TCK_API_ERR_CARD_TRANSACTION_FAILED, .group = CARD, .card = "removed"},
+    {.cause = "the card is removed", .code = TCK_API_ERR_CARD_TRANSACTION_FAILED, .group = CARD, .card = "removed"},
     {.cause = "the name cannot be resolved", .code = TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, .group = AUTH,
      .key = "base_url", .value = "https://nowhere.invalid"},
     {.cause = "the connection is refused", .code = TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, .group = AUTH,

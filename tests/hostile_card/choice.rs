@@ -21,7 +21,7 @@ fn error_with_module(tokens: Tokens, module: &str) -> ticketapi::Error {
 #[test]
 fn a_missing_module_is_named() {
     let error = error_with_module(Tokens::none(), "/nowhere/libcard.so");
-    assert_eq!(error.detail(), "/nowhere/libcard.so is not there");
+    assert_eq!(error.detail(), "/nowhere/libcard.so does not exist");
 }
 
 #[test]

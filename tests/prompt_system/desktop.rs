@@ -232,7 +232,7 @@ fn a_window_that_nobody_answers_closes_at_the_time_out() {
     for program in ["zenity", "rofi"] {
         let desktop = Desktop::with(&[(program, FOR_EVER)]);
         let host = desktop.host("big-role 300").env("TICKETAPI_PROMPT_TIMEOUT", "1").stdout(Stdio::piped()).spawn();
-        assert!(outcome(host.unwrap()).contains("cancelled: nobody chose a role in time\n"), "{program}");
+        assert!(outcome(host.unwrap()).contains("cancelled: no role was chosen in time\n"), "{program}");
     }
 }
 

@@ -77,10 +77,10 @@ fn another_thread_cancels_each_question_within_200_ms() {
 #[test]
 fn a_question_that_nobody_answers_ends_at_the_time_out() {
     for (question, told) in [
-        ("pin 0", "nobody entered the PIN in time"),
-        ("last-try 1", "nobody entered the PIN in time"),
-        ("role 3", "nobody chose a role in time"),
-        ("big-role 300", "nobody chose a role in time"),
+        ("pin 0", "the PIN was not entered in time"),
+        ("last-try 1", "the PIN was not entered in time"),
+        ("role 3", "no role was chosen in time"),
+        ("big-role 300", "no role was chosen in time"),
     ] {
         let mut person = Person::asked_with(question, &[("TICKETAPI_PROMPT_TIMEOUT", "1")]);
         let outcome = person.outcome();
@@ -204,7 +204,7 @@ fn a_terminal_that_holds_back_output_delays_the_prompt_at_most_until_the_time_ou
     person.sees_text("Number (1 to 3):");
     person.holds_output();
     person.press("9\r");
-    assert!(person.outcome().contains("cancelled: nobody chose a role in time\n"));
+    assert!(person.outcome().contains("cancelled: no role was chosen in time\n"));
 }
 
 #[test]

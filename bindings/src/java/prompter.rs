@@ -146,7 +146,7 @@ impl JavaPrompter {
             }
             Some(Answer::Cancelled) => Err(Error::cancelled(stage)),
             Some(answer) => Ok(answer),
-            None => Err(Error::new(ErrorKind::Cancelled, stage, "nobody answered the program's prompter in time")),
+            None => Err(Error::new(ErrorKind::Cancelled, stage, "the program's prompter did not answer in time")),
         }
     }
 

@@ -103,7 +103,7 @@ fn a_card_is_shown_with_all_that_can_be_read_without_a_pin() {
 #[test]
 fn a_missing_helper_is_reported() {
     let visit = Visit::to(&Desk::new().without("software_card").set("helper", "/nowhere/ticketapi-card"));
-    let sentence = "the card helper ticketapi-card is not there (looked for /nowhere/ticketapi-card)";
+    let sentence = "the card helper ticketapi-card does not exist (searched: /nowhere/ticketapi-card)";
     visit.assert_only_failure("helper", 5, sentence);
     let rest = ["service", "reader", "card", "module", "token", "certificate", "pin"];
     visit.assert_skipped(&rest, "card helper");
@@ -223,11 +223,11 @@ fn a_module_that_is_missing_or_not_a_module_or_not_loadable_is_reported() {
     let text = desk.text("module.so");
     std::fs::write(&text, "no library").unwrap();
     let desk = TokenDesk { hsm, desk: desk.set("pkcs11_module", "/nowhere/libcard.so") };
-    assert_module_failure(&desk, 5, "/nowhere/libcard.so is not there");
+    assert_module_failure(&desk, 5, "/nowhere/libcard.so does not exist");
 
     let desk = TokenDesk { desk: desk.desk.set("pkcs11_module", "/usr/lib/x86_64-linux-gnu/libm.so.6"), ..desk };
     let told = Visit::to(&desk.desk).told("module").sentence;
-    assert!(told.starts_with("/usr/lib/x86_64-linux-gnu/libm.so.6 is no PKCS#11 module ("), "{told}");
+    assert!(told.starts_with("/usr/lib/x86_64-linux-gnu/libm.so.6 is not a PKCS#11 module ("), "{told}");
 
     let desk = TokenDesk { desk: desk.desk.set("pkcs11_module", &text), ..desk };
     let told = Visit::to(&desk.desk).told("module").sentence;
@@ -302,7 +302,7 @@ fn an_expired_certificate_is_reported() {
 fn a_certificate_of_an_issuer_that_is_not_accepted_is_reported() {
     let TokenDesk { hsm, desk } = TokenDesk::with(&spec());
     let desk = TokenDesk { hsm, desk: desk.set("certificate_issuers", "NHS Level 1D") };
-    assert_token_failure(&desk, "certificate", 3, "the card holds no certificate issued by NHS Level 1D");
+    assert_token_failure(&desk, "certificate", 3, "the card contains no certificate issued by NHS Level 1D");
 }
 
 #[test]

@@ -87,11 +87,11 @@ impl Module {
 fn open(path: &Path) -> std::result::Result<Loaded, String> {
     let name = path.display();
     if !path.is_file() {
-        return Err(format!("{name} is not there"));
+        return Err(format!("{name} does not exist"));
     }
     let real = trusted(path).map_err(|error| format!("{name} is not trusted: {error}"))?;
     let context = Pkcs11::new(&real).map_err(|error| match error {
-        CallError::MissingSymbol(symbol) => format!("{name} is no PKCS#11 module ({symbol} is missing)"),
+        CallError::MissingSymbol(symbol) => format!("{name} is not a PKCS#11 module ({symbol} is missing)"),
         CallError::LibraryLoading(error) => format!("{name} cannot be loaded ({error})"),
         error => format!("{name} cannot be loaded ({})", call(&error)),
     })?;

@@ -19,7 +19,7 @@ fn refusal(settings: &HelperSettings) -> Error {
 fn a_missing_module_is_named() {
     let error = refusal(&Desk::empty().settings_for("/nowhere/libcard.so".into()));
     assert_eq!(*error.kind(), ErrorKind::NotInstalled);
-    assert_eq!(error.detail(), "/nowhere/libcard.so is not there");
+    assert_eq!(error.detail(), "/nowhere/libcard.so does not exist");
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_library_that_is_not_a_module_is_named() {
     let library = PathBuf::from("/usr/lib/x86_64-linux-gnu/libm.so.6");
     let error = refusal(&desk.settings_for(library));
     assert_eq!(*error.kind(), ErrorKind::NotInstalled);
-    assert!(error.detail().contains("libm.so.6 is no PKCS#11 module"), "{error}");
+    assert!(error.detail().contains("libm.so.6 is not a PKCS#11 module"), "{error}");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn of_several_modules_the_first_with_a_card_is_used() {
     settings.card.modules.push(MODULE.into());
     assert_logs_in(&settings);
     settings.card.modules = vec!["/nowhere/libcard.so".into(), "/nowhere/libother.so".into()];
-    assert_eq!(refusal(&settings).detail(), "/nowhere/libcard.so is not there; /nowhere/libother.so is not there");
+    assert_eq!(refusal(&settings).detail(), "/nowhere/libcard.so does not exist; /nowhere/libother.so does not exist");
 }
 
 #[test]

@@ -235,7 +235,7 @@ fn a_subject_without_exactly_one_common_name_names_no_user() {
     for subject in [name(&[]), name(&[(rfc4519::O, "nhs")]), name(&[(cn, "1"), (cn, "2")]), name(&[(cn, "")])] {
         let der = certificate(|tbs| tbs.subject = subject);
         let error = Certificate::from_der(&der).unwrap_err();
-        assert_eq!(error.detail(), "the certificate does not name its user by one common name");
+        assert_eq!(error.detail(), "the certificate's subject does not have exactly one common name");
     }
 }
 
@@ -321,7 +321,7 @@ fn keys_outside_1024_to_4096_bits_are_not_supported() {
 
 #[test]
 fn an_empty_card_has_no_certificate() {
-    assert_eq!(refused(&[], &[]), (ErrorKind::NoCertificate, "the card holds no certificate".into()));
+    assert_eq!(refused(&[], &[]), (ErrorKind::NoCertificate, "the card contains no certificate".into()));
 }
 
 #[test]
@@ -367,7 +367,7 @@ fn issuers_can_be_limited_to_some_common_names() {
     for (index, issuer) in ["NHS Level 1D", "NHS Authentication G2"].into_iter().enumerate() {
         assert_eq!(choose(&candidates, now(), &[issuer.to_owned()]).unwrap().0, index);
     }
-    let detail = "the card holds no certificate issued by NHS or NHS Level 1".into();
+    let detail = "the card contains no certificate issued by NHS or NHS Level 1".into();
     assert_eq!(refused(&candidates, &["NHS", "NHS Level 1"]), (ErrorKind::NoCertificate, detail));
 }
 

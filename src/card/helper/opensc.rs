@@ -31,7 +31,7 @@ const KEEP_NO_PIN: &str = "framework pkcs15 {\n\tuse_pin_caching = false;\n}\n";
 pub(super) fn keep_no_pin(helper: &mut Command) {
     match write(&settings(variable(VARIABLE))) {
         Ok(file) => drop(helper.stdout(Stdio::from(file)).env(VARIABLE, "/proc/self/fd/1")),
-        Err(error) => tracing::warn!(%error, "OpenSC may keep the PIN"),
+        Err(error) => tracing::warn!(%error, "OpenSC may cache the PIN"),
     }
 }
 

@@ -51,7 +51,7 @@ impl Helper {
         let reason = match greeting.and_then(|()| self.channel.receive(until)?.message()) {
             Ok(Hello { version: VERSION }) => return Ok(()),
             _ if cancel.is_cancelled() => return Err(Error::cancelled(Stage::Card)),
-            Ok(Hello { version }) => format!("it speaks version {version}, not {VERSION}"),
+            Ok(Hello { version }) => format!("its protocol version is {version}, not {VERSION}"),
             Err(ChannelError::Closed) => format!("it ended at once ({})", self.end()),
             Err(error) => error.to_string(),
         };
@@ -66,12 +66,12 @@ impl Helper {
         match error {
             Some(ChannelError::Timeout) => failed(stage, "the card's software did not answer in time"),
             Some(ChannelError::Closed) => failed(stage, &format!("the card's software crashed ({})", self.end())),
-            _ => failed(stage, "the card helper gave an answer that cannot be understood"),
+            _ => failed(stage, "the card helper sent a malformed message"),
         }
     }
 
     pub(super) fn end(&mut self) -> String {
-        self.kill().map_or_else(|| "reaped by somebody else".to_owned(), |status| status.to_string())
+        self.kill().map_or_else(|| "exit status unknown".to_owned(), |status| status.to_string())
     }
 
     /// `None` where the host has reaped it, as one that waits for any child does.

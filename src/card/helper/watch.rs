@@ -40,7 +40,7 @@ impl HelperWatch {
     /// Blocks until the helper has said which version it is.
     pub(super) fn start(program: PathBuf, deadline: Duration, cancel: &CancelToken) -> Result<Self> {
         let sleeper = Sleeper::new().map_err(|error| {
-            Error::new(ErrorKind::NotInstalled, Stage::Card, format!("nothing can be watched: {error}"))
+            Error::new(ErrorKind::NotInstalled, Stage::Card, format!("the readers cannot be watched: {error}"))
         })?;
         let mut watch = Self {
             program,
@@ -104,7 +104,7 @@ impl CardWatch for HelperWatch {
         if !self.owner.is_this_process() {
             return Err(failed(Stage::Card, "the readers are watched by the process that this one was forked from"));
         }
-        let cannot_wait = |error| failed(Stage::Card, &format!("nothing can be watched: {error}"));
+        let cannot_wait = |error| failed(Stage::Card, &format!("the readers cannot be watched: {error}"));
         self.sleeper.set(until).map_err(cannot_wait)?;
         let _guard = self.sleeper.woken_by(cancel);
         loop {

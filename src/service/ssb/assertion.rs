@@ -232,7 +232,7 @@ impl<'a> Attributes<'a> {
     fn end_role(&mut self) -> Result<(), Malformed> {
         if let Some(block) = self.block.take() {
             if block.id.is_some_and(|id| id.contains(is_unfit)) {
-                warn!("a role's id in the assertion has control characters; the role is left out");
+                warn!("a role's id in the assertion has control characters; the role is skipped");
                 return Ok(());
             }
             if self.roles.len() == MAX_ROLES {
@@ -344,7 +344,7 @@ fn first<'a>(name: &'static str, attribute: Node<'a, '_>) -> Result<Option<&'a s
     let mut values = values(name, attribute);
     let first = values.next().transpose()?;
     if values.next().transpose()?.is_some() {
-        warn!(attribute = name, "the broker gives several values where there can be one; the first is taken");
+        warn!(attribute = name, "the broker sent several values of a single-valued attribute; the first is used");
     }
     Ok(first)
 }
@@ -353,7 +353,7 @@ fn first<'a>(name: &'static str, attribute: Node<'a, '_>) -> Result<Option<&'a s
 fn set<'a>(slot: &mut Option<&'a str>, name: &'static str, attribute: Node<'a, '_>) -> Result<(), Malformed> {
     let value = first(name, attribute)?.unwrap_or_default();
     match slot {
-        Some(_) => warn!(attribute = name, "the broker gives an attribute twice; the first one is taken"),
+        Some(_) => warn!(attribute = name, "the broker sent an attribute twice; the first is used"),
         None => *slot = Some(value),
     }
     Ok(())
@@ -380,7 +380,7 @@ fn append_dates(list: &mut Vec<Date>, name: &'static str, attribute: Node<'_, '_
     for value in values(name, attribute) {
         let date = Date::read(value?.trim());
         if date.is_none() {
-            debug!(attribute = name, "the broker writes a date that is none; it is left out");
+            debug!(attribute = name, "the broker sent an invalid date, which is skipped");
         }
         list.extend(date);
     }

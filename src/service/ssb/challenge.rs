@@ -143,14 +143,14 @@ pub fn decode(cms: &[u8]) -> Result<SignedChallenge> {
         return Err(malformed("the CMS has no digest algorithm, no certificate or no signer"));
     };
     if (data.version, signer.version) != (1, 1) {
-        return Err(malformed("the CMS is of another version than 1"));
+        return Err(malformed("the CMS does not have version 1"));
     }
     let Some(digest) = [Digest::Sha1, Digest::Sha256].into_iter().find(|digest| digest.algorithm() == *algorithm)
     else {
-        return Err(malformed("the CMS has another digest than SHA-1 or SHA-256"));
+        return Err(malformed("the CMS uses another digest than SHA-1 or SHA-256"));
     };
     if signer.digest_algorithm != *algorithm || signer.signature_algorithm != with_null(rfc5912::RSA_ENCRYPTION) {
-        return Err(malformed("the CMS is signed with another algorithm"));
+        return Err(malformed("the CMS uses another signature algorithm"));
     }
     let certificate = certificate
         .to_der()
@@ -245,12 +245,12 @@ mod tests {
         for (message, reason) in [
             (with(0, &pkcs7(2), &pkcs7(3)), "the CMS is not signed data"),
             (with(0, &pkcs7(1), &pkcs7(5)), "the CMS is not signed data"),
-            (with(0, &[2, 1, 1, 0x31], &[2, 1, 3, 0x31]), "the CMS is of another version than 1"),
-            (with(0, &[2, 1, 1, 0x30], &[2, 1, 3, 0x30]), "the CMS is of another version than 1"),
-            (with(0, &sha1_oid, &[0x2b, 0x0e, 0x03, 0x02, 0x1b]), "the CMS has another digest than SHA-1 or SHA-256"),
-            (with(1, &sha1_oid, &[0x2b, 0x0e, 0x03, 0x02, 0x1b]), "the CMS is signed with another algorithm"),
+            (with(0, &[2, 1, 1, 0x31], &[2, 1, 3, 0x31]), "the CMS does not have version 1"),
+            (with(0, &[2, 1, 1, 0x30], &[2, 1, 3, 0x30]), "the CMS does not have version 1"),
+            (with(0, &sha1_oid, &[0x2b, 0x0e, 0x03, 0x02, 0x1b]), "the CMS uses another digest than SHA-1 or SHA-256"),
+            (with(1, &sha1_oid, &[0x2b, 0x0e, 0x03, 0x02, 0x1b]), "the CMS uses another signature algorithm"),
             // The first is the certificate's public key.
-            (with(1, &rsa_oid(1), &rsa_oid(5)), "the CMS is signed with another algorithm"),
+            (with(1, &rsa_oid(1), &rsa_oid(5)), "the CMS uses another signature algorithm"),
             // The first two are in the certificate.
             (with(2, b"SubCA02", b"SubCA03"), "the CMS has another certificate than the signer's"),
         ] {

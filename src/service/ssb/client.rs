@@ -284,7 +284,7 @@ impl Ssb {
     fn path(&self, url: Option<&str>, parameter: &str, default: &str) -> String {
         let Some(url) = url else { return default.to_owned() };
         self.transport.address().path_of(url).unwrap_or_else(|| {
-            warn!(parameter, broker = %self.transport.address(), "the broker names a URL elsewhere; it is not used");
+            warn!(parameter, broker = %self.transport.address(), "the broker sent a URL of another server, which is not used");
             default.to_owned()
         })
     }

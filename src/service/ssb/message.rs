@@ -280,7 +280,7 @@ impl<'a, 'text> Parameters<'a, 'text> {
         let mut found = self.named(name);
         let Some(node) = found.next() else { return Ok(None) };
         if found.next().is_some() {
-            warn!(parameter = name, "the broker gives a parameter twice; the first one is taken");
+            warn!(parameter = name, "the broker sent a parameter twice; the first is used");
         }
         let value = value(node).ok_or(Malformed::BadValue(name))?;
         Ok(Some(value).filter(|value| !value.is_empty()))
@@ -297,7 +297,7 @@ impl<'a, 'text> Parameters<'a, 'text> {
     fn minutes(&self, name: &'static str) -> Result<Option<u32>, Malformed> {
         let minutes = self.one(name)?.and_then(|value| value.trim().parse().ok());
         if minutes.is_none() {
-            warn!(parameter = name, "the broker gives no time limit");
+            warn!(parameter = name, "the broker sent no time limit");
         }
         Ok(minutes)
     }
@@ -323,7 +323,7 @@ impl<'a, 'text> Parameters<'a, 'text> {
             };
             let text = value(*node).ok_or(Malformed::BadValue("nhsjobrole"))?;
             match node.attribute("id").unwrap_or_default() {
-                "" => warn!(number, "the broker names a role without an id; it cannot be chosen"),
+                "" => warn!(number, "the broker sent a role without an id, which cannot be chosen"),
                 // An id must be shown and sent back unchanged.
                 id if id.contains(is_unfit) => {
                     warn!(number, "a role's id has control characters; the role cannot be chosen");
@@ -332,7 +332,7 @@ impl<'a, 'text> Parameters<'a, 'text> {
             }
         }
         roles.sort_by_key(|(number, _)| *number);
-        debug!(roles = roles.len(), "the broker lists the user's roles");
+        debug!(roles = roles.len(), "the broker sent the user's roles");
         Ok(roles.into_iter().map(|(_, role)| role).collect())
     }
 }

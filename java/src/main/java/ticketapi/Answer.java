@@ -20,7 +20,7 @@ final class Answer {
     }
 
     TicketException failure() {
-        return failure != null ? failure : new TicketException(INTERNAL_ERROR, null, "A defect of the library", null, -1);
+        return failure != null ? failure : new TicketException(INTERNAL_ERROR, null, "An internal error of the library", null, -1);
     }
 
     /** Throws why the method failed, where it did. */
