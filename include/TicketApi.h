@@ -565,6 +565,28 @@ typedef struct {
   void (*message)(void *user_data, int message, const char *text);
 } TicketApiPrompter;
 
+/**
+ * A context for ticketapi_switch_context: ids, NULL for what the context does not have.
+ */
+typedef struct {
+  /**
+   * Id of the organisation.
+   */
+  const char *organization_id;
+  /**
+   * Id of the care team.
+   */
+  const char *care_team_id;
+  /**
+   * Id of the patient. Needs a care team.
+   */
+  const char *patient_id;
+  /**
+   * Id of the episode of care. Needs a care team.
+   */
+  const char *episode_of_care_id;
+} TicketApiContext;
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -790,6 +812,53 @@ int ticketapi_role(TCK_API_INSTANCE instance,
  * TCK_API_ERR_RESOURCE_NOT_AVAILABLE for a user without roles.
  */
 int ticketapi_chosen_role(TCK_API_INSTANCE instance, unsigned int *index);
+
+/**
+ * Has the user choose another role of theirs. The session continues with the new ticket, which every program
+ * of the session gets from then on.
+ *
+ * Blocks for as long as the user takes, as TcktApi_getTicket does. If it fails, the session continues with its
+ * role and its ticket; so it does if another user answers (TCK_API_ERR_USER_NOT_VALID).
+ *
+ * Codes: TCK_API_ERR_NOT_IMPLEMENTED (the service does not change roles, such as the SSB: log in again),
+ * TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, or a locked one), and those of TcktApi_getTicket.
+ */
+int ticketapi_change_role(TCK_API_INSTANCE instance);
+
+/**
+ * Switches the session to `context`. It continues with the ticket of that context, which every program of the
+ * session gets from then on. Does not prompt; blocks until the service answers.
+ *
+ * If it fails, the session continues with its context and its ticket.
+ *
+ * Codes: TCK_API_ERR_INVALID_PARAMETER (`context` is NULL, an id is not one, or a patient or an episode of
+ * care comes without a care team; nothing is sent), TCK_API_ERR_NOT_IMPLEMENTED (the service has no
+ * contexts), TCK_API_ERR_AUTHENTICATION_FAILED (it refuses this one), TCK_API_ERR_TICKET_NOT_AVAILABLE,
+ * TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, TCK_API_ERR_SERVER_COMM_FAILED, TCK_API_ERR_AUTHDATA_SYNTAX_ERROR,
+ * TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INTERNAL_ERROR.
+ */
+int ticketapi_switch_context(TCK_API_INSTANCE instance,
+                             const TicketApiContext *context);
+
+/**
+ * Returns the contexts that the user may switch to, as JSON: an object with the arrays `organizations` (of
+ * objects with `id`, `name`, `roles`) and `care_teams` (with `affiliation` too). Each call asks the
+ * service. Buffers as for TcktApi_getTicketNoAuth; codes as for ticketapi_switch_context and
+ * TCK_API_ERR_BUFFER_TOO_SMALL.
+ */
+int ticketapi_contexts(TCK_API_INSTANCE instance,
+                       char *buffer,
+                       unsigned int size,
+                       unsigned int *used);
+
+/**
+ * Returns what the service says about the user (UserInfo of an OpenID provider), as JSON. Each call asks the
+ * service. Buffers and codes as for ticketapi_contexts.
+ */
+int ticketapi_claims(TCK_API_INSTANCE instance,
+                     char *buffer,
+                     unsigned int size,
+                     unsigned int *used);
 
 /*
  * The names that old clients look up with dlsym(). Clients that declare their pointers as

@@ -107,6 +107,9 @@ pub use config::Config;
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Group, Result, Stage};
 pub use secret::{Pin, Ticket};
+#[cfg(feature = "oidc")]
+#[doc(hidden)]
+pub use service::oidc::measured as oidc;
 #[doc(hidden)]
 pub use service::ssb::challenge;
 pub use service::{choices, ssb};

@@ -1,17 +1,19 @@
-//! Beyond the old API: the logged-in user, settings, prompts of the program, and cancelling.
+//! Beyond the old API: the logged-in user, roles and contexts, settings, prompts of the program, and cancelling.
 
 #![expect(clippy::missing_safety_doc, reason = "the docs are the header's, which states the contract once")]
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::Arc;
 
-use ticketapi::session::Session;
+use ticketapi::session::{Context, Contexts, Session};
 
 use crate::boundary::{Outcome, TextOut, export, text_in, write_if_wanted};
 use crate::c::TCK_API_INSTANCE;
 use crate::process::Process;
 use crate::prompter::{Callbacks, TicketApiPrompter};
-use crate::status::{Failure, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_RESOURCE_NOT_AVAILABLE};
+use crate::status::{
+    Failure, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_RESOURCE_NOT_AVAILABLE,
+};
 
 /// For ticketapi_role: the role as one line, for display.
 pub const TICKETAPI_ROLE_LINE: c_int = 0;
@@ -27,6 +29,20 @@ pub const TICKETAPI_ROLE_TYPE: c_int = 4;
 pub const TICKETAPI_ROLE_SUB_TYPE: c_int = 5;
 /// For ticketapi_role: name of the job role.
 pub const TICKETAPI_ROLE_NAME: c_int = 6;
+
+/// A context for ticketapi_switch_context: ids, NULL for what the context does not have.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TicketApiContext {
+    /// Id of the organisation.
+    pub organization_id: *const c_char,
+    /// Id of the care team.
+    pub care_team_id: *const c_char,
+    /// Id of the patient. Needs a care team.
+    pub patient_id: *const c_char,
+    /// Id of the episode of care. Needs a care team.
+    pub episode_of_care_id: *const c_char,
+}
 
 /// Sets `key` to `value`, as in the configuration file, for the library in this process. It overrides the
 /// file and the environment. Call it before the first TcktApi_Initialize, or when all handles have been
@@ -175,6 +191,92 @@ pub unsafe extern "C" fn ticketapi_chosen_role(instance: TCK_API_INSTANCE, index
         // SAFETY: the header asks this of the caller.
         unsafe { number_out(index, chosen.ok_or_else(|| Failure::new(TCK_API_ERR_RESOURCE_NOT_AVAILABLE))?) }
     })
+}
+
+/// Has the user choose another role of theirs. The session continues with the new ticket, which every program
+/// of the session gets from then on.
+///
+/// Blocks for as long as the user takes, as TcktApi_getTicket does. If it fails, the session continues with its
+/// role and its ticket; so it does if another user answers (TCK_API_ERR_USER_NOT_VALID).
+///
+/// Codes: TCK_API_ERR_NOT_IMPLEMENTED (the service does not change roles, such as the SSB: log in again),
+/// TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, or a locked one), and those of TcktApi_getTicket.
+#[unsafe(no_mangle)]
+pub extern "C" fn ticketapi_change_role(instance: TCK_API_INSTANCE) -> c_int {
+    export(instance, || {
+        Process::call(instance)?.engine.change_role()?;
+        Ok(())
+    })
+}
+
+/// Switches the session to `context`. It continues with the ticket of that context, which every program of the
+/// session gets from then on. Does not prompt; blocks until the service answers.
+///
+/// If it fails, the session continues with its context and its ticket.
+///
+/// Codes: TCK_API_ERR_INVALID_PARAMETER (`context` is NULL, an id is not one, or a patient or an episode of
+/// care comes without a care team; nothing is sent), TCK_API_ERR_NOT_IMPLEMENTED (the service has no
+/// contexts), TCK_API_ERR_AUTHENTICATION_FAILED (it refuses this one), TCK_API_ERR_TICKET_NOT_AVAILABLE,
+/// TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, TCK_API_ERR_SERVER_COMM_FAILED, TCK_API_ERR_AUTHDATA_SYNTAX_ERROR,
+/// TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INTERNAL_ERROR.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ticketapi_switch_context(
+    instance: TCK_API_INSTANCE,
+    context: *const TicketApiContext,
+) -> c_int {
+    export(instance, || {
+        let call = Process::call(instance)?;
+        // SAFETY: the header asks this of the caller: NULL, or a struct to read.
+        let ids = unsafe { context.as_ref() }.ok_or_else(|| Failure::new(TCK_API_ERR_INVALID_PARAMETER))?;
+        // SAFETY: likewise: its texts.
+        let id = |text: *const c_char| if text.is_null() { Ok(None) } else { unsafe { text_in(text) }.map(Some) };
+        let mut context = Context::new();
+        context.organization_id = id(ids.organization_id)?.map(str::to_owned);
+        context.care_team_id = id(ids.care_team_id)?.map(str::to_owned);
+        context.patient_id = id(ids.patient_id)?.map(str::to_owned);
+        context.episode_of_care_id = id(ids.episode_of_care_id)?.map(str::to_owned);
+        call.engine.switch_context(&context)?;
+        Ok(())
+    })
+}
+
+/// Returns the contexts that the user may switch to, as JSON: an object with the arrays `organizations` (of
+/// objects with `id`, `name`, `roles`) and `care_teams` (with `affiliation` too). Each call asks the
+/// service. Buffers as for TcktApi_getTicketNoAuth; codes as for ticketapi_switch_context and
+/// TCK_API_ERR_BUFFER_TOO_SMALL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ticketapi_contexts(
+    instance: TCK_API_INSTANCE,
+    buffer: *mut c_char,
+    size: c_uint,
+    used: *mut c_uint,
+) -> c_int {
+    export(instance, || {
+        // SAFETY: the header asks this of the caller.
+        let (call, out) = (Process::call(instance)?, unsafe { TextOut::new(buffer, size, used) }?);
+        out.write(contexts_json(&call.engine.contexts()?)?.as_bytes())
+    })
+}
+
+/// Returns what the service says about the user (UserInfo of an OpenID provider), as JSON. Each call asks the
+/// service. Buffers and codes as for ticketapi_contexts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ticketapi_claims(
+    instance: TCK_API_INSTANCE,
+    buffer: *mut c_char,
+    size: c_uint,
+    used: *mut c_uint,
+) -> c_int {
+    export(instance, || {
+        // SAFETY: the header asks this of the caller.
+        let (call, out) = (Process::call(instance)?, unsafe { TextOut::new(buffer, size, used) }?);
+        out.write(call.engine.claims()?.as_bytes())
+    })
+}
+
+pub(crate) fn contexts_json(contexts: &Contexts) -> Outcome<String> {
+    // Texts and lists of texts can always be written.
+    serde_json::to_string(contexts).map_err(|_| Failure::new(TCK_API_ERR_INTERNAL_ERROR))
 }
 
 fn session(instance: TCK_API_INSTANCE) -> Outcome<Arc<Session>> {

@@ -16,6 +16,8 @@ mod json;
 mod jws;
 mod keys;
 mod loopback;
+#[doc(hidden)]
+pub mod measured;
 mod provider;
 mod secret;
 mod session;

@@ -105,13 +105,10 @@ static char *greeting(const char *key, char *line, size_t size)
     return value;
 }
 
-void start_spine(const char *const *arguments)
+/* Starts a simulator with these arguments, `count` of which are there, and more up to NULL. */
+static void start_simulator(const char **argv, int count, const char *const *arguments)
 {
     static int number;
-    const char *argv[MAX_ARGUMENTS] = {needed("SPINE_SIMULATOR"), "--strict", "--state-dir", needed("TEST_STATE")};
-    int count = 4;
-    char line[512];
-    char *value;
     pid_t test = getpid();
 
     while (arguments && *arguments && count < MAX_ARGUMENTS - 1)
@@ -126,6 +123,15 @@ void start_spine(const char *const *arguments)
         execv(argv[0], (char *const *)argv);
         _exit(127);
     }
+}
+
+void start_spine(const char *const *arguments)
+{
+    const char *argv[MAX_ARGUMENTS] = {needed("SPINE_SIMULATOR"), "--strict", "--state-dir", needed("TEST_STATE")};
+    char line[512];
+    char *value;
+
+    start_simulator(argv, 4, arguments);
     while (!greeting("# Requests (Ctrl-C stops):", line, sizeof line) && !greeting("url", line, sizeof line)) {
         CHECK(waitpid(-1, NULL, WNOHANG) == 0);
         sleep_ms(2);
@@ -142,6 +148,50 @@ void start_spine(const char *const *arguments)
         setenv("TICKETAPI_CA_FILE", value, 1);
     else
         setenv("TICKETAPI_ALLOW_HTTP", "true", 1);
+}
+
+/* Takes over a line `export NAME='VALUE'`. */
+static void take_setting(char *line)
+{
+    char *name = line + strlen("export "), *value = strchr(name, '=');
+    if (strncmp(line, "export ", strlen("export ")) != 0 || !value || value[1] != '\'')
+        return;
+    *value = 0;
+    value += 2;
+    value[strcspn(value, "'")] = 0;
+    setenv(name, value, 1);
+}
+
+void start_provider(const char *const *arguments)
+{
+    const char *argv[MAX_ARGUMENTS] = {needed("OIDC_SIMULATOR"), "--auto", "--state-dir", needed("TEST_STATE")};
+    char line[1024], browser[512];
+    int started = 0;
+    FILE *file;
+
+    start_simulator(argv, 4, arguments);
+    while (!started) {
+        CHECK(waitpid(-1, NULL, WNOHANG) == 0);
+        sleep_ms(2);
+        file = fopen(spine_log, "r");
+        while (file && !started && fgets(line, sizeof line, file))
+            started = strncmp(line, "# Requests", strlen("# Requests")) == 0 && strchr(line, '\n') != NULL;
+        if (file)
+            fclose(file);
+    }
+    file = fopen(spine_log, "r");
+    while (file && fgets(line, sizeof line, file))
+        take_setting(line);
+    if (file)
+        fclose(file);
+    snprintf(browser, sizeof browser, "%s/browser", home);
+    file = fopen(browser, "w");
+    CHECK(file != NULL);
+    fputs("#!/bin/sh\nexec \"$OIDC_SIMULATOR\" --browse \"$1\" --ca-file \"$TICKETAPI_CA_FILE\" >/dev/null 2>&1\n", file);
+    fclose(file);
+    CHECK(chmod(browser, 0700) == 0);
+    setenv("TICKETAPI_BROWSER", browser, 1);
+    setenv("TICKETAPI_BIND_CARD", "false", 1);
 }
 
 void end_spine(void)

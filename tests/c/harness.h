@@ -37,6 +37,8 @@ int scaled(int smoke);
 void start_spine(const char *const *arguments);
 /* Ends the simulator early, so that later connections are refused. */
 void end_spine(void);
+/* Starts an OpenID provider's simulator, with a browser in which the user is logged in at once, likewise. */
+void start_provider(const char *const *arguments);
 /* How many requests to `path` the last simulator has answered. */
 int spine_requests(const char *path);
 

@@ -9,12 +9,13 @@ use jni::refs::IntoAuto as _;
 use jni::sys::{jboolean, jint, jlong};
 use jni::{Env, EnvUnowned, jni_sig, jni_str};
 use ticketapi::Error;
-use ticketapi::session::Session;
+use ticketapi::session::{Context, Session};
 
 use super::{JavaPrompter, handle, may_log_in, native, utf16, with_env};
 use crate::boundary::{Outcome, export_quietly, export_result};
 use crate::process::Process;
 use crate::prompter::{Callbacks, ProgramPrompter};
+use crate::session::contexts_json;
 use crate::status::{Failure, TCK_API_ERR_INVALID_PARAMETER, words};
 
 /// Raised with every change of the native methods that an older jar or library does not know.
@@ -112,6 +113,84 @@ pub extern "system" fn Java_ticketapi_Native_session<'l>(
         tell_session(env, &answer, &session)
     });
     told.is_some()
+}
+
+/// `boolean changeRole(long handle, Answer answer)`: tells it the session.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_ticketapi_Native_changeRole<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    instance: jlong,
+    answer: JObject<'l>,
+) -> jboolean {
+    let instance = handle(instance);
+    let changed = answering(&mut env, instance, &answer, |env| {
+        let call = Process::call(instance)?;
+        may_log_in()?;
+        tell_session(env, &answer, &*call.engine.change_role()?)
+    });
+    changed.is_some()
+}
+
+/// `boolean switchContext(long handle, String[] ids, Answer answer)`: tells it the session. The ids are those of
+/// organisation, care team, patient and episode of care.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_ticketapi_Native_switchContext<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    instance: jlong,
+    ids: JObjectArray<'l, JString<'l>>,
+    answer: JObject<'l>,
+) -> jboolean {
+    let instance = handle(instance);
+    let switched = answering(&mut env, instance, &answer, |env| {
+        let call = Process::call(instance)?;
+        let mut context = Context::new();
+        let [organization, care_team, patient, episode] = [
+            &mut context.organization_id,
+            &mut context.care_team_id,
+            &mut context.patient_id,
+            &mut context.episode_of_care_id,
+        ];
+        for (index, id) in [organization, care_team, patient, episode].into_iter().enumerate() {
+            let text = ids.get_element(env, index)?.auto();
+            *id = if text.is_null() { None } else { Some(text.try_to_string(env)?) };
+        }
+        tell_session(env, &answer, &*call.engine.switch_context(&context)?)
+    });
+    switched.is_some()
+}
+
+/// `String contexts(long handle, Answer answer)`: as `ticketapi_contexts`; null on failure.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_ticketapi_Native_contexts<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    instance: jlong,
+    answer: JObject<'l>,
+) -> JString<'l> {
+    let instance = handle(instance);
+    let contexts = answering(&mut env, instance, &answer, |env| {
+        let contexts = Process::call(instance)?.engine.contexts()?;
+        Ok(env.new_string(contexts_json(&contexts)?)?)
+    });
+    contexts.unwrap_or_default()
+}
+
+/// `String claims(long handle, Answer answer)`: as `ticketapi_claims`; null on failure.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_ticketapi_Native_claims<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    instance: jlong,
+    answer: JObject<'l>,
+) -> JString<'l> {
+    let instance = handle(instance);
+    let claims = answering(&mut env, instance, &answer, |env| {
+        let claims = Process::call(instance)?.engine.claims()?;
+        Ok(env.new_string(&claims)?)
+    });
+    claims.unwrap_or_default()
 }
 
 /// `boolean logOut(long handle, Answer answer)`

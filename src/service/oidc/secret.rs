@@ -1,20 +1,22 @@
 //! Texts that nobody else may see: tokens, codes, verifiers, client secrets, assertions.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use zeroize::Zeroizing;
 
 use crate::secret::Ticket;
 
-/// A secret text. Wiped on drop; `Debug` shows none of it.
+/// A secret text. Clones share it, so that it is in memory once; wiped with the last of them. `Debug` shows none
+/// of it.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(Zeroizing<String>);
+pub(crate) struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     /// Takes `text`, whose memory is wiped with the secret.
     pub(crate) fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Zeroizing::new(text).into()
     }
 
     /// Returns the text. Only for the request that it is for.
@@ -24,13 +26,13 @@ impl Secret {
 
     /// Returns a ticket with this text.
     pub(super) fn to_ticket(&self) -> Ticket {
-        Ticket::new((*self.0).clone())
+        Ticket::new(self.expose().to_owned())
     }
 }
 
 impl From<Zeroizing<String>> for Secret {
     fn from(text: Zeroizing<String>) -> Self {
-        Self(text)
+        Self(Arc::new(text))
     }
 }
 

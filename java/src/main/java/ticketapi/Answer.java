@@ -4,15 +4,25 @@ package ticketapi;
 final class Answer {
     private static final long INTERNAL_ERROR = 0x8010000AL;
 
+    private final long handle;
     private Session session;
     private TicketException failure;
+
+    Answer() {
+        this(0);
+    }
+
+    /** To a call on this handle, which a session goes on to use. */
+    Answer(long handle) {
+        this.handle = handle;
+    }
 
     void failed(long code, String stage, String detail, String remedy, int triesLeft) {
         failure = new TicketException(code, stage, detail, remedy, triesLeft);
     }
 
     void session(char[] ticket, String[] texts, int chosen) {
-        session = new Session(ticket, texts, chosen);
+        session = new Session(handle, ticket, texts, chosen);
     }
 
     Session session() {

@@ -27,6 +27,15 @@ final class Native {
 
     static native boolean session(long handle, int which, Answer answer);
 
+    static native boolean changeRole(long handle, Answer answer);
+
+    /** The ids of organisation, care team, patient and episode of care; null for those that are not set. */
+    static native boolean switchContext(long handle, String[] ids, Answer answer);
+
+    static native String contexts(long handle, Answer answer);
+
+    static native String claims(long handle, Answer answer);
+
     static native boolean logOut(long handle, Answer answer);
 
     static native boolean cancel(long handle, Answer answer);

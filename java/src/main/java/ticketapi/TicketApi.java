@@ -176,7 +176,7 @@ public final class TicketApi implements AutoCloseable {
     }
 
     private Session session(int which) throws TicketException {
-        Answer answer = new Answer();
+        Answer answer = new Answer(handle);
         answer.check(Native.session(handle, which, answer));
         return answer.session();
     }

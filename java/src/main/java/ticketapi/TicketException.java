@@ -14,6 +14,8 @@ public final class TicketException extends Exception {
     public static final long TICKET_NOT_AVAILABLE = 0x80100009L;
     /** The library is in use in a way that does not allow this call now. */
     public static final long BUSY = 0x80100006L;
+    /** The identity service has no such operation. */
+    public static final long NOT_IMPLEMENTED = 0x8010000BL;
     /** The PIN of the card is locked. */
     public static final long PIN_BLOCKED = 0x80200004L;
     /** The user cancelled, a prompt timed out, or the login was cancelled. */
