@@ -1,6 +1,6 @@
 package ticketapi;
 
-/** What a native method tells beside whether it succeeded; the library calls the methods by their names. */
+/** What a native method returns besides whether it succeeded. The library calls the methods by name. */
 final class Answer {
     private static final long INTERNAL_ERROR = 0x8010000AL;
 
@@ -33,7 +33,7 @@ final class Answer {
         return failure != null ? failure : new TicketException(INTERNAL_ERROR, null, "An internal error of the library", null, -1);
     }
 
-    /** Throws why the method failed, where it did. */
+    /** Throws an exception if the method failed. */
     void check(boolean succeeded) throws TicketException {
         if (!succeeded) {
             throw failure();

@@ -19,19 +19,19 @@ import java.util.zip.ZipEntry;
 import java.util.zip.ZipFile;
 
 /**
- * The native library and the card helper in the jar. Both are unpacked into one folder, where the library
- * finds the helper.
+ * The native library and the card helper in the jar. Both are unpacked into one folder, where the library finds
+ * the helper.
  *
- * <p>A new JVM does all this in a few milliseconds: it reads the jar as a zip file, as resources would have
- * it look through the JDK's own first.
+ * <p>A new JVM does all this in a few milliseconds: it reads the jar as a zip file, because reading resources
+ * would first search the JDK's own.
  */
 final class Bundle implements AutoCloseable {
     private static final String LIBRARY = "libticketapi.so";
     private static final String HELPER = "ticketapi-card";
-    /** Written when the bytes of both were last looked at: reading them anew takes a JVM milliseconds. */
+    /** Written when the bytes of both files were checked: checking them again takes a JVM milliseconds. */
     private static final String CHECKED = "checked";
 
-    /** Null where the classes are not in a jar of their own; they and their resources are in something else. */
+    /** Null if the classes are not in their own jar; the resources are then inside something else. */
     private final ZipFile jar;
 
     private Bundle(ZipFile jar) {
@@ -51,19 +51,19 @@ final class Bundle implements AutoCloseable {
         }
     }
 
-    /** As Maven names it, too. */
+    /** Maven uses the same name. */
     static String platform() {
         return System.getProperty("os.name") + "-" + System.getProperty("os.arch");
     }
 
-    /** Unpacks what is not there yet; returns the library's file, and null where there is none for this platform. */
+    /** Unpacks missing files. Returns the library's file, or null if there is none for this platform. */
     Path unpack() throws IOException {
         Content library = content(LIBRARY);
         Content helper = content(HELPER);
         if (library == null || helper == null) {
             return null;
         }
-        // Who updates the jar must not pull the helper away from programs that run with the old one.
+        // Updating the jar must not remove the helper of programs that run with the old one.
         Path folder = OwnFolder.make(OwnFolder.make().resolve(Long.toHexString(library.crc)));
         Path checked = folder.resolve(CHECKED);
         OwnFolder.Owned lastCheck = Files.exists(checked) ? new OwnFolder.Owned(checked) : null;
@@ -75,7 +75,7 @@ final class Bundle implements AutoCloseable {
         return folder.resolve(LIBRARY);
     }
 
-    /** Sees that the file is there; false when its bytes had to be looked at for that. */
+    /** Makes sure that the file exists. Returns false if that needed a check of its bytes. */
     private boolean unpack(String name, Content content, Path folder, OwnFolder.Owned lastCheck) throws IOException {
         Path target = folder.resolve(name);
         if (Files.exists(target, LinkOption.NOFOLLOW_LINKS)) {
@@ -88,7 +88,7 @@ final class Bundle implements AutoCloseable {
                 return false;
             }
         }
-        // Renamed when it is whole and on the disk: another JVM may be doing the same, or the power fail.
+        // Renamed when it is complete and on the disk: another JVM may be doing the same, or the power may fail.
         Path part = Files.createTempFile(folder, "part", null, OwnFolder.Own.PERMISSIONS);
         try {
             try (InputStream input = stream(name)) {
@@ -140,7 +140,7 @@ final class Bundle implements AutoCloseable {
         }
     }
 
-    /** What a file has to be. The folder is this user's own, so this guards against damage, not attack. */
+    /** What a file must be. The folder belongs to this user, so this guards against damage, not against attacks. */
     private static final class Content {
         private final long size;
         private final long crc;

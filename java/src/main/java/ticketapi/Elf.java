@@ -6,7 +6,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
 
-/** Looks whether an ELF file is whole: the system's loader is killed by SIGBUS over one that is cut off. */
+/** Checks that an ELF file is complete: a truncated one makes the system's loader die of SIGBUS. */
 final class Elf {
     private static final int MAGIC = 0x7f454c46;
     private static final int HEADER = 64;
@@ -15,7 +15,7 @@ final class Elf {
     private Elf() {
     }
 
-    /** True where parts that the file's own headers tell of are missing; false also for what is no ELF file. */
+    /** Returns true if parts are missing that the file's own headers mention; false also for files other than ELF. */
     static boolean isCutOff(Path file) {
         try (RandomAccessFile input = new RandomAccessFile(file.toFile(), "r")) {
             long size = input.length();
@@ -42,7 +42,7 @@ final class Elf {
             }
             return false;
         } catch (IOException | RuntimeException e) {
-            // Whatever else it is, the loader says it better.
+            // The loader has better messages for all other faults.
             return false;
         }
     }
@@ -51,7 +51,7 @@ final class Elf {
         return header.get(5) == 2 ? ByteOrder.BIG_ENDIAN : ByteOrder.LITTLE_ENDIAN;
     }
 
-    /** As many bytes from {@code position} as there are, up to {@code length}. */
+    /** Returns the bytes from {@code position} on, at most {@code length}. */
     private static ByteBuffer read(RandomAccessFile input, long position, int length) throws IOException {
         byte[] bytes = new byte[(int) Math.max(0, Math.min(length, input.length() - position))];
         input.seek(position);

@@ -1,13 +1,13 @@
 package ticketapi;
 
-/** The native methods of the modern API; {@code bindings/src/java/} has them. */
+/** The native methods of the modern API, which are in {@code bindings/src/java/}. */
 final class Native {
-    /** What {@link #interfaceVersion} has to be. */
+    /** The required value of {@link #interfaceVersion}. */
     static final int INTERFACE = 1;
 
     /** For {@link #session}: the current session. */
     static final int EXISTING = 0;
-    /** For {@link #session}: that one, or else a new one. */
+    /** For {@link #session}: the current session, or else a new one. */
     static final int ANY = 1;
     /** For {@link #session}: a new one. */
     static final int NEW = 2;
@@ -40,7 +40,7 @@ final class Native {
 
     static native boolean cancel(long handle, Answer answer);
 
-    /** This thread runs a prompt from now on. */
+    /** Marks this thread as running a prompt. */
     static native void asking();
 
     static native void answerPin(long prompt, char[] pin);

@@ -14,7 +14,7 @@ final class NativeLoader {
     private static final String LIBRARY_PROPERTY = "ticketapi.library";
     private static final String[] NAMES = {"ticketapi", "TicketApiDll"};
 
-    /** Each place that was tried, and why nothing was loaded from there. */
+    /** Each place that was tried, with the reason why nothing was loaded from it. */
     private final List<String> failures = new ArrayList<>();
 
     private static boolean loaded;
@@ -49,7 +49,7 @@ final class NativeLoader {
         }
     }
 
-    /** As Java 24 and later refuse with {@code --illegal-native-access=deny}. Java 8 does not have that class. */
+    /** Thrown by Java 24 and later with {@code --illegal-native-access=deny}. Java 8 does not have this class. */
     private static boolean isForbidden(Exception e) {
         return e.getClass().getName().equals("java.lang.IllegalCallerException");
     }
@@ -69,7 +69,7 @@ final class NativeLoader {
         return loadBundled();
     }
 
-    /** The file that the JVM will take; null where there is none. */
+    /** Returns the file that the JVM will load, or null if there is none. */
     private static Path onLibraryPath(String name) {
         for (String folder : System.getProperty("java.library.path", "").split(File.pathSeparator)) {
             Path file = Paths.get(folder, System.mapLibraryName(name));
@@ -130,8 +130,8 @@ final class NativeLoader {
     }
 
     /**
-     * A JVM gives a file to one class loader only, and tells files by their names. By another name the
-     * system finds that it has the file in memory, so that all class loaders share one session.
+     * A JVM loads a file for one class loader only, and identifies files by name. Under another name the system
+     * finds the file already in memory, so that all class loaders share one session.
      */
     private static void loadByAnotherName(Path file) {
         Path link = null;
@@ -152,10 +152,13 @@ final class NativeLoader {
         return String.valueOf(error.getMessage()).contains("already loaded in another classloader");
     }
 
-    /** Loads the library {@code name}, which the JVM takes from {@code file}; or {@code file} where it is null. */
+    /**
+     * Loads the library {@code name}, which the JVM reads from {@code file}; or {@code file} itself if the name is
+     * null.
+     */
     private boolean tried(String place, Path file, String name) {
         try {
-            // No lambdas here: a JVM's first one costs more than all the rest.
+            // No lambdas here: a JVM's first lambda costs more than everything else.
             if (name == null) {
                 load(file);
             } else {

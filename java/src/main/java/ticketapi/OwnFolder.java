@@ -19,7 +19,7 @@ import java.util.Set;
 final class OwnFolder {
     private static final String UNPACK_PROPERTY = "ticketapi.unpack";
 
-    /** What the kernel shows for users that a user namespace does not know. */
+    /** The kernel's number for users that a user namespace does not map. */
     private static final int NOBODY = 65534;
 
     private static Integer me;
@@ -27,7 +27,10 @@ final class OwnFolder {
     private OwnFolder() {
     }
 
-    /** How files and folders in it are made; apart, as a JVM that finds them there does not need the JDK's classes for it. */
+    /**
+     * The permissions of new files and folders, in a class of its own: a JVM that finds them need not load the JDK's
+     * classes for it.
+     */
     static final class Own {
         static final FileAttribute<Set<PosixFilePermission>> PERMISSIONS =
                 PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
@@ -36,7 +39,7 @@ final class OwnFolder {
         }
     }
 
-    /** Where this user's copies go. */
+    /** The path of this user's folder. */
     static Path path() throws IOException {
         String named = System.getProperty(UNPACK_PROPERTY);
         if (named != null) {
@@ -47,7 +50,7 @@ final class OwnFolder {
         return folder.resolve("ticketapi");
     }
 
-    /** The user's home. A JVM that does not find the user in the system's list has "?" for it. */
+    /** The user's home. It is "?" in a JVM that does not find the user in the system's list. */
     private static Path home() throws IOException {
         for (String home : new String[] {System.getProperty("user.home"), System.getenv("HOME")}) {
             if (home != null && Paths.get(home).isAbsolute()) {
@@ -57,15 +60,19 @@ final class OwnFolder {
         throw new IOException("the user's home folder is not known; set " + UNPACK_PROPERTY + " to a folder");
     }
 
-    /** {@link #path()}, resolved, and made where it does not exist; refused where another user could put a file into it. */
+    /**
+     * Returns {@link #path()}, resolved, and creates it if necessary. Refuses it if another user could put a file
+     * into it.
+     */
     static Path make() throws IOException {
-        // Checked again by the name that is then used: links may change before they are resolved.
+        // Checked again under the name that is then used: links may change before they are resolved.
         Path folder = make(make(path()).toRealPath());
         for (Path above = folder.getParent(); above != null; above = above.getParent()) {
             Owned owned = new Owned(above);
             refuseUnless(owned.user == me() || owned.user == 0 || owned.user == NOBODY && rootIsNobody(), above,
                     "belongs to another user");
-            // In /tmp and the like others cannot touch what is not theirs, and what is below was checked.
+            // In sticky folders such as /tmp other users cannot change this user's files; the folders below were
+            // checked.
             boolean sticky = (owned.mode & 01000) != 0;
             refuseUnless((owned.mode & 0002) == 0 || sticky, above, "can be written by every user");
             refuseUnless((owned.mode & 0020) == 0 || sticky || owned.isOfPrivateGroup(), above, "can be written by its group");
@@ -73,7 +80,10 @@ final class OwnFolder {
         return folder;
     }
 
-    /** Whether root has no number in this user namespace, so that its files show as nobody's (user_namespaces(7)). */
+    /**
+     * Returns true if root is not mapped in this user namespace, so that its files belong to nobody
+     * (user_namespaces(7)).
+     */
     private static boolean rootIsNobody() throws IOException {
         for (String line : Files.readAllLines(Paths.get("/proc/self/uid_map"), StandardCharsets.US_ASCII)) {
             if (line.trim().split(" +")[1].equals("0")) {
@@ -83,7 +93,10 @@ final class OwnFolder {
         return true;
     }
 
-    /** A folder in {@link #make()}'s, or that one itself, made where it is not there; refused where it is not this user's alone. */
+    /**
+     * Creates a folder in {@link #make()}'s, or that one itself, if necessary. Refuses it unless only this user can
+     * access it.
+     */
     static Path make(Path folder) throws IOException {
         try {
             if (!Files.isDirectory(folder, LinkOption.NOFOLLOW_LINKS)) {
@@ -94,7 +107,7 @@ final class OwnFolder {
             }
         } catch (IOException e) {
             if (e instanceof FileAlreadyExistsException && Files.isDirectory(folder, LinkOption.NOFOLLOW_LINKS)) {
-                // Another JVM was faster.
+                // Another JVM has created it meanwhile.
                 return make(folder);
             }
             throw new IOException("cannot make the folder " + folder + " (" + e + "); set " + UNPACK_PROPERTY
@@ -113,7 +126,7 @@ final class OwnFolder {
         }
     }
 
-    /** The user that this JVM runs as. */
+    /** The user that runs this JVM. */
     private static int me() throws IOException {
         if (me == null) {
             me = (Integer) Files.getAttribute(Paths.get("/proc/self"), "unix:uid");
@@ -121,7 +134,7 @@ final class OwnFolder {
         return me;
     }
 
-    /** What a file or folder is, read at once: each question costs a new JVM some of its first milliseconds. */
+    /** The attributes of a file or folder, read at once: each read costs a new JVM some of its first milliseconds. */
     static final class Owned {
         private static final int OWN_FILE = 0100700;
 
@@ -141,24 +154,27 @@ final class OwnFolder {
             changed = (FileTime) attributes.get("ctime");
         }
 
-        /** Whether its group is root's, or has this user alone: by convention one with the user's number. */
+        /**
+         * Returns true if the group is root's or contains only this user: by convention the group with the user's
+         * number.
+         */
         boolean isOfPrivateGroup() throws IOException {
             return group == 0
                     || group == me() && group == (Integer) Files.getAttribute(Paths.get("/proc/self"), "unix:gid");
         }
 
-        /** Whether it is a file of this size that only this user could have made and can change. */
+        /** Returns true if this is a file of this size that only this user could have created and can change. */
         boolean isOwnFile(long length) throws IOException {
             return mode == OWN_FILE && user == me() && size == length;
         }
 
-        /** Whether nothing was written into it, nor anything else put in its place, since {@code other} was. */
+        /** Returns true if it was neither written to nor replaced since {@code other}. */
         boolean isUnchangedSince(Owned other) {
             return changed.compareTo(other.changed) <= 0;
         }
     }
 
-    /** The mount point of the file system that {@code file} is on, where it does not let anything run. */
+    /** Returns the mount point of the file system of {@code file}, if it does not allow execution. */
     static File mountedWithoutExecution(Path file) {
         try {
             Path real = file.toRealPath();
@@ -167,7 +183,7 @@ final class OwnFolder {
             for (String line : Files.readAllLines(Paths.get("/proc/self/mounts"), StandardCharsets.ISO_8859_1)) {
                 String[] fields = line.split(" ");
                 Path mount = Paths.get(fields[1].replace("\\040", " "));
-                // Of those with the same name the last one counts.
+                // Of entries with the same mount point the last one counts.
                 if (real.startsWith(mount) && (found == null || mount.startsWith(found))) {
                     found = mount;
                     without = ("," + fields[3] + ",").contains(",noexec,");

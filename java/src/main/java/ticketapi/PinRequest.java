@@ -3,15 +3,15 @@ package ticketapi;
 import java.util.Optional;
 import java.util.OptionalInt;
 
-/** What there is to say to a user who is asked for a PIN. */
+/** What to show a user who is asked for a PIN. */
 public final class PinRequest {
     /** Why the PIN is asked for. */
     public enum Problem {
-        /** For the first time. */
+        /** The first request of this login. */
         FIRST,
-        /** The PIN that was given last was wrong, and the card counted a try. */
+        /** The last PIN was wrong and used up a try. */
         WRONG,
-        /** The PIN that was given last was too short or too long; the card was not asked. */
+        /** The last PIN was too short or too long, and was not tried. */
         LENGTH
     }
 
@@ -34,7 +34,7 @@ public final class PinRequest {
     }
 
     /**
-     * Which card: its label, or the name of a software card's file.
+     * The card: its label, or the name of a software card's file.
      *
      * @return the card
      */
@@ -52,7 +52,7 @@ public final class PinRequest {
     }
 
     /**
-     * How often the PIN may still be tried: 1 is the last try.
+     * The number of tries left; 1 means the last try.
      *
      * @return empty if the card does not report it, which does not mean that all tries are left
      */
@@ -61,16 +61,16 @@ public final class PinRequest {
     }
 
     /**
-     * Whether a wrong PIN was entered before, as far as the card reports it.
+     * Returns whether a wrong PIN was entered before, as far as the card reports it.
      *
-     * @return true when it was
+     * @return true if so
      */
     public boolean triesLow() {
         return triesLow;
     }
 
     /**
-     * The shortest PIN that the card takes.
+     * The length of the shortest PIN that the card accepts.
      *
      * @return in bytes, as PKCS#11 counts
      */
@@ -79,7 +79,7 @@ public final class PinRequest {
     }
 
     /**
-     * The longest PIN that the card takes.
+     * The length of the longest PIN that the card accepts.
      *
      * @return in bytes, as PKCS#11 counts
      */

@@ -3,15 +3,15 @@ package ticketapi;
 import java.util.List;
 
 /**
- * Asks the user during a login. A program's own is given to {@link TicketApi#setPrompter}.
+ * Asks the user during a login. A program sets its own with {@link TicketApi#setPrompter}.
  *
- * <p>Each question is asked on a daemon thread of its own, and may take as long as the user does, up to
- * the setting {@code prompt_timeout}. When that time is over, or the login is cancelled, the thread is
- * interrupted and its answer no longer counts. A question that throws fails the login. A prompter must not
- * ask for a ticket itself: that fails with {@link TicketException#BUSY}.
+ * <p>Each prompt runs on its own daemon thread, and may take as long as the user does, up to the setting {@code
+ * prompt_timeout}. After that time, or if the login is cancelled, the thread is interrupted and its answer is
+ * ignored. A prompt that throws fails the login. A prompter must not request a ticket: that fails with {@link
+ * TicketException#BUSY}.
  *
- * <p>A Swing program shows its windows with {@code SwingUtilities.invokeAndWait}, and so does not log in on
- * the event thread.
+ * <p>A Swing program shows its windows with {@code SwingUtilities.invokeAndWait}, so it must not log in on the
+ * event thread.
  */
 public interface Prompter {
     /**
@@ -19,32 +19,32 @@ public interface Prompter {
      *
      * @param request what to show the user
      * @return the PIN, which is wiped after use; null if the user cancels
-     * @throws Exception when the user cannot be asked
+     * @throws Exception if the user cannot be asked
      */
     char[] pin(PinRequest request) throws Exception;
 
     /**
-     * Asks whether to use the last try, before the PIN is asked for. A wrong PIN would lock the card.
+     * Asks whether to use the last try, before the PIN prompt. A wrong PIN would lock the card.
      *
      * @param request what to show the user
-     * @return true for a clear yes
-     * @throws Exception when the user cannot be asked
+     * @return true for an explicit yes
+     * @throws Exception if the user cannot be asked
      */
     boolean useLastTry(PinRequest request) throws Exception;
 
     /**
-     * Asks which role to take.
+     * Asks which role to use.
      *
      * @param roles two or more
      * @return one of them; null if the user cancels
-     * @throws Exception when the user cannot be asked
+     * @throws Exception if the user cannot be asked
      */
     Role role(List<Role> roles) throws Exception;
 
     /**
      * Called when a login waits for a card, until {@link #cardWaitOver()}.
      *
-     * @param why such as that there is no card in the reader
+     * @param why the reason, such as that there is no card in the reader
      */
     default void insertCard(String why) {
     }

@@ -8,7 +8,7 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 
-/** Runs a prompter's questions; the library calls the methods by their names. They return at once. */
+/** Runs a prompter's questions. The library calls the methods by name; they return at once. */
 final class Prompts {
     private static final int CANCELLED = -1;
     private static final int INSERT_CARD = 1;
@@ -17,7 +17,7 @@ final class Prompts {
 
     private final Prompter prompter;
     private final Map<Long, Thread> asking = new ConcurrentHashMap<>();
-    /** One thread, so that messages come in their order; it ends when there are none. */
+    /** One thread, so that messages keep their order. It ends when there are none. */
     private final ThreadPoolExecutor messages =
             new ThreadPoolExecutor(1, 1, 1, TimeUnit.SECONDS, new LinkedBlockingQueue<>(), Prompts::thread);
 
@@ -47,7 +47,7 @@ final class Prompts {
 
     void role(long prompt, String[] texts) {
         List<Role> roles = Role.read(texts, 0);
-        // A role that is not in the list is no answer either.
+        // A role that is not in the list does not count as an answer.
         ask(prompt, () -> Native.answer(prompt, roles.indexOf(prompter.role(roles))));
     }
 
@@ -68,7 +68,7 @@ final class Prompts {
                         break;
                 }
             } catch (RuntimeException e) {
-                // A message is not what a login fails for.
+                // A failed message does not fail the login.
             }
         });
     }
@@ -90,7 +90,7 @@ final class Prompts {
             try {
                 question.ask();
             } catch (Throwable e) {
-                // Its message may have the PIN in it.
+                // Its message may contain the PIN.
                 Native.fail(prompt, e.getClass().getName());
             } finally {
                 asking.remove(prompt);

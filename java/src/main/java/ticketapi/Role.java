@@ -4,7 +4,7 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 
-/** A role of the user. Its {@link #toString()} is one line, to be shown. */
+/** A role of the user. Its {@link #toString()} is one line, for showing it. */
 public final class Role {
     private static final int TEXTS = 7;
 
@@ -14,7 +14,7 @@ public final class Role {
         this.texts = texts;
     }
 
-    /** The roles whose texts begin at {@code from}, in the order in which the library gives them. */
+    /** Reads the roles whose texts begin at {@code from}, in the library's order. */
     static List<Role> read(String[] texts, int from) {
         List<Role> roles = new ArrayList<>();
         for (int start = from; start + TEXTS <= texts.length; start += TEXTS) {
@@ -26,7 +26,7 @@ public final class Role {
     }
 
     /**
-     * Id of the role profile.
+     * The id of the role profile.
      *
      * @return the id
      */
@@ -35,16 +35,16 @@ public final class Role {
     }
 
     /**
-     * Code of the organisation.
+     * The organisation's code.
      *
-     * @return "" where the broker gives none
+     * @return "" if the broker sent none
      */
     public String organisationCode() {
         return texts[2];
     }
 
     /**
-     * Name of the organisation.
+     * The organisation's name.
      *
      * @return the name
      */
@@ -53,7 +53,7 @@ public final class Role {
     }
 
     /**
-     * Job role type, such as "Admin &amp; Clerical".
+     * The job role type, such as "Admin &amp; Clerical".
      *
      * @return the type
      */
@@ -62,7 +62,7 @@ public final class Role {
     }
 
     /**
-     * Job role sub-type, such as "Admin".
+     * The job role sub-type, such as "Admin".
      *
      * @return the sub-type
      */
@@ -71,7 +71,7 @@ public final class Role {
     }
 
     /**
-     * Name of the job role, such as "Registration Authority Agent".
+     * The name of the job role, such as "Registration Authority Agent".
      *
      * @return the name
      */

@@ -3,7 +3,7 @@ package ticketapi;
 import java.util.List;
 import java.util.Optional;
 
-/** A session as it was when it was asked for: who is logged in, with which ticket and roles. */
+/** A session at the time of the call: its user, ticket and roles. */
 public final class Session {
     private final long handle;
     private final Ticket ticket;
@@ -29,7 +29,7 @@ public final class Session {
     }
 
     /**
-     * Who is logged in.
+     * The user who is logged in.
      *
      * @return the user
      */
@@ -38,7 +38,7 @@ public final class Session {
     }
 
     /**
-     * Every role that the user has, in the broker's order.
+     * Every role of the user, in the broker's order.
      *
      * @return a list that cannot be changed
      */
@@ -47,7 +47,7 @@ public final class Session {
     }
 
     /**
-     * The role that was chosen.
+     * The selected role.
      *
      * @return empty for a user without roles
      */

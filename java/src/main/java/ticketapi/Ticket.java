@@ -3,10 +3,10 @@ package ticketapi;
 import java.util.Arrays;
 
 /**
- * An SSO ticket. Who holds it acts as the user: hand it to the request that it is meant for, and to no
- * log, file or URL.
+ * An SSO ticket. Whoever has it can act as the user: pass it only to the request that needs it, never to a log,
+ * file or URL.
  *
- * <p>Its characters are wiped by {@link #close()}; the session goes on.
+ * <p>{@link #close()} wipes its characters; the session continues.
  */
 public final class Ticket implements AutoCloseable {
     private final char[] characters;
@@ -19,7 +19,7 @@ public final class Ticket implements AutoCloseable {
     /**
      * The ticket's characters.
      *
-     * @return a copy, which is the caller's to wipe
+     * @return a copy, which the caller should wipe
      * @throws IllegalStateException after {@link #close()}
      */
     public synchronized char[] toCharArray() {
@@ -28,7 +28,7 @@ public final class Ticket implements AutoCloseable {
     }
 
     /**
-     * The ticket as a string, for what takes nothing else. A string cannot be wiped.
+     * The ticket as a string, for interfaces that need one. A string cannot be wiped.
      *
      * @return the ticket
      * @throws IllegalStateException after {@link #close()}
@@ -45,7 +45,7 @@ public final class Ticket implements AutoCloseable {
         closed = true;
     }
 
-    /** Six characters of it, to tell two tickets apart. */
+    /** Six of its characters, to distinguish tickets. */
     @Override
     public synchronized String toString() {
         return closed ? "…" : new String(characters, 0, Math.min(6, characters.length)) + "…";

@@ -16,10 +16,10 @@ import java.util.concurrent.TimeUnit;
  * }
  * }</pre>
  *
- * <p>All objects of a process share one session and its settings, also with
- * {@link com.gemplus.gemauth.api.GATicket} and with code in C; closing an object does not end the
- * session. Any thread may call at any time, threads that log in meanwhile share one login. No thread of
- * this class keeps the JVM from exiting.
+ * <p>All objects of a process share one session and its settings, also with {@link
+ * com.gemplus.gemauth.api.GATicket} and with C code; closing an object does not end the session. All methods may
+ * be called from any thread; calls that log in at the same time share one login. No thread of this class keeps the
+ * JVM from exiting.
  *
  * <p>Every method that fails throws a {@link TicketException}.
  */
@@ -35,24 +35,24 @@ public final class TicketApi implements AutoCloseable {
     }
 
     /**
-     * Loads the native library: from the file that the system property {@code ticketapi.library} names;
-     * as {@code ticketapi} or {@code TicketApiDll} from {@code java.library.path}; or the one in this jar,
-     * unpacked into the folder that {@code ticketapi.unpack} names, or else into
-     * {@code ticketapi} in {@code $XDG_CACHE_HOME} or {@code ~/.cache}. Does nothing when it is loaded.
+     * Loads the native library: from the file in the system property {@code ticketapi.library}; as {@code
+     * ticketapi} or {@code TicketApiDll} from {@code java.library.path}; or the one in this jar, unpacked into the
+     * folder in {@code ticketapi.unpack}, or else into {@code ticketapi} in {@code $XDG_CACHE_HOME} or {@code
+     * ~/.cache}. Does nothing if it is already loaded.
      *
-     * @throws TicketException when nothing could be loaded, with each place and why
+     * @throws TicketException if nothing could be loaded, with each place and the reason
      */
     public static void load() throws TicketException {
         NativeLoader.load();
     }
 
     /**
-     * Sets a key of the configuration, before the file and the environment. To be called before the first
+     * Sets a key of the configuration, which overrides the file and the environment. Call it before the first
      * object is opened, or when all are closed and the session has ended.
      *
      * @param key as in the configuration file
-     * @param value likewise
-     * @throws TicketException for no such key or value; {@link TicketException#BUSY} when it is too late
+     * @param value as in the configuration file
+     * @throws TicketException for an unknown key or invalid value; {@link TicketException#BUSY} if it is too late
      */
     public static void set(String key, String value) throws TicketException {
         load();
@@ -63,8 +63,8 @@ public final class TicketApi implements AutoCloseable {
     /**
      * Uses {@code prompter} for all later prompts of this process.
      *
-     * @param prompter null for the programs that the configuration names
-     * @throws TicketException {@link TicketException#BUSY} while a login is under way
+     * @param prompter null for the programs in the configuration
+     * @throws TicketException {@link TicketException#BUSY} during a login
      */
     public static void setPrompter(Prompter prompter) throws TicketException {
         load();
@@ -75,8 +75,8 @@ public final class TicketApi implements AutoCloseable {
     /**
      * Opens the API; the first object of a process reads the configuration.
      *
-     * @return to be closed
-     * @throws TicketException for a configuration that cannot be used
+     * @return an object that should be closed
+     * @throws TicketException if the configuration cannot be used
      */
     public static TicketApi open() throws TicketException {
         load();
@@ -87,38 +87,38 @@ public final class TicketApi implements AutoCloseable {
     }
 
     /**
-     * Returns the current session; logs the user in if there is none. Blocks for as long as the user takes.
+     * Returns the current session. Logs the user in if there is none, and blocks until the user has finished.
      *
      * @return the session
-     * @throws TicketException when the login fails
+     * @throws TicketException if the login fails
      */
     public Session logIn() throws TicketException {
         return session(Native.ANY);
     }
 
     /**
-     * As {@link #logIn()}, for at most this time.
+     * Does the same as {@link #logIn()}, for at most this time.
      *
-     * @param atMost the login is cancelled after it, for everybody who waits for it
+     * @param atMost after this time the login is cancelled, for every call that waits for it
      * @return the session
-     * @throws TicketException when the login fails; {@link TicketException#CANCELLED} when the time is over
+     * @throws TicketException if the login fails; {@link TicketException#CANCELLED} after this time
      */
     public Session logIn(Duration atMost) throws TicketException {
         return within(atMost, Native.ANY);
     }
 
     /**
-     * Logs the user in, session or not. When that fails, a session that was there goes on.
+     * Logs the user in, even if there is a session. If that fails, an existing session continues.
      *
      * @return the new session
-     * @throws TicketException when the login fails
+     * @throws TicketException if the login fails
      */
     public Session logInAgain() throws TicketException {
         return session(Native.NEW);
     }
 
     /**
-     * As {@link #logInAgain()}, for at most this time.
+     * Does the same as {@link #logInAgain()}, for at most this time.
      *
      * @param atMost as for {@link #logIn(Duration)}
      * @return the new session
@@ -132,7 +132,7 @@ public final class TicketApi implements AutoCloseable {
      * Returns the current session. Never prompts, and uses neither card nor network.
      *
      * @return empty if no user is logged in
-     * @throws TicketException when this object is closed, or the agent that the settings require cannot be used
+     * @throws TicketException if this object is closed, or the agent that the settings require cannot be used
      */
     public Optional<Session> session() throws TicketException {
         try {
@@ -146,9 +146,9 @@ public final class TicketApi implements AutoCloseable {
     }
 
     /**
-     * Ends the session, here and on the broker, and cancels a login that is under way.
+     * Ends the session, here and on the broker, and cancels a login in progress.
      *
-     * @throws TicketException when the broker could not be told; the session is over here all the same
+     * @throws TicketException if the broker could not be reached; the session has still ended here
      */
     public void logOut() throws TicketException {
         Answer answer = new Answer();
@@ -156,17 +156,17 @@ public final class TicketApi implements AutoCloseable {
     }
 
     /**
-     * Cancels the login that is under way, if one is; a session goes on. Meant for another thread than the
-     * one that logs in.
+     * Cancels the login in progress, if there is one; a session continues. For other threads than the one that
+     * logs in.
      *
-     * @throws TicketException when this object is closed
+     * @throws TicketException if this object is closed
      */
     public void cancel() throws TicketException {
         Answer answer = new Answer();
         answer.check(Native.cancel(handle, answer));
     }
 
-    /** Gives what this object holds back. The session goes on: {@link #logOut()} ends it. */
+    /** Releases this object. The session continues; {@link #logOut()} ends it. */
     @Override
     public synchronized void close() {
         if (!closed) {
@@ -186,13 +186,13 @@ public final class TicketApi implements AutoCloseable {
         Thread watch = new Thread(() -> {
             try {
                 long wait = atMost.toMillis();
-                // Again and again, as the login may have not begun yet.
+                // Repeated, because the login may not have begun yet.
                 while (!over.await(wait, TimeUnit.MILLISECONDS)) {
                     Native.cancel(handle, new Answer());
                     wait = CANCEL_AGAIN;
                 }
             } catch (InterruptedException e) {
-                // Nobody but the host's shutdown does that.
+                // Only the host's shutdown can interrupt this.
             }
         }, "ticketapi-deadline");
         watch.setDaemon(true);

@@ -4,15 +4,15 @@ import java.util.Optional;
 import java.util.OptionalInt;
 
 /**
- * Why a call failed: a code of the Ticket API, the step of the login, what happened, and what the user
- * can do about it. Never holds a PIN or a ticket.
+ * Why a call failed: a code of the Ticket API, the step of the login, what happened, and what the user can do.
+ * Never contains a PIN or a ticket.
  */
 public final class TicketException extends Exception {
     private static final long serialVersionUID = 1;
 
     /** No user is logged in. */
     public static final long TICKET_NOT_AVAILABLE = 0x80100009L;
-    /** The library is in use in a way that does not allow this call now. */
+    /** The library is in use and does not allow this call now. */
     public static final long BUSY = 0x80100006L;
     /** The identity service has no such operation. */
     public static final long NOT_IMPLEMENTED = 0x8010000BL;
@@ -39,13 +39,13 @@ public final class TicketException extends Exception {
     private final int triesLeft;
 
     /**
-     * For programs that test how they show failures.
+     * For programs that test how they show errors.
      *
      * @param code the code, 0 to 2^32-1
      * @param stage the step of the login, or null
      * @param detail what happened
      * @param remedy what the user can do, or null
-     * @param triesLeft how often the PIN may still be tried; -1 where that is not known
+     * @param triesLeft the PIN's tries left; -1 if unknown
      */
     public TicketException(long code, String stage, String detail, String remedy, int triesLeft) {
         super("0x" + Long.toHexString(code) + ": " + (stage == null ? "" : stage + ": ") + detail);
@@ -57,7 +57,7 @@ public final class TicketException extends Exception {
     }
 
     /**
-     * The code, as {@code TicketApi.h} lists them.
+     * The code, as listed in {@code TicketApi.h}.
      *
      * @return 0x80100001 and above
      */
@@ -66,9 +66,9 @@ public final class TicketException extends Exception {
     }
 
     /**
-     * The step of the login in which it failed, such as "PIN" or "activation".
+     * The step of the login that failed, such as "PIN" or "activation".
      *
-     * @return empty for failures that are not of a login
+     * @return empty for errors outside a login
      */
     public Optional<String> stage() {
         return Optional.ofNullable(stage);
@@ -84,16 +84,16 @@ public final class TicketException extends Exception {
     }
 
     /**
-     * What the user can do about it.
+     * What the user can do.
      *
-     * @return empty where there is nothing to say
+     * @return empty if there is nothing to do
      */
     public Optional<String> remedy() {
         return Optional.ofNullable(remedy);
     }
 
     /**
-     * How often the PIN may still be tried.
+     * The PIN's tries left.
      *
      * @return empty if the card does not report it, which does not mean that all tries are left
      */

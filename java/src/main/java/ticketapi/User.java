@@ -1,6 +1,6 @@
 package ticketapi;
 
-/** Who is logged in. */
+/** The user who is logged in. */
 public final class User {
     private final String uid;
     private final String name;
@@ -22,7 +22,7 @@ public final class User {
     /**
      * The name, as the broker shows it.
      *
-     * @return "" where the broker gives none
+     * @return "" if the broker sent none
      */
     public String name() {
         return name;

@@ -1,4 +1,4 @@
 /**
- * Smartcard login to the NHS Spine, for new programs: begin with {@link ticketapi.TicketApi}.
+ * Smartcard login to the NHS Spine, for new programs. Begin with {@link ticketapi.TicketApi}.
  */
 package ticketapi;

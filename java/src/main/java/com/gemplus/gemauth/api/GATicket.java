@@ -6,18 +6,21 @@ import ticketapi.TicketApi;
 import ticketapi.TicketException;
 
 /**
- * The Ticket API as Java programs have known it since 2004. New programs use {@link TicketApi}, which
- * shares its session with this class.
+ * The Ticket API as Java programs have used it since 2004. New programs use {@link TicketApi}, which shares its
+ * session with this class.
  *
- * <p>Methods return null or 0 on failure and never throw; {@link #getLastError()} then tells the code of
- * this thread's last call. Any thread may call at any time; threads that ask for a ticket during a login
- * wait for that login and get its outcome.
+ * <p>Methods return null or 0 on failure and never throw; {@link #getLastError()} then returns the code of this
+ * thread's last call. All methods may be called from any thread. Calls for a ticket during a login wait for that
+ * login and share its result.
  */
 public class GATicket {
     /** The name of the original's native library. */
     public static final String LIBRARY_NAME = "TicketApiDll";
 
-    /** The call succeeded. The codes from here on are those of 2004; the library gives today's, see {@link TicketException}. */
+    /**
+     * The call succeeded. The constants from here on are those of 2004; the library returns newer codes, see {@link
+     * TicketException}.
+     */
     public static final int TCK_API_SUCCESS = 0;
     /** A code of 2004. */
     public static final int TCK_API_ERR_INTERNAL = 1;
@@ -42,10 +45,10 @@ public class GATicket {
     /** A code of 2004. */
     public static final int TCK_API_INTERNAL_ERROR = 0x100;
 
-    /** Room for the tickets that brokers give; longer ones are asked for again. */
+    /** Enough for the tickets that brokers issue; longer ones need a second call. */
     private static final int USUAL_TICKET = 128;
 
-    /** That of all objects, for the life of the JVM; 0 before the first one. */
+    /** Shared by all objects, for the life of the JVM; 0 before the first one. */
     private static volatile long handle;
 
     private volatile boolean debug;
@@ -53,7 +56,7 @@ public class GATicket {
     /**
      * Loads the native library and initializes it, once for all objects.
      *
-     * @throws Exception when that fails; the message has the code in hexadecimal and what happened
+     * @throws Exception if that fails; the message contains the code in hexadecimal and what happened
      */
     public GATicket() throws Exception {
         TicketApi.load();
@@ -70,7 +73,8 @@ public class GATicket {
     }
 
     /**
-     * The ticket of the session; with none, logs the user in. Blocks for as long as the user takes.
+     * Returns the session's ticket. Logs the user in if there is no session, and blocks until the user has
+     * finished.
      *
      * @return the ticket; null on failure
      */
@@ -79,9 +83,9 @@ public class GATicket {
     }
 
     /**
-     * The ticket of the session. Never prompts, and uses neither card nor network.
+     * Returns the session's ticket. Never prompts, and uses neither card nor network.
      *
-     * @return the ticket; null when there is no session
+     * @return the ticket; null if there is no session
      */
     public String getTicketNoAuth() {
         byte[] buffer = new byte[USUAL_TICKET];
@@ -95,7 +99,7 @@ public class GATicket {
     }
 
     /**
-     * Logs the user in again. When that fails, a session that was there goes on.
+     * Logs the user in again. If that fails, an existing session continues.
      *
      * @return the new ticket; null on failure
      */
@@ -103,14 +107,15 @@ public class GATicket {
         return said("getNewTicket", getNewTicketBuf(handle));
     }
 
-    /** Ends the session, for all objects, and cancels a login that is under way. */
+    /** Ends the session for all objects, and cancels a login in progress. */
     public void destroyTicket() {
         int code = destroyTicket(handle);
         say("destroyTicket", code);
     }
 
     /**
-     * The code of this thread's last call. A question about an error or a version does not count when it succeeds.
+     * Returns the code of this thread's last call. Successful calls that return errors, descriptions or versions
+     * do not change it.
      *
      * @return 0 to 2^32-1; 0 is success
      */
@@ -119,10 +124,11 @@ public class GATicket {
     }
 
     /**
-     * Words for a code; for this thread's last error with what happened. Never a PIN or a ticket.
+     * Returns the description of a code, with what happened if it is this thread's last error. Never contains a
+     * PIN or a ticket.
      *
      * @param code the code, also as an {@code int} that has become negative
-     * @return the words; "" when there are none
+     * @return the description; "" if there is none
      */
     public String getErrorDescription(long code) {
         String words = getErrorDescription(handle, code);
@@ -130,7 +136,7 @@ public class GATicket {
     }
 
     /**
-     * A version, as 0xMMmmpppp (major, minor, patch).
+     * Returns a version, as 0xMMmmpppp (major, minor, patch).
      *
      * @param which 0 is the API, 1 the engine behind it
      * @return the version; 0 on failure
@@ -140,15 +146,15 @@ public class GATicket {
     }
 
     /**
-     * Has each call of this object say on standard output how it ended. Tickets are never shown.
+     * Makes each call of this object print its result to standard output. Tickets are never shown.
      *
-     * @param isDebug whether to
+     * @param isDebug whether to print
      */
     public void setIsDebug(boolean isDebug) {
         debug = isDebug;
     }
 
-    /** Does nothing: what there is to give back is shared by all objects, and lives as long as the JVM. */
+    /** Does nothing: the native resources are shared by all objects, and live as long as the JVM. */
     @Override
     public void finalize() {
     }
