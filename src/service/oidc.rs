@@ -462,8 +462,7 @@ fn no_id_token() -> Error {
 
 fn refused(why: &BadIdToken) -> Error {
     let kind = match why {
-        BadIdToken::Acr | BadIdToken::NoNewLogin => ErrorKind::Refused,
-        BadIdToken::OtherUser => ErrorKind::UserNotValid,
+        BadIdToken::Acr | BadIdToken::NoNewLogin | BadIdToken::OtherUser => ErrorKind::Refused,
         _ => ErrorKind::BadAnswer,
     };
     Error::new(kind, Stage::Authentication, format!("the provider's ID token is refused: {why}"))

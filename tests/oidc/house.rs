@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use tempfile::TempDir;
 use ticketapi::cancel::CancelToken;
+use ticketapi::engine::EngineBuilder;
 use ticketapi::prompt::{Browser, LoginPage, Opened};
 use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage};
 use ticketapi_testkit::OidcProvider;
@@ -72,7 +73,11 @@ impl House {
     }
 
     pub fn engine_for(&self, user: &User) -> Engine {
-        Engine::builder(self.config.clone()).prompter(user.clone()).browser(self.browser.clone()).build().unwrap()
+        self.builder_for(user).build().unwrap()
+    }
+
+    pub fn builder_for(&self, user: &User) -> EngineBuilder {
+        Engine::builder(self.config.clone()).prompter(user.clone()).browser(self.browser.clone())
     }
 
     /// Panics if one of these texts shows a secret that the provider has seen.
@@ -96,6 +101,8 @@ struct Shared {
     ca: Vec<u8>,
     act: Mutex<Arc<Act>>,
     log: Mutex<Log>,
+    /// The provider's.
+    cookies: Mutex<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -111,7 +118,7 @@ pub struct Log {
 impl TestBrowser {
     fn new(ca: Vec<u8>) -> Self {
         let act: Arc<Act> = Arc::new(|browser, address| browser.follow(address));
-        Self(Arc::new(Shared { ca, act: Mutex::new(act), log: Mutex::default() }))
+        Self(Arc::new(Shared { ca, act: Mutex::new(act), log: Mutex::default(), cookies: Mutex::default() }))
     }
 
     /// From now on does this with each page.
@@ -146,7 +153,9 @@ impl TestBrowser {
     pub fn get(&self, address: &str) -> String {
         let (scheme, rest) = address.split_once("://").unwrap();
         let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let cookies = if scheme == "https" { self.0.cookies.lock().unwrap().join("; ") } else { String::new() };
+        let cookies = if cookies.is_empty() { cookies } else { format!("Cookie: {cookies}\r\n") };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{cookies}Connection: close\r\n\r\n");
         let Ok(mut stream) = TcpStream::connect(host) else { return String::new() };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut answer = Vec::new();
@@ -163,7 +172,19 @@ impl TestBrowser {
             drop(stream.write_all(request.as_bytes()));
             drop(stream.read_to_end(&mut answer));
         }
-        String::from_utf8_lossy(&answer).into_owned()
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let mut cookies = self.0.cookies.lock().unwrap();
+        for cookie in headers(&answer, "set-cookie").filter(|_| scheme == "https") {
+            let pair = cookie.split(';').next().unwrap().to_owned();
+            cookies.retain(|old| old.split('=').next() != pair.split('=').next());
+            cookies.push(pair);
+        }
+        answer
+    }
+
+    /// Forgets who has logged in at the provider.
+    pub fn forget(&self) {
+        self.0.cookies.lock().unwrap().clear();
     }
 
     pub fn log(&self) -> Log {
@@ -204,9 +225,13 @@ impl Browser for NoBrowser {
 }
 
 fn location(answer: &str) -> Option<String> {
-    let (head, _) = answer.split_once("\r\n\r\n")?;
-    let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with("location:"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
+    headers(answer, "location").next().map(str::to_owned)
+}
+
+fn headers<'a>(answer: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let head = answer.split("\r\n\r\n").next().unwrap_or_default();
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines.filter(move |(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
 /// Returns the value of a parameter in an address, as it is written.

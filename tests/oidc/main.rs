@@ -7,5 +7,7 @@ mod bad_redirects;
 mod clients;
 mod house;
 mod logins;
+mod renewals;
+mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
