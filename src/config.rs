@@ -2,6 +2,8 @@
 
 mod keys;
 mod layers;
+#[cfg(feature = "nuts")]
+mod nuts;
 mod openid;
 mod values;
 
@@ -149,6 +151,30 @@ pub struct Config {
     pub patient_id: Option<String>,
     /// Its episode of care.
     pub episode_of_care_id: Option<String>,
+    /// The internal address of the employer's Nuts node.
+    pub nuts_node: Option<String>,
+    /// The file with the private key that logs programs in at the node's API.
+    pub nuts_token_key: Option<PathBuf>,
+    /// The name of that key at the node.
+    pub nuts_token_user: Option<String>,
+    /// The node's name; the host of `nuts_node` where there is none.
+    pub nuts_token_audience: Option<String>,
+    /// The employer's DID.
+    pub employer: Option<String>,
+    /// The employee's number or name in the employer's records. Programs may set the employee themselves.
+    pub employee_identifier: Option<String>,
+    /// The employee's initials.
+    pub employee_initials: Option<String>,
+    /// The employee's family name.
+    pub employee_family_name: Option<String>,
+    /// The employee's role.
+    pub employee_role: Option<String>,
+    /// The contract that users sign.
+    pub contract: String,
+    /// Its language.
+    pub contract_language: String,
+    /// Its version.
+    pub contract_version: String,
 }
 
 impl Default for Config {
@@ -207,6 +233,18 @@ impl Default for Config {
             care_team_id: None,
             patient_id: None,
             episode_of_care_id: None,
+            nuts_node: None,
+            nuts_token_key: None,
+            nuts_token_user: None,
+            nuts_token_audience: None,
+            employer: None,
+            employee_identifier: None,
+            employee_initials: None,
+            employee_family_name: None,
+            employee_role: None,
+            contract: "PractitionerLogin".into(),
+            contract_language: "EN".into(),
+            contract_version: "v3".into(),
         }
     }
 }

@@ -5,6 +5,8 @@ mod events;
 mod exchange;
 mod login_flight;
 mod monitor;
+#[cfg(feature = "nuts")]
+mod nuts;
 mod outcome;
 mod service_calls;
 mod ssb;

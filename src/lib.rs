@@ -106,7 +106,7 @@ mod sync;
 pub use config::Config;
 pub use engine::Engine;
 pub use error::{Error, ErrorKind, Group, Result, Stage};
-pub use secret::{Pin, Ticket};
+pub use secret::{AccessToken, Pin, Ticket};
 #[cfg(feature = "oidc")]
 #[doc(hidden)]
 pub use service::oidc::measured as oidc;

@@ -1,6 +1,7 @@
 //! PINs and tickets, wiped on drop and never printed.
 
 use std::fmt;
+use std::time::Duration;
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -59,6 +60,38 @@ impl Ticket {
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ticket(…)")
+    }
+}
+
+/// An access token for services of others.
+///
+/// Its holder acts as the user. Wiped on drop; `Debug` shows none of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    text: Zeroizing<String>,
+    expires_in: Option<Duration>,
+}
+
+impl AccessToken {
+    #[cfg(feature = "nuts")]
+    pub(crate) fn new(text: &str, expires_in: Option<Duration>) -> Self {
+        Self { text: Zeroizing::new(text.to_owned()), expires_in }
+    }
+
+    /// Returns the token. Only for the request that it is for.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns how long it is good for, from when it was given out; `None` if its issuer does not say.
+    pub fn expires_in(&self) -> Option<Duration> {
+        self.expires_in
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken").field("expires_in", &self.expires_in).finish_non_exhaustive()
     }
 }
 

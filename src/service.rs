@@ -3,10 +3,23 @@
 //! The engine knows these traits and no service. A service knows neither the engine nor the
 //! configuration: it has settings of its own, which `engine/builder.rs` fills in.
 
+#[cfg(any(feature = "nuts", feature = "oidc"))]
+mod base64url;
 pub mod choices;
+#[cfg(any(feature = "nuts", feature = "oidc"))]
+#[cfg_attr(not(feature = "oidc"), expect(dead_code, reason = "parts of it are for OpenID providers"))]
+mod json;
+#[cfg(feature = "nuts")]
+pub(crate) mod nuts;
 #[cfg(feature = "oidc")]
 pub(crate) mod oidc;
+#[cfg(any(feature = "nuts", feature = "oidc"))]
+#[cfg_attr(not(feature = "oidc"), expect(dead_code, reason = "parts of it are for OpenID providers"))]
+mod private_key;
 pub(crate) mod roles;
+#[cfg(any(feature = "nuts", feature = "oidc"))]
+#[cfg_attr(not(feature = "oidc"), expect(dead_code, reason = "parts of it are for OpenID providers"))]
+mod secret;
 pub mod ssb;
 
 use std::sync::Arc;
@@ -19,6 +32,8 @@ use crate::error::Result;
 use crate::os::threads::Threads;
 use crate::prompt::{Browser, Prompter};
 use crate::secret::Ticket;
+#[cfg(feature = "nuts")]
+use crate::session::Employee;
 use crate::session::{Session, User};
 
 pub(crate) use crate::session::grant::{Call, Expiry, Grant, Renewal, Replacement, ServiceSession, not_implemented};
@@ -33,6 +48,12 @@ pub(crate) trait IdentityService: Send + Sync {
 
     /// Makes the user of a locked session prove their presence again.
     fn unlock<'a>(&'a self, locked: &Session, desk: &Desk<'_>) -> Result<Unlocking<'a>>;
+
+    /// Sets who logs in. Returns `true` if that is another employee than before: a session then is not theirs.
+    #[cfg(feature = "nuts")]
+    fn set_employee(&self, _employee: &Employee) -> Result<bool> {
+        Err(not_implemented("employees: only nuts has"))
+    }
 
     /// Has the user of a live session choose another role. [`ServiceSession::renew`] may run meanwhile.
     ///
@@ -50,7 +71,10 @@ pub(crate) trait IdentityService: Send + Sync {
 /// What a login may use.
 pub(crate) struct Desk<'a> {
     pub(crate) prompter: &'a dyn Prompter,
-    #[cfg_attr(not(feature = "oidc"), expect(dead_code, reason = "no service of this build uses it"))]
+    #[cfg_attr(
+        not(any(feature = "nuts", feature = "oidc")),
+        expect(dead_code, reason = "no service of this build uses it")
+    )]
     pub(crate) browser: &'a dyn Browser,
     pub(crate) cards: &'a dyn CardReader,
     /// How long to wait for a card.

@@ -1,6 +1,7 @@
 //! A live session: its user, and what the identity service said about it.
 
 mod context;
+mod employee;
 pub(crate) mod grant;
 pub(crate) mod rules;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 pub use self::context::{CareTeam, Context, Contexts, Organization};
+pub use self::employee::{AssuranceLevel, Employee, UnknownLevel};
 use self::grant::{Grant, Replacement};
 use crate::secret::Ticket;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Config;
 use super::values::{
-    absolute, keep, list, minutes, one_of, origin, path, program, seconds, some, text, url, words, yes_or_no,
+    absolute, did, keep, list, minutes, one_of, origin, path, program, seconds, some, text, url, words, yes_or_no,
 };
 use crate::agent::AgentUse;
 use crate::card::Digest;
@@ -101,4 +101,16 @@ pub(super) const KEYS: &[(&str, Apply)] = &[
     ("care_team_id", |config, value, _| some(&mut config.care_team_id, text(value))),
     ("patient_id", |config, value, _| some(&mut config.patient_id, text(value))),
     ("episode_of_care_id", |config, value, _| some(&mut config.episode_of_care_id, text(value))),
+    ("nuts_node", |config, value, _| some(&mut config.nuts_node, url(value, false))),
+    ("nuts_token_key", |config, value, folder| some(&mut config.nuts_token_key, path(value, folder))),
+    ("nuts_token_user", |config, value, _| some(&mut config.nuts_token_user, text(value))),
+    ("nuts_token_audience", |config, value, _| some(&mut config.nuts_token_audience, text(value))),
+    ("employer", |config, value, _| some(&mut config.employer, did(value))),
+    ("employee_identifier", |config, value, _| some(&mut config.employee_identifier, text(value))),
+    ("employee_initials", |config, value, _| some(&mut config.employee_initials, text(value))),
+    ("employee_family_name", |config, value, _| some(&mut config.employee_family_name, text(value))),
+    ("employee_role", |config, value, _| some(&mut config.employee_role, text(value))),
+    ("contract", |config, value, _| keep(&mut config.contract, text(value))),
+    ("contract_language", |config, value, _| keep(&mut config.contract_language, text(value))),
+    ("contract_version", |config, value, _| keep(&mut config.contract_version, text(value))),
 ];

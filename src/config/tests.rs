@@ -13,7 +13,7 @@ fn the_settings_page_names_every_key_and_its_variable_in_this_order() {
 }
 
 /// A value for each key that is not its default, and how it shows in the settings.
-const VALUES: [(&str, &str, &str); 53] = [
+const VALUES: [(&str, &str, &str); 65] = [
     ("service", "cis2", "service: Cis2"),
     ("environment", "dep", "environment: Dep"),
     ("base_url", "https://gas.example", "gas.example"),
@@ -67,6 +67,18 @@ const VALUES: [(&str, &str, &str); 53] = [
     ("care_team_id", "x", "care_team_id: Some(\"x\")"),
     ("patient_id", "x", "patient_id: Some(\"x\")"),
     ("episode_of_care_id", "x", "episode_of_care_id: Some(\"x\")"),
+    ("nuts_node", "http://127.0.0.1:8081", "nuts_node: Some(\"http://127.0.0.1:8081\")"),
+    ("nuts_token_key", "/k", "nuts_token_key: Some(\"/k\")"),
+    ("nuts_token_user", "x", "nuts_token_user: Some(\"x\")"),
+    ("nuts_token_audience", "x", "nuts_token_audience: Some(\"x\")"),
+    ("employer", "did:web:clinic.example%3A8443:a", "employer: Some(\"did:web:clinic.example%3A8443:a\")"),
+    ("employee_identifier", "x", "employee_identifier: Some(\"x\")"),
+    ("employee_initials", "x", "employee_initials: Some(\"x\")"),
+    ("employee_family_name", "x", "employee_family_name: Some(\"x\")"),
+    ("employee_role", "x", "employee_role: Some(\"x\")"),
+    ("contract", "BehandelaarLogin", "contract: \"BehandelaarLogin\""),
+    ("contract_language", "NL", "contract_language: \"NL\""),
+    ("contract_version", "v1", "contract_version: \"v1\""),
 ];
 
 #[test]
@@ -98,5 +110,24 @@ fn a_time_is_a_day_at_most_and_none_only_where_that_means_something() {
         let set = |number: i32| Config::default().set(key, &number.to_string());
         assert!(set(least).is_ok() && set(most).is_ok(), "{key}");
         assert!(set(least - 1).is_err() && set(most + 1).is_err(), "{key}");
+    }
+}
+
+#[test]
+fn an_employer_is_a_did() {
+    for value in [
+        "",
+        "acme",
+        "did:",
+        "did:nuts",
+        "did:nuts:",
+        "did:n!:x",
+        "did:nuts:a b",
+        "did:nuts:a/b",
+        "DID:nuts:x",
+        "did:nuts:\u{202e}",
+    ] {
+        let error = Config::default().set("employer", value).expect_err(value);
+        assert!(error.detail().contains("is not a DID"), "{error}");
     }
 }

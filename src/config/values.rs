@@ -85,3 +85,14 @@ pub(super) fn url(value: &str, query: bool) -> Result<String, String> {
     }
     Ok(value.to_owned())
 }
+
+/// A decentralized identifier: `did:method:id`.
+pub(super) fn did(value: &str) -> Result<String, String> {
+    let mut parts = value.splitn(3, ':');
+    let method = |method: &str| !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_did = parts.next() == Some("did")
+        && parts.next().is_some_and(method)
+        && parts.next().is_some_and(|id| !id.is_empty())
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":._-%".contains(&byte));
+    if is_did { Ok(value.to_owned()) } else { Err(format!("{value:?} is not a DID, such as did:nuts:…")) }
+}

@@ -18,6 +18,8 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::prompt::{Browser, Prompter, SystemBrowser, SystemPrompter};
 use crate::service::choices::ServiceKind;
+#[cfg(feature = "nuts")]
+use crate::service::nuts::NutsService;
 use crate::service::roles::RoleSettings;
 use crate::service::ssb::{SsbService, SsbSettings};
 use crate::service::{Call, IdentityService};
@@ -231,7 +233,19 @@ fn service(config: &Config) -> Result<Arc<dyn IdentityService>> {
     match config.service {
         ServiceKind::Ssb => Ok(Arc::new(ssb(config)?)),
         ServiceKind::Cis2 | ServiceKind::EhealthDk | ServiceKind::Oidc => openid(config),
+        ServiceKind::Nuts => nuts(config),
     }
+}
+
+#[cfg(feature = "nuts")]
+fn nuts(config: &Config) -> Result<Arc<dyn IdentityService>> {
+    Ok(Arc::new(NutsService::new(config.nuts()?, config.employee()?)))
+}
+
+#[cfg(not(feature = "nuts"))]
+fn nuts(_: &Config) -> Result<Arc<dyn IdentityService>> {
+    let detail = "service is nuts, but this program was built without logins at Nuts nodes";
+    Err(Error::new(ErrorKind::Configuration, Stage::Configuration, detail))
 }
 
 #[cfg(not(feature = "oidc"))]

@@ -1,4 +1,4 @@
-//! Calls that only the SSB answers. Besides the builder, no other file of the engine names a service.
+//! Calls that only the SSB answers. Besides the builder and `nuts`, no other file of the engine names a service.
 
 use super::Engine;
 #[cfg(doc)]

@@ -20,7 +20,12 @@ pub struct HttpRequest {
 
 enum Method {
     Get,
-    Post { content_type: &'static str, body: SecretBytes },
+    /// A POST or PUT.
+    Sending {
+        method: &'static str,
+        content_type: &'static str,
+        body: SecretBytes,
+    },
 }
 
 /// As much of an answer as is read.
@@ -46,7 +51,13 @@ impl HttpRequest {
 
     /// A POST of `body`.
     pub fn post(url: Url, content_type: &'static str, body: SecretBytes) -> Self {
-        Self { method: Method::Post { content_type, body }, ..Self::get(url) }
+        Self { method: Method::Sending { method: "POST ", content_type, body }, ..Self::get(url) }
+    }
+
+    /// A PUT of `body`.
+    #[cfg(feature = "nuts")]
+    pub fn put(url: Url, content_type: &'static str, body: SecretBytes) -> Self {
+        Self { method: Method::Sending { method: "PUT ", content_type, body }, ..Self::get(url) }
     }
 
     /// A POST of a form as [`form`](super::form::form) writes it.
@@ -104,7 +115,7 @@ impl HttpRequest {
     pub(super) fn to_bytes(&self, user_agent: &str, cookies: &Cookies) -> SecretBytes {
         let (method, content_type, body) = match &self.method {
             Method::Get => ("GET ", None, &[][..]),
-            Method::Post { content_type, body } => ("POST ", Some(*content_type), &body[..]),
+            Method::Sending { method, content_type, body } => (*method, Some(*content_type), &body[..]),
         };
         let path = self.url.path_and_query();
         // Without a word on encodings a server may choose any (RFC 9110, 12.5.3).

@@ -1,8 +1,8 @@
 //! The browser, in which a user logs in on a page of the identity service.
 
-#[cfg(feature = "oidc")]
+#[cfg(any(feature = "nuts", feature = "oidc"))]
 mod qr;
-#[cfg(not(feature = "oidc"))]
+#[cfg(not(any(feature = "nuts", feature = "oidc")))]
 #[path = "browser/no_qr.rs"]
 mod qr;
 mod system;
@@ -34,14 +34,19 @@ pub enum BrowserChoice {
 pub struct LoginPage<'a> {
     /// Its address. It holds no secret, but it is for one login.
     pub address: &'a str,
-    /// The address on this computer where the login ends.
-    pub redirect_uri: &'a str,
+    /// The address on this computer where the login ends; `None` if it ends on the page, which any device can show.
+    pub redirect_uri: Option<&'a str>,
 }
 
 impl<'a> LoginPage<'a> {
     /// Describes the page at `address`.
     pub fn new(address: &'a str, redirect_uri: &'a str) -> Self {
-        Self { address, redirect_uri }
+        Self { address, redirect_uri: Some(redirect_uri) }
+    }
+
+    /// Describes a page at `address` on which the login ends.
+    pub fn without_redirect(address: &'a str) -> Self {
+        Self { address, redirect_uri: None }
     }
 }
 
@@ -78,7 +83,10 @@ pub trait Browser: Send + Sync {
 #[must_use = "the page may close when this is dropped"]
 pub struct Opened {
     _shown: Notice,
-    #[cfg_attr(not(feature = "oidc"), expect(dead_code, reason = "no service of this build opens pages"))]
+    #[cfg_attr(
+        not(any(feature = "nuts", feature = "oidc")),
+        expect(dead_code, reason = "no service of this build opens pages")
+    )]
     failed: CancelToken,
 }
 
@@ -94,7 +102,7 @@ impl Opened {
     }
 
     /// Cancelled, with a reason, when it turns out that the page is not shown.
-    #[cfg(feature = "oidc")]
+    #[cfg(any(feature = "nuts", feature = "oidc"))]
     pub(crate) fn failed(&self) -> &CancelToken {
         &self.failed
     }

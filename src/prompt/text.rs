@@ -40,13 +40,16 @@ pub fn insert_card(absence: &Absence) -> String {
     }
 }
 
-/// Asks the user to open a page, on this computer: the login ends at an address that only it has.
+/// Asks the user to open a page; on this computer, if the login ends at an address that only it has.
 pub(super) fn open_page(page: &LoginPage<'_>) -> String {
-    let LoginPage { address, redirect_uri } = page;
-    format!(
-        "To log in, open this address in a browser on this computer:\n\n{address}\n\n\
-         A browser of another device cannot finish the login, unless {redirect_uri} leads here from there.\n"
-    )
+    let address = page.address;
+    match page.redirect_uri {
+        Some(redirect_uri) => format!(
+            "To log in, open this address in a browser on this computer:\n\n{address}\n\n\
+             A browser of another device cannot finish the login, unless {redirect_uri} leads here from there.\n"
+        ),
+        None => format!("To log in, open this address in a browser:\n\n{address}\n\n"),
+    }
 }
 
 /// Asks for the PIN, with the tries left.

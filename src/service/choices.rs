@@ -16,11 +16,18 @@ pub enum ServiceKind {
     EhealthDk,
     /// Any other OpenID provider, in a browser.
     Oidc,
+    /// The employer's Nuts node, in a browser.
+    Nuts,
 }
 
 impl ServiceKind {
-    pub(crate) const NAMES: [(&'static str, Self); 4] =
-        [("ssb", Self::Ssb), ("cis2", Self::Cis2), ("ehealth_dk", Self::EhealthDk), ("oidc", Self::Oidc)];
+    pub(crate) const NAMES: [(&'static str, Self); 5] = [
+        ("ssb", Self::Ssb),
+        ("cis2", Self::Cis2),
+        ("ehealth_dk", Self::EhealthDk),
+        ("oidc", Self::Oidc),
+        ("nuts", Self::Nuts),
+    ];
 }
 
 impl fmt::Display for ServiceKind {

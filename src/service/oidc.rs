@@ -8,18 +8,15 @@
 mod again;
 mod cis2;
 mod client_auth;
-mod client_key;
 mod discovery;
 mod ehealth_dk;
 mod id_token;
-mod json;
 mod jws;
 mod keys;
 mod loopback;
 #[doc(hidden)]
 pub mod measured;
 mod provider;
-mod secret;
 mod session;
 mod settings;
 mod token;
@@ -33,8 +30,13 @@ use ring::digest::{SHA256, digest};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use super::base64url::to_base64url;
 use super::choices::{RoleSelection, ServiceKind};
-use super::{Call, Desk, Grant, IdentityService, Replacement, ServiceSession, Unlocking, not_implemented};
+use super::secret::Secret;
+use super::{
+    Call, Desk, Grant, IdentityService, Replacement, ServiceSession, Unlocking, base64url, json, not_implemented,
+    private_key, secret,
+};
 use crate::cancel::CancelToken;
 use crate::card::events::{Presence, Snapshot};
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -47,10 +49,8 @@ use crate::sync::mpsc;
 
 use self::client_auth::random;
 use self::id_token::{BadIdToken, Expected, IdToken};
-use self::jws::to_base64url;
 use self::loopback::{Loopback, Redirect};
 use self::provider::{Provider, Shared, now};
-use self::secret::Secret;
 use self::session::{Kept, OidcSession};
 use self::token::{Ending, NoTokens, OAuthError, Tokens};
 use self::user_info::UserInfo;

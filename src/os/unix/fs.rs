@@ -16,9 +16,9 @@ use super::privilege::variable;
 /// The number that the kernel shows for users that a user namespace does not know.
 const OVERFLOW: u32 = 65534;
 
-#[cfg(feature = "oidc")]
+#[cfg(any(feature = "nuts", feature = "oidc"))]
 const READ_GROUP: u32 = 0o040;
-#[cfg(feature = "oidc")]
+#[cfg(any(feature = "nuts", feature = "oidc"))]
 const READ_OTHERS: u32 = 0o004;
 const WRITE_GROUP: u32 = 0o020;
 const WRITE_OTHERS: u32 = 0o002;
@@ -58,7 +58,7 @@ pub(crate) fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// As [`read_trusted`], for a file with a secret: other users must not be able to read it either.
-#[cfg(feature = "oidc")]
+#[cfg(any(feature = "nuts", feature = "oidc"))]
 pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<crate::secret::SecretBytes> {
     let (mut file, metadata) = open_trusted(path, limit)?;
     if metadata.mode() & READ_OTHERS != 0 || User::of_this_process().group_has(READ_GROUP, path, &metadata) {
@@ -277,7 +277,7 @@ mod tests {
         assert!(!maps_root("      1000       1000          1\n"));
     }
 
-    #[cfg(feature = "oidc")]
+    #[cfg(any(feature = "nuts", feature = "oidc"))]
     #[test]
     fn a_secret_that_others_can_read_is_refused() {
         let folder = folder();

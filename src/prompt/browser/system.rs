@@ -192,14 +192,17 @@ fn no_browser(detail: String) -> Error {
     Error::new(ErrorKind::NoPrompter, Stage::Browser, detail)
 }
 
-#[cfg(all(test, feature = "oidc"))]
+#[cfg(test)]
+#[cfg(any(feature = "nuts", feature = "oidc"))]
 mod tests {
     use std::fs;
 
     use super::*;
 
-    const PAGE: LoginPage<'static> =
-        LoginPage { address: "https://id.example/login?a=b&c='$(x)", redirect_uri: "http://127.0.0.1:5000/callback" };
+    const PAGE: LoginPage<'static> = LoginPage {
+        address: "https://id.example/login?a=b&c='$(x)",
+        redirect_uri: Some("http://127.0.0.1:5000/callback"),
+    };
 
     struct Desk(tempfile::TempDir);
 

@@ -7,9 +7,9 @@ use rand::rngs::OsRng;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::client_key::ClientKey;
+use super::base64url::to_base64url;
 use super::discovery::Metadata;
-use super::jws::to_base64url;
+use super::private_key::PrivateKey;
 use super::secret::Secret;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::http::Url;
@@ -62,7 +62,7 @@ impl ClientAuth {
             Self::Secret(file) if offers("client_secret_basic") => secret(file).map(Proof::Basic),
             Self::PrivateKey { file, id, algorithm } if offers("private_key_jwt") => {
                 let file_error = |why: &str| wrong_file("client_key_file", file, why);
-                let key = ClientKey::read(&read("client_key_file", file)?).map_err(file_error)?;
+                let key = PrivateKey::read(&read("client_key_file", file)?).map_err(file_error)?;
                 let id = id.as_deref().or(key.id.as_deref());
                 let message = assertion(id, *algorithm, client_id, metadata.token.as_str(), now);
                 let signature = key.sign(*algorithm, message.as_bytes()).map_err(file_error)?;
@@ -191,9 +191,9 @@ mod tests {
     use openssl::sign::Verifier;
     use serde_json::Value;
 
-    use super::super::jws::base64url;
     use super::super::jws::tests::RSA;
     use super::*;
+    use crate::service::base64url::base64url;
 
     const NOW: i64 = 1_800_000_000;
 

@@ -6,9 +6,10 @@
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 
+use super::base64url::to_base64url;
 use super::cis2;
 use super::json::{self, Loose, OneOrMany, Seconds};
-use super::jws::{BadJws, UnverifiedJws, to_base64url};
+use super::jws::{BadJws, UnverifiedJws};
 use super::keys::KeySet;
 use super::secret::Secret;
 

@@ -4,11 +4,10 @@
 //! call it: since version 10 it takes its cryptography from a provider for the whole process, which a library must
 //! not choose for its host; and it decodes tokens into memory that it does not wipe.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::base64url::base64url;
 use super::json;
 use super::keys::KeySet;
 use crate::secret::SecretBytes;
@@ -101,22 +100,6 @@ impl<'a> UnverifiedJws<'a> {
     }
 }
 
-/// Decodes base64url without padding. `None` for anything else.
-pub(super) fn base64url(text: &[u8]) -> Option<Vec<u8>> {
-    // With the whole size at once, nothing is left behind in memory.
-    let mut bytes = vec![0; text.len() / 4 * 3 + 3];
-    let len = BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
-    bytes.truncate(len);
-    Some(bytes)
-}
-
-/// Encodes base64url without padding.
-pub(super) fn to_base64url(bytes: &[u8]) -> Zeroizing<String> {
-    let mut text = Zeroizing::new(String::with_capacity(bytes.len().div_ceil(3) * 4));
-    BASE64_URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
-    text
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::sync::LazyLock;
@@ -131,6 +114,7 @@ pub(super) mod tests {
     use openssl::sign::Signer;
     use serde_json::{Value, json};
 
+    use super::super::base64url::to_base64url;
     use super::*;
 
     /// Keys of a provider.

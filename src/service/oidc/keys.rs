@@ -4,8 +4,9 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RSA_P
 use ring::signature::{RsaPublicKeyComponents, UnparsedPublicKey};
 use serde::Deserialize;
 
+use super::base64url::base64url;
 use super::json::{self, BadJson};
-use super::jws::{Algorithm, base64url};
+use super::jws::Algorithm;
 
 /// The keys that a provider signs with.
 #[derive(Debug, Default)]

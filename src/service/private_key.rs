@@ -1,9 +1,11 @@
-//! The private key that a client proves itself with.
+//! The private key that a program proves itself with.
 //!
-//! RSA is the crate that software cards sign with: it blinds, and wipes its keys. P-256 is ring's.
+//! RSA is the crate that software cards sign with: it blinds, and wipes its keys. P-256 and Ed25519 are ring's.
 
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+#[cfg(feature = "nuts")]
+use ring::signature::KeyPair;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::pkcs8::{DecodePrivateKey, SecretDocument};
 use rsa::rand_core::OsRng;
@@ -13,8 +15,10 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
+use super::base64url::base64url;
+#[cfg(feature = "nuts")]
+use super::base64url::to_base64url;
 use super::json;
-use super::jws::base64url;
 use super::secret::Secret;
 use crate::service::choices::KeyAlgorithm;
 
@@ -22,7 +26,7 @@ use crate::service::choices::KeyAlgorithm;
 const SHORTEST_RSA: usize = 2048;
 
 /// A private key, and its id if its file gives one.
-pub(super) struct ClientKey {
+pub(super) struct PrivateKey {
     key: Key,
     pub(super) id: Option<String>,
 }
@@ -30,6 +34,8 @@ pub(super) struct ClientKey {
 enum Key {
     Rsa(Box<RsaPrivateKey>),
     P256(Box<EcdsaKeyPair>),
+    #[cfg_attr(not(feature = "nuts"), expect(dead_code, reason = "only Nuts nodes take its signatures"))]
+    Ed25519(Box<Ed25519KeyPair>),
 }
 
 /// A private key as JSON (RFC 7518, 6).
@@ -47,7 +53,7 @@ struct Jwk {
     y: Option<String>,
 }
 
-impl ClientKey {
+impl PrivateKey {
     /// Reads the content of a file: PEM with PKCS#8 or PKCS#1, or a JWK.
     ///
     /// # Errors
@@ -78,7 +84,7 @@ impl ClientKey {
     fn checked(self) -> Result<Self, &'static str> {
         match &self.key {
             Key::Rsa(key) if key.n().bits() < SHORTEST_RSA => Err("its RSA key has less than 2,048 bits"),
-            Key::Rsa(_) | Key::P256(_) => Ok(self),
+            Key::Rsa(_) | Key::P256(_) | Key::Ed25519(_) => Ok(self),
         }
     }
 
@@ -93,6 +99,7 @@ impl ClientKey {
                 .sign(&SystemRandom::new(), message)
                 .map(|signature| signature.as_ref().to_vec())
                 .map_err(|_| DAMAGED),
+            (Key::Ed25519(_), _) => Err("its key is for Ed25519, which no client_key_algorithm is for"),
             (Key::P256(_), _) => Err("its key is for P-256: set client_key_algorithm to ES256"),
             (Key::Rsa(_), KeyAlgorithm::Es256) => Err("its key is an RSA key, which does not sign with ES256"),
             (Key::Rsa(key), KeyAlgorithm::Rs256) => key
@@ -109,12 +116,63 @@ impl ClientKey {
             }
         }
     }
+
+    /// Signs `message` with the strongest algorithm for the key, and returns its name too.
+    ///
+    /// # Errors
+    ///
+    /// Why the key does not, as a sentence about its file.
+    #[cfg(feature = "nuts")]
+    pub(super) fn sign_strongly(
+        &self,
+        message: impl FnOnce(&str) -> Zeroizing<String>,
+    ) -> Result<Zeroizing<String>, &'static str> {
+        let (name, algorithm) = match &self.key {
+            Key::Rsa(_) => ("RS512", Some(KeyAlgorithm::Rs512)),
+            Key::P256(_) => ("ES256", Some(KeyAlgorithm::Es256)),
+            Key::Ed25519(_) => ("EdDSA", None),
+        };
+        let message = message(name);
+        let signature = match (&self.key, algorithm) {
+            (Key::Ed25519(key), _) => key.sign(message.as_bytes()).as_ref().to_vec(),
+            (_, Some(algorithm)) => self.sign(algorithm, message.as_bytes())?,
+            (_, None) => return Err(DAMAGED),
+        };
+        let signature = to_base64url(&signature);
+        let mut signed = Zeroizing::new(String::with_capacity(message.len() + 1 + signature.len()));
+        [&message, ".", &signature].iter().for_each(|part| signed.push_str(part));
+        Ok(signed)
+    }
+
+    /// The thumbprint of its public key (RFC 7638).
+    #[cfg(feature = "nuts")]
+    pub(super) fn thumbprint(&self) -> String {
+        let text = |bytes: &[u8]| to_base64url(bytes).to_string();
+        let jwk = match &self.key {
+            Key::Rsa(key) => {
+                format!(
+                    r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#,
+                    text(&key.e().to_bytes_be()),
+                    text(&key.n().to_bytes_be())
+                )
+            }
+            Key::P256(key) => {
+                // An uncompressed point.
+                let (x, y) = key.public_key().as_ref()[1..].split_at(32);
+                format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, text(x), text(y))
+            }
+            Key::Ed25519(key) => {
+                format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(key.public_key().as_ref()))
+            }
+        };
+        text(&Sha256::digest(jwk.as_bytes()))
+    }
 }
 
 const DAMAGED: &str = "its key is damaged, or of a form that is not read";
 const ENCRYPTED: &str = "its key is protected with a password; write it without one: openssl pkey -in FILE -out NEW";
 const NOT_PEM: &str = "it is not in PEM form; convert it with: openssl pkey -inform DER -in FILE -out NEW";
-const OTHER_CURVE: &str = "its key is neither RSA nor P-256";
+const OTHER_CURVE: &str = "its key is neither RSA, P-256 nor Ed25519";
 
 fn other_kind(text: &str) -> &'static str {
     let holds = |mark: &str| text.contains(mark);
@@ -138,12 +196,15 @@ fn from_pkcs8(pem: &str) -> Result<Key, &'static str> {
         return Ok(Key::Rsa(Box::new(key)));
     }
     let (_, document) = SecretDocument::from_pem(pem).map_err(|_| DAMAGED)?;
+    if let Ok(key) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(document.as_bytes()) {
+        return Ok(Key::Ed25519(Box::new(key)));
+    }
     EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_bytes(), &SystemRandom::new())
         .map(|key| Key::P256(Box::new(key)))
         .map_err(|_| OTHER_CURVE)
 }
 
-fn from_jwk(file: &[u8]) -> Result<ClientKey, &'static str> {
+fn from_jwk(file: &[u8]) -> Result<PrivateKey, &'static str> {
     let jwk: Jwk = json::read(file).map_err(|_| "it is not a JWK with a private key")?;
     let secret = |text: &Option<Secret>| {
         let text = text.as_ref().ok_or("it is a JWK without the private numbers")?;
@@ -167,11 +228,13 @@ fn from_jwk(file: &[u8]) -> Result<ClientKey, &'static str> {
         }
         _ => return Err(OTHER_CURVE),
     };
-    ClientKey { key, id: jwk.kid }.checked()
+    PrivateKey { key, id: jwk.kid }.checked()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use openssl::bn::{BigNum, BigNumContext};
     use openssl::ec::{EcGroup, EcKey};
     use openssl::ecdsa::EcdsaSig;
@@ -183,9 +246,11 @@ mod tests {
     use openssl::symm::Cipher;
     use serde_json::json;
 
-    use super::super::jws::tests::{EC, RSA};
-    use super::super::jws::to_base64url;
     use super::*;
+
+    static RSA: LazyLock<Rsa<Private>> = LazyLock::new(|| Rsa::generate(2048).unwrap());
+    static EC: LazyLock<EcKey<Private>> =
+        LazyLock::new(|| EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap());
 
     fn rsa() -> PKey<Private> {
         PKey::from_rsa(RSA.clone()).unwrap()
@@ -214,7 +279,7 @@ mod tests {
         let crlf = String::from_utf8(pkcs8.clone()).unwrap().replace('\n', "\r\n").into_bytes();
         let marked = [b"\xef\xbb\xbf", &pkcs8[..], b"\n\n"].concat();
         for file in [pkcs8, crlf, marked, RSA.private_key_to_pem().unwrap(), rsa_jwk().into_bytes()] {
-            let key = ClientKey::read(&file).unwrap();
+            let key = PrivateKey::read(&file).unwrap();
             for (algorithm, digest) in [
                 (KeyAlgorithm::Rs256, MessageDigest::sha256()),
                 (KeyAlgorithm::Rs384, MessageDigest::sha384()),
@@ -232,14 +297,14 @@ mod tests {
             }
             assert!(key.sign(KeyAlgorithm::Es256, b"message").unwrap_err().contains("RSA"));
         }
-        assert_eq!(ClientKey::read(rsa_jwk().as_bytes()).unwrap().id.as_deref(), Some("k-1"));
+        assert_eq!(PrivateKey::read(rsa_jwk().as_bytes()).unwrap().id.as_deref(), Some("k-1"));
     }
 
     #[test]
     fn a_p256_key_signs_in_each_form() {
         let pkcs8 = PKey::from_ec_key(EC.clone()).unwrap().private_key_to_pem_pkcs8().unwrap();
         for file in [pkcs8, ec_jwk().into_bytes()] {
-            let key = ClientKey::read(&file).unwrap();
+            let key = PrivateKey::read(&file).unwrap();
             let signature = key.sign(KeyAlgorithm::Es256, b"message").unwrap();
             let [r, s] = [&signature[..32], &signature[32..]].map(|half| BigNum::from_slice(half).unwrap());
             let signature = EcdsaSig::from_private_components(r, s).unwrap();
@@ -273,7 +338,7 @@ mod tests {
             (br#"{"kty": "oct", "k": "AA"}"#.to_vec(), "neither"),
             (public.to_string().into_bytes(), "without the private"),
         ] {
-            let why = ClientKey::read(&file).err().unwrap_or("nothing");
+            let why = PrivateKey::read(&file).err().unwrap_or("nothing");
             assert!(why.contains(words), "{words}: {why}");
         }
     }

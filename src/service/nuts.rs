@@ -1,0 +1,332 @@
+//! An employer's Nuts node. One login, in reading order: employee, contract, signing session, page in the browser,
+//! presentation, verification.
+//!
+//! `contract`, `presentation`, `ticket` and `time` are pure; `node` has the requests.
+
+mod contract;
+mod node;
+mod node_login;
+mod presentation;
+mod session;
+mod ticket;
+mod time;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tracing::info;
+
+use self::contract::DrawUp;
+use self::node::{ErrorKindOf, Node, Step, pause, to_json};
+use self::presentation::{Asked, Presentation, read_verification};
+use super::{Desk, Grant, IdentityService, Replacement, ServiceSession, Unlocking, json};
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::http::{HttpsSettings, Url};
+use crate::prompt::LoginPage;
+use crate::secret::{SecretBytes, Ticket, secret_buffer};
+use crate::session::{AssuranceLevel, Employee, Limits, Role, Session, User};
+
+pub(crate) use self::contract::ContractKind;
+pub(crate) use self::node_login::NodeLogin;
+pub(crate) use self::session::NutsSession;
+
+const V1: &str = "/internal/auth/v1";
+
+/// How long the node waits for the user.
+const SIGNING_WINDOW: Duration = Duration::from_secs(10 * 60);
+
+/// The settings of a login at a node.
+#[derive(Clone, Debug)]
+pub(crate) struct NutsSettings {
+    /// The node's internal address.
+    pub(crate) node: Url,
+    pub(crate) https: HttpsSettings,
+    /// For a node whose API wants programs to log in.
+    pub(crate) api_login: Option<NodeLogin>,
+    /// The employer's DID.
+    pub(crate) employer: String,
+    pub(crate) contract: ContractKind,
+    /// How long the user may take.
+    pub(crate) login_timeout: Duration,
+}
+
+/// A node as an identity service.
+pub(crate) struct NutsService {
+    settings: Arc<NutsSettings>,
+    employee: Mutex<Option<Employee>>,
+}
+
+impl NutsService {
+    /// A service for `employee`, if the settings name one.
+    pub(crate) fn new(settings: NutsSettings, employee: Option<Employee>) -> Self {
+        Self { settings: Arc::new(settings), employee: Mutex::new(employee) }
+    }
+
+    fn employee(&self) -> MutexGuard<'_, Option<Employee>> {
+        self.employee.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl IdentityService for NutsService {
+    /// Programs share a session only for the same employee.
+    fn id(&self) -> String {
+        let NutsSettings { node, employer, .. } = &*self.settings;
+        format!("nuts {node} {employer} {:?}", *self.employee())
+    }
+
+    fn log_in(&self, desk: &Desk<'_>) -> Result<Grant> {
+        let Some(employee) = self.employee().clone() else {
+            let detail = "it is not known who logs in: set the employee (employee_identifier, employee_initials, \
+                 employee_family_name), or have the program do so";
+            return Err(Error::new(ErrorKind::Configuration, Stage::Configuration, detail));
+        };
+        Login { settings: &self.settings, employee: &employee, desk, began: Instant::now(), since: now() }.run()
+    }
+
+    /// By another contract of the same employee.
+    fn unlock<'a>(&'a self, locked: &Session, desk: &Desk<'_>) -> Result<Unlocking<'a>> {
+        let grant = self.log_in(desk)?;
+        if grant.user.uid != locked.user().uid {
+            return Ok(Unlocking::OtherUser(Box::new(move |_| Ok(grant))));
+        }
+        let Grant { ticket, expiry, roles, role, .. } = grant;
+        Ok(Unlocking::SameUser(Some(Replacement { ticket, expiry, roles, role })))
+    }
+
+    fn set_employee(&self, employee: &Employee) -> Result<bool> {
+        employee.check()?;
+        let mut known = self.employee();
+        let changed = known.as_ref() != Some(employee);
+        *known = Some(employee.clone());
+        Ok(changed)
+    }
+
+    fn session(&self, _: &User, ticket: &Ticket) -> Arc<dyn ServiceSession> {
+        Arc::new(NutsSession::of(&self.settings, ticket, Some(AssuranceLevel::Low)))
+    }
+}
+
+/// One login.
+struct Login<'a> {
+    settings: &'a Arc<NutsSettings>,
+    employee: &'a Employee,
+    desk: &'a Desk<'a>,
+    began: Instant,
+    /// When it began, by the clock of the wall.
+    since: i64,
+}
+
+#[derive(Serialize)]
+struct Signing<'a> {
+    means: &'static str,
+    params: Params<'a>,
+    payload: &'a str,
+}
+
+#[derive(Serialize)]
+struct Params<'a> {
+    employer: &'a str,
+    employee: Names<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Names<'a> {
+    identifier: &'a str,
+    initials: &'a str,
+    family_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role_name: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct SigningSession {
+    #[serde(rename = "sessionID")]
+    id: String,
+    #[serde(rename = "sessionPtr")]
+    pointer: Pointer,
+}
+
+#[derive(Deserialize)]
+struct Pointer {
+    url: String,
+}
+
+#[derive(Deserialize)]
+struct Poll<'a> {
+    status: String,
+    #[serde(borrow, rename = "verifiablePresentation")]
+    presentation: Option<&'a RawValue>,
+}
+
+impl Login<'_> {
+    fn run(&self) -> Result<Grant> {
+        let mut node = Node::new(self.settings);
+        let contract = self.draw_up(&mut node)?;
+        info!("contract drawn up");
+        let (id, page) = self.begin_signing(&mut node, &contract)?;
+        let presentation = {
+            let page = LoginPage::without_redirect(page.as_str());
+            let opened = self.desk.browser.open(&page, self.desk.cancel)?;
+            let _notice = self.desk.prompter.browser_opened(&page, self.desk.cancel);
+            self.wait_for_presentation(&mut node, &id, opened.failed())?
+        };
+        info!("presentation received");
+        let assurance = self.verify(&mut node, &presentation, &contract)?;
+        info!("presentation verified");
+        Ok(self.grant(presentation, assurance))
+    }
+
+    fn draw_up(&self, node: &mut Node<'_>) -> Result<String> {
+        let step = Step { stage: Stage::Activation, refusal: "draws up no contract", kind: ErrorKindOf::Settings };
+        let kind = &self.settings.contract;
+        let body = to_json(&DrawUp::new(kind, &self.settings.employer))?;
+        let answer = node.put(step, &format!("{V1}/contract/drawup"), body, &node.call(self.desk.cancel))?;
+        contract::read(&answer.body, kind)
+    }
+
+    /// Returns the session's id and its page.
+    fn begin_signing(&self, node: &mut Node<'_>, contract: &str) -> Result<(String, Url)> {
+        let step = Step { stage: Stage::Activation, refusal: "begins no signing session", kind: ErrorKindOf::Settings };
+        let Employee { identifier, initials, family_name, role, .. } = self.employee;
+        let employee = Names { identifier, initials, family_name, role_name: role.as_deref() };
+        let params = Params { employer: &self.settings.employer, employee };
+        let body = to_json(&Signing { means: "employeeid", params, payload: contract })?;
+        let answer = node.post(step, &format!("{V1}/signature/session"), body, &node.call(self.desk.cancel))?;
+        let bad = |why: &str| {
+            let detail = format!("the node's signing session cannot be used: {why}");
+            Error::new(ErrorKind::BadAnswer, Stage::Activation, detail)
+        };
+        let session: SigningSession = json::read(&answer.body).map_err(|error| bad(&error.to_string()))?;
+        // It becomes a part of an address.
+        if session.id.is_empty()
+            || session.id.len() > 128
+            || !session.id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        {
+            return Err(bad("its id is not one"));
+        }
+        let page = Url::parse(&session.pointer.url).map_err(|why| bad(&format!("the address of its page: {why}")))?;
+        Ok((session.id, page))
+    }
+
+    /// Waits for the user's decision on the page. `not_shown` is cancelled if the page is not shown.
+    fn wait_for_presentation(
+        &self,
+        node: &mut Node<'_>,
+        id: &str,
+        not_shown: &crate::cancel::CancelToken,
+    ) -> Result<SecretBytes> {
+        let step = Step { stage: Stage::Browser, refusal: "makes no presentation", kind: ErrorKindOf::Decision };
+        let error = |kind, detail: &str| Err(Error::new(kind, Stage::Browser, detail));
+        let time = self.settings.login_timeout.min(SIGNING_WINDOW);
+        let deadline = Instant::now() + time;
+        let path = format!("{V1}/signature/session/{id}");
+        for number in 0.. {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return error(ErrorKind::Cancelled, "nobody accepted the contract on the node's page in time");
+            }
+            if self.desk.cancel.wait(pause(number).min(left)) {
+                return Err(Error::cancelled(Stage::Browser));
+            }
+            if not_shown.is_cancelled() {
+                let why = not_shown.reason().unwrap_or_else(|| "the node's page cannot be shown".into());
+                return error(ErrorKind::NoPrompter, &why);
+            }
+            let Some(answer) = node.poll(step, &path, &node.call(self.desk.cancel))? else { continue };
+            let poll: Poll<'_> = json::read(&answer.body).map_err(|why| {
+                let detail = format!("the node's answer about the signing session cannot be used: {why}");
+                Error::new(ErrorKind::BadAnswer, Stage::Browser, detail)
+            })?;
+            match (&*poll.status, poll.presentation) {
+                ("created" | "in-progress", _) => {}
+                ("completed", Some(presentation)) => {
+                    let text = presentation.get().as_bytes();
+                    let mut kept = secret_buffer(text.len());
+                    kept.extend_from_slice(text);
+                    return Ok(kept);
+                }
+                ("cancelled", _) => return error(ErrorKind::Cancelled, "the contract was rejected on the node's page"),
+                ("expired", _) => {
+                    return error(ErrorKind::Cancelled, "nobody accepted the contract on the node's page in time");
+                }
+                // The node gives the presentation out once.
+                ("vp-requested", _) => {
+                    let detail = "the node has given the presentation to somebody else, or it was lost on its way";
+                    return error(ErrorKind::BadAnswer, detail);
+                }
+                ("errored" | "", _) => return error(ErrorKind::Refused, "the node did not accept what its page sent"),
+                _ => return error(ErrorKind::BadAnswer, "the node's signing session is in a state that is not known"),
+            }
+        }
+        error(ErrorKind::Internal, "the node was polled too often")
+    }
+
+    /// Has the node verify the presentation, and compares it with what was asked for.
+    fn verify(&self, node: &mut Node<'_>, presentation: &[u8], contract: &str) -> Result<Option<AssuranceLevel>> {
+        let step = Step {
+            stage: Stage::Authentication,
+            refusal: "does not verify the presentation",
+            kind: ErrorKindOf::Decision,
+        };
+        let asked = Asked {
+            employer: &self.settings.employer,
+            employee: self.employee,
+            contract,
+            since: self.since,
+            now: now(),
+        };
+        let (before, after) = (b"{\"verifiablePresentation\":".as_slice(), b"}".as_slice());
+        let mut body = secret_buffer(before.len() + presentation.len() + after.len());
+        [before, presentation, after].iter().for_each(|part| body.extend_from_slice(part));
+        let checked = Presentation::read(presentation).and_then(|read| read.check(&asked));
+        checked.map_err(|why| {
+            let detail = format!("the node's presentation is not what was asked for: {why}");
+            Error::new(ErrorKind::BadAnswer, Stage::Authentication, detail)
+        })?;
+        let answer = node.put(step, &format!("{V1}/signature/verify"), body, &node.call(self.desk.cancel))?;
+        read_verification(&answer.body, self.employee)
+    }
+
+    fn grant(&self, presentation: SecretBytes, assurance: Option<AssuranceLevel>) -> Grant {
+        let employee = self.employee;
+        let roles: Vec<_> = employee.role.iter().map(|name| role(name)).collect();
+        let ends = Presentation::read(&presentation).ok().and_then(|read| read.ends()).unwrap_or_default();
+        let lasts = Duration::from_secs(u64::try_from(ends - now()).unwrap_or_default());
+        // A clock that was set back during the login must not make the session longer.
+        let lasts = lasts.min(
+            Duration::from_secs(u64::try_from(ends - self.since).unwrap_or_default())
+                .saturating_sub(self.began.elapsed()),
+        );
+        Grant {
+            user: User { uid: employee.identifier.clone(), name: employee.name() },
+            role: (!roles.is_empty()).then_some(0),
+            roles,
+            ticket: ticket::ticket(&presentation),
+            expiry: None,
+            limits: Limits { idle: None, total: Some(lasts) },
+            card: None,
+            card_watched: false,
+            service: Arc::new(NutsSession { settings: Arc::clone(self.settings), presentation, assurance }),
+        }
+    }
+}
+
+/// The employer's name of a role is all there is.
+fn role(name: &str) -> Role {
+    Role {
+        id: name.to_owned(),
+        organisation_code: String::new(),
+        organisation: String::new(),
+        role_type: String::new(),
+        sub_type: String::new(),
+        name: name.to_owned(),
+    }
+}
+
+/// The time, in seconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
+}

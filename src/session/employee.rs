@@ -1,0 +1,174 @@
+//! The user of a Nuts node, and how well such a node knows who it is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::printable::{LONGEST_NAME, is_unfit};
+
+/// The employee that an employer's Nuts node is asked to identify.
+///
+/// ```
+/// use ticketapi::session::Employee;
+///
+/// let nurse = Employee::new("481", "J", "van Dijk").role("Verpleegkundige niveau 2");
+/// assert!(nurse.check().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Employee {
+    /// The employee's number or name in the employer's records.
+    pub identifier: String,
+    /// The initials.
+    pub initials: String,
+    /// The family name, with what belongs before it.
+    pub family_name: String,
+    /// The role, as the employer names it.
+    pub role: Option<String>,
+}
+
+impl Employee {
+    /// An employee without a role.
+    pub fn new(identifier: impl Into<String>, initials: impl Into<String>, family_name: impl Into<String>) -> Self {
+        let (identifier, initials, family_name) = (identifier.into(), initials.into(), family_name.into());
+        Self { identifier, initials, family_name, role: None }
+    }
+
+    /// Sets the role.
+    #[must_use]
+    pub fn role(self, name: impl Into<String>) -> Self {
+        Self { role: Some(name.into()), ..self }
+    }
+
+    /// Returns initials and family name.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.initials, self.family_name)
+    }
+
+    /// Checks what can be checked without the node.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidParameter`](ErrorKind::InvalidParameter) for a field that is empty, longer than 256 characters, or has
+    /// characters that control how text is shown.
+    pub fn check(&self) -> Result<()> {
+        let fields = [
+            ("identifier", Some(&self.identifier)),
+            ("initials", Some(&self.initials)),
+            ("family name", Some(&self.family_name)),
+            ("role", self.role.as_ref()),
+        ];
+        for (name, text) in fields {
+            let Some(text) = text else { continue };
+            let problem = if text.trim().is_empty() {
+                "is empty"
+            } else if text.chars().count() > LONGEST_NAME {
+                "is too long (more than 256 characters)"
+            } else if text.chars().any(is_unfit) {
+                "has control or formatting characters"
+            } else {
+                continue;
+            };
+            let detail = format!("the employee's {name} {problem}");
+            return Err(Error::new(ErrorKind::InvalidParameter, Stage::Configuration, detail));
+        }
+        Ok(())
+    }
+}
+
+/// How sure it is who a user is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum AssuranceLevel {
+    /// The employer says so.
+    Low,
+    /// As with IRMA or Yivi.
+    Substantial,
+    /// As with a UZI card.
+    High,
+}
+
+impl AssuranceLevel {
+    /// Returns `true` if this level is enough where `required` is asked for.
+    ///
+    /// ```
+    /// use ticketapi::session::AssuranceLevel;
+    ///
+    /// assert!(AssuranceLevel::High.satisfies("middle".parse().unwrap()));
+    /// assert!(!AssuranceLevel::Low.satisfies(AssuranceLevel::Substantial));
+    /// ```
+    pub fn satisfies(self, required: Self) -> bool {
+        self >= required
+    }
+}
+
+impl fmt::Display for AssuranceLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Low => "low",
+            Self::Substantial => "substantial",
+            Self::High => "high",
+        })
+    }
+}
+
+/// A text that names no level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not one of low, substantial (or middle), high")]
+pub struct UnknownLevel;
+
+impl FromStr for AssuranceLevel {
+    type Err = UnknownLevel;
+
+    fn from_str(text: &str) -> std::result::Result<Self, UnknownLevel> {
+        match text {
+            "low" => Ok(Self::Low),
+            "substantial" | "middle" => Ok(Self::Substantial),
+            "high" => Ok(Self::High),
+            _ => Err(UnknownLevel),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_employee_needs_fields_that_can_be_shown() {
+        let problem =
+            |employee: Employee| employee.check().err().map_or_else(String::new, |error| error.detail().into());
+        assert_eq!(problem(Employee::new("481", "J", "van \"Dijk\" d'Été")), "");
+        for (employee, expected) in [
+            (Employee::new("", "J", "Dijk"), "the employee's identifier is empty"),
+            (Employee::new("1", " ", "Dijk"), "the employee's initials is empty"),
+            (
+                Employee::new("1", "J", "D\u{202e}ijk"),
+                "the employee's family name has control or formatting characters",
+            ),
+            (Employee::new("1", "J", "D\nijk"), "the employee's family name has control or formatting characters"),
+            (
+                Employee::new("1", "J", "x".repeat(10_000)),
+                "the employee's family name is too long (more than 256 characters)",
+            ),
+            (Employee::new("1", "J", "Dijk").role(""), "the employee's role is empty"),
+        ] {
+            assert_eq!(problem(employee), expected);
+        }
+    }
+
+    #[test]
+    fn levels_are_ordered_and_have_two_names_for_the_middle_one() {
+        let levels = ["low", "middle", "high"].map(|name| name.parse::<AssuranceLevel>().unwrap());
+        assert!(levels.is_sorted());
+        assert_eq!(levels[1], "substantial".parse().unwrap());
+        for (at, level) in levels.into_iter().enumerate() {
+            for (least, required) in levels.into_iter().enumerate() {
+                assert_eq!(level.satisfies(required), at >= least);
+            }
+        }
+        assert_eq!("Low".parse::<AssuranceLevel>(), Err(UnknownLevel));
+    }
+}
