@@ -121,6 +121,7 @@ fn the_ticket_is_the_presentation_of_the_employee_who_accepts() {
         let presentation = presentation(&ticket);
         let member = &presentation["verifiableCredential"]["credentialSubject"]["member"];
         assert_eq!(member["member"]["familyName"], "van \"Dijk\" d'É");
+        assert_eq!(serde_json::from_str::<Value>(&engine.claims().unwrap()).unwrap(), presentation);
 
         let session = engine.session().unwrap();
         assert_eq!((&*session.user().uid, &*session.user().name), ("481", "J van \"Dijk\" d'É"));

@@ -21,7 +21,7 @@ use tracing::info;
 use self::contract::DrawUp;
 use self::node::{ErrorKindOf, Node, Step, pause, to_json};
 use self::presentation::{Asked, Presentation, read_verification};
-use super::{Desk, Grant, IdentityService, Replacement, ServiceSession, Unlocking, json};
+use super::{Desk, Expiry, Grant, IdentityService, Replacement, ServiceSession, Unlocking, json};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::http::{HttpsSettings, Url};
 use crate::prompt::LoginPage;
@@ -305,7 +305,7 @@ impl Login<'_> {
             role: (!roles.is_empty()).then_some(0),
             roles,
             ticket: ticket::ticket(&presentation),
-            expiry: None,
+            expiry: Some(Expiry { after: lasts, renewable: None }),
             limits: Limits { idle: None, total: Some(lasts) },
             card: None,
             card_watched: false,
