@@ -5,7 +5,7 @@
 //! ticket.
 
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustix::event::PollFlags;
@@ -18,7 +18,6 @@ use crate::error::{Error, ErrorKind, Stage};
 use crate::os::ipc::until_ready;
 use crate::printable;
 use crate::secret::{SecretBytes, secret_buffer};
-use crate::sync::{Mutex, MutexGuard};
 
 /// The bytes of the length.
 pub const PREFIX: usize = 4;

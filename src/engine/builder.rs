@@ -40,6 +40,8 @@ pub struct EngineBuilder {
     folders: Vec<PathBuf>,
     clock: Option<Box<dyn Clock>>,
     listener: Option<Listener>,
+    #[cfg(test)]
+    service: Option<Arc<dyn IdentityService>>,
 }
 
 /// What an engine uses for each login.
@@ -68,7 +70,17 @@ pub(super) struct Settings {
 impl EngineBuilder {
     /// Starts from these settings.
     pub fn new(config: Config) -> Self {
-        Self { config, reader: None, prompter: None, browser: None, folders: Vec::new(), clock: None, listener: None }
+        Self {
+            config,
+            reader: None,
+            prompter: None,
+            browser: None,
+            folders: Vec::new(),
+            clock: None,
+            listener: None,
+            #[cfg(test)]
+            service: None,
+        }
     }
 
     /// Asks the user with `prompter` instead of as the settings say.
@@ -113,14 +125,25 @@ impl EngineBuilder {
         self
     }
 
+    /// Logs in at `service` instead of the one that the settings name.
+    #[cfg(test)]
+    pub(super) fn service(mut self, service: Arc<dyn IdentityService>) -> Self {
+        self.service = Some(service);
+        self
+    }
+
     /// Builds the engine. Checks the settings; opens and starts nothing.
     ///
     /// # Errors
     ///
     /// [`Configuration`](crate::ErrorKind::Configuration).
     pub fn build(self) -> Result<Engine> {
-        let Self { config, reader, prompter, browser, folders, clock, listener } = self;
+        #[cfg(test)]
+        let scripted = self.service;
+        let Self { config, reader, prompter, browser, folders, clock, listener, .. } = self;
         let service = service(&config)?;
+        #[cfg(test)]
+        let service = scripted.unwrap_or(service);
         // A program with its own cards does not want the agent's.
         let remote = if reader.is_none() { Remote::new(&(&config).into(), Arc::clone(&service))? } else { None };
         let reader = match (reader, &config.software_card) {

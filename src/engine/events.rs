@@ -45,6 +45,13 @@ pub(super) struct Untold {
     telling: bool,
 }
 
+#[cfg(test)]
+impl Untold {
+    pub(super) fn is_being_told(&self) -> bool {
+        self.telling
+    }
+}
+
 impl Inner {
     /// Queues an event. Events keep the order in which they happened under the lock, and a thread delivers
     /// them: a listener that blocks must not keep a session from ending.

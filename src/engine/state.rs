@@ -143,6 +143,13 @@ impl Inner {
         Self { parts, state, ticket: TicketCell::default(), threads: Threads::default() }
     }
 
+    /// Returns `true` if nothing happens but the monitor's wait.
+    #[cfg(test)]
+    pub(super) fn threads_are_idle(&self) -> bool {
+        let state = self.lock();
+        state.exchange.is_none() && state.login.is_none() && !state.untold.is_being_told()
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that can panic runs under this lock.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,8 @@
 //! Random walks over an engine's session with a clock of the test's own (number 17 of the hazards).
 
+mod renewal;
+mod scripted;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;

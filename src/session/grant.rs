@@ -69,7 +69,8 @@ pub(crate) trait ServiceSession: Any + Debug + Send + Sync {
     /// over. Any other error leaves that open.
     fn check(&self, call: &Call<'_>) -> Result<()>;
 
-    /// Ends the session at the service.
+    /// Ends the session at the service, also if a renewal or a change is in progress: tokens that arrive afterwards
+    /// are not kept.
     ///
     /// # Errors
     ///
