@@ -1,6 +1,9 @@
-//! What OpenID providers send: an ID token checked, and roles read, each against its floor.
+//! A login at an OpenID provider, and what such providers send: an ID token checked, and roles read, each against its
+//! floor.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "openid/login.rs"]
+mod login;
 mod support;
 
 use std::process::ExitCode;
@@ -22,6 +25,7 @@ const SUBJECT: &str = "555021935107";
 
 fn main() -> ExitCode {
     let mut comparisons = Comparisons::new();
+    login::compare(&mut comparisons);
     check_id_token(&mut comparisons);
     read_roles(&mut comparisons);
     comparisons.finish()

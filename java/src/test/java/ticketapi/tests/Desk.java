@@ -44,10 +44,7 @@ final class Desk implements AutoCloseable {
     Desk with(String card, String... arguments) throws IOException {
         List<String> command = new ArrayList<>(Arrays.asList(needed("SPINE_SIMULATOR"), "--strict", "--state-dir", needed("TEST_STATE")));
         command.addAll(Arrays.asList(arguments));
-        spine = new ProcessBuilder(command).redirectErrorStream(true).start();
-        BufferedReader greeting =
-                new BufferedReader(new InputStreamReader(spine.getInputStream(), StandardCharsets.UTF_8));
-        for (String line = greeting.readLine(); !line.startsWith("# Requests"); line = greeting.readLine()) {
+        for (String line : greetingOf(command)) {
             if (line.startsWith("url=")) {
                 set("TICKETAPI_BASE_URL", line.substring(4));
                 set("TICKETAPI_AGENT", "never");
@@ -55,9 +52,43 @@ final class Desk implements AutoCloseable {
                 set("TICKETAPI_CA_FILE", line.substring(8));
             }
         }
+        if (card.endsWith(".p12")) {
+            set("TICKETAPI_SOFTWARE_CARD", needed("TEST_CARDS") + "/" + card);
+        } else {
+            set("TICKETAPI_CONFIG", needed("TEST_CARDS") + "/" + card + ".toml");
+        }
+        return pin("1234");
+    }
+
+    /** Starts the simulator of an OpenID provider, with a browser in which the user is logged in at once. */
+    Desk atProvider(String... arguments) throws IOException {
+        String simulator = needed("OIDC_SIMULATOR");
+        List<String> command = new ArrayList<>(Arrays.asList(simulator, "--auto", "--state-dir", needed("TEST_STATE")));
+        command.addAll(Arrays.asList(arguments));
+        for (String line : greetingOf(command)) {
+            if (line.startsWith("export ")) {
+                int equals = line.indexOf('=');
+                set(line.substring("export ".length(), equals), line.substring(equals + 2, line.length() - 1));
+            }
+        }
+        Path browser = folder.resolve("browser");
+        Files.write(browser, ("#!/bin/sh\nexec '" + simulator + "' --browse \"$1\" --ca-file \"$TICKETAPI_CA_FILE\" >/dev/null 2>&1\n")
+                .getBytes(StandardCharsets.UTF_8));
+        assertTrue(browser.toFile().setExecutable(true));
+        return set("TICKETAPI_BROWSER", browser.toString()).set("TICKETAPI_BIND_CARD", "false").set("TICKETAPI_AGENT", "never");
+    }
+
+    /** Starts a simulator, and returns what it says before it serves. */
+    private List<String> greetingOf(List<String> command) throws IOException {
+        spine = new ProcessBuilder(command).redirectErrorStream(true).start();
+        BufferedReader output = new BufferedReader(new InputStreamReader(spine.getInputStream(), StandardCharsets.UTF_8));
+        List<String> greeting = new ArrayList<>();
+        for (String line = output.readLine(); !line.startsWith("# Requests"); line = output.readLine()) {
+            greeting.add(line);
+        }
         Thread reader = new Thread(() -> {
             try {
-                while (greeting.readLine() != null) {
+                while (output.readLine() != null) {
                     // Keeps its pipe from filling up.
                 }
             } catch (IOException e) {
@@ -66,12 +97,7 @@ final class Desk implements AutoCloseable {
         });
         reader.setDaemon(true);
         reader.start();
-        if (card.endsWith(".p12")) {
-            set("TICKETAPI_SOFTWARE_CARD", needed("TEST_CARDS") + "/" + card);
-        } else {
-            set("TICKETAPI_CONFIG", needed("TEST_CARDS") + "/" + card + ".toml");
-        }
-        return pin("1234");
+        return greeting;
     }
 
     /** Sets the PIN that the user knows. */
