@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Exchanges codes for tokens, for programs with client_auth = "back_end": the client secret stays here.
+"""Exchanges codes and refresh tokens for tokens, for programs with client_auth = "back_end": the client secret
+stays here.
 
     exchange.py PORT TOKEN_ENDPOINT CLIENT_ID SECRET_FILE
 
@@ -15,13 +16,19 @@ port, token_endpoint, client_id, secret_file = sys.argv[1:]
 with open(secret_file, encoding="utf-8") as file:
     secret = file.read().strip()
 
+ALLOWED = {
+    "authorization_code": ("code", "code_verifier", "redirect_uri"),
+    "refresh_token": ("refresh_token", "organization_id", "care_team_id", "patient_id", "episode_of_care_id"),
+}
+
 
 class Exchange(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         form = dict(urllib.parse.parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+        grant = "refresh_token" if "refresh_token" in form else "authorization_code"
         # Nothing else of what a desktop sends reaches the provider.
-        sent = {name: form.get(name, "") for name in ("code", "code_verifier", "redirect_uri")}
-        sent.update(grant_type="authorization_code", client_id=client_id, client_secret=secret)
+        sent = {name: form[name] for name in ALLOWED[grant] if name in form}
+        sent.update(grant_type=grant, client_id=client_id, client_secret=secret)
         try:
             answer = urllib.request.urlopen(token_endpoint, urllib.parse.urlencode(sent).encode(), timeout=10)
         except urllib.error.HTTPError as refusal:

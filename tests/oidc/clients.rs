@@ -104,3 +104,54 @@ fn files_that_others_can_read_or_of_another_kind_are_refused_before_the_browser_
     assert!(house.browser.log().opened.is_empty());
     assert!(house.provider.log_of(Endpoint::Token).is_empty());
 }
+
+/// The example of a supplier's server.
+struct Exchange {
+    server: std::process::Child,
+    url: String,
+}
+
+impl Exchange {
+    fn start(house: &House, secret: &std::path::Path) -> Self {
+        use std::io::BufRead;
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/exchange.py");
+        let mut server = std::process::Command::new("python3")
+            .args([example, "0", &house.provider.address_of(Endpoint::Token), &house.provider.client_id()])
+            .arg(secret)
+            .env("SSL_CERT_FILE", house.provider.ca_file())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        std::io::BufReader::new(server.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        Self { server, url: url.trim().to_owned() }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_suppliers_server_exchanges_the_code_and_keeps_the_secret() {
+    let client = Client::with_secret("supplier", "only the server knows");
+    let house =
+        House::cis2(|provider| provider.client(client)).set("allow_http", "true").set("client_auth", "back_end");
+    let file = secret_file(&house, "only the server knows\n");
+    let server = Exchange::start(&house, &file);
+    let clock = crate::support::readers::MovedClock::default();
+    let house = house.set("exchange_url", &server.url);
+    let engine = house.builder_for(&crate::support::User::new()).clock(clock.clone()).build().unwrap();
+    let ticket = engine.get_ticket().unwrap();
+    clock.advance(std::time::Duration::from_secs(296));
+    assert_ne!(engine.get_ticket().unwrap(), ticket);
+    engine.destroy_ticket().unwrap();
+    assert_eq!(house.provider.open_sessions(), 0);
+
+    // Without it nobody logs in.
+    drop(server);
+    assert_eq!(kind(engine.get_ticket()), ErrorKind::ServerNotAvailable);
+}

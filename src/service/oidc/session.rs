@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::client_auth::ClientAuth;
 use super::ehealth_dk;
 use super::id_token::{Expected, IdToken};
 use super::provider::{Provider, Shared, now};
@@ -167,6 +168,10 @@ impl OidcSession {
         })
     }
 
+    fn is_of_back_end(&self) -> bool {
+        matches!(self.shared.settings.client_auth, ClientAuth::BackEnd(_))
+    }
+
     /// Exchanges the refresh token for new tokens.
     fn refresh(&self, context: &[(&str, &str)], call: &Call<'_>) -> Result<(Ticket, Option<Expiry>, Provider)> {
         let stage = Stage::Session;
@@ -255,6 +260,10 @@ impl OidcSession {
     }
 }
 
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Refused | ErrorKind::Configuration | ErrorKind::BadAnswer)
+}
+
 /// Whether a refresh token that was refused with `invalid_grant` can never be used again. A context that is not the
 /// user's is refused in the same way, before the token is used.
 fn is_over(description: &str, context: &[(&str, &str)]) -> bool {
@@ -281,8 +290,16 @@ impl ServiceSession for OidcSession {
         if self.kept(|kept| matches!(kept.refresh, Refresh::None)) {
             return Ok(None);
         }
-        let (ticket, expiry, _) = self.refresh(&[], call)?;
-        Ok(Some(Renewal { ticket, expiry }))
+        match self.refresh(&[], call) {
+            Ok((ticket, expiry, _)) => Ok(Some(Renewal { ticket, expiry })),
+            // A supplier's server need not know how to renew.
+            Err(error) if self.is_of_back_end() && is_refusal(&error) => {
+                warn!(%error, "the supplier's server does not renew the ticket");
+                self.kept(|kept| kept.refresh = Refresh::None);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn switch_context(&self, context: &Context, call: &Call<'_>) -> Result<Replacement> {
