@@ -5,6 +5,8 @@
 
 #[cfg(any(feature = "nuts", feature = "oidc"))]
 mod base64url;
+#[cfg(any(feature = "nuts", feature = "oidc"))]
+mod card_binding;
 pub mod choices;
 #[cfg(any(feature = "nuts", feature = "oidc"))]
 #[cfg_attr(not(feature = "oidc"), expect(dead_code, reason = "parts of it are for OpenID providers"))]

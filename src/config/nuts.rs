@@ -44,6 +44,7 @@ impl Config {
                 version: self.contract_version.clone(),
             },
             login_timeout: self.login_timeout,
+            bind_card: self.bind_card,
         })
     }
 

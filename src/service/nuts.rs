@@ -50,6 +50,8 @@ pub(crate) struct NutsSettings {
     pub(crate) contract: ContractKind,
     /// How long the user may take.
     pub(crate) login_timeout: Duration,
+    /// Whether the session belongs to the card that is in a reader.
+    pub(crate) bind_card: bool,
 }
 
 /// A node as an identity service.
@@ -176,7 +178,9 @@ impl Login<'_> {
         info!("presentation received");
         let assurance = self.verify(&mut node, &presentation, &contract)?;
         info!("presentation verified");
-        Ok(self.grant(presentation, assurance))
+        let card_watched = self.settings.bind_card && self.desk.bind_card()?;
+        self.desk.cancel.check(Stage::Session)?;
+        Ok(Grant { card_watched, ..self.grant(presentation, assurance) })
     }
 
     fn draw_up(&self, node: &mut Node<'_>) -> Result<String> {

@@ -38,7 +38,6 @@ use super::{
     private_key, secret,
 };
 use crate::cancel::CancelToken;
-use crate::card::events::{Presence, Snapshot};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fork::ForkGuard;
 use crate::printable::{self, LONGEST_NAME};
@@ -57,9 +56,6 @@ use self::user_info::UserInfo;
 
 pub(crate) use self::client_auth::ClientAuth;
 pub(crate) use self::settings::{OidcSettings, Preset};
-
-/// How long the reader may take to say whether a card is in it.
-const CARD_LOOK: Duration = Duration::from_secs(5);
 
 /// Nobody waits longer, whatever `login_timeout` is.
 const LONGEST_LOGIN: Duration = Duration::from_secs(24 * 3600);
@@ -154,7 +150,7 @@ impl Login<'_> {
         let session = OidcSession::new(self.shared, id_token.subject.clone(), kept);
         let selected_role = info.as_ref().and_then(|info| info.selected_role.clone());
         let mut roles = info.map(|info| info.roles).unwrap_or_default();
-        let card_watched = self.bind_card()?;
+        let card_watched = self.shared.settings.bind_card && self.desk.bind_card()?;
 
         if settings.context != Default::default() {
             let switched = session.switch_context(&settings.context, &self.call());
@@ -359,31 +355,6 @@ impl Login<'_> {
             _ if settings.role.is_some() => settings.choose(roles, self.desk),
             _ => Ok(None),
         }
-    }
-
-    /// Binds the session to the card that is in a reader, if there is one.
-    fn bind_card(&self) -> Result<bool> {
-        if !self.shared.settings.bind_card {
-            return Ok(false);
-        }
-        let Self { desk, .. } = self;
-        let looked = desk.cards.watch().and_then(|watch| match watch {
-            Some(mut watch) => watch.next(Some(Instant::now() + CARD_LOOK), desk.cancel),
-            None => Ok(None),
-        });
-        let readers = match looked {
-            Ok(Some(Snapshot::Readers(readers))) => readers,
-            Ok(Some(Snapshot::Down) | None) => return Ok(false),
-            Err(error) if *error.kind() == ErrorKind::Cancelled => return Err(error),
-            Err(error) => {
-                info!(%error, "the session is bound to no card: the readers cannot be watched");
-                return Ok(false);
-            }
-        };
-        let Some(reader) = readers.into_iter().find(|reader| reader.card) else { return Ok(false) };
-        (desk.card_found)(&Presence { reader: reader.name, counter: reader.counter })?;
-        info!("the session is bound to the card in the reader");
-        Ok(true)
     }
 
     /// Returns the limits of one step.

@@ -19,7 +19,9 @@ impl Login<'_> {
         let session = own(locked)?;
         let scope = &self.shared.settings.scope;
         let logged_in = self.log_in_at_provider(Asked { scope, new_login: true }, Some(session))?;
-        self.bind_card()?;
+        if self.shared.settings.bind_card {
+            self.desk.bind_card()?;
+        }
         // The role stays, unless the user has chosen another on the provider's page.
         let info = logged_in.info.as_ref();
         let mut roles = info.map_or_else(|| locked.roles().to_vec(), |info| info.roles.clone());

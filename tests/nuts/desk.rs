@@ -1,0 +1,107 @@
+//! A node, and a user with a browser.
+
+use std::sync::{Arc, Mutex};
+
+use ticketapi::cancel::CancelToken;
+use ticketapi::engine::EngineBuilder;
+use ticketapi::prompt::{Browser, LoginPage, NoPrompter, Opened};
+use ticketapi::session::Employee;
+use ticketapi::{Config, Engine, Result};
+use ticketapi_testkit::nuts::{Version, visit};
+use ticketapi_testkit::{Nuts, NutsBuilder};
+
+pub const BOTH: [Version; 2] = [Version::V5, Version::V6];
+
+/// What the user does on the page.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Act {
+    Accept,
+    Reject,
+    /// Opens the page and goes away.
+    Look,
+    Nothing,
+}
+
+/// Plays browser and user.
+#[derive(Clone)]
+pub struct Hands {
+    pub act: Arc<Mutex<Act>>,
+    pub opened: Arc<Mutex<Vec<String>>>,
+}
+
+impl Hands {
+    pub fn new(act: Act) -> Self {
+        Self { act: Arc::new(Mutex::new(act)), opened: Arc::default() }
+    }
+}
+
+impl Browser for Hands {
+    fn open(&self, page: &LoginPage<'_>, _: &CancelToken) -> Result<Opened> {
+        self.opened.lock().unwrap().push(page.address.to_owned());
+        let (act, address) = (*self.act.lock().unwrap(), page.address.to_owned());
+        if act != Act::Nothing && address.starts_with("http://") {
+            std::thread::spawn(move || {
+                let page = visit(&address).unwrap();
+                if act != Act::Look {
+                    page.press(act == Act::Accept).unwrap();
+                }
+            });
+        }
+        Ok(Opened::default())
+    }
+}
+
+pub struct Desk {
+    pub nuts: Nuts,
+    pub config: Config,
+    pub hands: Hands,
+}
+
+pub fn employee() -> Employee {
+    Employee::new("481", "J", "van \"Dijk\" d'É").role("Verpleegkundige niveau 2")
+}
+
+impl Desk {
+    pub fn new(version: Version) -> Self {
+        Self::with(version, |nuts| nuts)
+    }
+
+    pub fn with(version: Version, set_up: impl FnOnce(NutsBuilder) -> NutsBuilder) -> Self {
+        let nuts = set_up(Nuts::builder().version(version)).start().unwrap();
+        let mut config = Config::default();
+        for (key, value) in [
+            ("service", "nuts"),
+            ("nuts_node", &nuts.url()),
+            ("allow_http", "true"),
+            ("employer", nuts.employer()),
+            // Not those of the developer's desktop.
+            ("agent", "never"),
+            ("bind_card", "false"),
+            ("proxy", "none"),
+        ] {
+            config.set(key, value).unwrap();
+        }
+        Self { nuts, config, hands: Hands::new(Act::Accept) }
+    }
+
+    pub fn engine(&self) -> Engine {
+        let engine = self.builder().build().unwrap();
+        engine.set_employee(&employee()).unwrap();
+        engine
+    }
+
+    /// An engine without an employee.
+    pub fn builder(&self) -> EngineBuilder {
+        Engine::builder(self.config.clone()).prompter(NoPrompter).browser(self.hands.clone())
+    }
+
+    pub fn acting(self, act: Act) -> Self {
+        *self.hands.act.lock().unwrap() = act;
+        self
+    }
+
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.config.set(key, value).unwrap();
+        self
+    }
+}

@@ -1,0 +1,292 @@
+//! Logins at a Nuts node, which the test kit simulates in both of its versions.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![cfg(feature = "nuts")]
+
+mod bad_answers;
+mod desk;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use desk::{Act, BOTH, Desk, employee};
+use serde_json::Value;
+use support::readers::{Readers, TestCard};
+use support::{PATIENCE, kind};
+use ticketapi::prompt::NoPrompter;
+use ticketapi::session::{AssuranceLevel, Employee, Status};
+use ticketapi::{Config, Engine, ErrorKind, Stage};
+use ticketapi_testkit::nuts::{Endpoint, Misbehaviour, Version};
+
+fn presentation(ticket: &ticketapi::Ticket) -> Value {
+    serde_json::from_slice(&BASE64_STANDARD.decode(ticket.expose()).unwrap()).unwrap()
+}
+
+#[test]
+fn the_ticket_is_the_presentation_of_the_employee_who_accepts() {
+    for version in BOTH {
+        let desk = Desk::new(version);
+        let engine = desk.engine();
+        let ticket = engine.get_ticket().unwrap();
+        let presentation = presentation(&ticket);
+        let member = &presentation["verifiableCredential"]["credentialSubject"]["member"];
+        assert_eq!(member["member"]["familyName"], "van \"Dijk\" d'É");
+        assert_eq!(serde_json::from_str::<Value>(&engine.claims().unwrap()).unwrap(), presentation);
+
+        let session = engine.session().unwrap();
+        assert_eq!((&*session.user().uid, &*session.user().name), ("481", "J van \"Dijk\" d'É"));
+        assert_eq!(session.role().unwrap().name, "Verpleegkundige niveau 2");
+        let lasts = session.limits().total.unwrap();
+        assert!((3590..=3600).contains(&lasts.as_secs()), "{lasts:?}");
+        assert_eq!(engine.assurance_level().unwrap(), Some(AssuranceLevel::Low));
+
+        assert_eq!(engine.get_ticket().unwrap(), ticket);
+        assert_eq!(engine.get_ticket_no_auth().unwrap(), ticket);
+        let page = desk.hands.opened.lock().unwrap().clone();
+        assert!(page.len() == 1 && page[0].starts_with(&desk.nuts.public_url()), "{page:?}");
+        assert_ne!(engine.get_new_ticket().unwrap(), ticket);
+        engine.destroy_ticket().unwrap();
+        assert_eq!(kind(engine.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
+    }
+}
+
+#[test]
+fn a_login_sends_each_request_once_over_one_connection() {
+    let desk = Desk::with(Version::V6, |nuts| nuts.auto(true)).acting(Act::Nothing);
+    desk.engine().get_ticket().unwrap();
+    let log = desk.nuts.log();
+    let places: Vec<_> = log.iter().map(|entry| entry.endpoint.unwrap()).collect();
+    assert_eq!(places, [Endpoint::DrawUp, Endpoint::Session, Endpoint::Poll, Endpoint::Verify]);
+    assert_eq!(desk.nuts.connections(), 1);
+}
+
+#[test]
+fn a_login_without_a_role_and_in_dutch_works() {
+    let desk = Desk::new(Version::V5)
+        .set("contract", "BehandelaarLogin")
+        .set("contract_language", "NL")
+        .set("employee_identifier", "7")
+        .set("employee_initials", "A")
+        .set("employee_family_name", "Jansen");
+    let engine = desk.builder().build().unwrap();
+    let ticket = engine.get_ticket().unwrap();
+    let text = presentation(&ticket)["proof"]["challenge"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("NL:BehandelaarLogin:v3 "), "{text}");
+    let session = engine.session().unwrap();
+    assert!(session.role().is_none() && session.limits().total.unwrap() > Duration::from_secs(3500));
+}
+
+#[test]
+fn the_user_may_reject_or_not_answer() {
+    for version in BOTH {
+        let desk = Desk::new(version).acting(Act::Reject);
+        let error = desk.engine().get_ticket().unwrap_err();
+        assert_eq!((error.kind(), error.stage()), (&ErrorKind::Cancelled, Stage::Browser));
+        assert!(error.detail().contains("rejected"), "{error}");
+        for act in [Act::Look, Act::Nothing] {
+            let desk = Desk::new(version).acting(act).set("login_timeout", "1");
+            let began = Instant::now();
+            let error = desk.engine().get_ticket().unwrap_err();
+            assert_eq!((error.kind(), error.stage()), (&ErrorKind::Cancelled, Stage::Browser));
+            assert!(error.detail().contains("in time") && began.elapsed() < Duration::from_secs(5), "{error}");
+        }
+    }
+}
+
+#[test]
+fn nothing_polls_when_no_login_is_under_way() {
+    let desk = Desk::new(Version::V5).acting(Act::Nothing).set("login_timeout", "1");
+    let engine = desk.engine();
+    engine.get_ticket().unwrap_err();
+    let polls = desk.nuts.log().len();
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(desk.nuts.log().len(), polls);
+    // 100 ms, 200 ms, 400 ms, and what is left.
+    assert!(polls <= 2 + 5, "{polls}");
+}
+
+#[test]
+fn a_login_is_cancelled_at_each_step() {
+    for endpoint in [Endpoint::DrawUp, Endpoint::Session, Endpoint::Poll, Endpoint::Verify] {
+        let desk = Desk::new(Version::V6);
+        desk.nuts.misbehave(endpoint, Misbehaviour::NoAnswer);
+        let engine = desk.engine();
+        std::thread::scope(|scope| {
+            let login = scope.spawn(|| engine.get_ticket());
+            assert!(desk.nuts.wait_for(PATIENCE, |log| log.iter().any(|entry| entry.endpoint == Some(endpoint))));
+            let began = Instant::now();
+            engine.cancel_login();
+            assert_eq!(kind(login.join().unwrap()), ErrorKind::Cancelled, "{endpoint:?}");
+            assert!(began.elapsed() < Duration::from_secs(2), "{endpoint:?}");
+        });
+        assert_eq!(engine.status(), Status::LoggedOut);
+    }
+}
+
+#[test]
+fn a_page_that_cannot_be_shown_ends_the_login_soon() {
+    let desk = Desk::new(Version::V5).set("browser", "/bin/false");
+    let engine = Engine::builder(desk.config.clone()).prompter(NoPrompter).build().unwrap();
+    engine.set_employee(&employee()).unwrap();
+    let began = Instant::now();
+    let error = engine.get_ticket().unwrap_err();
+    assert_eq!((error.kind(), error.stage()), (&ErrorKind::NoPrompter, Stage::Browser));
+    assert!(began.elapsed() < Duration::from_secs(10), "{error}");
+}
+
+#[test]
+fn an_access_token_comes_from_the_node_with_its_reason_where_it_refuses() {
+    for version in BOTH {
+        let desk = Desk::new(version);
+        let engine = desk.engine();
+        let employer = desk.nuts.employer();
+        assert_eq!(kind(engine.access_token(employer, "test")), ErrorKind::TicketNotAvailable);
+        let ticket = engine.get_ticket().unwrap();
+        let token = engine.access_token(employer, "test").unwrap();
+        assert_eq!(token.expires_in(), Some(Duration::from_secs(60)));
+        assert!(!format!("{token:?}").contains("eyJ"));
+        let said: Value = serde_json::from_str(&engine.introspect(token.expose()).unwrap()).unwrap();
+        assert_eq!((&said["active"], &said["username"]), (&true.into(), &"481".into()));
+        assert_eq!(serde_json::from_str::<Value>(&engine.introspect("junk").unwrap()).unwrap()["active"], false);
+
+        for (authorizer, service, words) in [
+            (employer, "unknown", "service not found in DID Document"),
+            ("did:nuts:unknown", "test", "unable to find the DID document"),
+        ] {
+            let error = engine.access_token(authorizer, service).unwrap_err();
+            assert_eq!(*error.kind(), ErrorKind::Refused);
+            assert!(error.detail().contains(words), "{error}");
+        }
+        desk.nuts.misbehave(Endpoint::AccessToken, Misbehaviour::With("token_type".into(), "MAC".into()));
+        assert_eq!(kind(engine.access_token(employer, "test")), ErrorKind::BadAnswer);
+        desk.nuts.misbehave(Endpoint::AccessToken, Misbehaviour::Closed);
+        assert_eq!(kind(engine.access_token(employer, "test")), ErrorKind::ServerNotAvailable);
+        assert_eq!(engine.get_ticket_no_auth().unwrap(), ticket);
+    }
+}
+
+#[test]
+fn programs_log_in_at_the_node_with_a_key_that_it_knows() {
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::pkey::PKey;
+    let group = EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, key) in [
+        ("ed25519", PKey::generate_ed25519().unwrap()),
+        ("p256", PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()),
+        ("rsa", PKey::from_rsa(openssl::rsa::Rsa::generate(2048).unwrap()).unwrap()),
+    ] {
+        let public = key.public_key_to_pem().unwrap();
+        let file = folder.path().join(name);
+        std::fs::write(&file, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let desk = Desk::with(Version::V6, |nuts| nuts.api_login(&public, "clinic", "127.0.0.1"));
+        let error = desk.engine().get_ticket().unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Configuration);
+        assert!(error.detail().contains("nuts_token_key"), "{error}");
+        let desk = desk.set("nuts_token_key", file.to_str().unwrap()).set("nuts_token_user", "clinic");
+        desk.engine().get_ticket().unwrap_or_else(|error| panic!("{name}: {error}"));
+        let desk = desk.set("nuts_token_user", "another");
+        assert_eq!(kind(desk.engine().get_ticket()), ErrorKind::Configuration);
+    }
+}
+
+#[test]
+fn nothing_that_is_logged_holds_a_ticket() {
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let written = Written::default();
+    let writer = written.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::TRACE);
+    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let desk = Desk::new(Version::V5);
+        let engine = desk.engine();
+        let ticket = engine.get_ticket().unwrap();
+        engine.access_token(desk.nuts.employer(), "test").unwrap();
+        for what in ["tampered", "lists", "lost", "other-contract"] {
+            desk.nuts.misbehave(Endpoint::Poll, Misbehaviour::from_name(what).unwrap());
+            let _ = engine.get_new_ticket();
+        }
+        let log = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(log.contains("presentation verified"), "{log}");
+        for secret in [ticket.expose(), "eyJ", "verifiableCredential"] {
+            assert!(!log.contains(secret), "{log}");
+        }
+        for page in desk.hands.opened.lock().unwrap().iter() {
+            assert!(!log.contains(page.rsplit('/').next().unwrap()), "{log}");
+        }
+    });
+}
+
+#[test]
+fn a_session_is_bound_to_the_card_in_the_reader() {
+    let cards = support::Desk::new();
+    let card = TestCard::new(&cards, "123456789012");
+    for (mode, bound) in [("normal", true), ("session_lock", true), ("normal", false)] {
+        let desk = Desk::new(Version::V6).set("mode", mode).set("bind_card", if bound { "true" } else { "false" });
+        let readers = Readers::with(&card);
+        let engine = desk.builder().card_reader(readers.clone()).build().unwrap();
+        engine.set_employee(&employee()).unwrap();
+        let ticket = engine.get_ticket().unwrap();
+        assert_eq!(engine.status(), Status::Live { card_watched: bound });
+        readers.remove(0);
+        let began = Instant::now();
+        while bound && engine.get_ticket_no_auth().is_ok() {
+            assert!(began.elapsed() < PATIENCE);
+        }
+        if mode == "session_lock" {
+            assert!(matches!(engine.status(), Status::Locked { .. }));
+            // By another contract of the same employee.
+            assert_ne!(engine.get_ticket().unwrap(), ticket);
+        }
+        assert_eq!(engine.get_ticket_no_auth().is_ok(), mode == "session_lock" || !bound);
+    }
+}
+
+#[test]
+fn another_employee_ends_the_session_and_the_same_one_does_not() {
+    let desk = Desk::new(Version::V6);
+    let ended = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&ended);
+    let engine = desk
+        .builder()
+        .listener(move |event| {
+            if matches!(event, ticketapi::engine::Event::SessionEnded(_)) {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+        .build()
+        .unwrap();
+    engine.set_employee(&employee()).unwrap();
+    let ticket = engine.get_ticket().unwrap();
+    engine.set_employee(&employee()).unwrap();
+    assert_eq!(engine.get_ticket_no_auth().unwrap(), ticket);
+    engine.set_employee(&Employee::new("482", "K", "Bos")).unwrap();
+    assert_eq!(kind(engine.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
+    engine.get_ticket().unwrap();
+    assert_eq!(engine.session().unwrap().user().uid, "482");
+    drop(engine);
+    assert_eq!(ended.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn other_services_have_no_employee() {
+    let mut config = Config::default();
+    config.set("agent", "never").unwrap();
+    let engine = Engine::builder(config).build().unwrap();
+    assert_eq!(kind(engine.set_employee(&employee())), ErrorKind::NotImplemented);
+}
