@@ -211,7 +211,7 @@ typedef unsigned int DWORD;
 #define TCK_ERR_GRP_CONFIG 0x80800000u
 
 /**
- * Not given by this library.
+ * Not returned by this library.
  */
 #define TCK_ERR_GRP_WINDOWS 0x81000000u
 
@@ -272,7 +272,7 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_NOT_IMPLEMENTED 0x8010000Bu
 
 /**
- * The card's software does not know this card.
+ * The card's software does not recognise this card.
  */
 #define TCK_API_ERR_SMARTCARD_NOT_SUPPORTED 0x80200001u
 
@@ -332,17 +332,17 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE 0x80400005u
 
 /**
- * The server's answer cannot be understood.
+ * The server's response cannot be understood.
  */
 #define TCK_API_ERR_AUTHDATA_SYNTAX_ERROR 0x80400006u
 
 /**
- * Kept for old clients; not given by this library.
+ * Kept for old clients; not returned by this library.
  */
 #define TCK_API_ERR_AUTH_NOT_VALID 0x80400007u
 
 /**
- * Kept for old clients; not given by this library.
+ * Kept for old clients; not returned by this library.
  */
 #define TCK_API_ERR_AUTHMETHOD_NOT_SUPPORTED 0x80400008u
 
@@ -357,7 +357,7 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_NOT_INSTALLED 0x80800002u
 
 /**
- * Kept for old clients; not given by this library.
+ * Kept for old clients; not returned by this library.
  */
 #define TCK_API_ERR_NO_SERVERFOUND 0x80800003u
 

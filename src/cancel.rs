@@ -112,7 +112,7 @@ impl Shared {
 }
 
 /// Removes its hook on drop; see [`CancelToken::on_cancel`].
-#[must_use = "the hook is taken back when the guard is dropped"]
+#[must_use = "the hook is removed when the guard is dropped"]
 pub struct CancelGuard {
     shared: Arc<Shared>,
     id: u64,
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_runs_once_however_often_it_is_cancelled() {
+    fn a_hook_runs_once_however_often_the_token_is_cancelled() {
         let (token, count) = (CancelToken::new(), Arc::default());
         let _guard = token.on_cancel(counting_hook(&count));
         token.cancel();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_whose_guard_is_gone_does_not_run() {
+    fn a_hook_whose_guard_was_dropped_does_not_run() {
         let (token, count) = (CancelToken::new(), Arc::default());
         drop(token.on_cancel(counting_hook(&count)));
         token.cancel();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guard_takes_back_its_own_hook_alone() {
+    fn a_guard_removes_only_its_own_hook() {
         let (token, counts) = (CancelToken::new(), [(); 3].map(|()| Arc::default()));
         let [first, second, third] = [0, 1, 2].map(|hook: usize| token.on_cancel(counting_hook(&counts[hook])));
         drop(second);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_by_itself_when_nobody_cancels() {
+    fn waiting_ends_at_its_time_without_a_cancellation() {
         assert!(!CancelToken::new().wait(Duration::ZERO));
     }
 }

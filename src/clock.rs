@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_goes_on_and_a_tick_is_soon_over() {
+    fn time_advances_and_a_tick_ends_soon() {
         let (clock, began) = (SystemClock, std::time::Instant::now());
         let (now, tick) = (clock.now(), clock.tick());
         while clock.tick() == tick {

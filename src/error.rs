@@ -59,16 +59,16 @@ pub enum ErrorKind {
     NoCard,
     /// Several cards match; the settings must name one.
     SeveralCards,
-    /// The module does not know the card in the reader.
+    /// The module does not recognise the card in the reader.
     CardNotSupported,
     /// The card has no authentication certificate.
     NoCertificate,
     /// The card has no private key for its authentication certificate.
     NoKey,
-    /// The card's authentication certificate is for a key that no login is possible with: not RSA,
-    /// of another size, or for PSS only.
+    /// The authentication certificate's key cannot be used for a login: it is not RSA, has another size, or is for
+    /// PSS only.
     KeyNotSupported,
-    /// The PKCS#12 file of a software card is damaged, or of a form that is not read.
+    /// The PKCS#12 file of a software card is damaged, or in an unsupported form.
     SoftwareCard,
     /// The certificate has expired or is not valid yet.
     CertificateNotValid,
@@ -91,7 +91,7 @@ pub enum ErrorKind {
     Tls,
     /// The server's TLS or certificate is of a kind that is not supported, whatever is trusted.
     TlsNotSupported,
-    /// The broker's answer cannot be understood.
+    /// The broker's response cannot be understood.
     BadAnswer,
     /// The broker refused.
     Refused,
@@ -186,7 +186,7 @@ impl Error {
     /// Returns what the user can do.
     pub fn remedy(&self) -> &'static str {
         match (&self.kind, self.stage) {
-            // It answered as a broker before, so it is not the address that is wrong.
+            // The server responded as a broker before, so the address is right.
             (ErrorKind::BadAnswer, Stage::Authentication | Stage::RoleSelection | Stage::Session) => {
                 "Try again. If the error persists, report it to the service desk with the text above: the broker's response is wrong."
             }

@@ -1,4 +1,4 @@
-//! The parsers that are private, for the fuzz targets. Only their build has this.
+//! The private parsers, for the fuzz targets. Compiled only for them.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -13,29 +13,28 @@ use crate::service::ssb::SsbService;
 use crate::session::Session;
 use crate::ssb::BrokerAddress;
 
-/// The body of an HTTP answer and whether its connection can be used again; `None` where there is
-/// no good answer.
+/// The body of an HTTP response and whether its connection can be reused. `None` if the response is not valid.
 pub fn http_answer(stream: &mut impl Read) -> Option<(Vec<u8>, bool)> {
     let received = read_answer(stream, Wanted::default()).ok()?;
     Some((received.answer.body.to_vec(), received.keep_alive))
 }
 
-/// The date that an HTTP answer has.
+/// The date in an HTTP response.
 pub fn http_date(stream: &mut impl Read) -> Option<String> {
     read_date(stream).ok()?
 }
 
-/// A session as the agent tells it.
+/// A session as the agent sends it.
 pub fn agent_session(data: SessionData) -> Session {
     data.into_session(&SsbService::for_tests(), Arc::default())
 }
 
-/// Who made a certificate, and when it ends.
+/// The issuer of a certificate, and the end of its validity.
 pub fn issuer_and_end_of(certificate: &[u8]) -> Option<(String, SystemTime)> {
     issuer_and_end(certificate)
 }
 
-/// The answers of a pinentry, to the first that cannot be read: what was typed, or an error's number.
+/// A pinentry's responses up to the first malformed one: what was typed, or an error's number.
 pub fn pinentry_answers(mut bytes: &[u8], piece: usize) -> Vec<Result<Vec<u8>, u32>> {
     let mut answers = Answers::new();
     let mut read = Vec::new();
@@ -51,12 +50,12 @@ pub fn pinentry_answers(mut bytes: &[u8], piece: usize) -> Vec<Result<Vec<u8>, u
     }
 }
 
-/// A text as a command to a pinentry has it.
+/// A text in the encoding of pinentry's commands.
 pub fn pinentry_text(text: &str) -> String {
     escape(text)
 }
 
-/// The path of a URL that a broker gave, where it leads back to `broker`.
+/// The path of a URL from a broker, if the URL is on `broker`.
 pub fn path_of(broker: &BrokerAddress, url: &str) -> Option<String> {
     broker.path_of(url)
 }

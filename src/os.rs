@@ -1,4 +1,4 @@
-//! What the operating system gives, under the same names on each platform.
+//! The operating system's services, under the same names on each platform.
 
 pub(crate) mod fork;
 pub(crate) mod threads;

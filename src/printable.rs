@@ -1,16 +1,16 @@
-//! Texts from cards, certificates and servers, made fit to be shown on a terminal, in a window or in
-//! a log. Each is cleaned once, where it is read.
+//! Makes texts from cards, certificates and servers fit for a terminal, a window or a log. Each is cleaned once,
+//! where it is parsed.
 
 use serde::{Deserialize, Deserializer};
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// The longest name that is kept, in characters.
+/// The longest name, in characters.
 pub(crate) const LONGEST_NAME: usize = 256;
 
-/// The longest sentence that is kept, in characters: it may hold several names.
+/// The longest sentence, in characters. It may contain several names.
 const LONGEST_SENTENCE: usize = 4096;
 
-/// Returns `true` for what steers a terminal or hides in a text: control and format characters, and
+/// Returns `true` for characters that control a terminal or hide in a text: control and format characters, and
 /// separators of lines and paragraphs.
 pub fn is_unfit(character: char) -> bool {
     is_break(character) || is_format(character)
@@ -24,8 +24,8 @@ fn is_format(character: char) -> bool {
     !character.is_ascii() && character.general_category() == GeneralCategory::Format
 }
 
-/// `text` on one line of at most `limit` characters and an ellipsis: format characters are dropped,
-/// other unfit ones become blanks.
+/// Puts `text` on one line of at most `limit` characters and an ellipsis. Format characters are removed, other
+/// unfit ones become blanks.
 pub(crate) fn clean(text: &str, limit: usize) -> String {
     if text.len() <= limit && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return text.to_owned();
@@ -38,17 +38,17 @@ pub(crate) fn clean(text: &str, limit: usize) -> String {
     cleaned
 }
 
-/// The name of a card, a reader, a person or an organisation.
+/// Cleans the name of a card, a reader, a person or an organisation.
 pub(crate) fn name(text: &str) -> String {
     clean(text.trim_matches(|c: char| c.is_whitespace() || is_unfit(c)), LONGEST_NAME)
 }
 
-/// Reads a name that another process sends.
+/// Deserializes a name that another process sends.
 pub(crate) fn read_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(name(&String::deserialize(deserializer)?))
 }
 
-/// Reads a sentence that another process sends, which may hold names from a card.
+/// Deserializes a sentence that another process sends, which may contain names from a card.
 pub(crate) fn read_sentence<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(clean(&String::deserialize(deserializer)?, LONGEST_SENTENCE))
 }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_steers_a_terminal_or_hides_is_taken_out() {
+    fn characters_that_control_a_terminal_or_hide_are_removed() {
         for (text, cleaned) in [
             ("NHS\x1b[2J card", "NHS [2J card"),
             ("a\u{9b}2Jb\u{85}c\x7fd", "a 2Jb c d"),

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_buffer_holds_what_it_was_made_for_without_moving() {
+    fn a_secret_buffer_is_filled_without_a_reallocation() {
         assert!(secret_buffer(64).capacity() >= 64);
     }
 

@@ -45,7 +45,7 @@ pub(crate) trait IdentityService: Send + Sync {
     /// Which service this is, and where. Programs share the logins of an agent with the same id.
     fn id(&self) -> String;
 
-    /// Logs the user in. On an error no session is left at the service, as far as it can be reached.
+    /// Logs the user in. After an error no session is left at the service, unless it cannot be reached.
     fn log_in(&self, desk: &Desk<'_>) -> Result<Grant>;
 
     /// Makes the user of a locked session prove their presence again.
@@ -57,11 +57,11 @@ pub(crate) trait IdentityService: Send + Sync {
         Err(not_implemented("employees: only nuts has"))
     }
 
-    /// Has the user of a live session choose another role. [`ServiceSession::renew`] may run meanwhile.
+    /// Lets the user of an open session choose another role. [`ServiceSession::renew`] may run meanwhile.
     ///
     /// # Errors
     ///
-    /// The session and its ticket stay as they were, also if somebody else has logged in.
+    /// The session and its ticket do not change, not even if another user has logged in.
     fn change_role(&self, _session: &Session, _desk: &Desk<'_>) -> Result<Replacement> {
         Err(not_implemented("change of role: log in again"))
     }
@@ -81,7 +81,7 @@ pub(crate) struct Desk<'a> {
     pub(crate) cards: &'a dyn CardReader,
     /// How long to wait for a card.
     pub(crate) card_wait: Duration,
-    /// Takes the place of the card in use, before anything is done with it.
+    /// Records the card that is used, before anything is done with it.
     pub(crate) card_found: &'a dyn Fn(&Presence) -> Result<()>,
     pub(crate) cancel: &'a CancelToken,
     pub(crate) threads: &'a Threads,
@@ -89,11 +89,11 @@ pub(crate) struct Desk<'a> {
 
 /// The outcome of unlocking.
 pub(crate) enum Unlocking<'a> {
-    /// It is the same user: the session goes on, with another ticket if the service has issued one.
+    /// The same user: the session continues, with another ticket if the service has issued one.
     SameUser(Option<Replacement>),
-    /// It is another one, who can log in once the locked session has ended.
+    /// Another user, who can log in after the locked session has ended.
     OtherUser(LogIn<'a>),
 }
 
-/// A login that goes on with what the user has shown already.
+/// A login that continues with what the user has already proved.
 pub(crate) type LogIn<'a> = Box<dyn FnOnce(&Desk<'_>) -> Result<Grant> + 'a>;

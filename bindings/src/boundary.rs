@@ -1,4 +1,4 @@
-//! The crossing from C and Java: the guard against panics, and the buffers of the caller.
+//! Guards the boundary to C and Java: panics, and the caller's buffers.
 
 mod handles;
 mod last_error;
@@ -18,8 +18,7 @@ use crate::status::{Failure, TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_INTERNAL_
 
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
-/// Runs the body of an export: nothing unwinds out of it, and how it ended becomes the thread's
-/// last error on `instance`.
+/// Runs the body of an export. Stops panics, and records the result as the thread's last error on `instance`.
 pub(crate) fn export(instance: c_long, body: impl FnOnce() -> Outcome) -> c_int {
     let failure = guard(body).err();
     last_error::record(instance, failure.as_ref());
@@ -27,20 +26,20 @@ pub(crate) fn export(instance: c_long, body: impl FnOnce() -> Outcome) -> c_int 
     failure.map_or(0, |failure| failure.code as c_int)
 }
 
-/// As [`export`], for a function whose result is a value, and `otherwise` when it fails.
+/// Does the same as [`export`] for a function that returns a value; returns `otherwise` if it fails.
 pub(crate) fn export_value<T>(instance: c_long, otherwise: T, body: impl FnOnce() -> Outcome<T>) -> T {
     export_result(instance, body).unwrap_or(otherwise)
 }
 
-/// As [`export_value`], for a caller that gets the error itself.
+/// Does the same as [`export_value`], but returns the error to its caller.
 pub(crate) fn export_result<T>(instance: c_long, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     let result = guard(body);
     last_error::record(instance, result.as_ref().err());
     result
 }
 
-/// As [`export_result`], for questions about errors and versions: when they succeed, the last error stays,
-/// as a program may ask for its words first and then for the code.
+/// Does the same as [`export_result`], for queries of errors and versions: if they succeed, the last error
+/// remains, because a program may ask for the description first and then for the code.
 pub(crate) fn export_question<T>(instance: c_long, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     let result = guard(body);
     if let Err(failure) = &result {
@@ -49,7 +48,7 @@ pub(crate) fn export_question<T>(instance: c_long, body: impl FnOnce() -> Outcom
     result
 }
 
-/// As [`export_value`], and leaves the last error as it is.
+/// Does the same as [`export_value`], but does not change the last error.
 pub(crate) fn export_quietly<T>(otherwise: T, body: impl FnOnce() -> Outcome<T>) -> T {
     guard(body).unwrap_or(otherwise)
 }
@@ -62,7 +61,7 @@ fn guard<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
         result
     };
     catch_unwind(AssertUnwindSafe(guarded)).unwrap_or_else(|payload| {
-        // A payload may panic when it is dropped; that one is left where it is.
+        // A payload may panic when it is dropped; the second one is leaked.
         if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(second);
         }
@@ -70,7 +69,7 @@ fn guard<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     })
 }
 
-/// Where the test-only build can be told to panic.
+/// Where the test-only build can panic on request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Entry = 1,
@@ -97,13 +96,13 @@ mod for_tests {
 
     static WHERE: AtomicU32 = AtomicU32::new(0);
 
-    /// Has the next export panic at entry (1), in its body (2) or on return (3).
+    /// Makes the next export panic at entry (1), in its body (2) or on return (3).
     #[unsafe(no_mangle)]
     pub extern "C" fn ticketapi_test_panic(place: c_uint) {
         WHERE.store(place, Ordering::SeqCst);
     }
 
-    /// As [`ticketapi_test_panic`], for `java/src/test/java/ticketapi/tests/Panics.java`.
+    /// Does the same as [`ticketapi_test_panic`], for `java/src/test/java/ticketapi/tests/Panics.java`.
     #[unsafe(no_mangle)]
     pub extern "system" fn Java_ticketapi_tests_Panics_next(_: EnvUnowned<'_>, _: JObject<'_>, place: jint) {
         ticketapi_test_panic(place.cast_unsigned());
@@ -117,7 +116,7 @@ mod for_tests {
     }
 }
 
-/// A caller's buffer for a text.
+/// A caller's buffer for text.
 pub(crate) struct TextOut {
     buffer: NonNull<u8>,
     size: usize,
@@ -136,7 +135,7 @@ impl TextOut {
         }
     }
 
-    /// As [`TextOut::write`], for a ticket: its size is told when it does not fit.
+    /// Does the same as [`TextOut::write`] for a ticket: the error contains the required size.
     pub(crate) fn write_ticket(&self, ticket: &[u8]) -> Outcome {
         if ticket.len() >= self.size {
             return Err(too_small("ticket", ticket.len()));
@@ -144,19 +143,19 @@ impl TextOut {
         self.write(ticket)
     }
 
-    /// Writes `text` and a NUL, or nothing at all when they do not fit.
+    /// Writes `text` and a NUL, or nothing if they do not fit.
     pub(crate) fn write(&self, text: &[u8]) -> Outcome {
         if text.len() >= self.size {
             return Err(too_small("text", text.len()));
         }
-        // A .NET client reads UTF-16 until two zero bytes at an even offset: three zeros hold two such.
+        // A .NET client reads UTF-16 up to two zero bytes at an even offset: three zeros always contain these.
         let zeros = (self.size - text.len()).min(3);
-        // SAFETY: by the contract of `new`, and `text.len() + zeros <= size`. `text` is ours, so it
-        // does not overlap the caller's buffer.
+        // SAFETY: by the contract of `new`, and because `text.len() + zeros <= size`. `text` is ours, so it does
+        // not overlap the caller's buffer.
         unsafe {
             ptr::copy_nonoverlapping(text.as_ptr(), self.buffer.as_ptr(), text.len());
             let end = self.buffer.as_ptr().add(text.len());
-            // One by one: a call of memset would take longer than all three.
+            // Byte by byte, because a call of memset would take longer.
             end.write(0);
             if zeros > 1 {
                 end.add(1).write(0);
@@ -171,14 +170,14 @@ impl TextOut {
     }
 }
 
-/// A buffer that does not hold `length` bytes and their NUL.
+/// The error for a buffer that cannot hold `length` bytes and a NUL.
 #[cold]
 fn too_small(what: &str, length: usize) -> Failure {
     let detail = format!("the {what} has {} bytes and needs a buffer of {}", grouped(length), grouped(length + 1));
     Failure { detail: Some(detail), ..Failure::new(TCK_API_ERR_BUFFER_TOO_SMALL) }
 }
 
-/// The number with its thousands separated.
+/// Formats a number with separated thousands.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -198,12 +197,12 @@ fn grouped(number: usize) -> String {
 /// `out` is null or may be written.
 pub(crate) unsafe fn write_if_wanted(out: *mut c_uint, value: c_uint) {
     if !out.is_null() {
-        // SAFETY: the caller of this function says so. Foreign runtimes do not always align.
+        // SAFETY: by this function's contract. Foreign runtimes do not always align pointers.
         unsafe { out.write_unaligned(value) };
     }
 }
 
-/// A text parameter.
+/// Reads a text parameter.
 ///
 /// # Safety
 ///
@@ -212,7 +211,7 @@ pub(crate) unsafe fn text_in<'a>(text: *const c_char) -> Outcome<&'a str> {
     if text.is_null() {
         return Err(Failure::new(TCK_API_ERR_INVALID_PARAMETER));
     }
-    // SAFETY: it is not null; the rest is the contract of this function.
+    // SAFETY: the pointer is not null; the rest is this function's contract.
     let text = unsafe { CStr::from_ptr(text) };
     text.to_str().map_err(|_| Failure::new(TCK_API_ERR_INVALID_PARAMETER))
 }
@@ -222,9 +221,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_that_is_too_small_is_told_what_it_would_have_to_hold() {
+    fn the_error_for_a_small_buffer_contains_the_required_size() {
         let mut buffer = [7; 4];
-        // SAFETY: it is an array of that size.
+        // SAFETY: this is an array of that size.
         let out = unsafe { TextOut::new(buffer.as_mut_ptr(), 4, ptr::null_mut()) }.unwrap();
         let failure = out.write_ticket(&[b'x'; 1412]).unwrap_err();
         assert_eq!(failure.code, TCK_API_ERR_BUFFER_TOO_SMALL);

@@ -1,4 +1,4 @@
-//! The Ticket API under the names its clients know.
+//! The Ticket API, under the names that its clients use.
 
 #![expect(clippy::missing_safety_doc, reason = "the docs are the header's, which states the contract once")]
 
@@ -253,14 +253,14 @@ const fn number(digits: &str) -> c_uint {
     value
 }
 
-/// The names with an underscore, under which clients look up the functions.
+/// The names with an underscore, which clients look up.
 macro_rules! with_underscore {
     ($($export:ident = $function:ident($($parameter:ident: $type:ty),*) $(-> $result:ty)?;)+) => { $(
         #[doc = concat!("As [`", stringify!($function), "`].")]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $export($($parameter: $type),*) $(-> $result)? {
             #[allow(unused_unsafe, reason = "some functions take no pointers")]
-            // SAFETY: what the header asks of the caller is the same for both names.
+            // SAFETY: the header requires the same of the caller for both names.
             unsafe { $function($($parameter),*) }
         }
     )+ };
@@ -290,7 +290,7 @@ mod tests {
     use crate::boundary::DETAIL;
 
     #[test]
-    fn a_description_fits_the_buffers_of_old_clients() {
+    fn a_description_fits_into_the_buffers_of_old_clients() {
         for (code, words) in crate::status::WORDS {
             assert!(words.len() + ": ".len() + DETAIL < 254, "{code:#x}");
         }

@@ -1,8 +1,7 @@
-//! The native methods of the Java classes, over the same guards as the C exports.
+//! The native methods of the Java classes, with the same guards as the C exports.
 //!
-//! No Java exception is ever left pending: a method that fails returns null, 0 or false, and the
-//! code is the thread's last error. What a method makes beside its result goes with the method, and
-//! what a prompt makes goes with the prompt.
+//! No Java exception is left pending: a method that fails returns null, 0 or false, and the code becomes the
+//! thread's last error. Local references of a method or a prompt are freed when it ends.
 
 mod gaticket;
 mod modern;
@@ -23,7 +22,7 @@ use crate::boundary::{Outcome, Place, export_value, test_panic};
 use crate::status::{Failure, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_RESOURCE_ALLOCATION_FAILED};
 
 thread_local! {
-    /// Whether this thread asks the user for a login of another one.
+    /// Set while this thread runs a prompt for the login of another thread.
     static ASKS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -40,7 +39,7 @@ fn handle(handle: jlong) -> c_long {
     handle as c_long
 }
 
-/// Runs the body of a native method as an export runs its own.
+/// Runs the body of a native method like that of an export.
 fn native<'l, T>(
     env: &mut EnvUnowned<'l>,
     handle: c_long,
@@ -50,7 +49,7 @@ fn native<'l, T>(
     export_value(handle, otherwise, || with_env(env, body))
 }
 
-/// Runs `body`, and clears the exception that it may leave when it fails.
+/// Runs `body`, and clears the exception that it may leave if it fails.
 fn with_env<'l, T>(env: &mut EnvUnowned<'l>, body: impl FnOnce(&mut Env<'l>) -> Outcome<T>) -> Outcome<T> {
     let ended = env.with_env(|env| {
         test_panic(Place::Body);
@@ -63,7 +62,7 @@ fn with_env<'l, T>(env: &mut EnvUnowned<'l>, body: impl FnOnce(&mut Env<'l>) -> 
     match ended.into_outcome() {
         Ended::Ok(value) => Ok(value),
         Ended::Err(failure) => Err(failure),
-        // On to the guard, which knows what to do with it.
+        // The guard handles it.
         Ended::Panic(payload) => std::panic::resume_unwind(payload),
     }
 }
@@ -71,29 +70,29 @@ fn with_env<'l, T>(env: &mut EnvUnowned<'l>, body: impl FnOnce(&mut Env<'l>) -> 
 impl From<jni::errors::Error> for Failure {
     fn from(error: jni::errors::Error) -> Self {
         use jni::errors::Error::{JavaException, NullPtr};
-        // What is asked of the JVM here fails only where it has no memory.
+        // These calls of the JVM fail only if there is no memory.
         let no_memory = matches!(error, JavaException | NullPtr(_));
         Self::new(if no_memory { TCK_API_ERR_RESOURCE_ALLOCATION_FAILED } else { TCK_API_ERR_INTERNAL_ERROR })
     }
 }
 
-/// `text` as Java's UTF-16, in memory that is wiped after.
+/// Encodes `text` as Java's UTF-16, in memory that is wiped on drop.
 fn utf16(text: &str) -> Zeroizing<Vec<jchar>> {
     let mut units = Zeroizing::new(Vec::with_capacity(text.len()));
     units.extend(text.encode_utf16());
     units
 }
 
-/// A string that leaves no copy of `text` behind outside of Java.
+/// Creates a string without leaving a copy of `text` outside of Java.
 fn secret_string<'l>(env: &mut Env<'l>, text: &str) -> Outcome<JString<'l>> {
     let units = utf16(text);
     let raw = env.get_raw();
-    // SAFETY: `raw` is the environment of this thread, no exception is pending, and the characters
-    // are as many as it is told.
+    // SAFETY: `raw` is this thread's environment, no exception is pending, and the length is that of the
+    // characters.
     let string = unsafe { ((**raw).v1_1.NewString)(raw, units.as_ptr(), units.len() as jsize) };
     if string.is_null() {
         return Err(Failure::new(TCK_API_ERR_RESOURCE_ALLOCATION_FAILED));
     }
-    // SAFETY: a new local reference to a string, of this environment.
+    // SAFETY: this is a new local reference to a string in this environment.
     Ok(unsafe { JString::from_raw(env, string) })
 }

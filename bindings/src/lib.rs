@@ -1,11 +1,10 @@
 //! `libticketapi`: the Ticket API for programs in C and Java, over the engine of the crate `ticketapi`.
 //!
-//! `include/TicketApi.h` is generated from [`c`], [`session`] and [`status`] and tells a C programmer
-//! everything; [`java`] has the native methods of the classes in `java/`. Here each export parses its
-//! parameters, calls the core once and converts the answer; what is unsafe about that is in
-//! [`boundary`].
+//! `include/TicketApi.h` is generated from [`c`], [`session`] and [`status`] and documents everything for C
+//! programmers; [`java`] has the native methods of the classes in `java/`. Each export parses its parameters,
+//! calls the core once and converts the result; the unsafe parts of this are in [`boundary`].
 
-// The names are those that clients look up.
+// Clients look up these names.
 #![allow(non_snake_case)]
 
 pub mod boundary;
@@ -21,7 +20,7 @@ use std::alloc::System;
 
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes what is freed: TLS keeps what it has read in buffers of its own. The host's own memory is not
-/// touched.
+/// Wipes memory when it is freed, because TLS keeps received data in its own buffers. The host's own memory is not
+/// affected.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);

@@ -1,4 +1,4 @@
-//! What the process has of the library: handles, settings, and one engine for all of them.
+//! The library's state in a process: handles, settings, and one engine for all handles.
 
 use std::ffi::c_long;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,23 +17,22 @@ use crate::status::{
 };
 
 static PROCESS: Eternal<Process> = Eternal::empty();
-/// What a forked child has of its parent. It is neither used nor freed there; kept, so that leak
-/// checkers see whose it is.
+/// A forked child's copy of its parent's state, which is neither used nor freed; kept reachable for leak checkers.
 static INHERITED: Eternal<Process> = Eternal::empty();
 
-/// Makes the library in a forked child as it is when freshly loaded.
+/// Resets the library in a forked child to its state after loading.
 extern "C" fn in_child() {
     count_fork();
     PROCESS.move_to(&INHERITED);
 }
 
 pub(crate) struct Process {
-    /// That of the process this one was forked from.
+    /// The state of the process that this one was forked from.
     _before: Option<&'static Self>,
     handles: Handles,
-    /// Nothing before the first handle.
+    /// Empty before the first handle.
     engine: Eternal<Engine>,
-    /// Calls under way that may log in.
+    /// Calls in progress that may log in.
     calls: AtomicUsize,
     setup: Mutex<Setup>,
     prompter: Mutex<Arc<dyn ProgramPrompter>>,
@@ -42,15 +41,15 @@ pub(crate) struct Process {
 
 #[derive(Default)]
 struct Setup {
-    /// By call, in the order given.
+    /// Settings by call, in their order.
     settings: Vec<(String, String)>,
-    /// Those of the engine.
+    /// The engine's configuration.
     config: Option<Config>,
-    /// Engines that gave way to one with other settings. A late call may still be in one.
+    /// Engines that were replaced by one with other settings. A late call may still use one.
     retired: Vec<&'static Engine>,
 }
 
-/// A new ticket that did not fit the buffer it was asked with: the next call fetches it.
+/// A new ticket that did not fit into the caller's buffer: the next call fetches it.
 struct NewTicket {
     thread: ThreadId,
     handle: c_long,
@@ -58,15 +57,15 @@ struct NewTicket {
 }
 
 impl Process {
-    /// This process, which begins with the first call that needs it.
+    /// Returns the state of this process, and creates it at the first call.
     pub(crate) fn this() -> &'static Self {
         static WATCHES_FORKS: AtomicBool = AtomicBool::new(false);
         PROCESS.get_or_set(|| {
-            // Before others see the process. Twice would do no harm.
+            // Before other threads see the state. Registering twice would do no harm.
             if !WATCHES_FORKS.load(Ordering::Acquire) {
                 on_fork(in_child);
                 WATCHES_FORKS.store(true, Ordering::Release);
-                // The hook of this library's own copy of std: the host's standard error is not ours.
+                // The panic hook of the library's own copy of std: standard error belongs to the host.
                 std::panic::set_hook(Box::new(|_| {}));
             }
             Self {
@@ -81,14 +80,14 @@ impl Process {
         })
     }
 
-    /// The engine, for a call on `handle`.
+    /// Returns the engine for a call on `handle`.
     pub(crate) fn engine(handle: c_long) -> Outcome<&'static Engine> {
         Ok(Self::with_handle(handle)?.1)
     }
 
     fn with_handle(handle: c_long) -> Outcome<(&'static Self, &'static Engine)> {
         test_panic(Place::Body);
-        // Failures are made where there is one: this is most of what a call takes that finds a ticket.
+        // Errors are created only if there is one: this is most of the cost of a call that finds a ticket.
         let process = PROCESS.get().ok_or_else(|| Failure::new(TCK_API_ERR_NOT_INITIALIZED))?;
         let engine = process.engine.get().ok_or_else(|| Failure::new(TCK_API_ERR_NOT_INITIALIZED))?;
         if process.handles.is_live(handle) {
@@ -98,8 +97,8 @@ impl Process {
         }
     }
 
-    /// A new handle. The first one, and the first after all were given up and the session has
-    /// ended, reads the settings.
+    /// Opens a handle. The first one, and the first after all were closed and the session has ended, reads the
+    /// settings.
     pub(crate) fn open(&'static self) -> Outcome<c_long> {
         let mut setup = self.setup();
         if self.handles.live() == 0
@@ -121,7 +120,7 @@ impl Process {
         self.handles.open().ok_or_else(|| Failure::new(TCK_API_ERR_RESOURCE_ALLOCATION_FAILED))
     }
 
-    /// Gives `handle` up.
+    /// Closes `handle`.
     pub(crate) fn close(handle: c_long) -> Outcome {
         let (process, _) = Self::with_handle(handle)?;
         if !process.handles.close(handle) {
@@ -132,8 +131,8 @@ impl Process {
         Ok(())
     }
 
-    /// Without handles nobody may ask, and a guest leaves no thread behind. Under the lock that new
-    /// handles are made under, as the first of them wakes the engine.
+    /// Without handles no call is allowed, and a library leaves no thread behind. Under the lock of new handles,
+    /// because the first of them wakes the engine.
     fn rest_when_unused(&self) {
         let _setup = self.setup();
         if self.handles.live() == 0
@@ -147,8 +146,8 @@ impl Process {
     /// Begins a call on `handle` that may log in.
     pub(crate) fn call(handle: c_long) -> Outcome<Call> {
         let process = PROCESS.get().ok_or_else(|| Failure::new(TCK_API_ERR_NOT_INITIALIZED))?;
-        // Counted before the handle is looked at: whoever then finds neither handles nor calls may
-        // put another engine in place.
+        // Counted before the handle is checked: a thread that then finds neither handles nor calls may replace the
+        // engine.
         let counted = Counted::new(&process.calls);
         let engine = Self::engine(handle)?;
         Ok(Call { process, engine, handle, counted: Some(counted) })
@@ -200,7 +199,7 @@ impl Process {
     }
 }
 
-/// A call under way that may log in.
+/// A call in progress that may log in.
 pub(crate) struct Call {
     process: &'static Process,
     pub(crate) engine: &'static Engine,
@@ -211,7 +210,7 @@ pub(crate) struct Call {
 impl Drop for Call {
     fn drop(&mut self) {
         drop(self.counted.take());
-        // The last handle may have been given up meanwhile. Most often it was not.
+        // The last handle may have been closed meanwhile; usually it was not.
         if self.process.handles.live() == 0 {
             self.process.rest_when_unused();
         }
@@ -219,8 +218,8 @@ impl Drop for Call {
 }
 
 impl Call {
-    /// Logs in again and has `write` give the ticket to the caller. A caller whose buffer was too
-    /// small gets the same ticket with the next call, as nobody should have to log in twice for it.
+    /// Logs in again, and passes the ticket to `write`. If the caller's buffer is too small, the next call returns
+    /// the same ticket without another login.
     pub(crate) fn new_ticket(&self, write: impl FnOnce(&[u8]) -> Outcome) -> Outcome {
         let thread = thread::current().id();
         let mine = |new: &NewTicket| new.thread == thread && new.handle == self.handle;
@@ -243,7 +242,7 @@ impl Call {
     }
 }
 
-/// Counts one for as long as it lives.
+/// Increments a counter while it lives.
 struct Counted(&'static AtomicUsize);
 
 impl Counted {

@@ -119,7 +119,7 @@ pub(crate) struct Callbacks {
     user_data: *mut c_void,
 }
 
-// SAFETY: the pointer is only handed back to the host, whose functions may be called from any thread.
+// SAFETY: the pointer is only passed back to the host, whose functions may be called from any thread.
 unsafe impl Send for Callbacks {}
 // SAFETY: as above; nothing here changes.
 unsafe impl Sync for Callbacks {}
@@ -140,8 +140,8 @@ impl Callbacks {
     }
 }
 
-/// The prompter that the program has set. A method returns `None` where the program leaves that prompt to
-/// the library.
+/// The prompter that the program has set. A method returns `None` if the program leaves that prompt to the
+/// library.
 pub(crate) trait ProgramPrompter: Send + Sync {
     /// As [`Prompter::pin`].
     fn pin(&self, request: &PinRequest<'_>, wait: Wait<'_>) -> Option<Result<Pin>>;
@@ -155,7 +155,7 @@ pub(crate) trait ProgramPrompter: Send + Sync {
     fn insert_card(self: Arc<Self>, absence: &Absence) -> Option<Notice>;
 }
 
-/// When a prompt that nobody answers ends.
+/// When an unanswered prompt ends.
 #[derive(Clone, Copy)]
 pub(crate) struct Wait<'a> {
     /// `None` waits for ever.
@@ -163,7 +163,7 @@ pub(crate) struct Wait<'a> {
     pub(crate) cancel: &'a CancelToken,
 }
 
-/// Prompts with the program's prompter, and as the settings say where it has none.
+/// Prompts with the program's prompter, or as the settings say if it has none.
 pub(crate) struct HostPrompter {
     system: SystemPrompter,
     timeout: Option<Duration>,
@@ -209,7 +209,7 @@ impl Prompter for HostPrompter {
     }
 }
 
-// A function of the program has no way to see `Wait`: the program itself ends its prompts.
+// The program's functions cannot see `Wait`: the program itself must end its prompts.
 impl ProgramPrompter for Callbacks {
     fn pin(&self, request: &PinRequest<'_>, _: Wait<'_>) -> Option<Result<Pin>> {
         let function = self.functions.pin?;

@@ -14,7 +14,7 @@ pub const TCK_ERR_GRP_CARD_DEVICE: u32 = 0x8020_0000u32;
 pub const TCK_ERR_GRP_AUTHENTICATION: u32 = 0x8040_0000u32;
 /// Failures of the computer's configuration.
 pub const TCK_ERR_GRP_CONFIG: u32 = 0x8080_0000u32;
-/// Not given by this library.
+/// Not returned by this library.
 pub const TCK_ERR_GRP_WINDOWS: u32 = 0x8100_0000u32;
 
 /// An internal error. Kept for old clients: this library returns INTERNAL_ERROR.
@@ -41,7 +41,7 @@ pub const TCK_API_ERR_INTERNAL_ERROR: u32 = 0x8010_000Au32;
 /// Not implemented.
 pub const TCK_API_ERR_NOT_IMPLEMENTED: u32 = 0x8010_000Bu32;
 
-/// The card's software does not know this card.
+/// The card's software does not recognise this card.
 pub const TCK_API_ERR_SMARTCARD_NOT_SUPPORTED: u32 = 0x8020_0001u32;
 /// The PC/SC service is not running, or there is no reader.
 pub const TCK_API_ERR_READER_NOT_AVAILABLE: u32 = 0x8020_0002u32;
@@ -66,18 +66,18 @@ pub const TCK_API_ERR_AUTHENTICATION_NOT_POSSIBLE: u32 = 0x8040_0003u32;
 pub const TCK_API_ERR_USER_NOT_VALID: u32 = 0x8040_0004u32;
 /// The server cannot be reached, does not answer in time, or answers HTTP 5xx.
 pub const TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE: u32 = 0x8040_0005u32;
-/// The server's answer cannot be understood.
+/// The server's response cannot be understood.
 pub const TCK_API_ERR_AUTHDATA_SYNTAX_ERROR: u32 = 0x8040_0006u32;
-/// Kept for old clients; not given by this library.
+/// Kept for old clients; not returned by this library.
 pub const TCK_API_ERR_AUTH_NOT_VALID: u32 = 0x8040_0007u32;
-/// Kept for old clients; not given by this library.
+/// Kept for old clients; not returned by this library.
 pub const TCK_API_ERR_AUTHMETHOD_NOT_SUPPORTED: u32 = 0x8040_0008u32;
 
 /// The required agent has another version.
 pub const TCK_API_ERR_VERSION_CONFLICT: u32 = 0x8080_0001u32;
 /// No PKCS#11 module or card helper is configured or found, or it cannot be loaded.
 pub const TCK_API_ERR_NOT_INSTALLED: u32 = 0x8080_0002u32;
-/// Kept for old clients; not given by this library.
+/// Kept for old clients; not returned by this library.
 pub const TCK_API_ERR_NO_SERVERFOUND: u32 = 0x8080_0003u32;
 /// The configuration cannot be read, or a value in it is wrong.
 pub const TCK_API_ERR_LOAD_RES_FAILED: u32 = 0x8080_0004u32;
@@ -145,7 +145,7 @@ impl Failure {
         Self { code, detail: None, cause: None }
     }
 
-    /// For calls that never log in: one code, with the reason why there is no ticket.
+    /// For calls that never log in: one code for every reason why there is no ticket.
     pub(crate) fn no_ticket(error: Error) -> Self {
         Self { code: TCK_API_ERR_TICKET_NOT_AVAILABLE, ..error.into() }
     }
@@ -182,7 +182,7 @@ fn code(kind: &ErrorKind) -> u32 {
         ErrorKind::LoginUnderWay => TCK_API_ERR_SERVER_BUSY,
         ErrorKind::NotImplemented => TCK_API_ERR_NOT_IMPLEMENTED,
         ErrorKind::InvalidParameter => TCK_API_ERR_INVALID_PARAMETER,
-        // An unknown kind is a defect of ours too.
+        // An unknown kind is an internal error, too.
         _ => TCK_API_ERR_INTERNAL_ERROR,
     }
 }

@@ -1,42 +1,42 @@
-//! BER, as certificates and PKCS#12 files are written in the field, made DER: the der crate reads
-//! nothing else. Only what differs in form is changed, never what it means.
+//! Converts BER, in which some certificates and PKCS#12 files are written, to DER, because the der crate reads
+//! nothing else. Changes only the encoding, never the meaning.
 
 use crate::secret::{SecretBytes, secret_buffer};
 
-/// Deeper than certificates and files are; each level is a call.
+/// Deeper than in real certificates and files; each level is a recursive call.
 const MAX_DEPTH: usize = 32;
 
 const CONSTRUCTED: u8 = 0x20;
 const BOOLEAN: u8 = 0x01;
 
-/// Strings that BER allows in pieces: OCTET STRING and those of characters.
+/// Strings that BER allows in pieces: OCTET STRING and character strings.
 const STRINGS: [u8; 10] = [0x04, 0x0c, 0x12, 0x13, 0x14, 0x15, 0x16, 0x1a, 0x1c, 0x1e];
 
-/// One value in definite length.
+/// A value with definite length.
 #[derive(Clone, Copy)]
 pub(super) struct Value<'a> {
-    /// The tag's byte.
+    /// The tag byte.
     pub(super) tag: u8,
     pub(super) contents: &'a [u8],
 }
 
 struct Header<'a> {
     tag: &'a [u8],
-    /// `None` is the indefinite one.
+    /// `None` for an indefinite length.
     length: Option<usize>,
 }
 
-/// The first value of `bytes` in DER, and what follows it there. `None` where it is not BER.
+/// Converts the first value of `bytes` to DER. Returns it with the bytes that follow, or `None` if it is not BER.
 ///
-/// The buffer is one for secrets, as keys pass through here.
+/// The buffer is wiped, because keys pass through it.
 pub(super) fn to_der(bytes: &[u8]) -> Option<(SecretBytes, &[u8])> {
-    // Of a value, only the length grows: by two bytes at most, of four or more.
+    // Only a value's length grows: by at most two bytes, of four or more.
     let mut der = secret_buffer(2 * bytes.len());
     let rest = convert(bytes, &mut der, 0)?;
     Some((der, rest))
 }
 
-/// The values of which `contents` consists, of tags of one byte.
+/// Splits `contents` into its values, whose tags must have one byte.
 pub(super) fn values(mut contents: &[u8]) -> Option<Vec<Value<'_>>> {
     let mut values = Vec::new();
     while !contents.is_empty() {
@@ -49,7 +49,7 @@ pub(super) fn values(mut contents: &[u8]) -> Option<Vec<Value<'_>>> {
     Some(values)
 }
 
-/// Appends the first value of `bytes` to `der`; what follows the value.
+/// Appends the first value of `bytes` to `der`. Returns the bytes that follow.
 fn convert<'a>(bytes: &'a [u8], der: &mut SecretBytes, depth: usize) -> Option<&'a [u8]> {
     let (Header { tag, length }, rest) = header(bytes)?;
     let first = *tag.first()?;
@@ -103,7 +103,7 @@ fn convert<'a>(bytes: &'a [u8], der: &mut SecretBytes, depth: usize) -> Option<&
 fn header(bytes: &[u8]) -> Option<(Header<'_>, &[u8])> {
     let mut tag = 1;
     if bytes.first()? & 0x1f == 0x1f {
-        // A number of several bytes, all but the last with this bit.
+        // A tag number of several bytes; all but the last have this bit.
         while bytes.get(tag)? & 0x80 != 0 {
             tag += 1;
         }
@@ -149,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn der_stays_as_it_is() {
+    fn der_is_unchanged() {
         let certificate = include_bytes!("../../tests/data/identity-agent-response.p7.der");
         assert_eq!(der(certificate).unwrap(), certificate);
     }
 
     #[test]
-    fn what_follows_the_first_value_is_given_back() {
+    fn bytes_after_the_first_value_are_returned() {
         let (der, rest) = to_der(b"\x05\x00\r\n").unwrap();
         assert_eq!((&der[..], rest), (&b"\x05\x00"[..], &b"\r\n"[..]));
     }
@@ -188,14 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn each_truth_but_zero_is_true() {
+    fn every_boolean_but_zero_is_true() {
         for (value, der_value) in [(0, 0), (1, 0xff), (0x7f, 0xff), (0xff, 0xff)] {
             assert_eq!(der(&[1, 1, value]).unwrap(), [1, 1, der_value]);
         }
     }
 
     #[test]
-    fn what_is_cut_off_or_too_deep_is_not_read() {
+    fn truncated_or_too_deeply_nested_values_are_refused() {
         for ber in [&b""[..], b"\x30", b"\x30\x01", b"\x30\x80\x02\x01\x07\x00", b"\x04\x80\x00\x00", b"\x1f\x80"] {
             assert_eq!(der(ber), None, "{ber:x?}");
         }

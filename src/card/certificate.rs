@@ -1,4 +1,4 @@
-//! Certificates on a card: which one is for authentication, and whose it is. Pure.
+//! Certificates on a card: which one is for authentication, and its user. Pure.
 
 use std::time::SystemTime;
 
@@ -17,16 +17,16 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::printable;
 use crate::secret::SecretBytes;
 
-/// Microsoft's extended key usage for logging in with a smartcard.
+/// Microsoft's extended key usage for smartcard logon.
 const SMARTCARD_LOGON: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.2");
 
-/// Sizes of RSA keys, in bits, that can be logged in with.
+/// Supported sizes of RSA keys, in bits.
 pub(super) const KEY_BITS: std::ops::RangeInclusive<usize> = 1024..=4096;
 
-/// The longest public exponent, in bits: that of FIPS 186. A longer one only makes verifying slow.
+/// The longest public exponent, in bits, as in FIPS 186. A longer one only makes verifying slow.
 pub(super) const MAX_EXPONENT_BITS: usize = 256;
 
-/// A certificate, taken apart as far as a login needs it.
+/// A certificate, parsed as far as a login needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     der: Vec<u8>,
@@ -41,9 +41,9 @@ pub struct Certificate {
     for_signatures_only: bool,
 }
 
-/// `Certificate` of RFC 5280. The x509-cert crate's own refuses serial numbers longer than the
-/// standard allows, which old cards have, and each certificate with an OID such as 2.25.UUID or with
-/// a UniversalString. So what is only compared or left alone is not decoded here.
+/// `Certificate` of RFC 5280. The x509-cert crate's own type refuses serial numbers longer than the standard
+/// allows, which old cards have, and certificates with an OID such as 2.25.UUID or with a UniversalString. So
+/// fields that are only compared or ignored are not decoded here.
 #[derive(Sequence)]
 struct RawCertificate<'a> {
     tbs: TbsCertificate<'a>,
@@ -90,15 +90,14 @@ struct Extension<'a> {
 }
 
 impl Certificate {
-    /// Reads a certificate from DER, or from BER as some issuers write.
+    /// Parses a certificate in DER, or in BER, which some issuers write.
     ///
     /// # Errors
     ///
-    /// [`NoCertificate`](ErrorKind::NoCertificate) where it cannot be read or its subject has not
-    /// exactly one common name; [`KeyNotSupported`](ErrorKind::KeyNotSupported) where its key is not
-    /// RSA of 1,024 to 4,096 bits.
+    /// [`NoCertificate`](ErrorKind::NoCertificate) if it cannot be parsed or its subject does not have exactly one
+    /// common name; [`KeyNotSupported`](ErrorKind::KeyNotSupported) if its key is not RSA of 1,024 to 4,096 bits.
     pub fn from_der(der: &[u8]) -> Result<Self> {
-        // What is DER as far as it is read is taken as it is: its issuer goes into messages.
+        // DER is used unchanged as far as it is read, because the issuer goes into messages.
         let canonical = if RawCertificate::from_der(der).is_ok() { None } else { Some(canonical(der)?) };
         let encoded = canonical.as_ref().map_or(der, |canonical| canonical.as_slice());
         let tbs = RawCertificate::from_der(encoded).map_err(unreadable)?.tbs;
@@ -110,8 +109,8 @@ impl Certificate {
         let purposes =
             purposes.as_deref().map(|der| Vec::<AnyRef<'_>>::from_der(der)).transpose().map_err(unreadable)?;
         Ok(Self {
-            // The broker verifies the issuer's signature over these bytes. A whole that is not DER has no
-            // place in its messages.
+            // The broker verifies the issuer's signature over these bytes. A certificate that is not DER as a
+            // whole cannot be part of its messages.
             der: if AnyRef::from_der(der).is_ok() { der } else { encoded }.to_vec(),
             issuer_common_name: common_name(tbs.issuer),
             issuer: tbs.issuer.into(),
@@ -129,8 +128,7 @@ impl Certificate {
         })
     }
 
-    /// The certificate, byte for byte as it is on the card; in DER where its outermost length there
-    /// is not.
+    /// The certificate, byte for byte as on the card; converted to DER if its outermost length is not in DER.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
@@ -140,22 +138,22 @@ impl Certificate {
         &self.uid
     }
 
-    /// The common name of its issuer, where there is exactly one.
+    /// The issuer's common name, if there is exactly one.
     pub fn issuer_name(&self) -> Option<&str> {
         self.issuer_common_name.as_deref()
     }
 
-    /// The last moment at which it is valid.
+    /// The last moment of its validity.
     pub fn valid_until(&self) -> SystemTime {
         self.not_after.to_system_time()
     }
 
-    /// The size of its RSA key in bits.
+    /// The size of its RSA key, in bits.
     pub fn key_bits(&self) -> usize {
         self.public_key.n().bits()
     }
 
-    /// Whether its key has this modulus (`CKA_MODULUS`).
+    /// Returns `true` if its key has this modulus (`CKA_MODULUS`).
     #[doc(hidden)]
     pub fn has_modulus(&self, modulus: &[u8]) -> bool {
         let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
@@ -168,7 +166,7 @@ impl Certificate {
         (self.for_login, self.for_signatures_only)
     }
 
-    /// Whether it says that it is for logging in.
+    /// Returns `true` if it is marked for logging in.
     pub fn is_for_login(&self) -> bool {
         self.for_login
     }
@@ -177,7 +175,7 @@ impl Certificate {
     ///
     /// # Errors
     ///
-    /// [`CardFailed`](ErrorKind::CardFailed) when it is not a signature by that key.
+    /// [`CardFailed`](ErrorKind::CardFailed) if it is not a signature by that key.
     pub fn verify(&self, digest: Digest, message: &[u8], signature: &[u8]) -> Result<()> {
         self.public_key.verify(Pkcs1v15Sign::new_unprefixed(), &digest.digest_info(message), signature).map_err(|_| {
             let detail = format!("the card's signature does not match the certificate of {}", self.uid);
@@ -214,7 +212,7 @@ impl Certificate {
     }
 }
 
-/// The issuer of any certificate, such as `O=nhs,CN=SubCA02`, and the last moment at which it is valid.
+/// Returns the issuer of any certificate, such as `O=nhs,CN=SubCA02`, and the last moment of its validity.
 pub(crate) fn issuer_and_end(der: &[u8]) -> Option<(String, SystemTime)> {
     let canonical = canonical(der).ok()?;
     let tbs = RawCertificate::from_der(&canonical).ok()?.tbs;
@@ -222,48 +220,48 @@ pub(crate) fn issuer_and_end(der: &[u8]) -> Option<(String, SystemTime)> {
     Some((printable::name(&issuer.to_string()), tbs.validity.not_after.to_date_time().to_system_time()))
 }
 
-/// One certificate object of a token.
+/// A certificate object of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The object's value (`CKA_VALUE`), in DER.
     pub der: Vec<u8>,
     /// Its private key.
     pub private_key: PrivateKey,
-    /// That key has `CKA_DECRYPT`.
+    /// Whether that key has `CKA_DECRYPT`.
     pub key_can_decrypt: bool,
 }
 
-/// What can be seen of a certificate's private key.
+/// What is visible of a certificate's private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PrivateKey {
     /// The token does not have it.
     Absent,
-    /// It cannot be seen, but may be seen after the login.
+    /// It is not visible, but may be after the login.
     Hidden,
     /// The token has it.
     There,
 }
 
 impl PrivateKey {
-    /// What is known where all keys can be seen.
+    /// For tokens whose keys are all visible.
     pub fn known(there: bool) -> Self {
         if there { Self::There } else { Self::Absent }
     }
 }
 
-/// Which one to log in with: its index, and the certificate. Does not depend on their order.
+/// Chooses the certificate to log in with. Returns its index and the certificate. The order of the candidates does
+/// not matter.
 ///
-/// Certificates without a private key, outside their time of validity, or (where `issuers` names
-/// any) of an issuer with another common name are out. Of the others, extended key usage clientAuth
-/// or smartcard logon comes first, then key usage digitalSignature without nonRepudiation, then a
-/// key that can be seen, then one that can decrypt, then the newest. What cannot be read is skipped with a warning.
+/// Excludes certificates without a private key, outside their validity, or, if `issuers` is not empty, of an
+/// issuer with another common name. Prefers, in this order: extended key usage clientAuth or smartcard logon; key
+/// usage digitalSignature without nonRepudiation; a visible key; a key that can decrypt; the newest. Skips
+/// certificates that cannot be parsed, with a warning.
 ///
 /// # Errors
 ///
-/// At the stage [`Card`](Stage::Card): [`NoCertificate`](ErrorKind::NoCertificate),
-/// [`NoKey`](ErrorKind::NoKey), [`CertificateNotValid`](ErrorKind::CertificateNotValid), and
-/// [`KeyNotSupported`](ErrorKind::KeyNotSupported) when there are none but of other keys than
-/// [`Certificate::from_der`] takes.
+/// At the stage [`Card`](Stage::Card): [`NoCertificate`](ErrorKind::NoCertificate), [`NoKey`](ErrorKind::NoKey),
+/// [`CertificateNotValid`](ErrorKind::CertificateNotValid), and [`KeyNotSupported`](ErrorKind::KeyNotSupported) if
+/// all have keys that [`Certificate::from_der`] refuses.
 pub fn choose(candidates: &[Candidate], now: SystemTime, issuers: &[String]) -> Result<(usize, Certificate)> {
     let mut chosen: Vec<(usize, &Candidate, Certificate)> = Vec::new();
     let mut skipped = Vec::new();
@@ -297,7 +295,7 @@ pub fn choose(candidates: &[Candidate], now: SystemTime, issuers: &[String]) -> 
                 candidate.private_key,
                 candidate.key_can_decrypt,
                 certificate.not_before,
-                // Only so that the choice between equals is always the same.
+                // Makes the choice between equals independent of their order.
                 certificate.der.clone(),
             )
         })
@@ -308,7 +306,7 @@ pub fn choose(candidates: &[Candidate], now: SystemTime, issuers: &[String]) -> 
     Ok((index, certificate))
 }
 
-/// `der` in DER, where it is BER.
+/// Converts `der` to DER, if it is BER.
 fn canonical(der: &[u8]) -> Result<SecretBytes> {
     let canonical = ber::to_der(der).filter(|(_, rest)| rest.is_empty()).map(|(canonical, _)| canonical);
     canonical.ok_or_else(|| no_certificate("the certificate cannot be read".into()))
@@ -345,7 +343,7 @@ fn public_key(info: &PublicKeyInfo<'_>, uid: &str) -> Result<RsaPublicKey> {
     if !odd || !(2..=MAX_EXPONENT_BITS).contains(&exponent.bits()) {
         return Err(unsupported("an RSA key that is damaged, or has a public exponent that is too long"));
     }
-    // Not `new`, which takes exponents of 33 bits at most.
+    // Not `new`, which accepts exponents of at most 33 bits.
     Ok(RsaPublicKey::new_unchecked(modulus, exponent))
 }
 
@@ -355,7 +353,7 @@ fn extension(tbs: &TbsCertificate<'_>, oid: ObjectIdentifier) -> Result<Option<S
     found.map(|extension| canonical(extension.value.as_bytes())).transpose()
 }
 
-/// The common name, where there is exactly one and it is fit to be shown and sent.
+/// Returns the common name, if there is exactly one and it can be shown and sent.
 fn common_name(name: AnyRef<'_>) -> Option<String> {
     let mut found = None;
     for rdn in ber::values(name.value())? {
@@ -367,19 +365,19 @@ fn common_name(name: AnyRef<'_>) -> Option<String> {
         }
     }
     let text = text(found?)?;
-    // The last two have no form in the broker's messages.
+    // The last two cannot be written in the broker's messages.
     let is_unfit = |c: char| printable::is_unfit(c) || matches!(c, '\u{fffe}' | '\u{ffff}');
     let length = text.chars().count();
     ((1..=printable::LONGEST_NAME).contains(&length) && !text.contains(is_unfit)).then_some(text)
 }
 
-/// The text of a string of characters.
+/// Decodes a character string.
 fn text(ber::Value { tag, contents }: ber::Value<'_>) -> Option<String> {
     match tag {
         // UTF8String.
         0x0c => String::from_utf8(contents.to_vec()).ok(),
-        // NumericString, PrintableString, TeletexString, IA5String and VisibleString. Their letters
-        // beyond ASCII are ISO 8859-1 almost everywhere, whatever the standards say, or else UTF-8.
+        // NumericString, PrintableString, TeletexString, IA5String and VisibleString. Characters beyond ASCII are
+        // almost always ISO 8859-1, whatever the standards say, or else UTF-8.
         0x12 | 0x13 | 0x14 | 0x16 | 0x1a => Some(match str::from_utf8(contents) {
             Ok(text) => text.to_owned(),
             Err(_) => contents.iter().copied().map(char::from).collect(),
@@ -390,7 +388,7 @@ fn text(ber::Value { tag, contents }: ber::Value<'_>) -> Option<String> {
             let text = characters.iter().map(|bytes| char::from_u32(u32::from_be_bytes(*bytes))).collect();
             if rest.is_empty() { text } else { None }
         }
-        // BMPString; some write surrogates.
+        // BMPString; some contain surrogates.
         0x1e => {
             let (units, rest) = contents.as_chunks::<2>();
             let text = char::decode_utf16(units.iter().map(|bytes| u16::from_be_bytes(*bytes)));

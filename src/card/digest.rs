@@ -9,7 +9,7 @@ use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 use x509_cert::spki::AlgorithmIdentifierRef;
 
-/// The digest that is signed.
+/// The digest to sign.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Digest {
@@ -29,8 +29,8 @@ impl Digest {
         }
     }
 
-    /// The DER `DigestInfo` of `message`'s digest: what PKCS#1 v1.5 pads and signs (RFC 8017 §9.2),
-    /// and what `CKM_RSA_PKCS` takes.
+    /// The DER `DigestInfo` of `message`'s digest, which PKCS#1 v1.5 pads and signs (RFC 8017 §9.2), and the input
+    /// of `CKM_RSA_PKCS`.
     pub fn digest_info(self, message: &[u8]) -> Vec<u8> {
         let hash = self.hash(message);
         #[expect(clippy::expect_used, reason = "a few dozen bytes are far below the limits of DER")]

@@ -83,9 +83,10 @@ pub enum CardEvent {
         /// Its name.
         reader: String,
     },
-    /// The PC/SC service has gone: nobody knows where the cards are.
+    /// The PC/SC service has ended: the cards' state is unknown.
     ServiceStopped,
-    /// The PC/SC service is back. [`ReaderAdded`](Self::ReaderAdded) and [`Inserted`](Self::Inserted) follow for all it shows.
+    /// The PC/SC service is back. [`ReaderAdded`](Self::ReaderAdded) and [`Inserted`](Self::Inserted) follow for
+    /// everything that it reports.
     ServiceStarted,
 }
 

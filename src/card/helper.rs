@@ -1,8 +1,8 @@
-//! Cards in a process of their own: start the helper, keep its deadlines, kill it.
+//! Uses cards through another process: starts the helper, enforces its deadlines, kills it.
 //!
-//! A PKCS#11 module can hang or crash, and takes its process along. So modules run in the helper
-//! program `ticketapi-card`, one process for each login, and this process loads neither a module
-//! nor the PC/SC library. No thread and no child is left when a call returns.
+//! A PKCS#11 module can hang, or crash its process. So modules run in the helper program `ticketapi-card`, in one
+//! process for each login, and this process loads neither a module nor the PC/SC library. When a call returns, no
+//! thread and no child is left.
 
 #[cfg(target_os = "linux")]
 mod opensc;
@@ -26,27 +26,27 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fs::trusted;
 use crate::secret::Pin;
 
-/// The time that one operation of a card may take, where nothing else is set.
+/// The default time for one operation of a card.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// This long before its deadline a search is begun anew. OpenSC 0.23 waits for itself, for ever, when another program
-/// resets a card that it is finding out about; other modules just need most of the time.
+/// A search is restarted this long before its deadline. OpenSC 0.23 deadlocks when another program resets a card
+/// that it is identifying; other modules need most of the time.
 const SECOND_SEARCH: Duration = Duration::from_secs(4);
 
-/// A search that would have less time than this before is not begun anew.
+/// A search that would have less time than this before is not restarted.
 const FIRST_SEARCH: Duration = Duration::from_secs(10);
 
-/// The time that a user gets to enter a PIN on the reader's own keys, in addition to the deadline.
+/// The additional time for entering a PIN on the reader's PIN pad.
 pub const PIN_PAD_WAIT: Duration = Duration::from_secs(60);
 
-/// The time that a helper gets to let go of the card.
+/// How long a helper may take to release the card.
 const ENDING: Duration = Duration::from_secs(2);
 
-/// The time that a helper gets to begin the reset of a card that another helper left behind.
+/// How long a helper may take to begin the reset of a card that another helper left behind.
 const DETACHING: Duration = Duration::from_millis(200);
 
-/// How often cards are looked for that PC/SC does not tell of: tokens that are no cards in its readers,
-/// and cards that no module knows, as they may be in use by another program.
+/// How often to search for cards that PC/SC does not report: tokens that are not cards in its readers, and cards
+/// that no module recognises, because another program may be using them.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 const PROGRAM: &str = "ticketapi-card";
@@ -56,20 +56,20 @@ const PROGRAM: &str = "ticketapi-card";
 pub struct HelperSettings {
     /// The helper program; see [`find_helper`].
     pub program: PathBuf,
-    /// What the helper does.
+    /// The settings that the helper uses.
     pub card: CardSettings,
-    /// The time that each operation may take; waiting for a card and entering a PIN on the reader
-    /// come on top. A search for the card that has not ended 4 seconds before its deadline is begun anew, unless the
-    /// deadline is shorter than 14.
+    /// The time for each operation. Waiting for a card and entering a PIN on the reader take additional time. A
+    /// search that has not ended 4 seconds before its deadline is restarted, unless the deadline is shorter than
+    /// 14 seconds.
     pub deadline: Duration,
 }
 
-/// The helper program: `configured`, or the first trusted one that is in one of `folders`, in
-/// `libexec/ticketapi` of the prefix that it is the `bin` or `lib` of, or in the system's libexec.
+/// Finds the helper program: `configured`, or the first trusted one in `folders`, in `libexec/ticketapi` of a
+/// prefix whose `bin` or `lib` one of them is, or in the system's libexec.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::NotInstalled`] with every place that was looked at.
+/// [`ErrorKind::NotInstalled`] with every place that was searched.
 pub fn find_helper(configured: Option<&Path>, folders: &[PathBuf]) -> Result<PathBuf> {
     let places: Vec<PathBuf> = match configured {
         Some(path) => vec![path.to_owned()],
@@ -93,8 +93,8 @@ pub fn find_helper(configured: Option<&Path>, folders: &[PathBuf]) -> Result<Pat
     Err(not_installed(format!("the card helper {PROGRAM} does not exist (searched: {places}){not_trusted}")))
 }
 
-/// The prefix that `folder` belongs to: it is `bin`, `lib` or `lib64` there, or `lib/<machine>` as Debian has it.
-/// Nothing above another folder is looked at, as that may be anybody's.
+/// Returns the prefix of `folder` if it is named `bin`, `lib` or `lib64`, or `lib/<machine>` as in Debian. Folders
+/// above any other folder are not searched, because they may belong to anybody.
 fn prefix(folder: &Path) -> Option<&Path> {
     let is =
         |folder: &Path, names: &[&str]| names.iter().any(|name| folder.file_name().is_some_and(|own| own == *name));
@@ -106,30 +106,30 @@ fn prefix(folder: &Path) -> Option<&Path> {
     }
 }
 
-/// Finds cards through the helper process, a new one for each login.
+/// Finds cards through helper processes, a new one for each login.
 ///
-/// Each call is back by its deadline, whatever the module does, and soon after it is cancelled. While
-/// a card is waited for, another helper watches the readers, and a new one looks when they change.
+/// Each call returns by its deadline, whatever the module does, and soon after it is cancelled. During the wait
+/// for a card, one helper watches the readers, and another one searches after each change.
 pub struct HelperReader {
     settings: HelperSettings,
     resetting: Resetting,
 }
 
-/// A reset that goes on after the login that it belongs to, for the next login to wait for.
+/// A reset that continues after its login; the next login waits for it.
 type Resetting = Arc<Mutex<Option<Channel>>>;
 
 impl HelperReader {
-    /// Starts nothing yet.
+    /// Creates a reader. Starts nothing yet.
     pub fn new(settings: HelperSettings) -> Self {
         Self { settings, resetting: Arc::default() }
     }
 
-    /// The settings it was made with.
+    /// The settings of this reader.
     pub fn settings(&self) -> &HelperSettings {
         &self.settings
     }
 
-    /// The card of the next login must not be reset under its hands.
+    /// The next login's card must not be reset while it is used.
     fn wait_for_reset(&self, cancel: &CancelToken) {
         let resetting = self.resetting.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(channel) = resetting {
@@ -178,13 +178,13 @@ impl CardReader for HelperReader {
     }
 }
 
-/// What a look at the readers gave.
+/// The result of a search.
 enum Look {
     Card(Box<dyn SmartCard>),
     Absent(Lack),
 }
 
-/// [`Reply::Absent`].
+/// The fields of [`Reply::Absent`].
 struct Lack {
     absence: Absence,
     error: Error,
@@ -193,7 +193,7 @@ struct Lack {
 }
 
 impl HelperReader {
-    /// Looks once, or once more where that has hung: no PIN has been asked for yet.
+    /// Searches once, or again if the search hangs: the user has not been asked for a PIN yet.
     fn look(&self, cancel: &CancelToken) -> Result<Look> {
         let (began, deadline) = (Instant::now(), self.settings.deadline);
         let first = deadline.checked_sub(SECOND_SEARCH).filter(|time| *time >= FIRST_SEARCH).unwrap_or(deadline);
@@ -206,7 +206,7 @@ impl HelperReader {
         }
     }
 
-    /// In a new helper: one that looked before may have an old view of the readers.
+    /// Searches with a new helper, because an earlier one may have outdated information about the readers.
     fn look_for(&self, time: Duration, cancel: &CancelToken) -> Result<Look> {
         let HelperSettings { program, card: settings, .. } = &self.settings;
         cancel.check(Stage::Card)?;
@@ -223,7 +223,7 @@ impl HelperReader {
                     certificate: certificate.as_deref().map(Certificate::from_der).transpose()?,
                     pin,
                     presence,
-                    // Without a name there is nothing that could be reset.
+                    // Without a name nothing can be reset.
                     reset: reader.filter(|_| settings.after_login == AfterLogin::Reset),
                     settings: self.settings.clone(),
                     resetting: Arc::clone(&self.resetting),
@@ -247,16 +247,16 @@ impl HelperReader {
     }
 }
 
-/// What tells that it is worth looking again. `None` where nothing can be watched.
+/// Signals that another search is worthwhile. `None` if the readers cannot be watched.
 struct Events(Option<HelperWatch>);
 
 impl Events {
-    /// Waits until the readers are not as they were `seen`, at most until `until`; where they cannot be
-    /// watched, for [`INTERVAL`].
+    /// Waits until the readers differ from `seen`, at most until `until`. If they cannot be watched, waits for
+    /// [`INTERVAL`].
     fn wait(&mut self, seen: &Snapshot, until: Option<Instant>, cancel: &CancelToken) -> Result<()> {
         while let Some(watch) = &mut self.0 {
             match watch.next(until, cancel) {
-                // This is what has been looked at, or older.
+                // The searched state, or an older one.
                 Ok(Some(snapshot)) if snapshot == *seen => {}
                 Ok(_) => return Ok(()),
                 Err(error) if *error.kind() == ErrorKind::Cancelled => return Err(error),
@@ -272,17 +272,17 @@ impl Events {
     }
 }
 
-/// The card that a helper holds.
+/// The card that a helper uses.
 struct HelperCard {
     label: String,
     certificate: Option<Certificate>,
     pin: PinStatus,
     presence: Option<Presence>,
-    /// The reader whose card is to be reset when the helper cannot do it.
+    /// The reader whose card must be reset if the helper cannot do it.
     reset: Option<String>,
     settings: HelperSettings,
     resetting: Resetting,
-    /// None once the helper has been given up.
+    /// None once the helper was killed or has ended.
     helper: Option<Helper>,
     progress: Progress,
     cancel: CancelToken,
@@ -292,9 +292,9 @@ struct HelperCard {
 enum Progress {
     /// No PIN has been sent.
     NotTried,
-    /// A PIN was wrong; the helper waits for another.
+    /// The PIN was wrong; the helper waits for another.
     WrongPin,
-    /// The helper is letting go of the card, until then.
+    /// The helper releases the card, at most until then.
     Ending(Instant),
 }
 
@@ -350,8 +350,8 @@ impl SmartCard for HelperCard {
 }
 
 impl HelperCard {
-    /// Ends the helper. The card may be left logged in then, so another helper resets it, which
-    /// this process does not wait for.
+    /// Kills the helper. The card may remain logged in, so another helper resets it, which this process does not
+    /// wait for.
     fn give_up(&mut self) {
         self.helper = None;
         let Some(reader) = &self.reset else { return };
@@ -370,7 +370,7 @@ impl Drop for HelperCard {
             Progress::Ending(until) => until,
             Progress::WrongPin => {
                 let until = Instant::now() + self.settings.deadline.min(ENDING);
-                // Where it cannot be sent, no answer will come either.
+                // If it cannot be sent, there will be no reply either.
                 let _ = helper.channel.send(&Request::End, Some(until));
                 until
             }
@@ -386,7 +386,7 @@ impl Drop for HelperCard {
     }
 }
 
-/// Has a new helper reset the card in `reader`, in a process that is no child of this one.
+/// Makes a new helper reset the card in `reader`, in a process that is not a child of this one.
 fn reset_apart(program: &Path, reader: &str) -> Result<Channel> {
     let until = Some(Instant::now() + DETACHING);
     let mut helper = Helper::start(program, Some(RESET_ARGUMENT))?;
@@ -427,7 +427,7 @@ mod tests {
         assert!(error.detail().contains(elsewhere.to_str().unwrap()), "{error}");
     }
 
-    /// Puts a helper there.
+    /// Creates a helper in `folder`.
     fn put(folder: &Path) -> PathBuf {
         std::fs::create_dir_all(folder).unwrap();
         let helper = folder.join(PROGRAM);
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_beside_the_prefix_is_anybodys() {
+    fn a_helper_beside_the_prefix_is_not_used() {
         let shared = tempfile::tempdir().unwrap();
         put(&shared.path().join("libexec/ticketapi"));
         for folder in ["x", "x/lib", "x/lib/x86_64-linux-gnu", "x/unpacked/1234"] {
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_no_helper_is_named() {
+    fn a_program_that_is_not_a_helper_is_named() {
         let settings = HelperSettings {
             program: "/bin/true".into(),
             card: CardSettings { modules: vec!["/nowhere.so".into()], ..CardSettings::default() },
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_without_any_module_says_where_it_looked() {
+    fn the_error_without_any_module_lists_the_searched_places() {
         let settings =
             HelperSettings { program: "/bin/true".into(), card: CardSettings::default(), deadline: DEADLINE };
         let error =

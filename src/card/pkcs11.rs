@@ -67,7 +67,7 @@ pub fn known_modules() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Where [`known_modules`] looks and for what, for a message to the user.
+/// The places and names that [`known_modules`] searches, for a message to the user.
 pub(super) fn known_places() -> String {
     format!("searched for {} in {}", NAMES.join(", "), DIRECTORIES.join(", "))
 }

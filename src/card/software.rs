@@ -1,7 +1,7 @@
-//! A card in a PKCS#12 file, for demos and for kiosks without hardware.
+//! A card in a PKCS#12 file, for demonstrations and kiosks without hardware.
 //!
-//! The PIN is the file's password, and the certificate is known only after it was given: in most
-//! files it is encrypted as well. The key is in memory while it signs, and no longer.
+//! The PIN is the file's password. The certificate is known only after the PIN was entered, because most files
+//! encrypt it too. The key is in memory only while it signs.
 
 mod encryption;
 mod key;
@@ -21,7 +21,7 @@ use crate::os::fs::read_trusted;
 use crate::printable;
 use crate::secret::Pin;
 
-/// The longest file that is read, in bytes.
+/// The maximum size of a file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
 /// A "reader" whose card is a PKCS#12 file.
@@ -32,12 +32,12 @@ pub struct SoftwareCardReader {
 }
 
 impl SoftwareCardReader {
-    /// The card in the file at `path`. The file is read for each login anew.
+    /// Uses the card in the file at `path`, which is read at each login.
     pub fn new(path: PathBuf) -> Self {
         Self { path, issuers: Vec::new() }
     }
 
-    /// Logs in only with a certificate that one of `issuers` issued, named by their common names.
+    /// Accepts only certificates of these issuers, given by their common names.
     pub fn issuers(mut self, issuers: Vec<String>) -> Self {
         self.issuers = issuers;
         self
@@ -45,12 +45,12 @@ impl SoftwareCardReader {
 }
 
 impl CardReader for SoftwareCardReader {
-    /// Reads the file. Does not wait for one: a file that is not there is a wrong setting.
+    /// Reads the file. Does not wait for it: a missing file is a configuration error.
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) where it cannot be read or is longer than 1 MiB;
-    /// [`SoftwareCard`](ErrorKind::SoftwareCard) where it is not a PKCS#12 file.
+    /// [`Configuration`](ErrorKind::Configuration) if it cannot be read or is longer than 1 MiB;
+    /// [`SoftwareCard`](ErrorKind::SoftwareCard) if it is not a PKCS#12 file.
     fn wait_for_card(
         &self,
         _: Duration,

@@ -78,7 +78,7 @@ impl Threads {
         let this = current_thread().id();
         for running in std::mem::take(&mut *self.0.lock()) {
             if running.thread.thread().id() == this || !running.ends.reached() {
-                warn!(thread = running.thread.thread().name(), "a thread is left behind");
+                warn!(thread = running.thread.thread().name(), "a thread did not end in time");
             } else {
                 join(running);
             }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_does_not_end_keeps_nobody() {
+    fn a_thread_that_does_not_end_blocks_nobody() {
         let (threads, cancel) = (Threads::default(), CancelToken::new());
         let (release, held) = mpsc::channel::<()>();
         threads

@@ -1,4 +1,4 @@
-//! Which of the user's roles a session has: the set one, the only one, or the one that the user chooses.
+//! Chooses the session's role: the one in the settings, the only one, or the user's choice.
 
 use super::Desk;
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -7,14 +7,14 @@ use crate::session::Role;
 /// The settings about roles.
 #[derive(Clone, Debug)]
 pub(crate) struct RoleSettings {
-    /// Id of the role to take without asking.
+    /// The id of the role to select without a prompt.
     pub(crate) role: Option<String>,
     /// Whether a user without roles is refused.
     pub(crate) require: bool,
 }
 
 impl RoleSettings {
-    /// The number of the role; `None` for a user without roles.
+    /// Returns the role's index; `None` for a user without roles.
     pub(crate) fn choose(&self, roles: &[Role], desk: &Desk<'_>) -> Result<Option<usize>> {
         let not_valid = |detail: String| Error::new(ErrorKind::UserNotValid, Stage::RoleSelection, detail);
         if let Some(id) = &self.role {
@@ -29,7 +29,7 @@ impl RoleSettings {
         }
     }
 
-    /// Has the user choose one of two or more roles. Returns its number.
+    /// Lets the user choose one of two or more roles. Returns its index.
     pub(crate) fn ask(&self, roles: &[Role], desk: &Desk<'_>) -> Result<usize> {
         let index = desk.prompter.role(roles, desk.cancel)?;
         if index < roles.len() {

@@ -1,7 +1,7 @@
 //! The Spine Security Broker. One login, in reading order: card, challenge, PIN, signature, ticket, role.
 //!
-//! Everything that is particular to this broker is in here. [`message`], `role_line`, [`assertion`],
-//! [`session_service`] and [`challenge`] are pure; the network is behind the trait [`Transport`].
+//! Everything particular to this broker is here. [`message`], `role_line`, [`assertion`], [`session_service`] and
+//! [`challenge`] are pure; the network is behind the trait [`Transport`].
 
 pub mod assertion;
 #[doc(hidden)]
@@ -51,7 +51,7 @@ pub use crate::http::{BadAddress, Origin as BrokerAddress};
 #[doc(hidden)]
 pub use crate::http::{HttpsSettings, Probe};
 
-/// A prompter that ignores its arguments could repeat for ever, and lock the card.
+/// A prompter that ignores its arguments could repeat one PIN for ever, and lock the card.
 const MAX_PINS: u32 = 3;
 
 /// The settings of a login at the broker.
@@ -65,12 +65,12 @@ pub(crate) struct SsbSettings {
 }
 
 impl SsbSettings {
-    /// The broker, over a connection that is opened when it is needed.
+    /// Returns a client for the broker, which connects when it is needed.
     fn broker(&self) -> Ssb {
         self.broker_within(self.https.request_deadline)
     }
 
-    /// As [`SsbSettings::broker`], with `deadline` for each request.
+    /// Does the same as [`SsbSettings::broker`], with `deadline` for each request.
     fn broker_within(&self, deadline: Duration) -> Ssb {
         let https = HttpsSettings { request_deadline: deadline, ..self.https.clone() };
         Ssb::new(Box::new(HttpsTransport::new(self.address.clone(), https)))
@@ -109,7 +109,7 @@ impl IdentityService for SsbService {
         login.run(login.wait_for_card()?)
     }
 
-    /// With the same card and its PIN. The broker takes no part in it.
+    /// Needs the same card and its PIN. The broker is not involved.
     fn unlock<'a>(&'a self, locked: &Session, desk: &Desk<'_>) -> Result<Unlocking<'a>> {
         let settings = &self.0;
         let other_card = |card: Box<dyn SmartCard>| -> Unlocking<'a> {
@@ -126,7 +126,7 @@ impl IdentityService for SsbService {
         let signature = login.sign(card.as_mut(), &challenge)?;
         let certificate = certificate(card.as_ref())?;
         if Some(certificate) != expected {
-            // A card that has signed is of no more use.
+            // A card can sign only once.
             return Ok(Unlocking::OtherUser(Box::new(|desk| self.log_in(desk))));
         }
         certificate.verify(settings.digest, &challenge, &signature)?;
@@ -155,7 +155,7 @@ impl Login<'_> {
         let signature = self.sign(card.as_mut(), activation.challenge())?;
         info!("challenge signed");
         let certificate = certificate(card.as_ref())?.clone();
-        // A signature that does not fit would count as a failed login at the broker.
+        // A wrong signature would count as a failed login at the broker.
         certificate.verify(settings.digest, activation.challenge(), &signature)?;
 
         let response = challenge::response(activation.challenge(), &certificate, settings.digest, &signature)?;
@@ -165,7 +165,7 @@ impl Login<'_> {
         let role = self.take_role(&mut begun, &authentication.roles)?;
         begun.kept = true;
 
-        // No broker can mean a session that is over when it begins.
+        // A limit of zero cannot mean a session that has ended when it begins.
         let minutes = |minutes: Option<u32>| {
             minutes.filter(|number| *number > 0).map(|number| Duration::from_secs(u64::from(number) * 60))
         };
@@ -183,8 +183,8 @@ impl Login<'_> {
         })
     }
 
-    /// Sends the signed challenge, on a thread of its own: the answer to a login that was cancelled
-    /// meanwhile is waited for there, as only its ticket can end the session that has begun.
+    /// Sends the signed challenge on another thread. If the login is cancelled meanwhile, that thread still waits
+    /// for the response, because only its ticket can end the session that has begun.
     fn validate(
         &self,
         mut ssb: Ssb,
@@ -202,7 +202,7 @@ impl Login<'_> {
                     let authentication = ssb.validate(&activation, &uid, &response, &cancel)?;
                     Ok((Begun { ssb, session: authentication.session.clone(), kept: false, owner }, authentication))
                 }));
-                // If the receiver is gone, dropping the session ends it.
+                // If the receiver was dropped, dropping the session ends it.
                 drop(tell.send(Some(validated.unwrap_or_else(|_| Err(defect("the answer could not be read"))))));
             }
         };
@@ -221,7 +221,7 @@ impl Login<'_> {
     fn wait_for_card(&self) -> Result<Box<dyn SmartCard>> {
         let mut notice = Notice::default();
         let mut absent = |absence| {
-            // One goes before the next comes.
+            // Closes one notice before the next is shown.
             drop(std::mem::take(&mut notice));
             notice = self.desk.prompter.insert_card(&absence, self.desk.cancel);
         };
@@ -231,7 +231,7 @@ impl Login<'_> {
         Ok(card)
     }
 
-    /// Asks for the PIN until the card takes it, and has it sign.
+    /// Asks for the PIN until the card accepts it, and signs.
     fn sign(&self, card: &mut dyn SmartCard, challenge: &[u8]) -> Result<Vec<u8>> {
         let label = card.label().to_owned();
         let uid = card.certificate().map(|certificate| certificate.uid().to_owned());
@@ -241,14 +241,14 @@ impl Login<'_> {
         for _ in 0..MAX_PINS {
             let request = PinRequest { label: &label, uid: uid.as_deref(), status: card.pin_status(), problem };
             let (pin, _notice) = match self.ask_pin(&request) {
-                // A module may give wrong limits: a user who enters such a PIN again means it.
+                // A module may report wrong limits: a user who enters such a PIN again insists on it.
                 Ok((Some(pin), _)) if !fits(&pin, &request.status, doubted) => {
                     doubted = request.status.may_allow(pin.expose().len());
                     problem = Some(PinProblem::WrongLength);
                     continue;
                 }
                 Ok(asked) => asked,
-                // Who cancels after a wrong PIN gives up because of it.
+                // A user who cancels after a wrong PIN gives up because of it.
                 Err(error) if *error.kind() == ErrorKind::Cancelled && !self.desk.cancel.is_cancelled() => {
                     return Err(wrong_pin.unwrap_or(error));
                 }
@@ -258,9 +258,9 @@ impl Login<'_> {
             match card.sign(pin, self.settings.digest, challenge, self.desk.cancel) {
                 Ok(signature) => return Ok(signature),
                 Err(error) => match *error.kind() {
-                    // The reader has no keys after all.
+                    // The reader turned out to have no PIN pad.
                     _ if request.status.pin_pad && !card.pin_status().pin_pad => problem = None,
-                    // A reader with a PIN pad has no way to ask the user whether to go on.
+                    // A reader with a PIN pad cannot ask the user whether to continue.
                     ErrorKind::PinIncorrect { tries_left } if !request.status.pin_pad => {
                         problem = Some(PinProblem::Incorrect { tries_left });
                         wrong_pin = Some(error);
@@ -275,8 +275,8 @@ impl Login<'_> {
         }))
     }
 
-    /// Asks for the PIN once; `None` where the reader takes it on its own keys, which the user is
-    /// told for as long as the notice is kept.
+    /// Asks for the PIN once. Returns `None` if the reader's PIN pad is used, which the user is shown until the
+    /// notice is dropped.
     fn ask_pin(&self, request: &PinRequest<'_>) -> Result<(Option<Pin>, Notice)> {
         self.desk.cancel.check(Stage::Pin)?;
         match request.status.tries {
@@ -309,8 +309,7 @@ impl Login<'_> {
     }
 }
 
-/// A session that has begun on the broker, and is ended there if the login comes to nothing, also
-/// when the prompter panics.
+/// A session that has begun on the broker. It is ended there if the login fails, even if the prompter panics.
 struct Begun {
     ssb: Ssb,
     session: BrokerSession,
@@ -323,7 +322,7 @@ impl Drop for Begun {
         if self.kept || !self.owner.is_this_process() {
             return;
         }
-        // Not the login's token: that the user has cancelled is why the session is to end.
+        // Not the login's token: the user's cancellation is the reason for ending the session.
         if let Err(error) = self.ssb.log_out(&self.session, &CancelToken::new()) {
             warn!(%error, "the session could not be ended on the broker");
         }
@@ -338,7 +337,7 @@ fn defect(detail: &str) -> Error {
     Error::new(ErrorKind::Internal, Stage::Authentication, detail)
 }
 
-/// Whether the PIN is to be tried, by its length. One that the card does not take costs a try for nothing.
+/// Returns `true` if the PIN's length allows a try. A PIN that the card cannot have would only use up a try.
 fn fits(pin: &Pin, status: &PinStatus, insists: bool) -> bool {
     let length = pin.expose().len();
     status.allows(length) || insists && status.may_allow(length)

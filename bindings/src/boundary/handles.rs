@@ -1,16 +1,16 @@
-//! Handles: numbers that name nothing in memory, so that none can be forged into a crash.
+//! Handles: numbers that are not addresses, so that a forged one cannot cause a crash.
 
 use std::ffi::c_long;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-/// How many handles may live at once.
+/// The maximum number of open handles.
 const SLOTS: u32 = 1 << 16;
 
-/// The number of the next handle, for the whole life of the process and of its forked children: a
-/// child does not take its parent's handles for its own.
+/// The number of the next handle, for the whole life of the process and its forked children, so that a child does
+/// not mistake its parent's handles for its own.
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
-/// The live handles. Handle `n` is in slot `n % SLOTS`; a number comes again after 2^31 handles.
+/// The open handles. Handle `n` is in slot `n % SLOTS`; numbers are reused after 2^31 handles.
 pub(crate) struct Handles {
     slots: Box<[AtomicU32]>,
     live: AtomicUsize,
@@ -18,12 +18,12 @@ pub(crate) struct Handles {
 
 impl Handles {
     pub(crate) fn new() -> Self {
-        // SAFETY: zero is a valid AtomicU32. Memory that comes as zeros is not touched before it is used.
+        // SAFETY: zero is a valid AtomicU32. Zeroed memory is not touched before it is used.
         let slots = unsafe { Box::<[AtomicU32]>::new_zeroed_slice(SLOTS as usize).assume_init() };
         Self { slots, live: AtomicUsize::new(0) }
     }
 
-    /// A new handle; `None` when too many live.
+    /// Opens a new handle. Returns `None` if there are too many.
     pub(crate) fn open(&self) -> Option<c_long> {
         for _ in 0..SLOTS {
             let number = NEXT.fetch_add(1, Ordering::Relaxed) & i32::MAX as u32;
@@ -36,7 +36,7 @@ impl Handles {
         None
     }
 
-    /// Gives `handle` up; false when it was not live.
+    /// Closes `handle`. Returns `false` if it was not open.
     pub(crate) fn close(&self, handle: c_long) -> bool {
         let closed = number(handle).is_some_and(|number| {
             self.slot(number).compare_exchange(number, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
@@ -51,7 +51,7 @@ impl Handles {
         number(handle).is_some_and(|number| self.slot(number).load(Ordering::SeqCst) == number)
     }
 
-    /// How many live.
+    /// The number of open handles.
     pub(crate) fn live(&self) -> usize {
         self.live.load(Ordering::SeqCst)
     }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handle_is_live_from_open_to_close() {
+    fn a_handle_is_valid_from_open_to_close() {
         let handles = Handles::new();
         let handle = handles.open().unwrap();
         assert!((1..=c_long::from(i32::MAX)).contains(&handle));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn forged_handles_are_not_live() {
+    fn forged_handles_are_not_valid() {
         let handles = Handles::new();
         let handle = handles.open().unwrap();
         let slots = c_long::from(SLOTS as i32);
@@ -94,9 +94,9 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_takes_no_more_until_one_is_closed() {
+    fn a_full_table_accepts_a_handle_only_after_one_was_closed() {
         let handles = Handles::new();
-        // Others count NEXT on meanwhile, so a slot may be met twice; in the end all are taken.
+        // Other threads advance NEXT meanwhile, so a slot may be tried twice; in the end all are taken.
         while handles.open().is_some() {}
         assert_eq!(handles.live(), SLOTS as usize);
         let one = c_long::from(handles.slots[7].load(Ordering::SeqCst) as i32);

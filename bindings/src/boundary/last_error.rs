@@ -1,6 +1,6 @@
 //! The last error of each thread on each handle.
 //!
-//! The thread-local memory has no destructor: those of a library that is unloaded crash its host.
+//! The thread-local memory has no destructor, because destructors of an unloaded library crash its host.
 
 use std::cell::Cell;
 use std::ffi::c_long;
@@ -8,13 +8,13 @@ use std::ffi::c_long;
 use super::forks;
 use crate::status::Failure;
 
-/// Handles on which the last call of one thread failed, that are remembered at once.
+/// How many handles with a failed last call are kept for each thread.
 const KEPT: usize = 64;
-/// The sentence to a failure is cut here, so that the description fits the 254 bytes of old clients.
+/// The maximum length of an error's text, so that the description fits into the 254 bytes of old clients.
 pub(crate) const DETAIL: usize = 200;
 
 struct LastErrors {
-    /// Which process, of those forked from each other, the rest is of.
+    /// Which process, of those forked from each other, the other fields belong to.
     forks: Cell<u32>,
     used: Cell<usize>,
     oldest: Cell<usize>,
@@ -38,7 +38,7 @@ thread_local! {
     };
 }
 
-/// Remembers how the thread's last call on `handle` ended.
+/// Records the result of the thread's last call on `handle`.
 pub(super) fn record(handle: c_long, failure: Option<&Failure>) {
     LAST.with(|last| match failure {
         None if last.used.get() == 0 && last.detail_len.get() == 0 => {}
@@ -52,12 +52,12 @@ pub(super) fn record(handle: c_long, failure: Option<&Failure>) {
     });
 }
 
-/// The code of the thread's last call on `handle`, when it failed.
+/// The code of the thread's last call on `handle`, if it failed.
 pub(crate) fn last_error(handle: c_long) -> Option<u32> {
     LAST.with(|last| last.position(handle).map(|index| last.entries[index].get().1))
 }
 
-/// The sentence that came with `code`, when it was the thread's last error on `handle`.
+/// The text of `code`, if it is the thread's last error on `handle`.
 pub(crate) fn detail(handle: c_long, code: u32) -> Option<String> {
     LAST.with(|last| {
         let length = last.detail_len.get();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn each_handle_has_its_own_until_a_success() {
+    fn each_handle_has_its_own_error_until_a_success() {
         fail(1, 10, None);
         fail(2, 20, None);
         assert_eq!((last_error(1), last_error(2), last_error(3)), (Some(10), Some(20), None));
@@ -124,13 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn each_thread_has_its_own() {
+    fn each_thread_has_its_own_error() {
         fail(1, 10, None);
         assert_eq!(std::thread::spawn(|| last_error(1)).join().unwrap(), None);
     }
 
     #[test]
-    fn the_oldest_gives_way_when_there_are_too_many() {
+    fn the_oldest_error_is_dropped_if_there_are_too_many() {
         for handle in 1..=KEPT as c_long + 1 {
             fail(handle, 10, None);
         }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sentence_is_told_for_its_own_failure_only_and_cut_between_characters() {
+    fn a_text_belongs_to_its_own_error_and_is_truncated_between_characters() {
         let long = "é".repeat(DETAIL);
         fail(1, 10, Some(&long));
         assert_eq!(detail(1, 10).unwrap(), "é".repeat(DETAIL / 2));

@@ -1,4 +1,4 @@
-//! What the platform is asked for: to be told of a fork, and where the library was loaded from.
+//! What the library needs from the platform: notice of forks, and the path it was loaded from.
 
 use std::ffi::{CStr, OsStr};
 use std::mem::MaybeUninit;
@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// Tells a process from the one it was forked from.
+/// A number that distinguishes a process from the one it was forked from.
 pub(crate) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// To be called in each child that is forked.
+/// Must be called in each forked child.
 pub(crate) fn count_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A place for a value that, once put there, is never freed: readers need no lock and no count.
+/// A value that is never freed once it was set, so that readers need no lock and no counter.
 pub(crate) struct Eternal<T>(AtomicPtr<T>);
 
 impl<T: Sync> Eternal<T> {
@@ -28,27 +28,27 @@ impl<T: Sync> Eternal<T> {
     }
 
     pub(crate) fn get(&self) -> Option<&'static T> {
-        // SAFETY: only `set` and `get_or_set` put a pointer here, to a value that is never freed.
+        // SAFETY: only `set` and `get_or_set` store a pointer, to a value that is never freed.
         unsafe { self.0.load(Ordering::Acquire).as_ref() }
     }
 
-    /// Puts `value` there. What was there stays valid; returns it.
+    /// Stores `value`. Returns the previous value, which remains valid.
     pub(crate) fn set(&self, value: Box<T>) -> Option<&'static T> {
-        // SAFETY: as in `get`.
+        // SAFETY: see `get`.
         unsafe { self.0.swap(Box::into_raw(value), Ordering::AcqRel).as_ref() }
     }
 
-    /// What is there; what `make` gives where nothing is.
+    /// Returns the value, or stores and returns the result of `make` if there is none.
     pub(crate) fn get_or_set(&self, make: impl FnOnce() -> T) -> &'static T {
         if let Some(value) = self.get() {
             return value;
         }
         let made = Box::into_raw(Box::new(make()));
         match self.0.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
-            // SAFETY: it came from a box and is never freed.
+            // SAFETY: the pointer came from a box that is never freed.
             Ok(_) => unsafe { &*made },
             Err(first) => {
-                // SAFETY: `made` came from a box and nobody else has seen it; `first` as in `get`.
+                // SAFETY: `made` came from a box that no other thread has seen; for `first` see `get`.
                 unsafe {
                     drop(Box::from_raw(made));
                     &*first
@@ -57,7 +57,7 @@ impl<T: Sync> Eternal<T> {
         }
     }
 
-    /// Moves what is here to `other`. Does nothing but atomic stores.
+    /// Moves the value to `other`, with nothing but atomic stores.
     pub(crate) fn move_to(&self, other: &Self) {
         let value = self.0.swap(ptr::null_mut(), Ordering::AcqRel);
         if !value.is_null() {
@@ -66,12 +66,12 @@ impl<T: Sync> Eternal<T> {
     }
 }
 
-/// Has `in_child` called in every child that is forked, before `fork` returns there. It may do
-/// nothing but atomic stores: another thread may have held any lock.
+/// Makes every forked child call `in_child` before `fork` returns there. It must do nothing but atomic stores,
+/// because another thread may have held any lock.
 pub(crate) fn on_fork(in_child: extern "C" fn()) {
-    // SAFETY: registering has no conditions. The library is never unmapped (it is linked with
-    // `-z nodelete`), so the function stays where it is.
-    // Should there be no memory for it, children share what they must not use; nothing breaks here.
+    // SAFETY: registering has no preconditions. The library is never unmapped (it is linked with `-z nodelete`),
+    // so the function remains. If there is no memory for it, children share what they must not use, but nothing
+    // fails here.
     unsafe { libc::pthread_atfork(None, None, Some(child_handler(in_child))) };
 }
 
@@ -79,19 +79,19 @@ fn child_handler(handler: extern "C" fn()) -> unsafe extern "C" fn() {
     handler
 }
 
-/// The folder of the file that this code was loaded from: the library, or a program that it is
-/// linked into. `None` where it was loaded by a relative path, as the program may have moved since.
+/// The folder of the file that contains this code: the library, or a program that it is linked into. `None` if it
+/// was loaded by a relative path, because the program may have changed its folder since.
 pub(crate) fn library_folder() -> Option<PathBuf> {
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
     let inside = library_folder as fn() -> Option<PathBuf>;
-    // SAFETY: any address may be asked about, and `info` may be written.
+    // SAFETY: any address is allowed, and `info` is writable.
     let found = unsafe { libc::dladdr(inside as *const _, info.as_mut_ptr()) };
-    // SAFETY: zeros are a valid Dl_info, and so is what dladdr wrote.
+    // SAFETY: zeros are a valid Dl_info, and dladdr writes a valid one.
     let info = unsafe { info.assume_init() };
     if found == 0 || info.dli_fname.is_null() {
         return None;
     }
-    // SAFETY: dladdr gives a C string that lives as long as the object is loaded.
+    // SAFETY: dladdr returns a C string that lives while the object is loaded.
     let file = unsafe { CStr::from_ptr(info.dli_fname) };
     let file = Path::new(OsStr::from_bytes(file.to_bytes()));
     file.is_absolute().then(|| file.parent().map(Path::to_owned))?

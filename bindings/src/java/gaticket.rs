@@ -1,8 +1,8 @@
-//! `com.gemplus.gemauth.api.GATicket`: the native methods that the original class binds, and the one
-//! that ours has in addition.
+//! `com.gemplus.gemauth.api.GATicket`: the native methods that the original class binds, and a further one of this
+//! project's class.
 //!
-//! The original keeps the handle of its first object for the life of the JVM and calls `finalize`
-//! with it for each object that is collected, while others go on with it.
+//! The original keeps the handle of its first object for the life of the JVM, and calls `finalize` with it for
+//! each garbage-collected object, while other objects still use it.
 
 use std::ffi::c_int;
 
@@ -16,7 +16,7 @@ use crate::c;
 use crate::process::Process;
 use crate::status::{Failure, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_INVALID_PARAMETER};
 
-/// What the original calls the resources of its texts; there is one language here.
+/// The original selects its texts' language with this; here there is only one.
 type ResourceId = jlong;
 
 /// `long getDllVersion()`
@@ -86,8 +86,8 @@ pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getNewTicketBuf<'l>
     })
 }
 
-/// `int ticketNoAuth(long handle, byte[] buffer)`: the length of the ticket, which is written where
-/// `buffer` has room for it; -1 on failure. Ours only.
+/// `int ticketNoAuth(long handle, byte[] buffer)`: returns the ticket's length, and writes the ticket if it fits
+/// into `buffer`; returns -1 on failure. Only in this project's class.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_ticketNoAuth<'l>(
     env: EnvUnowned<'l>,
@@ -96,7 +96,7 @@ pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_ticketNoAuth<'l>(
     buffer: JByteArray<'l>,
 ) -> jint {
     let instance = handle(instance);
-    // Without the crate's checks, which take longer than all the rest.
+    // Without the crate's checks, which take longer than everything else.
     export_value(instance, -1, || {
         let engine = Process::engine(instance)?;
         if buffer.is_null() {
@@ -105,8 +105,8 @@ pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_ticketNoAuth<'l>(
         let (env, array) = (env.as_raw(), buffer.as_raw());
         let written = engine.read_ticket(|ticket| {
             let length = ticket.len() as jint;
-            // SAFETY: this thread's environment and an array that Java has given to this call; no exception is
-            // pending. What is written is within the array, so that none will be.
+            // SAFETY: the environment is this thread's, and Java passed the array to this call; no exception is
+            // pending. All writes are within the array, so none is raised.
             unsafe {
                 if length <= ((**env).v1_1.GetArrayLength)(env, array) {
                     ((**env).v1_1.SetByteArrayRegion)(env, array, 0, length, ticket.as_ptr().cast());
@@ -138,8 +138,8 @@ pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getLastError(
     c::TcktApi_getLastError(handle(instance)).into()
 }
 
-/// `String getErrorDescription(long handle, long code)`: "" where there are no words, as programs append it
-/// to their own.
+/// `String getErrorDescription(long handle, long code)`: "" if there is no description, because programs append it
+/// to their own text.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getErrorDescription<'l>(
     mut env: EnvUnowned<'l>,
@@ -157,13 +157,13 @@ pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getErrorDescription
     described.unwrap_or_else(|_| export_quietly(JString::null(), || with_env(&mut env, |env| Ok(env.new_string("")?))))
 }
 
-/// A code as Java programs have it: a `long` as [`TcktApi_getLastError`](c::TcktApi_getLastError) gives it, or
-/// an `int` with the same 32 bits, which Java has made a negative `long` again.
+/// Converts a code as Java programs pass it: a `long` from [`TcktApi_getLastError`](c::TcktApi_getLastError), or
+/// an `int` with the same 32 bits, which Java has extended to a negative `long`.
 fn error_code(code: jlong) -> Option<u32> {
     u32::try_from(code).ok().or_else(|| i32::try_from(code).ok().map(i32::cast_unsigned))
 }
 
-/// `void finalize(long handle)`: does nothing, as the handle is that of all objects.
+/// `void finalize(long handle)`: does nothing, because all objects share the handle.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_finalize(_: EnvUnowned<'_>, _: JObject<'_>, _: jlong) {}
 

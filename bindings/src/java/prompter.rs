@@ -1,8 +1,7 @@
 //! The Java program's own prompts.
 //!
-//! `ticketapi.Prompts` runs each prompt on a daemon thread of its own, which hands the answer to
-//! `ticketapi.Native`. The login waits here, so that it goes on when the time is over or somebody
-//! cancels, whatever the prompt does.
+//! `ticketapi.Prompts` runs each prompt on its own daemon thread, which passes the answer to `ticketapi.Native`.
+//! The login waits here, so that a timeout or a cancellation ends the wait whatever the prompt does.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -24,27 +23,27 @@ use super::{ASKS, with_env};
 use crate::boundary::{Outcome, export_quietly};
 use crate::prompter::{ProgramPrompter, Wait, problem, tries_left};
 
-/// The longest PIN that is taken from Java, in UTF-16 characters.
+/// The longest PIN that Java may return, in UTF-16 units.
 const PIN_ROOM: usize = 256;
 
-/// The value of `answer` when the user cancels.
+/// The value of `answer` if the user cancels.
 const CANCELLED: jint = -1;
 
-/// For `Prompts.tell`: a card is waited for.
+/// For `Prompts.tell`: a login waits for a card.
 const INSERT_CARD: jint = 1;
-/// For `Prompts.tell`: the PIN is to be entered on the reader.
+/// For `Prompts.tell`: the PIN must be entered on the reader.
 const PIN_ON_READER: jint = 2;
 /// For `Prompts.tell`: the wait for a card is over.
 const WAIT_IS_OVER: jint = 3;
 
-/// Local references that one prompt makes at once.
+/// How many local references one prompt has at once.
 const FRAME: usize = 16;
 
-/// The prompts that wait for an answer, by the numbers that Java knows them by.
+/// The prompts that wait for an answer, by the numbers under which Java knows them.
 static WAITING: Mutex<BTreeMap<jlong, Arc<Prompt>>> = Mutex::new(BTreeMap::new());
 static NEXT: AtomicI64 = AtomicI64::new(1);
 
-/// A question to the user, and what came of it.
+/// A question to the user, and its result.
 #[derive(Default)]
 struct Prompt {
     answer: Mutex<Option<Answer>>,
@@ -59,7 +58,7 @@ enum Answer {
     Failed(String),
 }
 
-/// Prompts through a `ticketapi.Prompts`.
+/// Prompts through `ticketapi.Prompts`.
 pub(crate) struct JavaPrompter {
     vm: JavaVM,
     prompts: Global<JObject<'static>>,
@@ -120,7 +119,7 @@ impl JavaPrompter {
         }
     }
 
-    /// Has `begin` start a prompt in Java, and waits for its answer.
+    /// Starts a prompt in Java with `begin`, and waits for its answer.
     fn ask(
         &self,
         stage: Stage,
@@ -137,7 +136,7 @@ impl JavaPrompter {
         }
         let answer = waiting.prompt.wait(wait.timeout);
         if matches!(answer, None | Some(Answer::Cancelled)) {
-            // Its wait is over, so there is nothing to report.
+            // Nothing waits for it any more, so there is nothing to report.
             let _ = self.in_java(|env, prompts| abandon(env, prompts, waiting.number));
         }
         match answer {
@@ -151,7 +150,7 @@ impl JavaPrompter {
     }
 
     fn tell(&self, message: jint, text: &str) {
-        // A user who is not told finds out.
+        // A failed message does not fail the login.
         let _ = self.in_java(|env, prompts| {
             let text = env.new_string(text)?;
             let parameters = [JValue::Int(message), JValue::Object(&text)];
@@ -160,8 +159,8 @@ impl JavaPrompter {
         });
     }
 
-    /// Calls into Java on this thread, which need not be Java's own. References and exceptions are
-    /// gone after.
+    /// Calls Java on this thread, which may not be attached to the JVM. Frees references and clears exceptions
+    /// afterwards.
     fn in_java(&self, call: impl FnOnce(&mut Env<'_>, &JObject<'_>) -> Outcome) -> Outcome {
         self.vm.attach_current_thread_for_scope(|env| {
             env.with_local_frame(FRAME, |env| {
@@ -213,7 +212,7 @@ fn abandon(env: &mut Env<'_>, prompts: &JObject<'_>, number: jlong) -> Outcome {
     Ok(())
 }
 
-/// A message that a card is waited for, until it is dropped.
+/// A message that a login waits for a card, shown until this is dropped.
 struct Shown(Arc<JavaPrompter>);
 
 impl Drop for Shown {
@@ -222,7 +221,7 @@ impl Drop for Shown {
     }
 }
 
-/// A prompt that Java can answer for as long as this lives.
+/// A prompt that Java can answer while this lives.
 struct Waiting {
     number: jlong,
     prompt: Arc<Prompt>,
@@ -247,13 +246,13 @@ fn waiting() -> MutexGuard<'static, BTreeMap<jlong, Arc<Prompt>>> {
 }
 
 impl Prompt {
-    /// The first answer counts.
+    /// Only the first answer counts.
     fn end(&self, answer: Answer) {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(answer);
         self.answered.notify_all();
     }
 
-    /// The answer; `None` when there is none in time.
+    /// Returns the answer, or `None` after `timeout`.
     fn wait(&self, timeout: Option<Duration>) -> Option<Answer> {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -268,14 +267,13 @@ impl Prompt {
     }
 }
 
-/// `void asking()`: this thread runs a prompt from now on.
+/// `void asking()`: marks this thread as running a prompt.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_ticketapi_Native_asking(_: EnvUnowned<'_>, _: JObject<'_>) {
     ASKS.set(true);
 }
 
-/// `void answerPin(long prompt, char[] pin)`: null is a user who does not want to go on. The array is
-/// the caller's to wipe.
+/// `void answerPin(long prompt, char[] pin)`: null if the user cancels. The caller wipes the array.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_ticketapi_Native_answerPin<'l>(
     mut env: EnvUnowned<'l>,
@@ -297,8 +295,7 @@ pub extern "system" fn Java_ticketapi_Native_answerPin<'l>(
     });
 }
 
-/// `void answer(long prompt, int value)`: a role's index, 1 for yes; -1 is a user who does not want to
-/// go on.
+/// `void answer(long prompt, int value)`: a role's index, 1 for yes, -1 if the user cancels.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_ticketapi_Native_answer<'l>(
     mut env: EnvUnowned<'l>,
@@ -309,7 +306,7 @@ pub extern "system" fn Java_ticketapi_Native_answer<'l>(
     answer(&mut env, prompt, |_| Ok(if value == CANCELLED { Answer::Cancelled } else { Answer::Number(value) }));
 }
 
-/// `void fail(long prompt, String what)`: the prompter threw what has this name.
+/// `void fail(long prompt, String what)`: the prompter threw an exception with this name.
 #[unsafe(no_mangle)]
 pub extern "system" fn Java_ticketapi_Native_fail<'l>(
     mut env: EnvUnowned<'l>,
@@ -320,7 +317,7 @@ pub extern "system" fn Java_ticketapi_Native_fail<'l>(
     answer(&mut env, prompt, |env| Ok(Answer::Failed(what.try_to_string(env)?)));
 }
 
-/// Ends the wait for `number`, also when the answer cannot be read; one that comes too late is dropped.
+/// Ends the wait for `number`, even if the answer cannot be read. Drops a late answer.
 fn answer<'l>(env: &mut EnvUnowned<'l>, number: jlong, read: impl FnOnce(&mut Env<'l>) -> Outcome<Answer>) {
     let unreadable = Answer::Failed("its answer cannot be read".into());
     let answer = export_quietly(unreadable, || with_env(env, read));
@@ -334,7 +331,7 @@ fn answer<'l>(env: &mut EnvUnowned<'l>, number: jlong, read: impl FnOnce(&mut En
 }
 
 fn decode(units: &[jchar]) -> Option<Pin> {
-    // Three bytes are the most that a UTF-16 character takes; a string that grows leaves copies.
+    // A UTF-16 unit needs at most three bytes; a string that grows leaves copies.
     let mut text = Zeroizing::new(String::with_capacity(units.len() * 3));
     for character in char::decode_utf16(units.iter().copied()) {
         text.push(character.ok()?);

@@ -16,7 +16,7 @@ use super::*;
 const CAPTURE: &[u8] = include_bytes!("../../../tests/data/identity-agent-response.p7.der");
 const DAY: Duration = Duration::from_secs(86400);
 
-/// The moment at which `certificate` is valid, for ten days before and after.
+/// The moment at which `certificate` is valid, ten days before and after.
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + 20_000 * DAY
 }
@@ -25,7 +25,7 @@ fn time(at: SystemTime) -> Time {
     Time::UtcTime(der::asn1::UtcTime::from_system_time(at).unwrap())
 }
 
-/// A card's certificate, changed. Nothing here looks at its signature.
+/// A card's certificate with a change. No test here verifies its signature.
 fn certificate(change: impl FnOnce(&mut TbsCertificate)) -> Vec<u8> {
     let original = crate::challenge::decode(CAPTURE).unwrap().certificate;
     let mut certificate = x509_cert::Certificate::from_der(original.der()).unwrap();
@@ -80,14 +80,14 @@ fn the_user_is_the_common_name_of_the_subject() {
     assert_eq!(certificate.uid(), "102048843983");
 }
 
-/// DER of a value.
+/// Encodes a value in DER.
 fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
     let length = der::Length::try_from(contents.len()).unwrap().to_der().unwrap();
     [&[tag][..], &length, contents].concat()
 }
 
-/// The certificate with its parts changed as bytes: `old` by `new`, once, and all lengths around it
-/// with it. What the der crate would not write is written so.
+/// Replaces `old` by `new` once in the certificate's bytes, and adapts all lengths around it. Writes forms that
+/// the der crate would not write.
 fn with_bytes(der: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
     fn rewrite(der: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
         if der == old {
@@ -118,7 +118,7 @@ fn with_bytes(der: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn the_common_name_may_be_a_string_of_any_kind_that_holds_the_users_id() {
+fn the_common_name_may_be_a_string_of_any_type() {
     let wide: Vec<u8> = "5550Ωμ😀".encode_utf16().flat_map(u16::to_be_bytes).collect();
     let wider: Vec<u8> = "5550Ωμ😀".chars().flat_map(|c| u32::from(c).to_be_bytes()).collect();
     for (tag, value, uid) in [
@@ -155,7 +155,7 @@ fn the_common_name_may_be_a_string_of_any_kind_that_holds_the_users_id() {
 }
 
 #[test]
-fn an_issuer_is_named_whatever_string_it_is() {
+fn an_issuers_name_may_be_a_string_of_any_type() {
     let der = certificate(|tbs| tbs.issuer = name(&[(rfc4519::CN, "x")]));
     let certificate =
         Certificate::from_der(&with_bytes(&der, &tlv(0x0c, b"x"), &tlv(0x1c, b"\0\0\0C\0\0\0A"))).unwrap();
@@ -166,7 +166,7 @@ fn an_issuer_is_named_whatever_string_it_is() {
 const UUID_OID: &[u8] = b"\x06\x14\x69\x83\xb0\xa5\xc6\xd7\xe8\xf9\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8b\x0c";
 
 #[test]
-fn an_oid_of_any_length_stands_wherever_an_oid_may() {
+fn oids_may_have_any_length() {
     let short = ObjectIdentifier::new_unwrap("1.2.3.4");
     let replaced = short.to_der().unwrap();
     for der in [
@@ -178,7 +178,7 @@ fn an_oid_of_any_length_stands_wherever_an_oid_may() {
         certificate(|tbs| tbs.issuer = name(&[(short, "x"), (rfc4519::CN, "CA")])),
         certificate(|tbs| tbs.signature.oid = short),
     ] {
-        // An extension's value is bytes to the certificate: its length is changed there too.
+        // An extension's value is an octet string, whose length is adapted too.
         let purposes = ExtendedKeyUsage(vec![short, rfc5280::ID_KP_CLIENT_AUTH]).to_der().unwrap();
         let is_purpose = der.windows(purposes.len()).any(|window| window == purposes);
         let der = if is_purpose {
@@ -198,7 +198,7 @@ fn an_oid_of_any_length_stands_wherever_an_oid_may() {
 }
 
 #[test]
-fn a_certificate_in_ber_is_read_and_kept_as_it_is() {
+fn a_certificate_in_ber_is_parsed_and_kept_unchanged() {
     let der = certificate(|tbs| {
         add(tbs, rfc5280::ID_CE_KEY_USAGE, &KeyUsage(KeyUsages::DigitalSignature.into()));
         tbs.extensions.as_mut().unwrap()[0].critical = true;
@@ -213,7 +213,7 @@ fn a_certificate_in_ber_is_read_and_kept_as_it_is() {
     for ber in [
         with_bytes(&der, &[0x01, 0x01, 0xff], &[0x01, 0x01, 0x01]),
         with_bytes(&der, &[0x01, 0x01, 0xff], &[0x01, 0x81, 0x01, 0xff]),
-        // Bits that are zero at the end, written out.
+        // Trailing zero bits, written out.
         with_bytes(&der, b"\x04\x04\x03\x02\x07\x80", b"\x04\x04\x03\x02\x00\x80"),
     ] {
         let certificate = Certificate::from_der(&ber).unwrap();
@@ -230,7 +230,7 @@ fn a_certificate_in_ber_is_read_and_kept_as_it_is() {
 }
 
 #[test]
-fn a_subject_without_exactly_one_common_name_names_no_user() {
+fn a_subject_without_exactly_one_common_name_is_refused() {
     let cn = rfc4519::CN;
     for subject in [name(&[]), name(&[(rfc4519::O, "nhs")]), name(&[(cn, "1"), (cn, "2")]), name(&[(cn, "")])] {
         let der = certificate(|tbs| tbs.subject = subject);
@@ -240,7 +240,7 @@ fn a_subject_without_exactly_one_common_name_names_no_user() {
 }
 
 #[test]
-fn serial_numbers_longer_than_the_standard_allows_are_kept_as_they_are() {
+fn serial_numbers_longer_than_the_standard_allows_are_kept_unchanged() {
     let der = certificate(|_| ());
     let serial = [0x80; 25];
     let tbs = RawCertificate::from_der(&der).unwrap();
@@ -259,13 +259,13 @@ fn a_key_that_is_not_rsa_is_not_supported() {
     assert_eq!(kind, ErrorKind::KeyNotSupported);
     assert_eq!(detail, "the certificate of 102048843983 has a key that is not RSA");
     assert_eq!(chosen(&[with_key(ec.clone()), with_key(certificate(|_| ()))]), 1);
-    // It says more than what cannot be read at all.
+    // More specific than the error for a key that cannot be parsed.
     let broken = with_key(b"\x30\x03abc".to_vec());
     assert_eq!(refused(&[broken.clone(), with_key(ec), broken], &[]).0, ErrorKind::KeyNotSupported);
 }
 
 #[test]
-fn a_key_that_is_for_pss_or_encryption_only_is_told_as_that() {
+fn a_key_for_pss_or_encryption_only_is_reported() {
     for (oid, words) in [(rfc5912::ID_RSASSA_PSS, "PSS"), (rfc5912::ID_RSAES_OAEP, "for encryption only")] {
         let der = certificate(|tbs| tbs.subject_public_key_info.algorithm.oid = oid);
         let (kind, detail) = refused(&[with_key(der)], &[]);
@@ -275,7 +275,7 @@ fn a_key_that_is_for_pss_or_encryption_only_is_told_as_that() {
 }
 
 #[test]
-fn public_exponents_of_up_to_256_bits_are_read() {
+fn public_exponents_of_up_to_256_bits_are_accepted() {
     for (exponent, supported) in [
         (&[3][..], true),
         (&[1, 0, 0, 0, 1], true),
@@ -325,21 +325,21 @@ fn an_empty_card_has_no_certificate() {
 }
 
 #[test]
-fn what_cannot_be_read_is_skipped_and_told_when_there_is_nothing_else() {
+fn malformed_certificates_are_skipped_and_reported_if_there_is_no_other() {
     let broken = with_key(b"\x30\x03abc".to_vec());
     assert_eq!(chosen(&[broken.clone(), with_key(certificate(|_| ()))]), 1);
     assert_eq!(refused(&[broken], &[]), (ErrorKind::NoCertificate, "the certificate cannot be read".into()));
 }
 
 #[test]
-fn certificates_without_a_private_key_are_out() {
+fn certificates_without_a_private_key_are_excluded() {
     let without = Candidate { private_key: PrivateKey::Absent, ..with_key(certificate(purpose(SMARTCARD_LOGON))) };
     assert_eq!(chosen(&[without.clone(), with_key(certificate(|_| ()))]), 1);
     assert_eq!(refused(&[without], &[]).0, ErrorKind::NoKey);
 }
 
 #[test]
-fn expired_certificates_are_out_and_told_by_user_and_date() {
+fn expired_certificates_are_excluded_and_reported_with_user_and_date() {
     let expired = with_key(certificate(|tbs| tbs.validity.not_after = time(now() - DAY)));
     assert_eq!(chosen(&[expired.clone(), with_key(certificate(|_| ()))]), 1);
     let detail = "the certificate of 102048843983 expired on 2024-10-03".into();
@@ -347,7 +347,7 @@ fn expired_certificates_are_out_and_told_by_user_and_date() {
 }
 
 #[test]
-fn certificates_that_are_not_valid_yet_are_out_and_told_by_user_and_date() {
+fn certificates_that_are_not_valid_yet_are_excluded_and_reported_with_user_and_date() {
     let future = with_key(certificate(|tbs| tbs.validity.not_before = time(now() + DAY)));
     assert_eq!(chosen(&[future.clone(), with_key(certificate(|_| ()))]), 1);
     let detail = "the certificate of 102048843983 is not valid before 2024-10-05".into();
@@ -372,7 +372,7 @@ fn issuers_can_be_limited_to_some_common_names() {
 }
 
 #[test]
-fn login_purposes_come_before_everything_else() {
+fn login_purposes_are_preferred_first() {
     let other = Candidate {
         key_can_decrypt: true,
         ..with_key(certificate(|tbs| {
@@ -387,7 +387,7 @@ fn login_purposes_come_before_everything_else() {
 }
 
 #[test]
-fn signing_without_content_commitment_comes_second() {
+fn signing_without_content_commitment_is_preferred_second() {
     let decrypting = Candidate { key_can_decrypt: true, ..with_key(certificate(|_| ())) };
     let committing = with_key(certificate(usage(KeyUsages::DigitalSignature | KeyUsages::NonRepudiation)));
     let signing = with_key(certificate(usage(KeyUsages::DigitalSignature)));
@@ -395,7 +395,7 @@ fn signing_without_content_commitment_comes_second() {
 }
 
 #[test]
-fn a_hidden_key_counts_less_than_the_purpose_and_more_than_none() {
+fn a_purpose_outranks_a_visible_key_and_a_hidden_key_outranks_none() {
     let seen = |purpose: ObjectIdentifier| with_key(certificate(self::purpose(purpose)));
     let hidden = |purpose| Candidate { private_key: PrivateKey::Hidden, ..seen(purpose) };
     assert_eq!(chosen(&[seen(rfc5280::ID_KP_EMAIL_PROTECTION), hidden(SMARTCARD_LOGON)]), 1);
@@ -405,7 +405,7 @@ fn a_hidden_key_counts_less_than_the_purpose_and_more_than_none() {
 }
 
 #[test]
-fn a_modulus_is_known_with_and_without_zeros_before_it() {
+fn a_modulus_matches_with_and_without_leading_zeros() {
     let certificate = Certificate::from_der(&certificate(|_| ())).unwrap();
     let modulus = certificate.public_key.n().to_bytes_be();
     let padded = [&[0, 0], &modulus[..]].concat();
@@ -414,14 +414,14 @@ fn a_modulus_is_known_with_and_without_zeros_before_it() {
 }
 
 #[test]
-fn a_key_that_can_decrypt_comes_third() {
+fn a_key_that_can_decrypt_is_preferred_third() {
     let newer = with_key(certificate(|tbs| tbs.validity.not_before = time(now() - DAY)));
     let decrypting = Candidate { key_can_decrypt: true, ..with_key(certificate(|_| ())) };
     assert_eq!(chosen(&[newer, decrypting]), 1);
 }
 
 #[test]
-fn the_newest_comes_last() {
+fn the_newest_is_preferred_last() {
     let newer = with_key(certificate(|tbs| tbs.validity.not_before = time(now() - DAY)));
     assert_eq!(chosen(&[with_key(certificate(|_| ())), newer, with_key(certificate(|_| ()))]), 1);
 }

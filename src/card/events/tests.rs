@@ -27,7 +27,7 @@ fn a_swap_is_a_removal_and_an_insertion() {
 }
 
 #[test]
-fn a_swap_is_seen_where_the_counter_begins_anew_after_its_last_number() {
+fn a_swap_is_detected_when_the_counter_overflows() {
     assert_eq!(changes(&one(true, u16::MAX), &one(true, 1)), [removed(), inserted()]);
 }
 
@@ -40,14 +40,14 @@ fn a_card_is_removed_before_its_reader_and_inserted_after_it() {
 }
 
 #[test]
-fn after_a_restart_of_the_service_its_counters_begin_anew() {
+fn counters_restart_with_the_service() {
     assert_eq!(changes(&one(true, 7), &Snapshot::Down), [CardEvent::ServiceStopped]);
     let added = CardEvent::ReaderAdded { reader: "a".to_owned() };
     assert_eq!(changes(&Snapshot::Down, &one(true, 7)), [CardEvent::ServiceStarted, added, inserted()]);
 }
 
 #[test]
-fn a_card_is_where_it_was_found_until_its_reader_counts_on() {
+fn a_card_is_present_until_its_readers_counter_changes() {
     let found = Presence { reader: "a".to_owned(), counter: 1 };
     assert!(found.holds(&[reader("b", false, 0), reader("a", true, 1)]));
     for readers in [vec![], vec![reader("b", true, 1)], vec![reader("a", true, 3)], vec![reader("a", false, 1)]] {
@@ -55,7 +55,7 @@ fn a_card_is_where_it_was_found_until_its_reader_counts_on() {
     }
 }
 
-/// What is known of the readers: whether they have a card. `None` while the service is down.
+/// What is known of the readers: whether each contains a card. `None` while the service is down.
 type Known = Option<BTreeMap<String, bool>>;
 
 fn known(snapshot: &Snapshot) -> Known {
@@ -65,7 +65,7 @@ fn known(snapshot: &Snapshot) -> Known {
     }
 }
 
-/// `known` after `event`, which must be one that can happen then.
+/// Applies `event` to `known`, and checks that it can happen in that state.
 fn after(mut known: Known, event: CardEvent) -> Known {
     match (&mut known, event) {
         (Some(_), CardEvent::ServiceStopped) => return None,

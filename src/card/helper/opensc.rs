@@ -1,5 +1,5 @@
-//! OpenSC keeps the PIN, and enters it again by itself when another program has reset the card: at a PIN that
-//! has been changed that costs a try. Its settings forbid it.
+//! Keeps OpenSC from caching the PIN. It would enter the PIN again after another program has reset the card, which
+//! uses up a try if the PIN was changed meanwhile.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,21 +14,21 @@ use crate::os::fs::read_trusted;
 use crate::os::ipc::above_stdio;
 use crate::os::privilege::variable;
 
-/// What OpenSC reads for programs in place of its own file, and where that is.
+/// The variable with the file that OpenSC reads instead of its own.
 const VARIABLE: &str = "OPENSC_CONF";
 /// More than any configuration needs.
 const LIMIT: u64 = 1 << 20;
 const PLACES: [&str; 2] = ["/etc/opensc/opensc.conf", "/etc/opensc.conf"];
 
-/// The settings of the module, which come before those of all of OpenSC.
+/// The module's block, which overrides the settings for all of OpenSC.
 const MODULE: &str = "app opensc-pkcs11";
-const KEEP_NO_PIN: &str = "framework pkcs15 {\n\tuse_pin_caching = false;\n}\n";
+const CACHE_NO_PIN: &str = "framework pkcs15 {\n\tuse_pin_caching = false;\n}\n";
 
-/// Has OpenSC keep no PIN in the helper that `helper` starts. Other modules do not look at it.
+/// Makes OpenSC cache no PIN in the helper that `helper` starts. Other modules ignore these settings.
 ///
-/// The settings are standard output, which no module has a use for: they have to be a file with a name,
-/// and this one leaves nothing behind.
-pub(super) fn keep_no_pin(helper: &mut Command) {
+/// The settings are the helper's standard output, which no module uses: they must be a file with a name, and this
+/// one leaves nothing behind.
+pub(super) fn cache_no_pin(helper: &mut Command) {
     match write(&settings(variable(VARIABLE))) {
         Ok(file) => drop(helper.stdout(Stdio::from(file)).env(VARIABLE, "/proc/self/fd/1")),
         Err(error) => tracing::warn!(%error, "OpenSC may cache the PIN"),
@@ -43,9 +43,9 @@ fn write(settings: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// The settings of this computer, with ours among them.
+/// Returns this computer's settings, extended by ours.
 fn settings(configured: Option<OsString>) -> Vec<u8> {
-    // A file that OpenSC would not find either is no reason to say something.
+    // A file that OpenSC would not find either needs no warning.
     let read = |place: &Path| match read_trusted(place, LIMIT) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(file = %place.display(), %error, "OpenSC's configuration is not used");
@@ -61,12 +61,12 @@ fn settings(configured: Option<OsString>) -> Vec<u8> {
 }
 
 fn with_ours(mut settings: Vec<u8>) -> Vec<u8> {
-    // OpenSC takes the first block of each name.
+    // OpenSC uses the first block of each name.
     let block = memchr::memmem::find(&settings, MODULE.as_bytes());
     let inside = block.and_then(|block| Some(block + memchr::memchr(b'{', &settings[block..])? + 1));
     match inside {
-        Some(at) => drop(settings.splice(at..at, format!("\n{KEEP_NO_PIN}").into_bytes())),
-        None => drop(settings.splice(0..0, format!("{MODULE} {{\n{KEEP_NO_PIN}}}\n").into_bytes())),
+        Some(at) => drop(settings.splice(at..at, format!("\n{CACHE_NO_PIN}").into_bytes())),
+        None => drop(settings.splice(0..0, format!("{MODULE} {{\n{CACHE_NO_PIN}}}\n").into_bytes())),
     }
     settings
 }
@@ -80,17 +80,17 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_of_the_computer_are_kept_and_ours_come_first() {
+    fn the_computers_settings_are_kept_and_ours_come_first() {
         let ours = "app opensc-pkcs11 {\nframework pkcs15 {\n\tuse_pin_caching = false;\n}\n}\n";
         assert_eq!(text(""), ours);
         assert_eq!(text("app default {\n}\n"), format!("{ours}app default {{\n}}\n"));
         let own = "app default {\n}\napp opensc-pkcs11 {\n\tpkcs11 { slots_per_card = 1; }\n}\n";
         let (before, after) = own.split_at(own.find("\n\tpkcs11").unwrap());
-        assert_eq!(text(own), format!("{before}\n{KEEP_NO_PIN}{after}"));
+        assert_eq!(text(own), format!("{before}\n{CACHE_NO_PIN}{after}"));
     }
 
     #[test]
-    fn the_file_that_the_environment_names_is_the_one_that_is_read() {
+    fn the_file_in_the_environment_variable_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("opensc.conf");
         std::fs::write(&file, "app default { debug = 0; }").unwrap();

@@ -34,13 +34,13 @@ impl Helper {
         helper.process_group(0);
         #[cfg(target_os = "linux")]
         if argument.is_none() {
-            super::opensc::keep_no_pin(&mut helper);
+            super::opensc::cache_no_pin(&mut helper);
         }
         let child = helper.spawn().map_err(cannot_start)?;
         Ok(Self { child, channel: Channel::new(ours, MAX_FRAME), owner: ForkGuard::this_process() })
     }
 
-    /// Exchanges versions: until then nothing of a module runs in the helper.
+    /// Exchanges versions. No module runs in the helper before this.
     pub(in crate::card) fn greet(
         &mut self,
         program: &Path,
@@ -58,7 +58,7 @@ impl Helper {
         Err(not_installed(format!("the card helper {} cannot be used: {reason}", program.display())))
     }
 
-    /// The error of an answer that did not come; `None` is one that does not belong here.
+    /// Returns the error for a missing reply, or for an unexpected one if `error` is `None`.
     pub(in crate::card) fn lost(&mut self, error: Option<ChannelError>, stage: Stage, cancel: &CancelToken) -> Error {
         if cancel.is_cancelled() {
             return Error::cancelled(stage);
@@ -74,9 +74,9 @@ impl Helper {
         self.kill().map_or_else(|| "exit status unknown".to_owned(), |status| status.to_string())
     }
 
-    /// `None` where the host has reaped it, as one that waits for any child does.
+    /// Returns `None` if the host has reaped the child, which it does if it waits for any child.
     fn kill(&mut self) -> Option<ExitStatus> {
-        // Asked first: a process that is reaped already may have given its number to another.
+        // Checked first: the number of a reaped process may belong to another one now.
         if let Some(status) = self.child.try_wait().ok()? {
             return Some(status);
         }
@@ -99,12 +99,12 @@ pub(super) fn receive(channel: &Channel, until: Option<Instant>) -> Answer {
     channel.receive(until)?.message()
 }
 
-/// Wakes a thread that waits for an answer. Only the reading side is shut down: the helper would
-/// take a socket that is shut down as a whole for the end of this process.
+/// Wakes a thread that waits for a reply. Shuts down only the reading side: the helper would take a complete
+/// shutdown for the end of this process.
 pub(in crate::card) fn interrupt(channel: &Channel) -> impl Fn() + Send + 'static {
     let socket = Arc::clone(channel.socket());
     move || {
-        // It fails where the helper has gone, which wakes the thread as well.
+        // If this fails, the helper has ended, which wakes the thread too.
         let _ = socket.shutdown(std::net::Shutdown::Read);
     }
 }

@@ -13,15 +13,15 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fork::ForkGuard;
 use crate::os::timer::Sleeper;
 
-/// A helper that has run for so long may be replaced once more when it dies.
+/// After this time a helper that dies may be replaced again.
 const HEALTHY: Duration = Duration::from_secs(600);
 
-/// Watches in a helper process, which ends when this is dropped.
+/// Watches the readers with a helper process, which ends when this is dropped.
 pub(super) struct HelperWatch {
     program: PathBuf,
     deadline: Duration,
     watcher: Watcher,
-    /// When a helper that had died was last replaced.
+    /// When a dead helper was last replaced.
     replaced: Option<Instant>,
     last: Option<Snapshot>,
     sleeper: Sleeper,
@@ -30,14 +30,14 @@ pub(super) struct HelperWatch {
 
 enum Watcher {
     Running(Helper),
-    /// To be replaced.
+    /// Must be replaced.
     Dead,
-    /// For good, for this reason.
+    /// Abandoned, for this reason.
     GivenUp(String),
 }
 
 impl HelperWatch {
-    /// Blocks until the helper has said which version it is.
+    /// Blocks until the helper has sent its version.
     pub(super) fn start(program: PathBuf, deadline: Duration, cancel: &CancelToken) -> Result<Self> {
         let sleeper = Sleeper::new().map_err(|error| {
             Error::new(ErrorKind::NotInstalled, Stage::Card, format!("the readers cannot be watched: {error}"))
@@ -60,13 +60,13 @@ impl HelperWatch {
         let guard = cancel.on_cancel(interrupt(&helper.channel));
         helper.greet(&self.program, Some(Instant::now() + self.deadline), cancel)?;
         drop(guard);
-        // An interrupted channel is of no use.
+        // An interrupted channel cannot be used.
         cancel.check(Stage::Card)?;
         self.watcher = Watcher::Running(helper);
         Ok(())
     }
 
-    /// What the helper has told; `None` where that is nothing new.
+    /// Reads what the helper reports. Returns `None` if it is nothing new.
     fn read(&mut self) -> std::result::Result<Option<Snapshot>, ChannelError> {
         let Watcher::Running(helper) = &self.watcher else { return Ok(None) };
         let Some(frame) = helper.channel.read()? else { return Ok(None) };
@@ -76,8 +76,8 @@ impl HelperWatch {
         }
     }
 
-    /// Has the helper replaced that is gone, unless it was one already.
-    fn bury(&mut self, error: &ChannelError) {
+    /// Marks a dead helper for replacement, unless it was itself a replacement.
+    fn mark_dead(&mut self, error: &ChannelError) {
         let Watcher::Running(helper) = &mut self.watcher else { return };
         let end = helper.end();
         tracing::warn!(end, %error, "the helper that watches the readers has ended");
@@ -115,7 +115,7 @@ impl CardWatch for HelperWatch {
                 Watcher::GivenUp(reason) => return Err(failed(Stage::Card, reason)),
             }
             match self.read() {
-                // A helper that took the place of another tells again how it stands.
+                // A replacement sends the current state again.
                 Ok(Some(snapshot)) if self.last.as_ref() != Some(&snapshot) => {
                     self.last = Some(snapshot.clone());
                     return Ok(Some(snapshot));
@@ -128,7 +128,7 @@ impl CardWatch for HelperWatch {
                         slept => slept.map_err(cannot_wait)?,
                     }
                 }
-                Err(error) => self.bury(&error),
+                Err(error) => self.mark_dead(&error),
             }
         }
     }

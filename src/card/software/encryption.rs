@@ -1,4 +1,4 @@
-//! Takes the encryption by password off the parts of a PKCS#12 file: PBES2, the kinds of PKCS#12
+//! Decrypts the parts of a PKCS#12 file that are encrypted with the password: PBES2, the algorithms of PKCS#12
 //! itself, and those of PKCS#5 version 1.5.
 
 use ::pkcs12::kdf::Pkcs12KeyType;
@@ -25,10 +25,10 @@ use super::password::{Hash, Password, PbeParameters};
 use super::pkcs12::{Result, damaged, unsupported};
 use crate::secret::SecretBytes;
 
-/// What came out, or `None` where it cannot be right: the password is another, or in another form.
+/// The plaintext, or `None` if it cannot be right because the password differs or has another encoding.
 type Plain = Option<SecretBytes>;
 
-/// Decrypts `data` with a form of the password.
+/// Decrypts `data` with one encoding of the password.
 pub(super) fn decrypt(
     algorithm: &AlgorithmIdentifierRef<'_>,
     data: &[u8],

@@ -15,7 +15,7 @@ pub(super) enum Key {
     LongExponent(LongExponentKey),
 }
 
-/// A key whose public exponent is longer than the 33 bits that [`RsaPrivateKey`] takes.
+/// A key whose public exponent is longer than the 33 bits that [`RsaPrivateKey`] supports.
 pub(super) struct LongExponentKey {
     modulus: BigUint,
     public_exponent: BigUint,
@@ -23,7 +23,7 @@ pub(super) struct LongExponentKey {
 }
 
 impl Key {
-    /// Reads a key from PKCS#8 in DER.
+    /// Parses a key in PKCS#8 DER.
     pub(super) fn from_pkcs8(der: &[u8]) -> rsa::pkcs8::Result<Self> {
         match RsaPrivateKey::from_pkcs8_der(der) {
             Ok(key) => Ok(Self::Usual(key)),

@@ -17,18 +17,18 @@ use zeroize::Zeroizing;
 use super::pkcs12::{OpenError, Result, damaged, unsupported};
 use crate::secret::{SecretBytes, secret_buffer};
 
-/// Rounds of key derivation for one file, a few seconds of work. Java's old form needs 300,000.
-/// A fuzzer would find the slowest file, and do nothing else.
+/// The maximum number of key derivation rounds for one file, a few seconds of work. Java's old form needs 300,000.
+/// A fuzzer would only find the slowest file.
 const MAX_ROUNDS: u32 = if cfg!(fuzzing) { 5_000 } else { 5_000_000 };
 
-/// The longest key that is derived, in bytes: a block of SHA-512, beyond which HMAC keys only cost.
+/// The longest derived key, in bytes: a block of SHA-512; longer HMAC keys only cost time.
 const MAX_KEY: u16 = 128;
 
-/// The password, and how much work it may still cost.
+/// The password, and the number of rounds that are left.
 pub(super) struct Password<'a> {
     text: &'a str,
-    /// What the key derivation of PKCS#12 takes it as: UTF-16, big-endian, and two zero bytes at the
-    /// end (RFC 7292 §B.1); or, where the text is not the same in them, what older programs took.
+    /// The password's encodings for the key derivation of PKCS#12: UTF-16, big-endian, with two zero bytes at the
+    /// end (RFC 7292 §B.1), and those of older programs, if they differ.
     forms: Vec<SecretBytes>,
     rounds_left: u32,
 }
@@ -37,28 +37,28 @@ impl<'a> Password<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let mut forms = vec![with_end(text.encode_utf16(), 2 * text.len())];
         if !text.is_ascii() {
-            // OpenSSL before 1.1.0 made each byte of UTF-8 a character.
+            // OpenSSL before 1.1.0 treated each byte of UTF-8 as a character.
             forms.push(with_end(text.bytes().map(u16::from), 2 * text.len()));
         }
         if text.is_empty() {
-            // Some programs leave the end out, and with it everything.
+            // Some programs omit the end, and so encode the empty password as nothing.
             forms.push(secret_buffer(0));
         }
         Self { text, forms, rounds_left: MAX_ROUNDS }
     }
 
-    /// How many forms there are.
+    /// The number of encodings.
     pub(super) fn forms(&self) -> usize {
         self.forms.len()
     }
 
-    /// Keeps the form with this number only: the file is known to use it.
+    /// Keeps only the encoding with this number, which the file is known to use.
     pub(super) fn keep(&mut self, form: usize) {
         self.forms.swap(0, form);
         self.forms.truncate(1);
     }
 
-    /// The key derivation of PKCS#12 (RFC 7292 §B.2) from a form.
+    /// The key derivation of PKCS#12 (RFC 7292 §B.2) from one encoding.
     pub(super) fn derive_pkcs12(
         &mut self,
         form: usize,
@@ -72,7 +72,7 @@ impl<'a> Password<'a> {
         Ok(hash.derive_pkcs12(form, parameters.salt.as_bytes(), purpose, rounds, size))
     }
 
-    /// The key derivation of PKCS#5 version 1.5: 16 bytes, of MD5 or SHA-1.
+    /// The key derivation of PKCS#5 version 1.5: 16 bytes from MD5 or SHA-1.
     pub(super) fn derive_pkcs5(&mut self, hash: Hash, parameters: &PbeParameters<'_>) -> Result<SecretBytes> {
         let rounds = self.spend(parameters.rounds)?;
         let mut seed = secret_buffer(self.text.len() + parameters.salt.as_bytes().len());
@@ -86,7 +86,7 @@ impl<'a> Password<'a> {
         Ok(key)
     }
 
-    /// PBKDF2, as `kdf` says. A length that it does not say is `size`.
+    /// PBKDF2 with the parameters `kdf`. `size` is the length if they do not contain one.
     pub(super) fn derive_pbkdf2(&mut self, kdf: &AlgorithmIdentifierRef<'_>, size: Option<u16>) -> Result<SecretBytes> {
         if kdf.oid != rfc5911::ID_PBKDF_2 {
             return Err(unsupported("key derivation", kdf.oid));
@@ -118,7 +118,7 @@ fn with_end(units: impl Iterator<Item = u16>, capacity: usize) -> SecretBytes {
     form
 }
 
-/// Those of all kinds of encryption but PBES2.
+/// The parameters of all encryption algorithms except PBES2.
 #[derive(Sequence)]
 pub(super) struct PbeParameters<'a> {
     pub(super) salt: OctetStringRef<'a>,
@@ -133,7 +133,7 @@ struct Pbkdf2Parameters<'a> {
     prf: Option<AlgorithmIdentifierRef<'a>>,
 }
 
-/// The hash functions that files are protected with.
+/// The hash functions that protect files.
 #[derive(Clone, Copy)]
 pub(super) enum Hash {
     Md5,
@@ -162,7 +162,7 @@ macro_rules! with {
 }
 
 impl Hash {
-    /// The one with this OID.
+    /// The hash with this OID.
     pub(super) fn of_digest(oid: ObjectIdentifier) -> Option<Self> {
         Some(match oid {
             rfc5912::ID_MD_5 => Self::Md5,
@@ -177,7 +177,7 @@ impl Hash {
         })
     }
 
-    /// The one whose HMAC has this OID.
+    /// The hash whose HMAC has this OID.
     pub(super) fn of_hmac(oid: ObjectIdentifier) -> Option<Self> {
         Some(match oid {
             ID_HMAC_WITH_MD_5 => Self::Md5,
@@ -192,12 +192,12 @@ impl Hash {
         })
     }
 
-    /// How long its values are.
+    /// The length of its values.
     pub(super) fn size(self) -> usize {
         with!(self, |D| <D as Digest>::output_size())
     }
 
-    /// Whether `mac` is the HMAC of `data` with `key`.
+    /// Returns `true` if `mac` is the HMAC of `data` with `key`.
     pub(super) fn verify(self, key: &[u8], data: &[u8], mac: &[u8]) -> bool {
         with!(self, |D| {
             <SimpleHmac<D> as KeyInit>::new_from_slice(key)

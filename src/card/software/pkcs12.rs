@@ -1,5 +1,5 @@
-//! Opens PKCS#12 files (RFC 7292) and leaves no copy of the password or of a key in memory, as the
-//! crates for whole files do. In DER or BER; protected by password only.
+//! Opens PKCS#12 files (RFC 7292) in DER or BER that are protected by a password. Unlike existing crates, it
+//! leaves no copy of the password or a key in memory.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ use super::password::{Hash, Password, PbeParameters};
 use crate::card::ber;
 use crate::secret::SecretBytes;
 
-/// What a file holds.
+/// A file's contents.
 pub(super) struct Contents {
     pub(super) keys: Vec<Key>,
     pub(super) certificates: Vec<Vec<u8>>,
@@ -27,9 +27,9 @@ pub(super) struct Contents {
 /// Why a file cannot be opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
-    /// The MAC is another: by the password, or because the file was damaged.
+    /// The MAC does not match, because of the password or a damaged file.
     WrongPassword,
-    /// What is wrong with the file, as the end of a sentence that begins with its name.
+    /// The problem, as the end of a sentence that begins with the file's name.
     Unusable(String),
 }
 
@@ -83,7 +83,7 @@ struct EncryptedData<'a> {
 struct EncryptedContent<'a> {
     content_type: ObjectIdentifier,
     algorithm: AlgorithmIdentifierRef<'a>,
-    /// An OCTET STRING with the tag `[0]`, which in BER may be in pieces.
+    /// An OCTET STRING with the tag `[0]`, which may be in pieces in BER.
     content: AnyRef<'a>,
 }
 
@@ -117,12 +117,12 @@ struct Pbmac1Parameters<'a> {
 /// RFC 9879.
 const PBMAC1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.14");
 
-/// Whether `file` has the outer form of one that [`open`] opens.
+/// Checks that `file` has the outer form that [`open`] supports.
 pub(super) fn check(file: &[u8]) -> Result<()> {
     parse(&canonical(file)?).map(drop)
 }
 
-/// Opens `file` with `password`. Keys that are not RSA are left out, and what follows the file.
+/// Opens `file` with `password`. Skips keys that are not RSA, and bytes after the file.
 pub(super) fn open(file: &[u8], password: &str) -> Result<Contents> {
     let file = canonical(file)?;
     let (safe, mac) = parse(&file)?;
@@ -156,7 +156,7 @@ fn canonical(bytes: &[u8]) -> Result<SecretBytes> {
     Ok(der)
 }
 
-/// The bytes of an OCTET STRING whose tag is another.
+/// The contents of an OCTET STRING with an implicit tag.
 fn joined(value: AnyRef<'_>) -> Result<Cow<'_, [u8]>> {
     match value.tag() {
         Tag::ContextSpecific { constructed: false, .. } => Ok(Cow::Borrowed(value.value())),
@@ -185,7 +185,7 @@ fn parse(file: &[u8]) -> Result<(&[u8], Option<MacData<'_>>)> {
 
 struct Opening<'a> {
     password: Password<'a>,
-    /// The password is the file's: the MAC is right, or a part without one was decrypted.
+    /// The password is proven right: the MAC matches, or a part without one was decrypted.
     proven: bool,
     contents: Contents,
 }
@@ -242,7 +242,7 @@ impl Opening<'_> {
         }
     }
 
-    /// Decrypts a value of ASN.1, and makes it DER.
+    /// Decrypts an ASN.1 value and converts it to DER.
     fn decrypt(&mut self, algorithm: &AlgorithmIdentifierRef<'_>, data: &[u8]) -> Result<SecretBytes> {
         for form in 0..self.password.forms() {
             let Some(plain) = encryption::decrypt(algorithm, data, &mut self.password, form)? else { continue };

@@ -1,7 +1,7 @@
 //! Which files are trusted: those that only root and the user can change.
 //!
-//! A program that others can replace gets the PIN, and a configuration that others can write says which
-//! program that is.
+//! A program that others can replace would get the PIN, and a configuration that others can write could name such
+//! a program.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use rustix::process::{getegid, geteuid};
 
 use super::privilege::variable;
 
-/// The number that the kernel shows for users that a user namespace does not know.
+/// The kernel's number for users that a user namespace does not map.
 const OVERFLOW: u32 = 65534;
 
 #[cfg(any(feature = "nuts", feature = "oidc"))]
@@ -24,18 +24,18 @@ const WRITE_GROUP: u32 = 0o020;
 const WRITE_OTHERS: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
-/// Resolves `path` and checks that nobody but root and this user can change what is there: it and each
-/// folder above it. Use the path that is returned, not `path`: links may change.
+/// Resolves `path` and checks that only root and this user can change the file and each folder above it. Use the
+/// returned path, not `path`, because links may change.
 ///
 /// # Errors
 ///
-/// Where it is not there; [`PermissionDenied`](io::ErrorKind::PermissionDenied) where it is not trusted.
+/// If it does not exist; [`PermissionDenied`](io::ErrorKind::PermissionDenied) if it is not trusted.
 pub fn trusted(path: &Path) -> io::Result<PathBuf> {
     let real = fs::canonicalize(path)?;
     let me = User::of_this_process();
     for part in real.ancestors() {
         let metadata = fs::symlink_metadata(part)?;
-        // In a sticky folder others cannot replace what is not theirs, and what is below was checked.
+        // In a sticky folder others cannot replace files that are not theirs; the files below were checked.
         let sticky = part != real && metadata.mode() & STICKY != 0;
         if let Some(fault) = me.fault(part, &metadata, sticky) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, fault));
@@ -48,7 +48,7 @@ pub fn trusted(path: &Path) -> io::Result<PathBuf> {
 ///
 /// # Errors
 ///
-/// As [`trusted`], and where it is no regular file or too large.
+/// Those of [`trusted`]; also if it is not a regular file or too large.
 pub(crate) fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let (mut file, metadata) = open_trusted(path, limit)?;
     let mut bytes = Vec::new();
@@ -57,7 +57,7 @@ pub(crate) fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// As [`read_trusted`], for a file with a secret: other users must not be able to read it either.
+/// Does the same as [`read_trusted`] for a file with a secret: other users must not be able to read it either.
 #[cfg(any(feature = "nuts", feature = "oidc"))]
 pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<crate::secret::SecretBytes> {
     let (mut file, metadata) = open_trusted(path, limit)?;
@@ -67,7 +67,7 @@ pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<crate::secret::
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, fault));
     }
     within(limit, metadata.len())?;
-    // With its whole size, and room to see the end, at once: a buffer that grows leaves copies behind.
+    // Allocated at its full size, with room for noticing the end: a buffer that grows leaves copies behind.
     let mut bytes = crate::secret::secret_buffer(usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(32));
     file.read_to_end(&mut bytes)?;
     within(limit, bytes.len() as u64)?;
@@ -82,11 +82,11 @@ fn within(limit: u64, size: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a trusted regular file, to read at most one byte more than `limit`.
+/// Opens a trusted regular file, for reading at most one byte more than `limit`.
 fn open_trusted(path: &Path, limit: u64) -> io::Result<(io::Take<File>, fs::Metadata)> {
     let real = trusted(path)?;
     let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
-    // Opening a device may do something already.
+    // Opening a device may already have an effect.
     if !fs::metadata(&real)?.is_file() {
         return Err(no_file());
     }
@@ -96,15 +96,15 @@ fn open_trusted(path: &Path, limit: u64) -> io::Result<(io::Take<File>, fs::Meta
     if !metadata.is_file() {
         return Err(no_file());
     }
-    // Files of /proc have no size, and any file may grow meanwhile.
+    // Files in /proc have no size, and any file may grow meanwhile.
     Ok((file.take(limit + 1), metadata))
 }
 
-/// The user's own folder for sockets and locks: that in `$XDG_RUNTIME_DIR`, else that in `/run/user/UID`
-/// where the system has made one for this user (programs of `cron` and `su` have no variable), else that in
-/// the user's home. It need not be there, or be private, yet.
+/// The user's own folder for sockets and locks: the one in `$XDG_RUNTIME_DIR`; or else in `/run/user/UID`, if the
+/// system has created it for this user (programs of `cron` and `su` do not have the variable); or else in the
+/// user's home. It may not exist or not be private yet.
 pub fn own_folder() -> Option<PathBuf> {
-    // The XDG base directory specification has relative paths ignored.
+    // The XDG base directory specification requires relative paths to be ignored.
     let folder = |name| variable(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
     let me = geteuid().as_raw();
     let systems = || {
@@ -116,11 +116,11 @@ pub fn own_folder() -> Option<PathBuf> {
     Some(folder.join("ticketapi"))
 }
 
-/// For whom files are to be safe.
+/// The user for whom files must be safe.
 struct User {
     uid: u32,
     gid: u32,
-    /// Root has no number in this user namespace, so that its files show as nobody's.
+    /// Root is not mapped in this user namespace, so that its files belong to nobody.
     root_is_nobody: bool,
 }
 
@@ -132,7 +132,7 @@ impl User {
 
     fn fault(&self, path: &Path, metadata: &fs::Metadata, sticky: bool) -> Option<String> {
         let (owner, mode) = (metadata.uid(), metadata.mode());
-        // Of other users' files nobody can tell either, but they had to be named by this user.
+        // These may also be other users' files, but this user has named them.
         let nobodys = self.root_is_nobody && owner == OVERFLOW;
         if owner != 0 && owner != self.uid && !nobodys {
             return Some(format!("{} belongs to another user; it must belong to you or to root", path.display()));
@@ -147,9 +147,10 @@ impl User {
         None
     }
 
-    /// Whether others than this user have the right by the file's group.
+    /// Returns `true` if users other than this one have the right through the file's group.
     fn group_has(&self, right: u32, path: &Path, metadata: &fs::Metadata) -> bool {
-        // A private group has the number of its only user, by convention. An access list shows in the group's bits.
+        // By convention a private group has the number of its only user. An access list is visible in the group's
+        // bits.
         let private = metadata.gid() == 0 || metadata.gid() == self.uid && metadata.gid() == self.gid;
         metadata.mode() & right != 0 && (!private || has_access_list(path))
     }
@@ -162,8 +163,8 @@ fn has_access_list(path: &Path) -> bool {
     return false;
 }
 
-/// Whether the root of the namespace above has a number here (`user_namespaces(7)`: number here, number
-/// above, count).
+/// Returns `true` if root of the parent namespace is mapped here (`user_namespaces(7)`: number here, number there,
+/// count).
 fn maps_root(map: &str) -> bool {
     map.lines().any(|line| line.split_whitespace().nth(1) == Some("0"))
 }
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_can_write_is_not_trusted_nor_what_is_below_it() {
+    fn files_that_others_can_write_and_files_below_are_not_trusted() {
         let folder = folder();
         let file = folder.path().join("file");
         for (path, mode) in [(file.as_path(), 0o602), (&file, 0o1602), (folder.path(), 0o702)] {
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_may_write_where_it_is_roots_or_the_users_own() {
+    fn the_group_of_root_or_of_the_user_may_write() {
         let folder = folder();
         let file = folder.path().join("file");
         set(&file, 0o660);
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_another_user_is_not_trusted_nor_what_is_below_it() {
+    fn files_of_another_user_and_files_below_are_not_trusted() {
         if !geteuid().is_root() {
             return;
         }
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn nobodys_files_are_trusted_only_where_root_has_no_number() {
+    fn nobodys_files_are_trusted_only_if_root_is_not_mapped() {
         let folder = folder();
         let file = folder.path().join("file");
         let metadata = file.metadata().unwrap();

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_above_those_three_stays_what_it_is() {
+    fn a_descriptor_above_those_three_is_unchanged() {
         let (socket, _other) = UnixStream::pair().unwrap();
         let number = socket.as_raw_fd();
         assert_eq!(above_stdio(socket).unwrap().as_raw_fd(), number);

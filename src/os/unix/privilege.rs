@@ -1,4 +1,4 @@
-//! Programs with more rights than the user who started them: they trust nothing that is this user's.
+//! Programs with more rights than the user who started them: they trust nothing that this user controls.
 
 use std::env;
 use std::ffi::OsString;
@@ -15,14 +15,14 @@ use rustix::process::getuid;
 #[cfg(target_os = "linux")]
 use rustix::thread::{capabilities, capability_is_in_ambient_set};
 
-/// Where programs are found without the environment.
+/// The search path for programs, without the environment.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// What a window or a terminal needs of the environment.
+/// What a window or a terminal needs from the environment.
 const HARMLESS: [&str; 5] = ["DISPLAY", "TERM", "LANG", "LC_ALL", "LC_CTYPE"];
 
-/// Returns `true` if the environment is that of a user with fewer rights than this process has: it is setuid
-/// or setgid, has capabilities of its file, or runs as root with another user's home. Opens no file.
+/// Returns `true` if the environment belongs to a user with fewer rights than this process has: it is setuid or
+/// setgid, has capabilities from its file, or runs as root with another user's home. Opens no file.
 pub fn is_raised() -> bool {
     let foreign_home = || {
         let home = env::var_os("HOME").and_then(|home| fs::metadata(home).ok());
@@ -31,8 +31,8 @@ pub fn is_raised() -> bool {
     ids_differ() || has_capabilities_of_its_file() || foreign_home()
 }
 
-/// As the kernel decides for `AT_SECURE`, and also while the rights are laid down for a time: the saved ids
-/// can bring them back.
+/// Decides like the kernel for `AT_SECURE`, and also while the rights are dropped temporarily: the saved ids can
+/// restore them.
 #[cfg(target_os = "linux")]
 fn ids_differ() -> bool {
     match (getresuid(), getresgid()) {
@@ -51,7 +51,7 @@ fn ids_differ() -> bool {
     rustix::process::getuid() != geteuid() || rustix::process::getgid() != rustix::process::getegid()
 }
 
-/// Root has all capabilities, and a service manager hands on ambient ones; others are of the file.
+/// Root has all capabilities, and a service manager passes on ambient ones; others come from the file.
 #[cfg(target_os = "linux")]
 fn has_capabilities_of_its_file() -> bool {
     let is_ambient = |one| capability_is_in_ambient_set(one).unwrap_or(false);
@@ -63,17 +63,17 @@ fn has_capabilities_of_its_file() -> bool {
     false
 }
 
-/// A variable of the environment, where it is to be trusted.
+/// Returns a variable of the environment, if it can be trusted.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
     if is_raised() { None } else { env::var_os(name) }
 }
 
-/// Where programs are found.
+/// The search path for programs.
 pub(crate) fn search_path() -> OsString {
     if is_raised() { PATH.into() } else { env::var_os("PATH").unwrap_or_default() }
 }
 
-/// A command that runs the program at `path`, with the environment only where it is to be trusted.
+/// Returns a command that runs the program at `path`, with the environment only if it can be trusted.
 pub(crate) fn command(path: &Path) -> Command {
     let mut command = Command::new(path);
     if is_raised() {

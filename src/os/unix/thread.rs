@@ -8,7 +8,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 /// Signals that a fault of the thread raises. Blocking them would end the host without a message.
 const FAULTS: [Signal; 5] = [Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGSEGV, Signal::SIGTRAP];
 
-/// Starts a thread that takes none of the host's signals: the host's handlers expect its own threads.
+/// Starts a thread that receives none of the host's signals: the host's handlers expect its own threads.
 pub(crate) fn start<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_takes_no_signals_and_who_starts_it_takes_them_as_before() {
+    fn a_thread_receives_no_signals_and_its_creators_mask_is_unchanged() {
         let before = SigSet::thread_get_mask().unwrap();
         let inside = start("test", || SigSet::thread_get_mask().unwrap()).unwrap().join().unwrap();
         assert_eq!(SigSet::thread_get_mask().unwrap(), before);

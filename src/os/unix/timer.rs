@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_has_passed_is_no_reason_to_sleep_for_ever() {
+    fn a_time_in_the_past_ends_the_sleep_at_once() {
         let mut sleeper = Sleeper::new().unwrap();
         sleeper.set(Some(Instant::now())).unwrap();
         assert_eq!(sleeper.sleep(None).unwrap_err().kind(), io::ErrorKind::TimedOut);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_token_and_an_earlier_time_wake_nobody() {
+    fn an_earlier_token_and_an_earlier_time_do_not_end_a_sleep() {
         let mut sleeper = Sleeper::new().unwrap();
         sleeper.set(Some(Instant::now())).unwrap();
         let earlier = CancelToken::new();

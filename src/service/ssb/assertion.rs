@@ -1,7 +1,7 @@
-//! The role assertion (SAML 1.1): who the user is, the role chosen, and every role there is. Pure.
+//! The role assertion (SAML 1.1): the user, the chosen role, and every role of the user. Pure.
 //!
-//! The attributes come flat: those of a role follow the `nhsIdCode` that begins it. What else the
-//! assertion holds is not looked at; the ticket is in there, as the data that confirm its subject.
+//! The attributes are a flat list: those of a role follow its first one, `nhsIdCode`. Other parts of the assertion
+//! are ignored; one of them contains the ticket, as the data that confirm the subject.
 
 mod date;
 #[cfg(test)]
@@ -20,34 +20,34 @@ pub use self::date::Date;
 const PROTOCOL: &str = "urn:oasis:names:tc:SAML:1.0:protocol";
 const ASSERTION: &str = "urn:oasis:names:tc:SAML:1.0:assertion";
 
-/// Sixty for a role, so that 400 roles as full as those in captures can be read.
+/// Sixty for each role, so that 400 roles as full as in captures can be parsed.
 const MAX_TAGS: usize = 3 << 13;
-/// More than fit into an answer, unless most of them are empty.
+/// More than fit into a response, unless most of them are empty.
 const MAX_ROLES: usize = 2000;
 
-/// Whose a session is, and what that user may do, as the broker asserts it.
+/// The user of a session, and what this user may do, as the broker asserts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoleAssertion {
     /// The user's id, 12 digits (`uid`).
     pub uid: String,
-    /// The user's name (`cn`); empty where the broker gives none.
+    /// The user's name (`cn`); empty if the broker sends none.
     pub user_name: String,
     /// The user's code as a prescriber (`nhsOcsPrCode`).
     pub prescriber_code: Option<String>,
-    /// Id of the role that the session is used in (`ssbSessionRoleUid`); `None` before one is selected.
+    /// The id of the session's role (`ssbSessionRoleUid`); `None` before one is selected.
     pub session_role: Option<String>,
     /// Whether the session is for real work (`ssbMode`).
     pub mode: Option<Mode>,
-    /// Version of the assertion's form, such as `1.1` (`ssbAssertionVersion`).
+    /// The version of the assertion's format, such as `1.1` (`ssbAssertionVersion`).
     pub version: Option<String>,
-    /// When the assertion was made, as the broker wrote it, such as `2018-06-28T14:30:51Z`.
+    /// When the assertion was issued, as the broker wrote it, such as `2018-06-28T14:30:51Z`.
     pub issued: Option<String>,
     /// Every role of the user, in the broker's order.
     pub roles: Vec<RoleProfile>,
 }
 
-/// What a session is for.
+/// The purpose of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {
@@ -55,18 +55,18 @@ pub enum Mode {
     Live,
     /// Training (1).
     Training,
-    /// A mode without a name here, as the broker wrote it.
+    /// An unknown mode, as the broker wrote it.
     Other(String),
 }
 
-/// A role of the user, with everything that the assertion holds about it.
+/// A role of the user, with everything that the assertion contains about it.
 ///
-/// The lists are in the broker's order. A name and the code at the same place of its list belong
-/// together, as far as both lists have one.
+/// The lists are in the broker's order. The names and codes at the same index belong together, as far as both
+/// lists reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoleProfile {
-    /// The role. Its id (`uniqueIdentifier`) is empty where the broker gives none.
+    /// The role. Its id (`uniqueIdentifier`) is empty if the broker sends none.
     pub role: Role,
     /// Code of the job role, such as `S8000:G8000:R8003` (`nhsJobRoleCode`).
     pub job_role_code: Option<String>,
@@ -82,30 +82,30 @@ pub struct RoleProfile {
     pub business_functions: Vec<String>,
     /// `nhsBusinessFunctionsCodes`, such as `B0264`.
     pub business_function_codes: Vec<String>,
-    /// Days on which the organisation opened (`nhsOrgOpenDate`). What is no date is left out.
+    /// Days on which the organisation opened (`nhsOrgOpenDate`). Invalid dates are skipped.
     pub opened: Vec<Date>,
-    /// Days on which the organisation closes or has closed (`nhsOrgCloseDate`), likewise.
+    /// Days on which the organisation closes or has closed (`nhsOrgCloseDate`). Invalid dates are skipped.
     pub closed: Vec<Date>,
     /// The user's status in the organisation; `1` is active (`nhsPersonStatus`).
     pub person_status: Vec<String>,
 }
 
 impl RoleAssertion {
-    /// The role that the session is used in, where it is one of [`RoleAssertion::roles`].
+    /// Returns the session's role, if it is one of [`RoleAssertion::roles`].
     pub fn session_role(&self) -> Option<&RoleProfile> {
         let id = self.session_role.as_deref()?;
         self.roles.iter().find(|profile| profile.role.id == id)
     }
 }
 
-/// Reads the answer to the question for the role assertion.
+/// Parses the response to a request for the role assertion.
 ///
 /// # Errors
 ///
-/// A status other than success is a refusal: the session is over. Malformed is an answer without
-/// status, or of success without assertion or `uid`, or with two; an attribute of a role before the first
-/// role, or one that a role has twice; a value that is not plain text. Of two values where there can be
-/// one, the first is taken, with a warning in the log.
+/// A status other than success is a refusal: the session has ended. Malformed are: a response without status, or a
+/// successful one without assertion or `uid`, or with two; an attribute of a role before the first role, or one
+/// that a role has twice; a value that is not plain text. Of several values of a single-valued attribute the first
+/// is used, with a warning in the log.
 #[doc(hidden)]
 pub fn read_assertion(answer: &[u8]) -> Result<RoleAssertion, Rejection> {
     with_document_of(MAX_TAGS, answer, |document| {
@@ -146,7 +146,7 @@ fn only<'a, 'text>(
     if found.next().is_some() { Err(Malformed::Twice(name)) } else { Ok(first) }
 }
 
-/// Why the broker asserts nothing; `None` where its status is success.
+/// Returns why the broker refuses; `None` if its status is success.
 fn failure(status: Node<'_, '_>) -> Result<Option<String>, Malformed> {
     let code = only(status, PROTOCOL, "StatusCode")?.ok_or(Malformed::Missing("StatusCode"))?;
     let name = code.attribute("Value").ok_or(Malformed::Missing("StatusCode"))?.trim();
@@ -172,18 +172,18 @@ struct Attributes<'a> {
     block: Option<Block<'a>>,
 }
 
-/// The role whose attributes are coming.
+/// The role whose attributes are being parsed.
 struct Block<'a> {
     organisation_code: &'a str,
     organisation: Option<&'a str>,
     job: Option<&'a str>,
     job_role_code: Option<&'a str>,
     id: Option<&'a str>,
-    /// Its role is known only when all have come.
+    /// The role itself is known only after its last attribute.
     profile: RoleProfile,
 }
 
-/// In lower case they are known, too: public servers write them in several ways.
+/// Also accepted in lower case, because public servers write them in several ways.
 const OF_THE_USER: [&str; 6] = ["ssbAssertionVersion", "cn", "uid", "nhsOcsPrCode", "ssbSessionRoleUid", "ssbMode"];
 const FIRST_OF_A_ROLE: &str = "nhsIdCode";
 const OF_A_ROLE: [&str; 13] = [
@@ -202,7 +202,7 @@ const OF_A_ROLE: [&str; 13] = [
     "nhsPersonStatus",
 ];
 
-/// The name as it stands in the lists above, whatever its case.
+/// Returns the name as in the lists above, compared without case.
 fn known(name: &str) -> Option<&'static str> {
     let mut names = OF_A_ROLE.into_iter().chain(OF_THE_USER).chain([FIRST_OF_A_ROLE]);
     names.find(|known| known.eq_ignore_ascii_case(name))
@@ -212,7 +212,7 @@ impl<'a> Attributes<'a> {
     fn add(&mut self, attribute: Node<'a, '_>) -> Result<(), Malformed> {
         let Some(name) = attribute.attribute("AttributeName").and_then(known) else { return Ok(()) };
         match name {
-            // Nothing may be in doubt about whose the session is.
+            // There must be no doubt about the session's user.
             "uid" => set_once(&mut self.uid, name, attribute),
             "ssbAssertionVersion" => set(&mut self.version, name, attribute),
             "cn" => set(&mut self.cn, name, attribute),
@@ -224,7 +224,7 @@ impl<'a> Attributes<'a> {
                 self.block = Some(Block::new(first(name, attribute)?.unwrap_or_default()));
                 Ok(())
             }
-            // Without a block nobody could tell of which role it is.
+            // Without a block it is unknown which role it belongs to.
             _ => self.block.as_mut().ok_or(Malformed::Missing(FIRST_OF_A_ROLE))?.add(name, attribute),
         }
     }
@@ -284,7 +284,7 @@ impl<'a> Block<'a> {
     fn add(&mut self, name: &'static str, attribute: Node<'a, '_>) -> Result<(), Malformed> {
         let profile = &mut self.profile;
         match name {
-            // One that comes twice could be of the next role, whose attributes are in another order.
+            // A repeated one could belong to the next role, if its attributes are in another order.
             "o" => set_new(&mut self.organisation, name, attribute),
             "nhsJobRole" => set_new(&mut self.job, name, attribute),
             "nhsJobRoleCode" => set_new(&mut self.job_role_code, name, attribute),
@@ -312,12 +312,12 @@ impl<'a> Block<'a> {
     }
 }
 
-/// An empty value counts as none.
+/// Treats an empty value as missing.
 fn some(value: Option<&str>) -> Option<String> {
     value.map(shown).filter(|value| !value.is_empty())
 }
 
-/// An id, which has to stay exactly as it is.
+/// An id, which must stay unchanged.
 fn id(name: &'static str, value: Option<&str>) -> Result<Option<String>, Malformed> {
     match value.filter(|value| !value.is_empty()) {
         Some(value) if value.contains(is_unfit) => Err(Malformed::BadValue(name)),
@@ -329,8 +329,8 @@ fn shown(text: &str) -> String {
     clean(text, LONGEST_NAME)
 }
 
-/// The values of an attribute. One in pieces is refused: a comment in it would cut it short for one
-/// reader and not for another.
+/// Returns the values of an attribute. Refuses a value in pieces: a comment in it would truncate it for some
+/// parsers and not for others.
 fn values<'a, 'text>(
     name: &'static str,
     attribute: Node<'a, 'text>,
@@ -339,7 +339,7 @@ fn values<'a, 'text>(
     values.map(move |node| value(node).ok_or(Malformed::BadValue(name)))
 }
 
-/// The first value, with a warning where there are more.
+/// Returns the first value, with a warning if there are more.
 fn first<'a>(name: &'static str, attribute: Node<'a, '_>) -> Result<Option<&'a str>, Malformed> {
     let mut values = values(name, attribute);
     let first = values.next().transpose()?;
@@ -359,12 +359,12 @@ fn set<'a>(slot: &mut Option<&'a str>, name: &'static str, attribute: Node<'a, '
     Ok(())
 }
 
-/// As [`set`], for an attribute that may not come twice.
+/// Does the same as [`set`] for an attribute that must not be repeated.
 fn set_new<'a>(slot: &mut Option<&'a str>, name: &'static str, attribute: Node<'a, '_>) -> Result<(), Malformed> {
     if slot.is_some() { Err(Malformed::Twice(name)) } else { set(slot, name, attribute) }
 }
 
-/// As [`set_new`], for an attribute that may not have two values either.
+/// Does the same as [`set_new`] for an attribute that must not have two values either.
 fn set_once<'a>(slot: &mut Option<&'a str>, name: &'static str, attribute: Node<'a, '_>) -> Result<(), Malformed> {
     if values(name, attribute).nth(1).is_some() { Err(Malformed::Twice(name)) } else { set_new(slot, name, attribute) }
 }

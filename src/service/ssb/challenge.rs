@@ -1,8 +1,8 @@
-//! The signed challenge as CMS, and its S/MIME coat. Pure: bytes in, bytes out.
+//! The signed challenge as CMS in an S/MIME entity. Pure: bytes in, bytes out.
 //!
-//! The form is that of a capture of a genuine Identity Agent: `SignedData` (RFC 5652) version 1 with
-//! the challenge inside, the card's certificate and no other, and one signer without signed
-//! attributes. What the certificate says of itself is copied as it is encoded there.
+//! The form is that of a capture of a genuine Identity Agent: `SignedData` (RFC 5652) version 1 with the challenge
+//! inside, only the card's certificate, and one signer without signed attributes. The certificate's fields are
+//! copied in their original encoding.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -17,16 +17,16 @@ pub use crate::card::Digest;
 use crate::card::digest::with_null;
 use crate::error::{Error, ErrorKind, Result, Stage};
 
-/// A signed challenge, taken apart.
+/// The parts of a signed challenge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedChallenge {
     /// The bytes that were signed.
     pub challenge: Vec<u8>,
     /// The signer's certificate.
     pub certificate: Certificate,
-    /// The digest that the signature is over.
+    /// The digest of the signature.
     pub digest: Digest,
-    /// The signature: PKCS#1 v1.5, not verified by taking the message apart.
+    /// The signature: PKCS#1 v1.5. Parsing the message does not verify it.
     pub signature: Vec<u8>,
 }
 
@@ -63,7 +63,7 @@ struct SignerInfo<'a> {
     signature: OctetStringRef<'a>,
 }
 
-// Not decoded further, so that string types and odd serial numbers stay what they are.
+// Not decoded further, so that string types and unusual serial numbers stay unchanged.
 #[derive(Clone, PartialEq, Sequence, ValueOrd)]
 struct IssuerAndSerial<'a> {
     issuer: AnyRef<'a>,
@@ -74,28 +74,28 @@ struct IssuerAndSerial<'a> {
 ///
 /// # Errors
 ///
-/// As [`encode`].
+/// Those of [`encode`].
 pub fn response(challenge: &[u8], certificate: &Certificate, digest: Digest, signature: &[u8]) -> Result<String> {
     Ok(BASE64.encode(to_smime(&encode(challenge, certificate, digest, signature)?)))
 }
 
-/// Takes a `response` apart.
+/// Parses a `response`.
 ///
 /// # Errors
 ///
-/// [`BadAnswer`](ErrorKind::BadAnswer) for everything that [`response`] does not give; the signature
-/// is not verified.
+/// [`BadAnswer`](ErrorKind::BadAnswer) for anything that [`response`] does not produce. Does not verify the
+/// signature.
 pub fn from_response(response: &str) -> Result<SignedChallenge> {
     let entity = BASE64.decode(response).map_err(|error| malformed("the response is not base64").because(error))?;
     let entity = String::from_utf8(entity).map_err(|_| malformed("the response is not text"))?;
     decode(&from_smime(&entity)?)
 }
 
-/// The signed challenge as CMS, in DER. The signature is taken as it is.
+/// Encodes the signed challenge as CMS, in DER. Does not verify the signature.
 ///
 /// # Errors
 ///
-/// [`Internal`](ErrorKind::Internal) where the parts are longer than DER can tell (256 MiB).
+/// [`Internal`](ErrorKind::Internal) if the parts are longer than DER allows (256 MiB).
 pub fn encode(challenge: &[u8], certificate: &Certificate, digest: Digest, signature: &[u8]) -> Result<Vec<u8>> {
     encode_der(challenge, certificate, digest, signature).map_err(|error| {
         Error::new(ErrorKind::Internal, Stage::Signing, "the signed challenge cannot be encoded")
@@ -124,12 +124,12 @@ fn encode_der(challenge: &[u8], certificate: &Certificate, digest: Digest, signa
     .to_der()
 }
 
-/// Takes the CMS of a signed challenge apart.
+/// Parses the CMS of a signed challenge.
 ///
 /// # Errors
 ///
-/// [`BadAnswer`](ErrorKind::BadAnswer) for everything that [`encode`] does not give; the signature is
-/// not verified.
+/// [`BadAnswer`](ErrorKind::BadAnswer) for anything that [`encode`] does not produce. Does not verify the
+/// signature.
 pub fn decode(cms: &[u8]) -> Result<SignedChallenge> {
     let message = ContentInfo::from_der(cms)
         .map_err(|error| malformed("the CMS is not a signed challenge").because(error.to_string()))?;
@@ -176,7 +176,7 @@ const SMIME_HEADER: &str = "MIME-Version: 1.0\r\n\
 /// Characters in a line of the inner base64.
 const LINE: usize = 64;
 
-/// The S/MIME entity around `cms`: header and base64 in lines ended by CR LF.
+/// Puts `cms` into an S/MIME entity: header, and base64 in lines that end with CR LF.
 pub fn to_smime(cms: &[u8]) -> String {
     let base64 = BASE64.encode(cms);
     let mut entity = String::with_capacity(SMIME_HEADER.len() + base64.len() + 2 * base64.len().div_ceil(LINE));
@@ -191,11 +191,11 @@ pub fn to_smime(cms: &[u8]) -> String {
     entity
 }
 
-/// Takes the coat off: the CMS in an S/MIME entity, whose lines may have 64 to 76 characters.
+/// Extracts the CMS from an S/MIME entity, whose lines may have 64 to 76 characters.
 ///
 /// # Errors
 ///
-/// [`BadAnswer`](ErrorKind::BadAnswer) where the header is another or the lines are not such.
+/// [`BadAnswer`](ErrorKind::BadAnswer) if the header or the lines differ from this form.
 pub fn from_smime(entity: &str) -> Result<Vec<u8>> {
     let body = entity.strip_prefix(SMIME_HEADER).ok_or_else(|| malformed("the S/MIME header is another"))?;
     let body = body.strip_suffix("\r\n").ok_or_else(|| malformed("the S/MIME text does not end with CR LF"))?;
@@ -230,7 +230,7 @@ mod tests {
         error.detail().to_owned()
     }
 
-    /// The capture with its only (or `nth`) occurrence of `old` replaced by something as long.
+    /// The capture, with its only (or `nth`) occurrence of `old` replaced by bytes of the same length.
     fn with(nth: usize, old: &[u8], new: &[u8]) -> Vec<u8> {
         assert_eq!(old.len(), new.len());
         let at = (0..CAPTURE.len() - old.len()).filter(|&at| CAPTURE[at..].starts_with(old)).nth(nth).unwrap();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_from_a_signed_challenge_is_refused_with_its_reason() {
+    fn a_message_that_differs_from_a_signed_challenge_is_refused_with_the_reason() {
         let pkcs7 = |last: u8| [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, last];
         let sha1_oid = [0x2b, 0x0e, 0x03, 0x02, 0x1a];
         let rsa_oid = |last: u8| [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, last, 0x05];
@@ -249,7 +249,7 @@ mod tests {
             (with(0, &[2, 1, 1, 0x30], &[2, 1, 3, 0x30]), "the CMS does not have version 1"),
             (with(0, &sha1_oid, &[0x2b, 0x0e, 0x03, 0x02, 0x1b]), "the CMS uses another digest than SHA-1 or SHA-256"),
             (with(1, &sha1_oid, &[0x2b, 0x0e, 0x03, 0x02, 0x1b]), "the CMS uses another signature algorithm"),
-            // The first is the certificate's public key.
+            // The first one is the certificate's public key.
             (with(1, &rsa_oid(1), &rsa_oid(5)), "the CMS uses another signature algorithm"),
             // The first two are in the certificate.
             (with(2, b"SubCA02", b"SubCA03"), "the CMS has another certificate than the signer's"),
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_coat_that_differs_is_refused() {
+    fn an_smime_entity_that_differs_is_refused() {
         let entity = to_smime(CAPTURE);
         assert_eq!(from_smime(&entity).unwrap(), CAPTURE);
         for other in [

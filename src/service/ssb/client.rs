@@ -74,7 +74,7 @@ pub struct Authentication {
     pub max_minutes: Option<u32>,
 }
 
-/// What it takes to use a session and to end it, also over another connection.
+/// The data for using a session and ending it, even over another connection.
 #[derive(Clone, Debug)]
 pub struct BrokerSession {
     ticket: Ticket,

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn organisations_may_hold_commas_and_quotes_and_roles_colons() {
+    fn organisations_may_contain_commas_and_quotes_and_roles_colons() {
         assert_eq!(
             parts(r#"SMITH, JONES, "WEST", "A":"B":"Nurse: Ward 3, "Acting"""#),
             [r#"SMITH, JONES, "WEST""#, "A", "B", r#"Nurse: Ward 3, "Acting""#]
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_is_shown_without_what_it_has_not() {
+    fn missing_parts_of_a_role_are_not_shown() {
         let nurse = r#""Clinical":"":"Nurse""#;
         for (code, organisation, job, shown) in [
             ("RX1", "HOSPITAL", nurse, "HOSPITAL (RX1): Clinical : Nurse"),

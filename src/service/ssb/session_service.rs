@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_has_its_whole_size_at_once() {
+    fn a_request_is_allocated_at_its_full_size() {
         for reset in [true, false] {
             let question = write_question(&ticket(&"<A>".repeat(100)), reset).unwrap();
             assert_eq!(question.capacity(), question.len());
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_any_size_beyond_the_limit_is_refused_unread() {
+    fn a_response_beyond_the_limit_is_refused_without_parsing() {
         let sized = |size: usize| {
             let answer = session("state='valid'", "");
             answer.replacen(' ', &" ".repeat(size - answer.len() + 1), 1)
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_session_is_read() {
+    fn an_open_session_is_parsed() {
         let properties = property("UserId", "123456789012") + &property("SessionHandle", &format!("shandle:{TICKET}"));
         let attributes = "sid='x' state='valid' maxtime='600' maxidle='30' timeidle='7' timeleft='3599'";
         let read = read(&session(attributes, &properties)).unwrap();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_is_told_apart_and_times_that_cannot_be_read_are_none() {
+    fn each_state_is_parsed_and_invalid_times_are_ignored() {
         for state in [SessionState::Invalid, SessionState::Valid, SessionState::Inactive, SessionState::Destroyed] {
             let attributes = format!("state='{}' maxtime='{}' maxidle='-1' timeidle=''", state.as_str(), u64::MAX);
             let read = read(&session(&attributes, "")).unwrap();
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_is_a_refusal_wherever_it_stands() {
+    fn an_exception_is_a_refusal_at_any_place() {
         let exception = "<Exception>Invalid\n session ID</Exception>";
         let refused = Err(Rejection::Refused("its session service says \"Invalid session ID\"".into()));
         assert_eq!(read(&response(exception)), refused);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_about_another_session_is_refused() {
+    fn a_response_about_another_session_is_refused() {
         for handle in ["", "shandle:", "shandle:AQIC", TICKET, &format!("shandle:{TICKET} ")] {
             let answer = session("state='valid'", &property("SessionHandle", handle));
             assert_eq!(read(&answer), Err(Malformed::OtherSession.into()), "{handle}");
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_to_be_there_must_be_there_once() {
+    fn required_elements_must_occur_once() {
         let live = "<Session state='valid'/>";
         for (answer, why) in [
             ("<HTML/>".to_owned(), Malformed::NotAMessage),
@@ -299,7 +299,7 @@ mod tests {
         }
     }
 
-    /// Reads a request as another server does: whether to reset, and the ticket.
+    /// Parses a request as another server does. Returns whether to reset, and the ticket.
     fn asked(question: &[u8]) -> (String, String) {
         let text = std::str::from_utf8(question).unwrap();
         let outer = Document::parse(text).unwrap();
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_holds_the_ticket_as_it_is() {
+    fn a_request_contains_the_ticket_unchanged() {
         let question = write_question(&ticket(TICKET), true).unwrap();
         assert!(memmem::find(&question, format!("<SessionID>{TICKET}</SessionID>").as_bytes()).is_some());
         assert_eq!(asked(&question), ("true".into(), TICKET.into()));
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn no_ticket_ends_the_cdata_that_it_is_in() {
+    fn no_ticket_can_end_its_cdata() {
         for odd in ["]]>", "a]]>b", "]]&gt;", "]]]]><![CDATA[>", "</SessionID>", "<![CDATA[x]]>", "&amp;", "]"] {
             assert_eq!(asked(&write_question(&ticket(odd), false).unwrap()).1, odd);
         }

@@ -1,4 +1,4 @@
-//! Brings requests to the broker, as an Identity Agent does.
+//! Sends requests to the broker, as an Identity Agent does.
 
 use std::net::IpAddr;
 
@@ -13,26 +13,25 @@ use crate::secret::SecretBytes;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 
-/// As the Identity Agent of this version names itself, in its odd spacing.
+/// The version string of the Identity Agent, with its unusual spacing.
 pub(super) const GAC_VERSION: &str = "10. 0. 0. 1";
 
 /// A request to the broker.
 pub struct Request {
-    /// Path and query. May hold the ticket.
+    /// Path and query. May contain the ticket.
     pub(super) path: Zeroizing<String>,
-    /// The message to POST; without one it is a GET.
+    /// The message to POST; `None` means GET.
     pub(super) message: Option<SecretBytes>,
 }
 
 impl Request {
-    /// The path and query that are asked for. They hold the ticket when a role is selected
-    /// or asserted.
+    /// The requested path and query. They contain the ticket when a role is selected or asserted.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The message that is sent by POST; `None` for a GET. It holds the ticket in a logout, and in a
-    /// question about the session.
+    /// The message that is sent with POST; `None` for a GET. It contains the ticket in a logout, and in a request
+    /// about the session.
     pub fn message(&self) -> Option<&[u8]> {
         self.message.as_deref().map(Vec::as_slice)
     }
@@ -43,27 +42,26 @@ impl Request {
             Some(message) => HttpRequest::post(url, "text/xml; charset=UTF-8", message),
             None => HttpRequest::get(url),
         };
-        // The broker explains its refusals in answers with status 200.
+        // The broker explains its refusals in responses with status 200.
         request.without_error_body()
     }
 }
 
-/// Brings requests to a broker, for one login or one logout.
+/// Sends requests to a broker, for one login or one logout.
 pub trait Transport: Send {
-    /// The broker it leads to.
+    /// The broker's address.
     fn address(&self) -> &BrokerAddress;
 
-    /// Sends a request and reads the body of its answer, which has status 200.
+    /// Sends a request and returns the body of its response, which has status 200.
     ///
-    /// `request` makes the request once it is known from which local address it goes out; it is
-    /// called once at most. No request is ever sent twice. Blocks, with a deadline over everything,
-    /// and ends soon after `cancel` is cancelled.
+    /// `request` creates the request once the local address of the connection is known; it is called at most once.
+    /// No request is ever sent twice. Blocks, with a deadline for everything, and ends soon after `cancel` is
+    /// cancelled.
     ///
     /// # Errors
     ///
     /// At `stage`: [`ServerNotAvailable`](ErrorKind::ServerNotAvailable), [`Tls`](ErrorKind::Tls),
-    /// [`BadAnswer`](ErrorKind::BadAnswer), [`Cancelled`](ErrorKind::Cancelled), and what `request`
-    /// fails with.
+    /// [`BadAnswer`](ErrorKind::BadAnswer), [`Cancelled`](ErrorKind::Cancelled), and the errors of `request`.
     fn exchange(
         &mut self,
         stage: Stage,
@@ -74,11 +72,11 @@ pub trait Transport: Send {
     /// The broker's cookies, which belong to the session that begins.
     fn cookies(&mut self) -> CookieJar;
 
-    /// Sends the cookies of a session that has begun over another transport.
+    /// Sends the cookies of a session that began over another transport.
     fn use_cookies(&mut self, cookies: &CookieJar);
 }
 
-/// The way to the broker by HTTPS.
+/// Sends requests to the broker over HTTPS.
 pub struct HttpsTransport {
     address: BrokerAddress,
     client: Client,
@@ -86,7 +84,7 @@ pub struct HttpsTransport {
 }
 
 impl HttpsTransport {
-    /// A transport to `address`. Opens no file and no connection yet.
+    /// Creates a transport to `address`. Opens no file and no connection yet.
     pub fn new(address: BrokerAddress, settings: HttpsSettings) -> Self {
         let user_agent = format!("Mozilla/4.0(compatible;IE;GACv{GAC_VERSION})");
         Self { address, client: Client::new(settings.clone()).user_agent(user_agent), settings }

@@ -117,22 +117,22 @@ fn well_formed(text: &str, max_tags: usize) -> Result<Zeroizing<String>, Malform
         return Err(Malformed::TooLarge);
     }
     let room = text.len() + "lt;".len() * angles + "amp;".len() * count(b'&').min(MAX_BARE_AMPERSANDS);
-    let mended = Zeroizing::new(String::with_capacity(room));
-    let mut mender = Mender { rest: text, mended, bare: 0, namespaces: Vec::new() };
+    let repaired = Zeroizing::new(String::with_capacity(room));
+    let mut mender = Repair { rest: text, repaired, bare: 0, namespaces: Vec::new() };
     mender.document()?;
-    Ok(mender.mended)
+    Ok(mender.repaired)
 }
 
 /// Copies the text piece by piece and never looks back.
-struct Mender<'a> {
+struct Repair<'a> {
     rest: &'a str,
-    mended: Zeroizing<String>,
+    repaired: Zeroizing<String>,
     bare: usize,
     /// Each declaration once, as written.
     namespaces: Vec<&'a str>,
 }
 
-impl<'a> Mender<'a> {
+impl<'a> Repair<'a> {
     fn document(&mut self) -> Result<(), Malformed> {
         let (mut depth, mut doctype_allowed) = (0, true);
         while let Some(at) = memchr2(b'<', b'&', self.rest.as_bytes()) {
@@ -149,7 +149,7 @@ impl<'a> Mender<'a> {
                 self.drop_doctype()?;
                 doctype_allowed = false;
             } else if !self.begins_tag() {
-                self.mended.push_str("&lt;");
+                self.repaired.push_str("&lt;");
                 self.rest = &self.rest[1..];
             } else if self.rest.starts_with("</") {
                 self.copy(1 + memchr(b'>', self.rest.as_bytes()).ok_or(Malformed::NotXml)?);
@@ -178,7 +178,7 @@ impl<'a> Mender<'a> {
 
     fn copy(&mut self, len: usize) {
         let (piece, rest) = self.rest.split_at(len);
-        self.mended.push_str(piece);
+        self.repaired.push_str(piece);
         self.rest = rest;
     }
 
@@ -196,7 +196,7 @@ impl<'a> Mender<'a> {
             let end = here.as_bytes()[at];
             self.copy(at + 1);
             if end == b'>' {
-                return Ok(!self.mended.ends_with("/>"));
+                return Ok(!self.repaired.ends_with("/>"));
             }
             self.attribute_value(end)?;
             if let Some(xmlns) = here[..at].find("xmlns") {
@@ -253,7 +253,7 @@ impl<'a> Mender<'a> {
                 if self.bare > MAX_BARE_AMPERSANDS {
                     return Err(Malformed::TooLarge);
                 }
-                self.mended.push_str("&amp;");
+                self.repaired.push_str("&amp;");
                 self.rest = name;
             }
         }
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn references_to_what_is_no_character_are_refused() {
+    fn references_to_invalid_characters_are_refused() {
         for reference in ["&#0;", "&#1;", "&#xD800;", "&#x110000;", "&#xFFFF;", "&#99999999999999999999;"] {
             assert_eq!(text_of(&format!("<a>{reference}</a>")), Err(Malformed::NotXml), "{reference}");
         }
@@ -378,13 +378,13 @@ mod tests {
         ] {
             assert_eq!(text_of(&format!("<a>{text}</a>")).as_deref(), Ok(text), "{text}");
         }
-        // What looks like a whole tag is one.
+        // A piece that looks like a whole tag is one.
         assert_eq!(text_of("<a>CHILDREN <UNDER> FIVE</a>"), Err(Malformed::NotXml));
         assert_eq!(text_of("<a b='<'/>"), Err(Malformed::NotXml));
     }
 
     #[test]
-    fn an_answer_is_read_in_the_encoding_that_it_names() {
+    fn a_response_is_decoded_with_the_encoding_that_it_names() {
         let text = |answer: &[u8]| {
             with_document(answer, |document| Ok(document.root_element().text().unwrap_or_default().to_owned()))
         };
@@ -396,7 +396,7 @@ mod tests {
         let [little, big] = [u16::to_le_bytes, u16::to_be_bytes];
         assert_eq!(text(&utf16.clone().flat_map(little).collect::<Vec<_>>()).as_deref(), Ok("Renée"));
         assert_eq!(text(&utf16.flat_map(big).collect::<Vec<_>>()).as_deref(), Ok("Renée"));
-        // It says otherwise than it is.
+        // Its declaration names another encoding.
         assert_eq!(text("<?xml version='1.0' encoding='ISO-8859-1'?><a>Renée</a>".as_bytes()).as_deref(), Ok("Renée"));
         for named in ["", "<?xml version='1.0'?>", "<?xml encoding='UTF-8'?>", "<?xml encoding='EUC-JP'?>"] {
             assert_eq!(text(&[named.as_bytes(), b"<a>\xe9</a>"].concat()), Err(Malformed::NotUtf8), "{named}");
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_is_read_to_sixty_four_levels_and_no_further() {
+    fn at_most_sixty_four_levels_of_nesting_are_accepted() {
         let nested = |levels: usize| format!("{}x{}", "<a>".repeat(levels), "</a>".repeat(levels));
         assert!(text_of(&nested(64)).is_ok());
         assert_eq!(text_of(&nested(65)), Err(Malformed::TooDeep));
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn more_tags_attributes_or_namespaces_than_an_answer_has_are_refused() {
+    fn more_tags_attributes_or_namespaces_than_a_real_response_has_are_refused() {
         let tags = |count: usize| format!("<a>{}</a>", "<b/>".repeat(count - 2));
         assert!(text_of(&tags(MAX_TAGS)).is_ok());
         let attributes = |count: usize| format!("<a{}/>", (0..count).map(|n| format!(" a{n}=''")).collect::<String>());
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_xml_is_refused() {
+    fn documents_other_than_xml_are_refused() {
         for (answer, why) in [
             ("", Malformed::Empty),
             (" \r\n", Malformed::Empty),
@@ -496,11 +496,11 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_mended_does_not_move() {
+    fn repaired_text_is_not_reallocated() {
         let document = format!("<a>{}</a>", "T & < ".repeat(10_000));
-        let mended = well_formed(&document, MAX_TAGS).unwrap();
+        let repaired = well_formed(&document, MAX_TAGS).unwrap();
         // The two tags could have been bare angle brackets.
-        assert_eq!((mended.len(), mended.capacity()), (document.len() + 70_000, document.len() + 70_006));
+        assert_eq!((repaired.len(), repaired.capacity()), (document.len() + 70_000, document.len() + 70_006));
     }
 
     proptest! {

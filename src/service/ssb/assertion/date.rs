@@ -1,8 +1,8 @@
-//! A day in the calendar.
+//! A calendar day.
 
 use std::fmt;
 
-/// A day, as the broker writes it: `YYYYMMDD`. Shown as `YYYY-MM-DD`.
+/// A day, which the broker writes as `YYYYMMDD`. Shown as `YYYY-MM-DD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date {
     year: u16,
@@ -11,7 +11,7 @@ pub struct Date {
 }
 
 impl Date {
-    /// The day of this number in this month, both from 1; `None` where the Gregorian calendar has none.
+    /// Returns the day of this year and month, counted from 1; `None` if the Gregorian calendar does not have it.
     pub fn new(year: u16, month: u8, day: u8) -> Option<Self> {
         let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let days = match month {
@@ -23,7 +23,7 @@ impl Date {
         ((1..=9999).contains(&year) && (1..=days).contains(&day)).then_some(Self { year, month, day })
     }
 
-    /// Reads eight digits.
+    /// Parses eight digits.
     pub(super) fn read(text: &str) -> Option<Self> {
         if text.len() != 8 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_days_of_the_calendar_are_read() {
+    fn only_days_of_the_calendar_are_accepted() {
         for (text, shown) in [
             ("19740401", Some("1974-04-01")),
             ("20000229", Some("2000-02-29")),

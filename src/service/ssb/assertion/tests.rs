@@ -22,7 +22,7 @@ fn success(attributes: &str) -> String {
     response(&(status("samlp:Success") + &assertion(attributes)))
 }
 
-/// An attribute with values that are XML already.
+/// An attribute with values that are already XML.
 fn attribute(name: &str, values: &[&str]) -> String {
     let values: String =
         values.iter().map(|value| format!("<saml:AttributeValue>{value}</saml:AttributeValue>")).collect();
@@ -43,7 +43,7 @@ fn assert_malformed(answer: &str, why: Malformed) {
 }
 
 #[test]
-fn the_least_that_is_taken_is_a_user() {
+fn an_assertion_with_only_a_user_is_accepted() {
     let assertion = read(&success(UID)).unwrap();
     assert_eq!((&*assertion.uid, &*assertion.user_name), ("123", ""));
     assert_eq!((assertion.session_role(), assertion.roles.len()), (None, 0));
@@ -51,7 +51,7 @@ fn the_least_that_is_taken_is_a_user() {
 }
 
 #[test]
-fn what_is_of_the_user_may_stand_anywhere() {
+fn attributes_of_the_user_may_be_anywhere() {
     let attributes = [
         attribute("nhsIDCode", &["X09"]),
         attribute("uniqueIdentifier", &["7"]),
@@ -72,7 +72,7 @@ fn what_is_of_the_user_may_stand_anywhere() {
 }
 
 #[test]
-fn values_of_one_attribute_keep_their_order_also_over_several() {
+fn values_keep_their_order_even_in_several_attributes() {
     let attributes = [
         attribute("nhsIdCode", &["X09"]),
         attribute("nhsAreaOfWork", &["b", "", "a"]),
@@ -89,7 +89,7 @@ fn values_of_one_attribute_keep_their_order_also_over_several() {
 }
 
 #[test]
-fn only_the_status_of_success_is_one() {
+fn only_the_status_success_counts_as_success() {
     for other in ["samlp:Requester", "Success", "", "saml:Success", "samlp:Success2", "x:Success"] {
         for answer in [response(&status(other)), response(&(status(other) + &assertion(UID)))] {
             assert!(matches!(read(&answer), Err(Rejection::Refused(_))), "{answer}");
@@ -110,7 +110,7 @@ fn another_prefix_may_stand_for_the_same_namespace() {
 }
 
 #[test]
-fn what_is_of_another_namespace_is_not_looked_at() {
+fn elements_of_another_namespace_are_ignored() {
     assert_malformed(&success(UID).replace(PROTOCOL, "urn:other"), Malformed::NotAMessage);
     assert_malformed(&success(UID).replace(ASSERTION, "urn:other"), Malformed::Missing("Assertion"));
     assert_malformed(&success(UID).replace("saml:Attribute ", "samlp:Attribute "), Malformed::NotXml);
@@ -121,7 +121,7 @@ fn what_is_of_another_namespace_is_not_looked_at() {
 }
 
 #[test]
-fn what_has_to_be_there_must_be_there_once() {
+fn required_elements_must_occur_once() {
     let good = status("samlp:Success");
     for (answer, why) in [
         ("<gpOBJECT/>".to_owned(), Malformed::NotAMessage),
@@ -145,7 +145,7 @@ fn what_has_to_be_there_must_be_there_once() {
 }
 
 #[test]
-fn of_two_values_where_there_can_be_one_the_first_is_taken() {
+fn of_two_values_of_a_single_valued_attribute_the_first_is_used() {
     for name in OF_THE_USER.into_iter().filter(|name| *name != "uid") {
         let once = read_attributes(&attribute(name, &["1"])).unwrap();
         assert_ne!(once, read_attributes("").unwrap(), "{name}");
@@ -172,7 +172,7 @@ fn an_attribute_that_could_be_of_the_next_role_is_refused() {
 }
 
 #[test]
-fn names_are_known_in_any_case() {
+fn names_are_compared_without_case() {
     for name in ["NhsOcsPrCode", "nhsOCSPRCode", "NHSOCSPRCODE"] {
         assert_eq!(read_attributes(&attribute(name, &["G1"])).unwrap().prescriber_code.as_deref(), Some("G1"));
     }
@@ -191,7 +191,7 @@ fn names_are_known_in_any_case() {
 }
 
 #[test]
-fn values_that_declare_namespaces_and_types_are_read() {
+fn values_that_declare_namespaces_and_types_are_parsed() {
     let typed = "<saml:AttributeValue xmlns:xs=\"http://www.w3.org/2001/XMLSchema\" \
          xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"xs:string\">";
     let roles: String = (0..100).map(full_role).collect();
@@ -201,7 +201,7 @@ fn values_that_declare_namespaces_and_types_are_read() {
 }
 
 #[test]
-fn four_hundred_roles_in_the_published_form_are_read() {
+fn four_hundred_roles_in_the_published_form_are_parsed() {
     let published = include_str!("../../../../tests/data/role-assertion.xml");
     let start = published.find("<saml:Attribute AttributeName=\"nhsIdCode\"").unwrap();
     let (before, role) = published.split_at(start);
@@ -216,7 +216,7 @@ fn an_attribute_of_a_role_before_the_first_role_is_refused() {
     for name in OF_A_ROLE {
         let attributes = UID.to_owned() + &attribute(name, &["1"]) + &attribute("nhsIdCode", &["X"]);
         assert_malformed(&success(&attributes), Malformed::Missing("nhsIdCode"));
-        // Each of the names is one that a role has.
+        // Each of the names belongs to roles.
         let within = read_attributes(&(attribute("nhsIdCode", &["X"]) + &attribute(name, &["20200101"]))).unwrap();
         assert_ne!(within, read_attributes(&attribute("nhsIdCode", &["X"])).unwrap(), "{name}");
     }
@@ -237,7 +237,7 @@ fn a_value_in_cdata_is_text_and_one_in_pieces_is_refused() {
 }
 
 #[test]
-fn an_assertion_within_the_confirmation_data_is_not_this_one() {
+fn an_assertion_within_the_confirmation_data_is_ignored() {
     let inner = assertion(&UID.replace("123", "666"));
     let subject = format!(
         "<saml:Subject><saml:SubjectConfirmation><saml:SubjectConfirmationData>{inner}AQIC5w\
@@ -251,7 +251,7 @@ fn an_assertion_within_the_confirmation_data_is_not_this_one() {
     assert!(!format!("{quoting:?}").contains("AQIC"));
 }
 
-/// As full as the one of the capture: 23 values in 7 attributes.
+/// As full as the capture's: 23 values in 7 attributes.
 fn full_role(number: usize) -> String {
     let list = |name: &str, of: &str| {
         let values: Vec<_> = (0..9).map(|n| format!("{of} {number} {n}")).collect();
@@ -267,7 +267,7 @@ fn full_role(number: usize) -> String {
 }
 
 #[test]
-fn three_hundred_full_roles_are_read() {
+fn three_hundred_full_roles_are_parsed() {
     let roles: String = (0..300).map(full_role).collect();
     let assertion = read_attributes(&roles).unwrap();
     assert_eq!(assertion.roles.len(), 300);
@@ -278,7 +278,7 @@ fn three_hundred_full_roles_are_read() {
 }
 
 #[test]
-fn five_thousand_values_are_read() {
+fn five_thousand_values_are_parsed() {
     let values: Vec<_> = (0..5000).map(|number| number.to_string()).collect();
     let values: Vec<_> = values.iter().map(String::as_str).collect();
     let attributes = attribute("nhsIdCode", &["X"]) + &attribute("nhsBusinessFunctions", &values);
@@ -286,7 +286,7 @@ fn five_thousand_values_are_read() {
 }
 
 #[test]
-fn more_roles_or_tags_than_an_answer_has_are_refused() {
+fn more_roles_or_tags_than_a_real_response_has_are_refused() {
     let empty = "<saml:Attribute AttributeName='nhsIdCode'/>";
     assert_eq!(read_attributes(&empty.repeat(MAX_ROLES)).unwrap().roles.len(), MAX_ROLES);
     assert_malformed(&success(&(UID.to_owned() + &empty.repeat(MAX_ROLES + 1))), Malformed::TooLarge);
@@ -294,7 +294,7 @@ fn more_roles_or_tags_than_an_answer_has_are_refused() {
     assert_malformed(&" ".repeat(MAX_ANSWER + 1), Malformed::TooLarge);
 }
 
-/// One attribute after the other, as a broker of another make would write them.
+/// One attribute after the other, as another broker might write them.
 fn written(names: &[(&str, &[String])]) -> String {
     let escaped = |value: &String| {
         let escape =
@@ -309,7 +309,7 @@ fn written(names: &[(&str, &[String])]) -> String {
 }
 
 #[test]
-fn what_a_terminal_would_obey_is_refused_in_ids_and_taken_out_of_other_values() {
+fn control_characters_are_refused_in_ids_and_removed_from_other_values() {
     for odd in ["a\nb", "a\u{9b}b", "a\u{2028}b", "\u{202e}ab"] {
         let of = |name| written(&[(name, &[odd.to_owned()])]);
         assert_malformed(&success(&of("uid")), Malformed::BadValue("uid"));
@@ -321,7 +321,7 @@ fn what_a_terminal_would_obey_is_refused_in_ids_and_taken_out_of_other_values() 
         for value in values.into_iter().chain(&read.prescriber_code) {
             assert!(!value.contains(is_unfit) && value.starts_with('a') && value.ends_with('b'), "{value:?}");
         }
-        // The role without an id that could be shown is left out.
+        // The role whose id cannot be shown is skipped.
         assert_eq!(read.roles.len(), 1);
     }
 }

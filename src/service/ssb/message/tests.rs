@@ -24,7 +24,7 @@ fn a_message_has_its_whole_size_at_once() {
 }
 
 #[test]
-fn what_a_parser_could_take_for_something_else_is_escaped() {
+fn characters_that_a_parser_could_misinterpret_are_escaped() {
     let message = write(&[("uid", "<&>\"'\r\n\té")]).unwrap();
     let message = std::str::from_utf8(&message).unwrap();
     assert!(message.contains(">&lt;&amp;&gt;&quot;&apos;&#13;\n\té</gpPARAM>"), "{message}");
@@ -39,14 +39,14 @@ fn a_challenge_is_decoded_and_kept_as_written() {
 }
 
 #[test]
-fn debug_shows_where_an_answer_goes_and_nothing_that_is_signed() {
+fn debug_shows_the_reply_url_but_no_challenge_or_signature() {
     let mut activated = activation("aGVsbG8=").unwrap();
     activated.reply_url = Some("https://gas.example/login".into());
     assert_eq!(format!("{activated:?}"), "Activated { reply_url: Some(\"https://gas.example/login\"), .. }");
 }
 
 #[test]
-fn a_challenge_that_cannot_be_one_is_refused() {
+fn an_invalid_challenge_is_refused() {
     let bad = Err(Rejection::Malformed(Malformed::BadValue("challenge")));
     assert_eq!(activation("no base64!"), bad);
     assert_eq!(activation("===="), bad);
@@ -59,7 +59,7 @@ fn a_challenge_that_cannot_be_one_is_refused() {
 }
 
 #[test]
-fn what_is_needed_must_come_once() {
+fn required_parameters_must_occur_once() {
     let signature = parameter("signature", "c2ln");
     let challenge = parameter("challenge", "aGVsbG8=");
     for (parameters, why) in [
@@ -82,13 +82,13 @@ fn what_is_needed_must_come_once() {
 }
 
 #[test]
-fn of_two_names_the_first_is_taken() {
+fn of_two_names_the_first_is_used() {
     let twice = parameter("cn", "A") + &parameter("cn", "B") + &parameter("sso_ticket", "AQIC5w");
     assert_eq!(read_authentication(&answer(&twice)).unwrap().user_name.as_deref(), Some("A"));
 }
 
 #[test]
-fn a_ticket_is_found_where_nothing_else_can_be_used() {
+fn a_ticket_is_found_in_an_otherwise_unusable_response() {
     let tickets = ["", "A B", "A", "B"].map(|ticket| parameter("sso_ticket", ticket)).concat();
     assert_eq!(read_ticket(&answer(&tickets)).unwrap().expose(), "A");
     assert_eq!(read_ticket(&answer(&parameter("cn", "X").repeat(2))), None);
@@ -96,7 +96,7 @@ fn a_ticket_is_found_where_nothing_else_can_be_used() {
 }
 
 #[test]
-fn an_error_in_place_of_what_was_asked_for_is_a_refusal() {
+fn an_error_instead_of_the_requested_parameters_is_a_refusal() {
     let refused = parameter("error_code", "12") + &parameter("gas_Error", "Card\u{9b}\n revoked");
     assert_eq!(read_authentication(&answer(&refused)), Err(Rejection::Refused("12, Card revoked".into())));
     assert_eq!(read_activation(&answer(&refused)), Err(Rejection::Refused("12, Card revoked".into())));
@@ -105,7 +105,7 @@ fn an_error_in_place_of_what_was_asked_for_is_a_refusal() {
 }
 
 #[test]
-fn a_reason_is_cut_where_nobody_would_read_on() {
+fn a_long_reason_is_truncated() {
     let refused = parameter("error_text", &"é".repeat(1000));
     let Err(Rejection::Refused(reason)) = read_authentication(&answer(&refused)) else { panic!() };
     assert_eq!(reason.chars().count(), MAX_REASON + 1);
@@ -113,7 +113,7 @@ fn a_reason_is_cut_where_nobody_would_read_on() {
 }
 
 #[test]
-fn roles_come_in_the_order_of_their_numbers_and_none_is_lost() {
+fn every_role_is_parsed_in_the_order_of_their_numbers() {
     let roles = r#"<gpPARAM name="sso_ticket">AQIC5w</gpPARAM>
         <gpPARAM name="nhsjobrole10" id="10">ORG, "A":"B":"C"</gpPARAM>
         <gpPARAM name="nhsjobrole9" id="9" orgcode="X">of another form</gpPARAM>
@@ -127,7 +127,7 @@ fn roles_come_in_the_order_of_their_numbers_and_none_is_lost() {
 }
 
 #[test]
-fn what_is_shown_of_a_role_holds_nothing_that_a_terminal_would_obey() {
+fn a_role_as_shown_contains_no_control_characters() {
     let role = "<gpPARAM name=\"sso_ticket\">AQIC5w</gpPARAM><gpPARAM name=\"nhsjobrole1\" id=\"1\" \
         orgcode=\"R&#x9b;X\">O&#x202e;RG&#10;1, \"A&#x85;\":\"B\":\"C&#x2028;D\"</gpPARAM>";
     let role = read_authentication(&answer(role)).unwrap().roles.remove(0);
@@ -137,7 +137,7 @@ fn what_is_shown_of_a_role_holds_nothing_that_a_terminal_would_obey() {
 }
 
 #[test]
-fn limits_that_cannot_be_read_are_none() {
+fn invalid_limits_are_ignored() {
     let limits = |idle: &str, max: &str| {
         let parameters =
             [parameter("sso_ticket", "A"), parameter("sso_session_time", idle), parameter("sso_max_session_time", max)];
@@ -174,7 +174,7 @@ fn only_status_ok_is_ok() {
 }
 
 #[test]
-fn the_words_of_a_page_are_read_and_those_of_a_message_are_not() {
+fn the_text_of_a_page_is_extracted_but_not_that_of_a_message() {
     for (page, words) in [
         ("<HTML><BODY>Failed To\n Validate</BODY></HTML>", Some("Failed To Validate")),
         ("Invalid input request", Some("Invalid input request")),
@@ -191,7 +191,7 @@ fn the_words_of_a_page_are_read_and_those_of_a_message_are_not() {
 }
 
 #[test]
-fn a_document_that_is_no_message_is_told_apart() {
+fn documents_other_than_messages_are_recognised() {
     let html = b"<html><body><p>Login</p></body></html>";
     assert_eq!(read_activation(html), Err(Malformed::NotAMessage.into()));
 }
