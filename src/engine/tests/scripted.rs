@@ -34,8 +34,7 @@ impl Desktop {
         let (service, computer, events) = (Arc::new(service), Computer::default(), Arc::<Mutex<Vec<_>>>::default());
         // Sessions do not begin with the computer.
         computer.advance(1_000_000_000_000);
-        let mut config = Config::default();
-        config.agent = crate::agent::AgentUse::Never;
+        let mut config = Config { agent: crate::agent::AgentUse::Never, ..Config::default() };
         change(&mut config);
         let listener = {
             let events = Arc::clone(&events);

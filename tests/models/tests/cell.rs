@@ -12,7 +12,7 @@ mod secret;
 /// Replaces src/sync.rs.
 mod sync {
     pub(crate) use loom::hint::spin_loop;
-    pub(crate) use loom::sync::atomic;
+    pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
 }
 
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use cell::{Found, TicketCell};
 use loom::thread;
 use secret::Ticket;
 
-/// One ticket that fits the small buffer, and two that need the large one.
-const TICKETS: [&str; 3] = ["aaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccc"];
+/// One ticket that fits the small buffer, two that need the large one, and one that is shared.
+const TICKETS: [&str; 4] = ["aaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccc", "dddddddddddddddddddd"];
 
 fn ticket(text: &str) -> Ticket {
     Ticket::new(text.to_owned())
@@ -85,6 +85,30 @@ fn a_removed_ticket_is_not_read_by_threads_that_know_of_its_removal() {
             (false, _) => {}
         }
     });
+}
+
+#[test]
+fn a_reader_gets_a_long_ticket_whole_whatever_replaces_it() {
+    for (first, second) in [(TICKETS[3], Some(TICKETS[0])), (TICKETS[1], Some(TICKETS[3])), (TICKETS[3], None)] {
+        check(2, move || {
+            let cell = Arc::new(TicketCell::default());
+            lend(&cell, first);
+            let reader = thread::spawn({
+                let cell = Arc::clone(&cell);
+                move || read(&cell)
+            });
+            match second {
+                Some(second) => lend(&cell, second),
+                None => cell.set(None),
+            }
+            match reader.join().unwrap() {
+                Found::Ticket(text) => assert!(text == first || Some(&*text) == second, "{text}"),
+                Found::Nothing => assert_eq!(second, None),
+                Found::Elsewhere => {}
+            }
+            assert_eq!(read(&cell), second.map_or(Found::Nothing, |second| Found::Ticket(second.to_owned())));
+        });
+    }
 }
 
 #[test]
