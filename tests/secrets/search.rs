@@ -135,7 +135,10 @@ fn base64(piece: &[u8]) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PIN, TICKET};
+
+    /// With special characters, which are escaped.
+    const PIN: &str = "q7<Kp&x\"2M%>t'v9&R+<wB/>nH\"y6:jD";
+    const TICKET: &str = "AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF+B1j56GJ4xGut4=@AAJTSQACMDE=#";
 
     fn assert_found(written: impl AsRef<[u8]>, secret: &str, form: &str) {
         let around = [b"2026-11-22 TRACE sent: ", written.as_ref(), b" and more\n"].concat();
