@@ -4,7 +4,6 @@ mod keys;
 mod layers;
 #[cfg(feature = "nuts")]
 mod nuts;
-mod openid;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use crate::error::{Error, ErrorKind, Stage};
 use crate::http::{HttpsSettings, ProxySetting};
 use crate::prompt::{BrowserChoice, PrompterKind, PrompterSettings};
 use crate::service::choices::{ClientAuth, KeyAlgorithm, RedirectUri, RoleSelection, ServiceKind, TicketKind};
+use crate::service::roles::RoleSettings;
 use crate::session::Mode;
 use crate::ssb::{BrokerAddress, Environment};
 
@@ -276,6 +276,12 @@ impl Config {
 impl From<&Config> for AgentSettings {
     fn from(config: &Config) -> Self {
         Self { wanted: config.agent, socket: config.agent_socket.clone() }
+    }
+}
+
+impl From<&Config> for RoleSettings {
+    fn from(config: &Config) -> Self {
+        Self { role: config.role.clone(), require: config.require_role }
     }
 }
 

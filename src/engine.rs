@@ -30,6 +30,11 @@ use crate::session::{Context, Contexts, EndReason, Session};
 
 pub use crate::session::Status;
 pub use builder::EngineBuilder;
+#[doc(hidden)]
+pub use builder::server;
+#[cfg(feature = "oidc")]
+#[doc(hidden)]
+pub use builder::{Examination, examination};
 pub use events::Event;
 use service_calls::nobody_is_logged_in;
 use state::Inner;

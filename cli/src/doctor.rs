@@ -1,8 +1,9 @@
-//! Checks every step from the settings to the broker, in the order of a login.
+//! Checks every step from the settings to the identity service, in the order of a login.
 
-mod broker;
 mod card;
 mod computer;
+mod provider;
+mod server;
 mod words;
 
 use std::collections::HashMap;
@@ -11,7 +12,9 @@ use std::process::ExitCode;
 use anstyle::Style;
 use serde_json::{Value, json};
 use ticketapi::cancel::CancelToken;
+use ticketapi::choices::ServiceKind;
 use ticketapi::config::Config;
+use ticketapi::engine::Examination;
 use ticketapi::{Error, ErrorKind};
 
 use crate::interrupt::Interrupt;
@@ -24,27 +27,46 @@ struct Check {
     name: &'static str,
     /// Its name for the user.
     title: &'static str,
+    of: Of,
     /// The names of the steps it needs.
     needs: &'static [&'static str],
     look: fn(&mut Chain<'_>) -> Finding,
 }
 
+/// Which logins have a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Every,
+    /// Those with the card, at the broker.
+    Card,
+    /// Those in the browser.
+    Browser,
+    /// Those in the browser, at an OpenID provider.
+    Provider,
+    /// As `Every`; but in the browser the card is only what binds the session.
+    Binding,
+}
+
 const CHECKS: &[Check] = &[
-    Check { name: "configuration", title: "configuration", needs: &[], look: computer::configuration },
-    Check { name: "prompt", title: "prompt", needs: &["configuration"], look: computer::prompt },
-    Check { name: "helper", title: "card helper", needs: &["configuration"], look: card::helper },
-    Check { name: "service", title: "PC/SC service", needs: &["helper"], look: card::service },
-    Check { name: "reader", title: "card reader", needs: &["service"], look: card::reader },
-    Check { name: "card", title: "card", needs: &["reader"], look: card::card },
-    Check { name: "module", title: "PKCS#11 module", needs: &["helper"], look: card::module },
-    Check { name: "token", title: "token", needs: &["card", "module"], look: card::token },
-    Check { name: "certificate", title: "certificate", needs: &["token"], look: card::certificate },
-    Check { name: "pin", title: "PIN counter", needs: &["token"], look: card::pin },
-    Check { name: "name", title: "broker's name", needs: &["configuration"], look: broker::name },
-    Check { name: "connection", title: "connection", needs: &["name"], look: broker::connection },
-    Check { name: "tls", title: "TLS", needs: &["connection"], look: broker::tls },
-    Check { name: "clock", title: "clock", needs: &["tls"], look: broker::clock },
-    Check { name: "agent", title: "agent", needs: &["configuration"], look: computer::agent },
+    Check { name: "configuration", title: "configuration", of: Of::Every, needs: &[], look: computer::configuration },
+    Check { name: "prompt", title: "prompt", of: Of::Every, needs: &["configuration"], look: computer::prompt },
+    Check { name: "browser", title: "browser", of: Of::Browser, needs: &["configuration"], look: provider::browser },
+    Check { name: "helper", title: "card helper", of: Of::Binding, needs: &["configuration"], look: card::helper },
+    Check { name: "service", title: "PC/SC service", of: Of::Binding, needs: &["helper"], look: card::service },
+    Check { name: "reader", title: "card reader", of: Of::Binding, needs: &["service"], look: card::reader },
+    Check { name: "card", title: "card", of: Of::Binding, needs: &["reader"], look: card::card },
+    Check { name: "module", title: "PKCS#11 module", of: Of::Card, needs: &["helper"], look: card::module },
+    Check { name: "token", title: "token", of: Of::Card, needs: &["card", "module"], look: card::token },
+    Check { name: "certificate", title: "certificate", of: Of::Card, needs: &["token"], look: card::certificate },
+    Check { name: "pin", title: "PIN counter", of: Of::Card, needs: &["token"], look: card::pin },
+    Check { name: "name", title: "server's name", of: Of::Every, needs: &["configuration"], look: server::name },
+    Check { name: "connection", title: "connection", of: Of::Every, needs: &["name"], look: server::connection },
+    Check { name: "tls", title: "TLS", of: Of::Every, needs: &["connection"], look: server::tls },
+    Check { name: "clock", title: "clock", of: Of::Every, needs: &["tls"], look: server::clock },
+    Check { name: "provider", title: "provider", of: Of::Provider, needs: &["tls"], look: provider::provider },
+    Check { name: "client", title: "client", of: Of::Provider, needs: &["provider"], look: provider::client },
+    Check { name: "agent", title: "agent", of: Of::Every, needs: &["configuration"], look: computer::agent },
+    Check { name: "ticket", title: "ticket", of: Of::Provider, needs: &["configuration"], look: provider::ticket },
 ];
 
 /// The results that later steps use.
@@ -53,7 +75,40 @@ struct Chain<'a> {
     cancel: &'a CancelToken,
     config: Config,
     card: card::Found,
-    broker: broker::Found,
+    server: server::Found,
+    provider: Option<Examination>,
+}
+
+impl Chain<'_> {
+    /// Returns `true` if the user logs in in the browser.
+    fn in_browser(&self) -> bool {
+        self.config.service != ServiceKind::Ssb
+    }
+
+    fn has(&self, check: &Check) -> bool {
+        match check.of {
+            Of::Every | Of::Binding => true,
+            Of::Card => !self.in_browser(),
+            Of::Browser => self.in_browser(),
+            Of::Provider => self.in_browser() && self.config.service != ServiceKind::Nuts,
+        }
+    }
+
+    fn look(&mut self, check: &Check) -> Finding {
+        if check.of != Of::Binding || !self.in_browser() {
+            return (check.look)(self);
+        }
+        if !self.config.bind_card {
+            return Finding::not_needed(words::bind_card_off());
+        }
+        match (check.look)(self) {
+            Finding { state: State::Failed, sentence, remedy, .. } => {
+                let finding = Finding::warning(words::not_bound(&sentence), &remedy.unwrap_or_default());
+                Finding { blocks: Some(check.title), ..finding }
+            }
+            other => other,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +177,7 @@ pub fn run(common: &Common) -> ExitCode {
     let findings = Interrupt::watch(move || cancelled.cancel()).and_then(|_| walk(common, &cancel));
     match findings {
         Ok(findings) => {
-            let first = findings.iter().find_map(|finding| finding.kind.as_ref());
+            let first = findings.iter().find_map(|(_, finding)| finding.kind.as_ref());
             first.map_or(ExitCode::SUCCESS, exit::code)
         }
         Err(error) => {
@@ -133,23 +188,27 @@ pub fn run(common: &Common) -> ExitCode {
 }
 
 /// Runs the checks in order, and shows each result at once.
-fn walk(common: &Common, cancel: &CancelToken) -> ticketapi::Result<Vec<Finding>> {
+fn walk(common: &Common, cancel: &CancelToken) -> ticketapi::Result<Vec<(&'static Check, Finding)>> {
     let progress = Progress::new();
     let mut chain = Chain {
         common,
         cancel,
         config: Config::default(),
         card: card::Found::default(),
-        broker: broker::Found::default(),
+        server: server::Found::default(),
+        provider: None,
     };
     let mut blocking: HashMap<&str, &str> = HashMap::new();
     let mut findings = Vec::new();
     for check in CHECKS {
+        if !chain.has(check) {
+            continue;
+        }
         let finding = match check.needs.iter().find_map(|need| blocking.get(need)) {
             Some(title) => Finding::blocked_by(title),
             None => {
                 progress.say(&words::looking(check.title));
-                (check.look)(&mut chain)
+                chain.look(check)
             }
         };
         progress.clear();
@@ -162,11 +221,11 @@ fn walk(common: &Common, cancel: &CancelToken) -> ticketapi::Result<Vec<Finding>
         if !common.json {
             show::out(&in_words(check, &finding))?;
         }
-        findings.push(finding);
+        findings.push((check, finding));
     }
     if common.json {
-        let ok = findings.iter().all(|finding| finding.state != State::Failed);
-        let checks: Vec<_> = CHECKS.iter().zip(&findings).map(|(check, finding)| as_json(check, finding)).collect();
+        let ok = findings.iter().all(|(_, finding)| finding.state != State::Failed);
+        let checks: Vec<_> = findings.iter().map(|(check, finding)| as_json(check, finding)).collect();
         show::json(&json!({ "ok": ok, "checks": checks }))?;
     }
     Ok(findings)
@@ -221,7 +280,11 @@ mod tests {
     fn a_check_needs_only_earlier_checks() {
         for (index, check) in CHECKS.iter().enumerate() {
             for need in check.needs {
-                assert!(CHECKS[..index].iter().any(|earlier| earlier.name == *need), "{}: {need}", check.name);
+                let is_first = |earlier: &&Check| earlier.name == *need;
+                let earlier = CHECKS[..index].iter().find(is_first);
+                let earlier = earlier.unwrap_or_else(|| panic!("{}: {need}", check.name));
+                let is_looked_at = matches!(earlier.of, Of::Every | Of::Binding) || earlier.of == check.of;
+                assert!(is_looked_at, "{}: {need}", check.name);
             }
         }
     }

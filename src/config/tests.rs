@@ -131,3 +131,29 @@ fn an_employer_is_a_did() {
         assert!(error.detail().contains("is not a DID"), "{error}");
     }
 }
+
+#[test]
+fn an_issuer_is_an_address_and_stays_as_it_is_written() {
+    for issuer in ["https://id.example:443/a", "https://ID.example/a/", "http://localhost", "https://[::1]:1/a"] {
+        let mut config = Config::default();
+        config.set("issuer", issuer).unwrap();
+        assert_eq!(config.issuer.as_deref(), Some(issuer));
+    }
+    for issuer in [
+        "",
+        "id.example",
+        "http://id.example",
+        "ftp://id.example",
+        "https://",
+        "https://:443/",
+        "https://id.example:/",
+        "https://u@id.example",
+        "https://id.example/a?b",
+        "https://id.example/#a",
+        "https://id example",
+        "https://id.example/\u{e4}",
+    ] {
+        let error = Config::default().set("issuer", issuer).expect_err(issuer);
+        assert!(error.detail().starts_with(&format!("issuer: {issuer:?}: it ")), "{error}");
+    }
+}

@@ -1,5 +1,8 @@
 //! The parts of an engine, and how the settings become parts. The only reader of [`Config`].
 
+#[cfg(feature = "oidc")]
+mod openid;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -15,12 +18,18 @@ use crate::card::software::SoftwareCardReader;
 use crate::card::{Absence, CardReader, SmartCard};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::error::Result;
+#[cfg(not(all(feature = "nuts", feature = "oidc", feature = "software-card")))]
+use crate::error::{Error, ErrorKind, Stage};
+use crate::http::Origin;
 use crate::prompt::{Browser, Prompter, SystemBrowser, SystemPrompter};
 use crate::service::choices::ServiceKind;
 #[cfg(feature = "nuts")]
 use crate::service::nuts::NutsService;
-use crate::service::roles::RoleSettings;
+#[cfg(feature = "oidc")]
+pub use crate::service::oidc::Examination;
+#[cfg(feature = "oidc")]
+use crate::service::oidc::OidcService;
 use crate::service::ssb::{SsbService, SsbSettings};
 use crate::service::{Call, IdentityService};
 use crate::session::rules::Policy;
@@ -266,79 +275,45 @@ fn nuts(config: &Config) -> Result<Arc<dyn IdentityService>> {
 }
 
 #[cfg(not(feature = "nuts"))]
-fn nuts(_: &Config) -> Result<Arc<dyn IdentityService>> {
-    let detail = "service is nuts, but this program was built without logins at Nuts nodes";
-    Err(Error::new(ErrorKind::Configuration, Stage::Configuration, detail))
-}
-
-#[cfg(not(feature = "oidc"))]
-fn openid(config: &Config) -> Result<Arc<dyn IdentityService>> {
-    let detail =
-        format!("service is {}, but this program was built without logins at OpenID providers", config.service);
-    Err(Error::new(ErrorKind::Configuration, Stage::Configuration, detail))
+fn nuts(config: &Config) -> Result<Arc<dyn IdentityService>> {
+    Err(not_built(config.service))
 }
 
 #[cfg(feature = "oidc")]
 fn openid(config: &Config) -> Result<Arc<dyn IdentityService>> {
-    use crate::http::Url;
-    use crate::service::choices::ClientAuth as Choice;
-    use crate::service::oidc::{ClientAuth, OidcService, OidcSettings, Preset};
-    use crate::session::Context;
-
-    config.check_openid()?;
-    let invalid = |detail: String| Error::new(ErrorKind::Configuration, Stage::Configuration, detail);
-    // `check_openid` has found all that is needed.
-    let missing = |key: &str| invalid(format!("{key} is not set"));
-    let address = |key: &str, text: &str| Url::parse(text).map_err(|why| invalid(format!("{key}: {why}")));
-
-    let preset = Preset::of(config.service, config.environment, config.role_selection);
-    let issuer = config.issuer.as_deref().or(preset.issuer).ok_or_else(|| {
-        invalid(format!("issuer is not set, and that of {} in this environment is not known", config.service))
-    })?;
-    let client_auth = match config.client_auth {
-        Choice::None => ClientAuth::None,
-        Choice::ClientSecret => {
-            ClientAuth::Secret(config.client_secret_file.clone().ok_or_else(|| missing("client_secret_file"))?)
-        }
-        Choice::PrivateKeyJwt => ClientAuth::PrivateKey {
-            file: config.client_key_file.clone().ok_or_else(|| missing("client_key_file"))?,
-            id: config.client_key_id.clone(),
-            algorithm: config.client_key_algorithm,
-        },
-        Choice::BackEnd => {
-            let url = config.exchange_url.as_deref().ok_or_else(|| missing("exchange_url"))?;
-            ClientAuth::BackEnd(address("exchange_url", url)?)
-        }
-    };
-    let context = Context {
-        organization_id: config.organization_id.clone(),
-        care_team_id: config.care_team_id.clone(),
-        patient_id: config.patient_id.clone(),
-        episode_of_care_id: config.episode_of_care_id.clone(),
-    };
-    let acr_values = config.acr_values.as_deref().unwrap_or(preset.acr_values);
-    Ok(Arc::new(OidcService::new(OidcSettings {
-        kind: config.service,
-        issuer: address("issuer", issuer)?,
-        client_id: config.client_id.clone().ok_or_else(|| missing("client_id"))?,
-        client_auth,
-        redirect_uri: config.redirect_uri.clone(),
-        scope: config.scope.clone().unwrap_or_else(|| preset.scope.to_owned()),
-        acr_values: acr_values.split_whitespace().map(str::to_owned).collect(),
-        role_selection: config.role_selection,
-        ticket: config.ticket.unwrap_or(preset.ticket),
-        login_timeout: config.login_timeout,
-        idle_timeout: config.idle_timeout,
-        max_session: config.max_session,
-        bind_card: config.bind_card,
-        context,
-        roles: roles(config),
-        https: config.into(),
-    })))
+    Ok(Arc::new(OidcService::new(openid::settings(config)?)))
 }
 
-fn roles(config: &Config) -> RoleSettings {
-    RoleSettings { role: config.role.clone(), require: config.require_role }
+#[cfg(not(feature = "oidc"))]
+fn openid(config: &Config) -> Result<Arc<dyn IdentityService>> {
+    Err(not_built(config.service))
+}
+
+#[cfg(not(all(feature = "nuts", feature = "oidc")))]
+fn not_built(service: ServiceKind) -> Error {
+    let detail = format!("service is {service}, but this program was built without logins there");
+    Error::new(ErrorKind::Configuration, Stage::Configuration, detail)
+}
+
+/// Returns the server that a login begins at, for a diagnosis.
+#[doc(hidden)]
+pub fn server(config: &Config) -> Result<Origin> {
+    match config.service {
+        ServiceKind::Ssb => config.broker(),
+        #[cfg(feature = "nuts")]
+        ServiceKind::Nuts => Ok(config.nuts()?.node.origin().clone()),
+        #[cfg(feature = "oidc")]
+        ServiceKind::Cis2 | ServiceKind::EhealthDk | ServiceKind::Oidc => Ok(examination(config)?.server().clone()),
+        #[cfg(not(all(feature = "nuts", feature = "oidc")))]
+        service => Err(not_built(service)),
+    }
+}
+
+/// Returns the OpenID provider, for a diagnosis.
+#[cfg(feature = "oidc")]
+#[doc(hidden)]
+pub fn examination(config: &Config) -> Result<Examination> {
+    Ok(Examination::new(openid::settings(config)?))
 }
 
 fn ssb(config: &Config) -> Result<SsbService> {
@@ -346,6 +321,6 @@ fn ssb(config: &Config) -> Result<SsbService> {
         address: config.broker()?,
         https: config.into(),
         digest: config.digest,
-        roles: roles(config),
+        roles: config.into(),
     }))
 }

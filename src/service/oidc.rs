@@ -10,6 +10,7 @@ mod cis2;
 mod client_auth;
 mod discovery;
 mod ehealth_dk;
+mod examination;
 mod id_token;
 mod jws;
 mod keys;
@@ -55,6 +56,7 @@ use self::token::{Ending, NoTokens, OAuthError, Tokens};
 use self::user_info::UserInfo;
 
 pub(crate) use self::client_auth::ClientAuth;
+pub use self::examination::Examination;
 pub(crate) use self::settings::{OidcSettings, Preset};
 
 /// Nobody waits longer, whatever `login_timeout` is.

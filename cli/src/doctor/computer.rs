@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ticketapi::agent::{self, AgentUse};
+use ticketapi::engine::server;
 use ticketapi::prompt::{PrompterKind, SystemPrompter, locate};
 use ticketapi::{ErrorKind, Result};
 
@@ -12,8 +13,8 @@ use crate::settings;
 pub fn configuration(chain: &mut Chain<'_>) -> Finding {
     let look = |chain: &mut Chain<'_>| -> Result<Finding> {
         let (config, sources) = settings(chain.common)?;
-        config.broker()?;
         chain.config = config;
+        server(&chain.config)?;
         Ok(Finding::ok(words::configuration(&sources, &chain.common.settings)))
     };
     look(chain).into()
@@ -22,6 +23,7 @@ pub fn configuration(chain: &mut Chain<'_>) -> Finding {
 pub fn prompt(chain: &mut Chain<'_>) -> Finding {
     let config = &chain.config;
     let asks = match SystemPrompter::new(config).pin_program() {
+        _ if chain.in_browser() => words::browser_asks(),
         Ok(None) => words::prompt_terminal(),
         Ok(Some(program)) => match locate(&program) {
             Ok(found) => words::prompt(&found),

@@ -9,8 +9,7 @@ use ticketapi::agent::AgentStatus;
 use ticketapi::card::Certificate;
 use ticketapi::config::Sources;
 use ticketapi::engine::Status;
-use ticketapi::http::{Proxy, ServerCertificate};
-use ticketapi::ssb::BrokerAddress;
+use ticketapi::http::{Origin, Proxy, ServerCertificate};
 
 pub const CLOCK_REMEDY: &str = "Set this computer's date and time, or have them set from the network.";
 pub const PROMPT_REMEDY: &str = "Install pinentry, or set pinentry to the full path of a program like it.";
@@ -22,6 +21,7 @@ pub const LAST_TRY_REMEDY: &str =
 pub const TRIES_REMEDY: &str = "Take care to enter the right PIN; too many wrong ones lock the card.";
 pub const MUTE_REMEDY: &str = "Take the card out, wipe its contacts and put it in the right way round.";
 pub const TAKEN_REMEDY: &str = "Close the other program if the login fails.";
+pub const TICKET_REMEDY: &str = "Use programs that offer the size of the ticket, as ticketapi_ticket_size tells it.";
 pub const BROKEN_REMEDY: &str = "Unplug the card reader and plug it in again.";
 
 pub fn blocked(title: &str) -> String {
@@ -46,6 +46,50 @@ pub fn configuration(sources: &Sources, set: &[(String, String)]) -> String {
         parts.push(format!("--set {}", keys.join(", ")));
     }
     parts.join("; ")
+}
+
+pub fn browser(program: &Path) -> String {
+    format!("{} opens the login page", program.display())
+}
+
+pub fn browser_prints() -> String {
+    "the address of the login page is printed".to_owned()
+}
+
+pub fn browser_asks() -> String {
+    "the page in the browser asks the user".to_owned()
+}
+
+pub fn not_bound(problem: &str) -> String {
+    format!("{problem}; a session is bound to no card then")
+}
+
+pub fn bind_card_off() -> String {
+    "not needed: bind_card is false".to_owned()
+}
+
+pub fn provider(issuer: &str) -> String {
+    format!("{issuer} answers as an OpenID provider")
+}
+
+pub fn client(server: &str, client_id: &str) -> String {
+    format!("{server} accepts the client {client_id}")
+}
+
+pub fn ticket_size(size: usize) -> String {
+    format!("the ticket has {} bytes", thousands(size))
+}
+
+pub fn ticket_too_large(size: usize, room: &str) -> String {
+    format!("{}; old programs that offer {room} bytes get BUFFER_TOO_SMALL", ticket_size(size))
+}
+
+pub fn ticket_unknown() -> String {
+    "nobody is logged in; most tickets of OpenID providers have 1,024 to 4,096 bytes".to_owned()
+}
+
+fn thousands(number: usize) -> String {
+    if number < 1000 { number.to_string() } else { format!("{},{:03}", number / 1000, number % 1000) }
 }
 
 pub fn prompt(program: &Path) -> String {
@@ -195,12 +239,12 @@ pub fn resolved_by(proxy: &Proxy) -> String {
     format!("not needed: the proxy {proxy} ({}) looks it up", proxy.named_by())
 }
 
-pub fn connected_through(proxy: &Proxy, broker: &BrokerAddress) -> String {
-    format!("{broker} accepts connections through the proxy {proxy} ({})", proxy.named_by())
+pub fn connected_through(proxy: &Proxy, server: &Origin) -> String {
+    format!("{server} accepts connections through the proxy {proxy} ({})", proxy.named_by())
 }
 
 pub fn no_tls() -> String {
-    "not needed: the broker is on this computer and uses plain http".to_owned()
+    "not needed: the server is on this computer and uses plain http".to_owned()
 }
 
 pub fn tls(shown: Option<&ServerCertificate>) -> String {
@@ -216,17 +260,17 @@ pub fn tls_refused(problem: &str, shown: Option<&ServerCertificate>) -> String {
 }
 
 pub fn clock_unknown() -> String {
-    "the broker does not tell its time".to_owned()
+    "the server does not tell its time".to_owned()
 }
 
 /// `skew` is the difference of this computer's clock; `ahead` its direction.
 pub fn clock(skew: Duration, ahead: bool) -> String {
     let direction = if ahead { "ahead of" } else { "behind" };
-    format!("this computer's clock is {} {direction} the broker's", rough(skew))
+    format!("this computer's clock is {} {direction} the server's", rough(skew))
 }
 
 pub fn clock_agrees() -> String {
-    "this computer's clock and the broker's agree".to_owned()
+    "this computer's clock and the server's agree".to_owned()
 }
 
 pub fn agent_never() -> String {

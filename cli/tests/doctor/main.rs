@@ -1,10 +1,11 @@
 //! The doctor: every check, passing and failing, and the sentence for each.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod broker;
 mod card;
 mod computer;
+mod provider;
 mod reader;
+mod server;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -26,7 +26,7 @@ fn a_broker_that_answers_passes_every_check() {
     assert_eq!(visit.told("connection").sentence, format!("127.0.0.1:{port} accepts connections"));
     let tls = format!("the server is trusted, whose certificate is from {ISSUER} and valid until 2120-01-01");
     assert_eq!(visit.told("tls").sentence, tls);
-    assert_eq!(visit.told("clock").sentence, "this computer's clock and the broker's agree");
+    assert_eq!(visit.told("clock").sentence, "this computer's clock and the server's agree");
     assert_eq!(visit.code, 0);
 }
 
@@ -34,7 +34,7 @@ fn a_broker_that_answers_passes_every_check() {
 fn an_unknown_host_name_is_reported() {
     let visit = Visit::to(&Desk::new().set("base_url", "https://gas.nowhere.invalid"));
     visit.assert_only_failure("name", 4, "the name gas.nowhere.invalid cannot be resolved");
-    visit.assert_skipped(&["connection", "tls", "clock"], "broker's name");
+    visit.assert_skipped(&["connection", "tls", "clock"], "server's name");
 }
 
 #[test]
@@ -96,8 +96,8 @@ fn the_check_of_a_silent_server_ends_at_the_deadline() {
 #[test]
 fn a_wrong_clock_is_reported_with_its_direction() {
     for (broker_ahead, sentence) in [
-        (3_600, "this computer's clock is 60 minutes behind the broker's"),
-        (-3_600, "this computer's clock is 60 minutes ahead of the broker's"),
+        (3_600, "this computer's clock is 60 minutes behind the server's"),
+        (-3_600, "this computer's clock is 60 minutes ahead of the server's"),
     ] {
         let visit = Visit::to(&Desk::with(|spine| spine.clock_ahead(broker_ahead)));
         visit.assert_only_failure("clock", 5, sentence);
@@ -112,6 +112,6 @@ fn a_wrong_clock_is_reported_with_its_direction() {
 fn a_broker_on_this_computer_may_use_plain_http() {
     let desk = Desk::with(|spine| spine.plain_http()).set("allow_http", "true");
     let visit = Visit::to(&desk);
-    assert_eq!(visit.told("tls").sentence, "not needed: the broker is on this computer and uses plain http");
+    assert_eq!(visit.told("tls").sentence, "not needed: the server is on this computer and uses plain http");
     assert_eq!((visit.told("clock").state.as_str(), visit.code), ("ok", 0));
 }
