@@ -107,13 +107,17 @@ impl Remote {
     /// Has the user choose another role.
     pub(crate) fn change_role(&self) -> Result<Arc<Session>, RemoteError> {
         let reply = self.ask_cancellable(&Request::ChangeRole)?;
-        self.read_session(reply, lock(&self.session).clone())
+        // Let go of the lock before the reply is kept.
+        let known = lock(&self.session).clone();
+        self.read_session(reply, known)
     }
 
     /// Switches the session to `context`.
     pub(crate) fn switch_context(&self, context: &Context) -> Result<Arc<Session>, RemoteError> {
         let reply = self.ask_cancellable(&Request::SwitchContext(context.clone()))?;
-        self.read_session(reply, lock(&self.session).clone())
+        // Let go of the lock before the reply is kept.
+        let known = lock(&self.session).clone();
+        self.read_session(reply, known)
     }
 
     /// Returns the contexts that the user may switch to.
