@@ -186,9 +186,9 @@ impl Error {
     /// Returns what the user can do.
     pub fn remedy(&self) -> &'static str {
         match (&self.kind, self.stage) {
-            // The server responded as a broker before, so the address is right.
+            // The server responded as it should before, so the address is right.
             (ErrorKind::BadAnswer, Stage::Authentication | Stage::RoleSelection | Stage::Session) => {
-                "Try again. If the error persists, report it to the service desk with the text above: the broker's response is wrong."
+                "Try again. If the error persists, report it to the service desk with the text above: the server's response is wrong."
             }
             (ErrorKind::NoPrompter, Stage::Browser) => {
                 "Log in where there is a desktop with a browser, or set browser to a program that opens web pages (none prints the address)."
@@ -273,14 +273,16 @@ impl ErrorKind {
                 "Check the connection to the health network and the settings that name the server and the proxy, then try again."
             }
             Self::Tls => {
-                "Set ca_file to the broker's CA certificate. If it is set, check this computer's date and do not continue: the server may not be the broker."
+                "Set ca_file to the CA certificate of the server. If it is set, check this computer's date and do not continue: the server may not be the one you expect."
             }
             Self::TlsNotSupported => {
-                "Check base_url or environment; if they are right, ask the operator of the server to change this: no setting makes ticketapi accept it."
+                "Check base_url, issuer or environment; if they are right, ask the operator of the server to change this: no setting makes ticketapi accept it."
             }
-            Self::BadAnswer => "Check base_url or environment: the server does not respond as a broker does.",
+            Self::BadAnswer => {
+                "Check base_url, issuer or environment: the server does not respond as an identity service does."
+            }
             Self::Refused => {
-                "The text above is the broker's reason. Ask your Registration Authority if the error persists."
+                "The text above is the identity service's reason. Ask your Registration Authority if the error persists."
             }
             Self::UserNotValid => "Ask your Registration Authority which roles you have.",
             Self::TicketNotAvailable => "Log in first.",

@@ -25,9 +25,6 @@ use ticketapi_testkit::CardSpec;
 /// Contains every character that could be escaped.
 const PIN: &str = "q7<Kp&x\"2M%>t'v9&R+<wB/>nH\"y6:jD";
 
-/// For testing the search itself; the broker issues other tickets.
-const TICKET: &str = "AQIC5wM2LY4SfcwrRGMHiyxMR3suYWqcF+B1j56GJ4xGut4=@AAJTSQACMDE=#";
-
 /// Reads the files in `folder`, except those that the test itself put there.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();

@@ -214,3 +214,26 @@ fn an_end_of_session_that_fails_is_told() {
     assert!(engine.get_ticket_no_auth().is_err());
     house.assert_shows_no_secret(&[format!("{error} {error:?}")]);
 }
+
+#[test]
+fn endpoints_may_be_at_another_host_if_its_certificate_is_trusted() {
+    let house = House::new();
+    let other = house.provider.url().replace("127.0.0.1", "localhost");
+    assert_ne!(other, house.provider.url());
+    house.provider.misbehave(Endpoint::Discovery, Misbehaviour::EndpointsAt(other));
+    house.engine().log_in().unwrap();
+    assert_eq!(house.provider.client_connections(), 2);
+
+    // One whose CA is another.
+    let stranger = House::new();
+    house.provider.misbehave(Endpoint::Discovery, Misbehaviour::EndpointsAt(stranger.provider.url()));
+    // The browser would not trust it either: it comes back with a code all the same.
+    let issuer = house.provider.address_of(Endpoint::Authorize);
+    house.browser.acts(move |browser, address| {
+        let (_, query) = address.split_once('?').unwrap();
+        browser.follow(&format!("{issuer}?{query}"));
+    });
+    let error = house.engine().log_in().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Tls, "{error}");
+    assert!(stranger.provider.log_of(Endpoint::Token).is_empty());
+}
