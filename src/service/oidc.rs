@@ -175,6 +175,9 @@ impl Login<'_> {
         let provider = Provider::discover(shared, &self.call())?;
         // What is wrong with a secret or key is better known before the user logs in.
         provider.proof()?;
+        if let Some(session) = session {
+            session.wait_for_another_second(desk.cancel)?;
+        }
         let loopback = Loopback::bind(&shared.settings.redirect_uri)?;
         let once = Once {
             state: random(),
@@ -400,6 +403,8 @@ impl Begun {
             id_token: tokens.id.as_ref().map(|token| token.0.clone()),
             access: Some(tokens.access.clone()),
             refresh: tokens.refresh.clone(),
+            session: tokens.session.clone(),
+            home: None,
         };
         // Of a user who logs in again they may belong to the session that is to live on.
         Self { provider, tokens, ending, kept: is_again, owner }

@@ -113,6 +113,7 @@ fn a_user_of_ehealth_has_names_of_roles_and_begins_in_the_context_of_the_setting
     assert_eq!(session.roles().iter().map(|role| &*role.name).collect::<Vec<_>>(), ["Clinical Viewer"]);
 
     let house = house.set("care_team_id", "https://organization.test.example/fhir/CareTeam/3");
+    house.browser.forget();
     let before = house.provider.open_sessions();
     let error = house.engine().log_in().unwrap_err();
     assert!(error.detail().contains("Not a member of Care team"), "{error}");

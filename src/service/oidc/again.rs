@@ -4,15 +4,18 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::id_token::{BadIdToken, IdToken};
 use super::session::{Kept, OidcSession};
 use super::{Asked, Begun, LoggedIn, Login, cis2, no_id_token, refused, session};
+use crate::cancel::CancelToken;
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::service::{Replacement, ServiceSession};
-use crate::session::{Role, Session};
+use crate::session::{Context, Role, Session};
 
 impl Login<'_> {
     pub(super) fn unlock(&self, locked: &Session) -> Result<Replacement> {
@@ -30,7 +33,9 @@ impl Login<'_> {
             Some(id) => self.take_role(&mut roles, Some(id))?,
             None => None,
         };
-        self.replace(session, logged_in, roles, role)
+        let replacement = self.replace(session, logged_in, roles, role)?;
+        let context = session.kept(|kept| kept.context.clone());
+        if context == Context::default() { Ok(replacement) } else { session.switch_context(&context, &self.call()) }
     }
 
     /// Has the user choose on the provider's page.
@@ -80,6 +85,17 @@ impl Login<'_> {
         }
         info!("the same user has logged in again");
         Ok(Replacement { ticket, expiry, roles, role })
+    }
+}
+
+impl OidcSession {
+    /// Waits until another login can be told from the last one: `auth_time` has no more than seconds.
+    pub(super) fn wait_for_another_second(&self, cancel: &CancelToken) -> Result<()> {
+        let next = self.kept(|kept| kept.logged_in).saturating_add(Duration::from_secs(1));
+        match cancel.wait(next.saturating_sub(SystemClock.now())) {
+            true => Err(Error::cancelled(Stage::Browser)),
+            false => Ok(()),
+        }
     }
 }
 

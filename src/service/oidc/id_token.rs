@@ -72,7 +72,7 @@ pub(super) enum BadIdToken {
     AuthorizedParty,
     #[error("it has expired (exp); check this computer's clock")]
     Expired,
-    #[error("it is from the future (iat); check this computer's clock")]
+    #[error("it is from the future (iat, nbf); check this computer's clock")]
     FromTheFuture,
     #[error("it is older than this login (iat); check this computer's clock")]
     Old,
@@ -97,6 +97,7 @@ struct Claims<'a> {
     azp: Option<String>,
     exp: Option<Seconds>,
     iat: Option<Seconds>,
+    nbf: Option<Seconds>,
     auth_time: Option<Seconds>,
     nonce: Option<String>,
     at_hash: Option<String>,
@@ -142,7 +143,8 @@ impl Claims<'_> {
         if expires.saturating_add(SKEW) <= expected.now {
             return Err(BadIdToken::Expired);
         }
-        if issued.saturating_sub(SKEW) > expected.now {
+        let not_before = self.nbf.map_or(issued, |Seconds(time)| time.max(issued));
+        if not_before.saturating_sub(SKEW) > expected.now {
             return Err(BadIdToken::FromTheFuture);
         }
         if expected.since.is_some_and(|since| issued.saturating_add(SKEW) < since) {

@@ -1,6 +1,6 @@
 //! Requests to a provider, for one login or one call about a session.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, warn};
@@ -34,7 +34,14 @@ const JSON: &str = "application/json";
 pub(super) struct Shared {
     pub(super) settings: OidcSettings,
     known: Mutex<Known>,
+    /// The sessions at the provider that sessions of this service live in. A browser that the provider knows leads each
+    /// login to the same one.
+    homes: Mutex<Vec<Weak<Home>>>,
 }
+
+/// A session at the provider, by its id. A login without an id may live in any.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Home(Option<String>);
 
 /// What the provider has said about itself, and when.
 #[derive(Debug, Default)]
@@ -45,7 +52,27 @@ struct Known {
 
 impl Shared {
     pub(super) fn new(settings: OidcSettings) -> Self {
-        Self { settings, known: Mutex::default() }
+        Self { settings, known: Mutex::default(), homes: Mutex::default() }
+    }
+
+    /// Notes that one of our sessions lives in the provider's session `id`, until the last clone of what this returns
+    /// is dropped.
+    pub(super) fn live_in(&self, id: Option<&str>) -> Arc<Home> {
+        let home = Arc::new(Home(id.map(str::to_owned)));
+        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        homes.retain(|other| other.strong_count() > 0);
+        homes.push(Arc::downgrade(&home));
+        home
+    }
+
+    /// Returns `true` if ending the provider's session of `ending` would end another one of our sessions.
+    fn is_shared(&self, ending: &Ending) -> bool {
+        let id = ending.home.as_ref().map_or(ending.session.as_ref(), |home| home.0.as_ref());
+        let homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        homes.iter().filter_map(Weak::upgrade).any(|other| {
+            let is_own = ending.home.as_ref().is_some_and(|home| Arc::ptr_eq(home, &other));
+            !is_own && (id.is_none() || other.0.is_none() || id == other.0.as_ref())
+        })
     }
 
     fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
@@ -244,12 +271,18 @@ impl Provider {
         }
     }
 
-    /// Ends the session with these tokens, and revokes them.
+    /// Ends the session with these tokens, and revokes them. If another session lives in the provider's session, that
+    /// goes on.
     ///
     /// # Errors
     ///
     /// If the session may live on.
     pub(super) fn end(&mut self, ending: &Ending, call: &Call<'_>) -> Result<()> {
+        if self.shared.is_shared(ending) {
+            // The revocation of its refresh token would end the provider's session too.
+            let access_alone = Ending { access: ending.access.clone(), ..Ending::default() };
+            return self.revoke(&access_alone, call).unwrap_or(Ok(()));
+        }
         let ended = self.end_session(ending, call);
         let revoked = self.revoke(ending, call);
         match (ended, revoked) {

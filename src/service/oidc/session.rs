@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 use super::client_auth::ClientAuth;
 use super::ehealth_dk;
 use super::id_token::{Expected, IdToken};
-use super::provider::{Provider, Shared, now};
+use super::provider::{Home, Provider, Shared, now};
 use super::secret::Secret;
 use super::token::{Ending, NoTokens, Tokens};
 use crate::clock::{Clock, SystemClock};
@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::secret::Ticket;
 use crate::service::choices::{ServiceKind, TicketKind};
 use crate::service::{Call, Expiry, Renewal, Replacement, ServiceSession, not_implemented};
+use crate::session::rules::MARGIN;
 use crate::session::{Context, Contexts};
 use crate::sync::Mutex;
 
@@ -40,7 +41,12 @@ pub(super) struct Kept {
     id_token: Option<Secret>,
     /// The provider's id of the browser session.
     pub(super) session: Option<String>,
+    home: Option<Arc<Home>>,
+    /// What the tickets are for: each renewal asks for it again.
+    pub(super) context: Context,
     pub(super) auth_time: Option<i64>,
+    /// When the user logged in, at the latest, by the system's clock.
+    pub(super) logged_in: Duration,
     /// When this began, by the system's clock, and how long it lasts.
     expiry: Option<(Duration, Expiry)>,
     access_ends: Option<Duration>,
@@ -65,7 +71,9 @@ impl Kept {
         Self {
             id_token: Some(id_token.text.clone()),
             session: id_token.session.clone(),
+            home: Some(shared.live_in(id_token.session.as_deref().or(tokens.session.as_deref()))),
             auth_time: id_token.auth_time,
+            logged_in: SystemClock.now(),
             ..Self::of(shared, tokens, Some(id_token))
         }
     }
@@ -94,7 +102,8 @@ impl Kept {
             Refresh::Unused(token) => Some(token.clone()),
             Refresh::None | Refresh::Unclear => None,
         };
-        Ending { id_token: self.id_token.clone(), access: self.access.clone(), refresh }
+        let (id_token, access) = (self.id_token.clone(), self.access.clone());
+        Ending { id_token, access, refresh, session: self.session.clone(), home: self.home.clone() }
     }
 }
 
@@ -144,7 +153,11 @@ impl OidcSession {
     /// Takes other tokens of the same user, and returns what ends the old ones.
     pub(super) fn replace(&self, kept: Kept) -> Ending {
         let _turn = self.turn();
-        self.kept(|old| mem::replace(old, kept)).ending()
+        let old = self.kept(|old| {
+            let context = old.context.clone();
+            mem::replace(old, Kept { context, ..kept })
+        });
+        old.ending()
     }
 
     /// Returns what ends the session.
@@ -185,10 +198,12 @@ impl OidcSession {
                 kept.refresh = Refresh::None;
                 Err(Error::new(ErrorKind::Refused, stage, "the provider has given no refresh token for the session"))
             }
-            // The ticket may work until it expires.
             Refresh::Unclear => {
                 let detail = "the refresh token was sent already, and how that ended is not known";
-                Err(Error::new(ErrorKind::ServerNotAvailable, stage, detail))
+                // The ticket works until it expires. Then the session is over.
+                let is_usable = kept.expiry().is_none_or(|expiry| expiry.after > MARGIN);
+                let kind = if is_usable { ErrorKind::ServerNotAvailable } else { ErrorKind::Refused };
+                Err(Error::new(kind, stage, detail))
             }
         })?;
         let put_back = |token: Secret| self.kept(|kept| kept.refresh = Refresh::Unused(token));
@@ -247,9 +262,9 @@ impl OidcSession {
         let kept = Kept::of(&self.shared, &tokens, id_token.as_ref());
         let expiry = kept.expiry();
         self.kept(|old| {
-            let Kept { id_token: old_id_token, session, auth_time, .. } = mem::take(old);
+            let Kept { id_token: old_id_token, session, home, context, auth_time, logged_in, .. } = mem::take(old);
             let id_token = id_token.as_ref().map(|token| token.text.clone()).or(old_id_token);
-            *old = Kept { id_token, session, auth_time, ..kept };
+            *old = Kept { id_token, session, home, context, auth_time, logged_in, ..kept };
         });
         debug!(expiry = ?expiry.map(|expiry| expiry.after), "tokens renewed");
         let ticket = ticket(&self.shared, &tokens, id_token.as_ref()).ok_or_else(|| {
@@ -290,7 +305,8 @@ impl ServiceSession for OidcSession {
         if self.kept(|kept| matches!(kept.refresh, Refresh::None)) {
             return Ok(None);
         }
-        match self.refresh(&[], call) {
+        let context = self.kept(|kept| kept.context.clone());
+        match self.refresh(&ehealth_dk::parameters(&context), call) {
             Ok((ticket, expiry, _)) => Ok(Some(Renewal { ticket, expiry })),
             // A supplier's server need not know how to renew.
             Err(error) if self.is_of_back_end() && is_refusal(&error) => {
@@ -307,6 +323,7 @@ impl ServiceSession for OidcSession {
             return Err(not_implemented("contexts"));
         }
         let (ticket, expiry, mut provider) = self.refresh(&ehealth_dk::parameters(context), call)?;
+        self.kept(|kept| kept.context = context.clone());
         // The context holds already; only its roles are not known without this.
         let roles =
             self.access().and_then(|access| provider.user_info(&access, self.subject.as_deref(), Stage::Session, call));

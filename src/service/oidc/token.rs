@@ -1,12 +1,14 @@
 //! What the token endpoint answers: tokens, or an OAuth error (RFC 6749, 5.1 and 5.2).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::id_token::UnverifiedIdToken;
 use super::json::{self, Loose, Seconds};
+use super::provider::Home;
 use super::secret::{Secret, quotes};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::printable;
@@ -17,6 +19,8 @@ pub(super) struct Tokens {
     pub(super) access: Secret,
     pub(super) id: Option<UnverifiedIdToken>,
     pub(super) refresh: Option<Secret>,
+    /// The provider's id of the session, as it says without a signature.
+    pub(super) session: Option<String>,
     /// How long the access token lasts, if the provider tells.
     pub(super) expires_in: Option<Duration>,
     /// How long the refresh token lasts, if the provider tells.
@@ -34,12 +38,16 @@ pub(super) enum NoTokens {
     Malformed(&'static str, Box<Ending>),
 }
 
-/// The tokens that end a session.
+/// What ends a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ending {
     pub(super) id_token: Option<Secret>,
     pub(super) access: Option<Secret>,
     pub(super) refresh: Option<Secret>,
+    /// The provider's id of the session.
+    pub(super) session: Option<String>,
+    /// The session there that this one lives in, once it is known for sure.
+    pub(super) home: Option<Arc<Home>>,
 }
 
 /// An OAuth error, fit to be shown.
@@ -56,11 +64,13 @@ const LONGEST_DESCRIPTION: usize = 200;
 const LONGEST_WORD: usize = 40;
 
 #[derive(Deserialize)]
-struct Answer {
+struct Answer<'a> {
     access_token: Option<Secret>,
     token_type: Option<String>,
     id_token: Option<Secret>,
     refresh_token: Option<Secret>,
+    #[serde(borrow, default)]
+    session_state: Loose<'a>,
     #[serde(default)]
     expires_in: Option<Seconds>,
     #[serde(default)]
@@ -100,7 +110,7 @@ pub(super) fn read(status: u16, body: &[u8], sent: &[&str]) -> Result<Tokens, No
 }
 
 fn read_tokens(body: &[u8]) -> Result<Tokens, &'static str> {
-    let answer: Answer = json::read(body).map_err(|_| "its answer is not the JSON of a token endpoint")?;
+    let answer: Answer<'_> = json::read(body).map_err(|_| "its answer is not the JSON of a token endpoint")?;
     let access = answer.access_token.filter(is_token).ok_or("its answer has no access token")?;
     // Others, such as MAC, cannot be sent as they are.
     if !answer.token_type.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
@@ -114,6 +124,7 @@ fn read_tokens(body: &[u8]) -> Result<Tokens, &'static str> {
         access,
         id: answer.id_token.map(UnverifiedIdToken),
         refresh: answer.refresh_token.filter(is_token),
+        session: answer.session_state.get().map(str::to_owned),
         expires_in: span(answer.expires_in),
         // Keycloak writes 0 for one without an end.
         refresh_expires_in: span(answer.refresh_expires_in),
@@ -127,7 +138,8 @@ impl Ending {
         let token = |name| members.get(name).and_then(Loose::get).map(|text| Secret::new(text.to_owned()));
         let [id_token, access, refresh] =
             ["id_token", "access_token", "refresh_token"].map(|name| token(name).filter(is_token));
-        Self { id_token, access, refresh }
+        let session = members.get("session_state").and_then(Loose::get).map(str::to_owned);
+        Self { id_token, access, refresh, session, home: None }
     }
 }
 
