@@ -61,6 +61,7 @@ pub trait CardReader: Send + Sync {
 
 /// Why there is no usable card yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Absence {
     /// No card is in a reader.
     NoCard,
@@ -105,6 +106,7 @@ pub trait SmartCard: Send {
 
 /// A card's PIN status (PKCS#11 `CK_TOKEN_INFO`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PinStatus {
     /// What the card reports about the tries left.
     pub tries: PinTries,
@@ -117,6 +119,11 @@ pub struct PinStatus {
 }
 
 impl PinStatus {
+    /// Returns the status of a card whose PIN is entered on the computer, and has `min_len` to `max_len` bytes.
+    pub fn new(tries: PinTries, min_len: usize, max_len: usize) -> Self {
+        Self { tries, min_len, max_len, pin_pad: false }
+    }
+
     /// Returns `true` if the card's limits allow a PIN of `length` bytes.
     pub fn allows(&self, length: usize) -> bool {
         (self.min_len..=self.max_len).contains(&length)
@@ -131,6 +138,7 @@ impl PinStatus {
 
 /// What a card reports about the PIN tries left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum PinTries {
     /// Nothing. It does not mean that all tries are left.
     Unknown,

@@ -119,6 +119,7 @@ pub enum ErrorKind {
 
 /// The groups of the Ticket API's codes (`TCK_ERR_GRP_`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Group {
     /// Use of the library, or the connection.
     Generic,

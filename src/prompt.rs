@@ -116,6 +116,7 @@ impl Notice {
 
 /// A request for a PIN.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct PinRequest<'a> {
     /// The card's name: the token's label, or a software card's file name.
     pub label: &'a str,
@@ -127,7 +128,13 @@ pub struct PinRequest<'a> {
     pub problem: Option<PinProblem>,
 }
 
-impl PinRequest<'_> {
+impl<'a> PinRequest<'a> {
+    /// Returns the first request for the PIN of the card with this name: for tests of a [`Prompter`]. The other fields
+    /// may be changed.
+    pub fn new(label: &'a str, status: PinStatus) -> Self {
+        Self { label, uid: None, status, problem: None }
+    }
+
     /// Returns the PIN tries left, if the card reports them or reported them with the last wrong PIN.
     pub fn tries_left(&self) -> Option<u8> {
         let told = match self.problem {
@@ -148,6 +155,7 @@ impl PinRequest<'_> {
 
 /// Why a PIN is asked for again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PinProblem {
     /// It was wrong and cost a try.
     Incorrect {

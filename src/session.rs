@@ -92,6 +92,7 @@ pub struct User {
 
 /// How long the session may last, as set by the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The session ends after this time without use (`sso_session_time`).
     pub idle: Option<Duration>,
@@ -101,6 +102,7 @@ pub struct Limits {
 
 /// A role profile of the user (`nhsjobrole<N>` in the broker's answer).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Role {
     /// Id of the role profile.
     pub id: String,

@@ -64,14 +64,11 @@ fn contexts() -> Contexts {
 }
 
 fn replies() -> Vec<(&'static str, Reply)> {
-    let role = Role {
-        id: "555021935107".into(),
-        organisation_code: "RKF".into(),
-        organisation: "HOSPITAL, \"NORTH\"".into(),
-        role_type: "Clinical".into(),
-        sub_type: "Nursing".into(),
-        name: "Nurse".into(),
-    };
+    let mut role = Role::new("555021935107", "RKF", "Nurse");
+    role.organisation = "HOSPITAL, \"NORTH\"".into();
+    (role.role_type, role.sub_type) = ("Clinical".into(), "Nursing".into());
+    let mut other = role.clone();
+    other.organisation_code.clear();
     let session = SessionData {
         number: 301,
         login: 299,
@@ -79,7 +76,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
         expires_in: Some(Duration::from_secs(240)),
         uid: "123456789012".into(),
         name: "Zoë Example".into(),
-        roles: vec![role.clone(), Role { organisation_code: String::new(), ..role }],
+        roles: vec![role, other],
         role: Some(1),
         idle: Some(Duration::from_secs(3600)),
         total: None,

@@ -52,8 +52,9 @@ impl ScriptedPinentry {
 }
 
 fn request(tries: PinTries, problem: Option<PinProblem>) -> PinRequest<'static> {
-    let status = PinStatus { tries, min_len: 4, max_len: 8, pin_pad: false };
-    PinRequest { label: "NHS card", uid: Some("123456789012"), status, problem }
+    let mut request = PinRequest::new("NHS card", PinStatus::new(tries, 4, 8));
+    (request.uid, request.problem) = (Some("123456789012"), problem);
+    request
 }
 
 fn first_time() -> PinRequest<'static> {
@@ -210,13 +211,11 @@ fn roles() -> Vec<Role> {
     ["ST CLEMENT'S SURGERY", "A \"B\", C & D [north]"]
         .iter()
         .zip(["102048879984", "555050250101"])
-        .map(|(organisation, id)| Role {
-            id: id.into(),
-            organisation_code: "D82105".into(),
-            organisation: (*organisation).into(),
-            role_type: "Admin & Clerical".into(),
-            sub_type: "Management - A & C".into(),
-            name: "Registration Authority Manager".into(),
+        .map(|(organisation, id)| {
+            let mut role = Role::new(id, "D82105", "Registration Authority Manager");
+            role.organisation = (*organisation).into();
+            (role.role_type, role.sub_type) = ("Admin & Clerical".into(), "Management - A & C".into());
+            role
         })
         .collect()
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::readers::{MovedClock, TestCard, Watched};
 use support::{Asked, Desk, PATIENCE, PIN, User, kind};
 use ticketapi::engine::{Event, Status};
-use ticketapi::session::{EndReason, Limits, LockReason};
+use ticketapi::session::{EndReason, LockReason};
 use ticketapi::{Engine, ErrorKind};
 use ticketapi_testkit::{Endpoint, Misbehaviour};
 
@@ -64,7 +64,8 @@ fn a_limit_of_zero_minutes_is_no_limit() {
     let desk = with_limits(60, 10);
     desk.desk.spine.misbehave(Endpoint::Validate, Misbehaviour::With("sso_max_session_time".into(), "0".into()));
     let ticket = desk.engine.get_ticket().unwrap();
-    assert_eq!(desk.engine.session().unwrap().limits(), Limits { idle: Some(60 * MINUTE), total: None });
+    let limits = desk.engine.session().unwrap().limits();
+    assert_eq!((limits.idle, limits.total), (Some(60 * MINUTE), None));
     desk.clock.advance(59 * MINUTE);
     assert_eq!(desk.engine.get_ticket_no_auth().unwrap(), ticket);
 }

@@ -38,7 +38,9 @@ fn all_forty_roles_of_the_real_response_are_parsed_with_all_six_parts() {
         .map(|line| {
             let [id, organisation_code, organisation, role_type, sub_type, name] =
                 line.split('\t').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
-            Role { id, organisation_code, organisation, role_type, sub_type, name }
+            let mut role = Role::new(&id, &organisation_code, &name);
+            (role.organisation, role.role_type, role.sub_type) = (organisation, role_type, sub_type);
+            role
         })
         .collect();
     let roles = message::read_authentication(AUTHENTICATED).unwrap().roles;

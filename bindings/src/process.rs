@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, ThreadId};
 
 use ticketapi::engine::Status;
-use ticketapi::session::Session;
+use ticketapi::session::Login;
 use ticketapi::{Config, Engine};
 
 use crate::boundary::{Eternal, Handles, Outcome, Place, count_fork, library_folder, on_fork, test_panic};
@@ -53,7 +53,8 @@ struct Setup {
 struct NewTicket {
     thread: ThreadId,
     handle: c_long,
-    session: Weak<Session>,
+    /// The login that returned it. Its session may have another ticket by now.
+    login: Weak<Login>,
 }
 
 impl Process {
@@ -223,10 +224,10 @@ impl Call {
     pub(crate) fn new_ticket(&self, write: impl FnOnce(&[u8]) -> Outcome) -> Outcome {
         let thread = thread::current().id();
         let mine = |new: &NewTicket| new.thread == thread && new.handle == self.handle;
-        let live = self.engine.session();
-        let waiting = live.filter(|live| {
-            let new = self.process.new_tickets();
-            new.iter().any(|new| mine(new) && new.session.as_ptr() == Arc::as_ptr(live))
+        let waiting = self.process.new_tickets().iter().find(|new| mine(new)).map(|new| new.login.clone());
+        let waiting = waiting.and_then(|login| {
+            let live = self.engine.session()?;
+            (login.as_ptr() == Arc::as_ptr(live.login())).then_some(live)
         });
         let session = match waiting {
             Some(session) => session,
@@ -234,9 +235,9 @@ impl Call {
         };
         let written = write(session.ticket().expose().as_bytes());
         let mut new = self.process.new_tickets();
-        new.retain(|new| !mine(new) && new.session.strong_count() > 0);
+        new.retain(|new| !mine(new) && new.login.strong_count() > 0);
         if written.is_err() {
-            new.push(NewTicket { thread, handle: self.handle, session: Arc::downgrade(&session) });
+            new.push(NewTicket { thread, handle: self.handle, login: Arc::downgrade(session.login()) });
         }
         written
     }

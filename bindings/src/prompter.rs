@@ -331,8 +331,8 @@ pub(crate) fn tries_left(request: &PinRequest<'_>) -> c_int {
 pub(crate) fn problem(request: &PinRequest<'_>) -> c_int {
     match request.problem {
         None => TICKETAPI_PIN_FIRST,
-        Some(PinProblem::Incorrect { .. }) => TICKETAPI_PIN_WRONG,
         Some(PinProblem::WrongLength) => TICKETAPI_PIN_LENGTH,
+        Some(_) => TICKETAPI_PIN_WRONG,
     }
 }
 
@@ -340,7 +340,7 @@ struct CRole([CString; 6]);
 
 impl CRole {
     fn new(role: &Role) -> Self {
-        let Role { id, organisation_code, organisation, role_type, sub_type, name } = role;
+        let Role { id, organisation_code, organisation, role_type, sub_type, name, .. } = role;
         Self([id, organisation_code, organisation, role_type, sub_type, name].map(|text| c_text(text)))
     }
 

@@ -235,6 +235,7 @@ mod tests {
                 Group::CardDevice => TCK_ERR_GRP_CARD_DEVICE,
                 Group::Authentication => TCK_ERR_GRP_AUTHENTICATION,
                 Group::Configuration => TCK_ERR_GRP_CONFIG,
+                other => panic!("{other:?} has no codes"),
             };
             assert_eq!(code(&kind) & 0xFFFF_0000, group, "{kind:?}");
         }

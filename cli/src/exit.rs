@@ -11,10 +11,11 @@ pub fn code(kind: &ErrorKind) -> ExitCode {
 
 fn number(group: Group) -> u8 {
     match group {
-        Group::Generic => 1,
         Group::CardDevice => 3,
         Group::Authentication => 4,
         Group::Configuration => 5,
+        // Also groups that this version does not know.
+        _ => 1,
     }
 }
 

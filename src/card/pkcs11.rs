@@ -22,6 +22,7 @@ pub struct CardSettings {
 /// How to leave the card after a login.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum AfterLogin {
     /// Reset it. Otherwise another program could use this login's PIN while any program holds the
     /// card.

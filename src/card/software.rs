@@ -90,7 +90,7 @@ impl SmartCard for SoftwareCard {
     }
 
     fn pin_status(&self) -> PinStatus {
-        PinStatus { tries: PinTries::Unknown, min_len: 0, max_len: 255, pin_pad: false }
+        PinStatus::new(PinTries::Unknown, 0, 255)
     }
 
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {

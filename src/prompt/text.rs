@@ -138,7 +138,7 @@ mod tests {
     use crate::card::PinStatus;
 
     fn request(tries: PinTries, problem: Option<PinProblem>) -> PinRequest<'static> {
-        let status = PinStatus { tries, min_len: 4, max_len: 8, pin_pad: false };
+        let status = PinStatus::new(tries, 4, 8);
         PinRequest { label: "NHS\x1b[2J card", uid: Some("123456789012"), status, problem }
     }
 

@@ -130,24 +130,22 @@ fn request(tries_left: u8) -> PinRequest<'static> {
         1 => (PinTries::Last, None),
         left => (PinTries::Low, Some(PinProblem::Incorrect { tries_left: Some(left) })),
     };
-    let status = PinStatus { tries, min_len: 4, max_len: 8, pin_pad: false };
-    PinRequest { label: "NHS card", uid: Some("123456789012"), status, problem }
+    let mut request = PinRequest::new("NHS card", PinStatus::new(tries, 4, 8));
+    (request.uid, request.problem) = (Some("123456789012"), problem);
+    request
 }
 
 /// The first role has every character that a chooser could misinterpret.
 pub fn roles(count: usize) -> Vec<Role> {
     let names = ["Nurse", "Clerk", "Porter"];
-    let role = |number: usize| Role {
-        id: (1000 + number).to_string(),
-        organisation_code: format!("RX{number}"),
-        organisation: if number == 0 {
-            "--help <b>Ysbyty Môn</b> & 'Sons\\n'".into()
-        } else {
-            format!("TRUST {number}")
-        },
-        role_type: "Clinical".into(),
-        sub_type: "General".into(),
-        name: names[number % 3].into(),
+    let role = |number: usize| {
+        let mut role = Role::new(&(1000 + number).to_string(), &format!("RX{number}"), names[number % 3]);
+        role.organisation = match number {
+            0 => "--help <b>Ysbyty Môn</b> & 'Sons\\n'".into(),
+            _ => format!("TRUST {number}"),
+        };
+        (role.role_type, role.sub_type) = ("Clinical".into(), "General".into());
+        role
     };
     (0..count).map(role).collect()
 }

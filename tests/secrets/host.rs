@@ -66,7 +66,7 @@ fn step_by_step(config: &Config) -> Result<()> {
     let mut card = reader.wait_for_card(Duration::ZERO, &mut |_| {}, &cancel)?;
     let activation = ssb.activate(&cancel)?;
     print(&activation);
-    let request = PinRequest { label: card.label(), uid: None, status: card.pin_status(), problem: None };
+    let request = PinRequest::new(card.label(), card.pin_status());
     let pin = Printing(SystemPrompter::new(config)).pin(&request, &cancel)?;
     let signature = card.sign(Some(pin), Digest::Sha1, activation.challenge(), &cancel)?;
     let certificate = card.certificate().unwrap();

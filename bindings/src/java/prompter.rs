@@ -201,6 +201,7 @@ impl ProgramPrompter for JavaPrompter {
             Absence::NotRecognised(why) => why,
             Absence::NoReader => "there is no card reader",
             Absence::NoService => "the card reader service does not answer",
+            _ => "no card can be used",
         };
         self.tell(INSERT_CARD, why);
         Some(Notice::new(Shown(self)))

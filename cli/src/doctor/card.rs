@@ -257,6 +257,6 @@ pub fn pin(chain: &mut Chain<'_>) -> Finding {
         PinTries::Locked => Finding::failed(ErrorKind::PinLocked, words::pin_locked(label)),
         PinTries::Last => Finding::warning(words::pin_last(label), words::LAST_TRY_REMEDY),
         PinTries::Low => Finding::warning(words::pin_low(label), words::TRIES_REMEDY),
-        PinTries::Unknown => Finding::ok(words::pin_unknown()),
+        _ => Finding::ok(words::pin_unknown()),
     }
 }

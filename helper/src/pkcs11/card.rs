@@ -102,8 +102,9 @@ impl Pkcs11Card {
         self.modules.drain(..).for_each(Module::end);
         let reset = match (self.after_login, self.login, reader) {
             (AfterLogin::Leave, ..) | (_, Login::NotTried | Login::Hosts, _) => Reset::Left,
-            (AfterLogin::Reset, _, None) => Reset::NoReader,
-            (AfterLogin::Reset, _, Some(reader)) => pcsc::reset(&reader, self.failed),
+            // Resetting is the safe way, also for ways that this version does not know.
+            (_, _, None) => Reset::NoReader,
+            (_, _, Some(reader)) => pcsc::reset(&reader, self.failed),
         };
         self.lock = None;
         reset
@@ -117,7 +118,7 @@ impl Pkcs11Card {
         if self.pin.tries == PinTries::Locked {
             return Err(Error::new(ErrorKind::PinLocked, Stage::Pin, "the card's PIN is locked; it was not tried"));
         }
-        let status @ PinStatus { tries, min_len, max_len, pin_pad } = self.pin;
+        let status @ PinStatus { tries, min_len, max_len, pin_pad, .. } = self.pin;
         let not_tried = |text| Err(pin_incorrect(tries, text));
         if tries == PinTries::Last && before != PinTries::Last {
             return not_tried("only one try is left now, so the PIN was not tried".to_owned());

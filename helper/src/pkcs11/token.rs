@@ -393,7 +393,9 @@ pub fn pin_status(info: &TokenInfo) -> PinStatus {
         PinTries::Unknown
     };
     let (min_len, max_len) = pin_lengths(info.min_pin_length(), info.max_pin_length());
-    PinStatus { tries, min_len, max_len, pin_pad: info.protected_authentication_path() }
+    let mut status = PinStatus::new(tries, min_len, max_len);
+    status.pin_pad = info.protected_authentication_path();
+    status
 }
 
 /// Modules that do not know the lengths return zero or `CK_UNAVAILABLE_INFORMATION`, which is all ones. An empty
