@@ -81,12 +81,12 @@
  * (TICKETAPI_ and the key in capitals), then from ticketapi_set. They are read when the first handle
  * is created. The keys, with their defaults in brackets:
  *
- *     service              the identity service: ssb, cis2, ehealth_dk or oidc (any other OpenID
- *                          provider) (ssb)
+ *     service              the identity service: ssb, cis2, ehealth_dk, oidc (any other OpenID
+ *                          provider) or nuts (ssb)
  *     environment          the environment of the service: live, int or dep (live)
  *     base_url             the broker's address, instead of an environment
- *     allow_http           allows plain http in base_url, issuer and exchange_url, for loopback
- *                          addresses only (false)
+ *     allow_http           allows plain http in base_url, issuer, exchange_url and nuts_node, for
+ *                          loopback addresses only (false)
  *     ca_file              PEM trust anchors for the service, instead of the system's. Revocation
  *                          is not checked (the system's)
  *     proxy                the proxy for the service: http://host:port, none, or system, which is
@@ -164,6 +164,21 @@
  *     care_team_id         its care team
  *     patient_id           its patient; needs a care team
  *     episode_of_care_id   its episode of care; needs a care team
+ *     nuts_node            address of the node's internal API
+ *     nuts_token_key       file with the private key (PEM, PKCS#8 or PKCS#1, or JWK; Ed25519, P-256
+ *                          or RSA) that logs programs in at that API, if it wants them to; no other
+ *                          user may read it
+ *     nuts_token_user      the key's name: the comment in its line of the node's authorized_keys
+ *     nuts_token_audience  the node's name, which the key signs too (the host of nuts_node)
+ *     employer             the employer's DID
+ *     employee_identifier  the employee's number or name in the employer's records; programs that
+ *                          know the employee set these four by a call
+ *     employee_initials    the employee's initials
+ *     employee_family_name the employee's family name
+ *     employee_role        the employee's role, as the employer names it (none)
+ *     contract             the contract that the user accepts (PractitionerLogin)
+ *     contract_language    its language (EN)
+ *     contract_version     its version (v3)
  */
 
 /* An unsigned 32-bit number. Other headers define another DWORD: PC/SC's is larger. */
@@ -462,6 +477,26 @@ typedef unsigned int DWORD;
 #define TICKETAPI_ROLE_NAME 6
 
 /**
+ * For ticketapi_assurance_level: the employer's word for it is not known.
+ */
+#define TICKETAPI_ASSURANCE_UNKNOWN 0
+
+/**
+ * For ticketapi_assurance_level: the employer says who the user is.
+ */
+#define TICKETAPI_ASSURANCE_LOW 1
+
+/**
+ * For ticketapi_assurance_level: substantial, also called middle, as with IRMA or Yivi.
+ */
+#define TICKETAPI_ASSURANCE_SUBSTANTIAL 2
+
+/**
+ * For ticketapi_assurance_level: high, as with a UZI card.
+ */
+#define TICKETAPI_ASSURANCE_HIGH 3
+
+/**
  * A handle: 1 to 2147483647, so that it also fits the `int` of .NET clients. 0 is not a handle.
  */
 typedef long TCK_API_INSTANCE;
@@ -586,6 +621,28 @@ typedef struct {
    */
   const char *episode_of_care_id;
 } TicketApiContext;
+
+/**
+ * An employee for ticketapi_set_employee.
+ */
+typedef struct {
+  /**
+   * The employee's number or name in the employer's records.
+   */
+  const char *identifier;
+  /**
+   * The initials.
+   */
+  const char *initials;
+  /**
+   * The family name, with what belongs before it.
+   */
+  const char *family_name;
+  /**
+   * The role, as the employer names it; NULL for none.
+   */
+  const char *role;
+} TicketApiEmployee;
 
 #ifdef __cplusplus
 extern "C" {
@@ -859,6 +916,58 @@ int ticketapi_claims(TCK_API_INSTANCE instance,
                      char *buffer,
                      unsigned int size,
                      unsigned int *used);
+
+/**
+ * Sets who logs in, with `service = nuts`. A session of another employee ends, and so does a login that is in
+ * progress for one. The texts are copied.
+ *
+ * Codes: TCK_API_ERR_INVALID_PARAMETER (`employee` or a text but the role is NULL or empty, or a text is longer
+ * than 256 characters or has control characters; the session then continues), TCK_API_ERR_NOT_IMPLEMENTED (the
+ * service has no employees), TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
+ * TCK_API_ERR_INTERNAL_ERROR.
+ */
+int ticketapi_set_employee(TCK_API_INSTANCE instance,
+                           const TicketApiEmployee *employee);
+
+/**
+ * Returns how sure the employer is who the user is: a TICKETAPI_ASSURANCE_... constant. A level is enough where
+ * a lower one is asked for.
+ *
+ * Codes: TCK_API_ERR_TICKET_NOT_AVAILABLE (no session, or a locked one), TCK_API_ERR_NOT_IMPLEMENTED (the service
+ * has no such levels), TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_NOT_INITIALIZED,
+ * TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INTERNAL_ERROR.
+ */
+int ticketapi_assurance_level(TCK_API_INSTANCE instance,
+                              unsigned int *level);
+
+/**
+ * Gets an access token from the node of `authorizer` (a DID), for what its `service` keeps. The employer's node
+ * asks for it. Each call asks again. Does not prompt; blocks until the answer arrives.
+ *
+ * Buffers as for TcktApi_getTicketNoAuth; a token has about 700 bytes, and is good for a minute.
+ *
+ * Codes: TCK_API_ERR_AUTHENTICATION_FAILED (refused; TcktApi_getErrorDescription gives the node's reason; the session
+ * continues), TCK_API_ERR_NOT_IMPLEMENTED (the service has no access tokens), TCK_API_ERR_TICKET_NOT_AVAILABLE,
+ * TCK_API_ERR_AUTHSERVER_NOT_AVAILABLE, TCK_API_ERR_SERVER_COMM_FAILED, TCK_API_ERR_AUTHDATA_SYNTAX_ERROR,
+ * TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_INVALID_PARAMETER, TCK_API_ERR_NOT_INITIALIZED,
+ * TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INTERNAL_ERROR.
+ */
+int ticketapi_access_token(TCK_API_INSTANCE instance,
+                           const char *authorizer,
+                           const char *service,
+                           char *buffer,
+                           unsigned int size,
+                           unsigned int *used);
+
+/**
+ * Returns what the access token `token` says that others have sent, as JSON; {"active":false} for one that is not
+ * good. The employer's node is asked each time. Buffers and codes as for ticketapi_access_token.
+ */
+int ticketapi_introspect(TCK_API_INSTANCE instance,
+                         const char *token,
+                         char *buffer,
+                         unsigned int size,
+                         unsigned int *used);
 
 /*
  * The names that old clients look up with dlsym(). Clients that declare their pointers as

@@ -5,6 +5,7 @@
 
 mod gaticket;
 mod modern;
+mod nuts;
 mod prompter;
 
 use std::cell::Cell;

@@ -10,6 +10,7 @@
 pub mod boundary;
 pub mod c;
 pub mod java;
+pub mod nuts;
 pub mod prompter;
 pub mod session;
 pub mod status;

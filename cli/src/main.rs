@@ -48,6 +48,9 @@ fn main() -> ExitCode {
             context.episode_of_care_id = episode;
             (session::switch_context(&common, &context), common)
         }
+        Command::NutsToken { authorizer, service, common } => {
+            (session::access_token(&common, &authorizer, &service), common)
+        }
         Command::Agent { verbose, common } => (agent(&common, verbose), common),
         Command::Logout(common) => (session::logout(&common), common),
     };
@@ -80,6 +83,17 @@ fn settings(common: &Common) -> Result<(Config, Sources)> {
     let (mut config, sources) = Config::load_telling(common.config.as_deref())?;
     for (key, value) in &common.settings {
         config.set(key, value)?;
+    }
+    let employee = &common.employee;
+    for (key, value) in [
+        ("employee_identifier", &employee.employee_identifier),
+        ("employee_initials", &employee.employee_initials),
+        ("employee_family_name", &employee.employee_family_name),
+        ("employee_role", &employee.employee_role),
+    ] {
+        if let Some(value) = value {
+            config.set(key, value)?;
+        }
     }
     Ok((config, sources))
 }

@@ -68,6 +68,19 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Print an access token for what another organisation keeps (Nuts); log in first if nobody is logged in
+    ///
+    /// The employer's node asks the other organisation's for it. The token is good for about a minute.
+    NutsToken {
+        /// The DID of the organisation that keeps the data
+        #[arg(long, value_name = "DID")]
+        authorizer: String,
+        /// The service whose data is wanted
+        #[arg(long, value_name = "NAME")]
+        service: String,
+        #[command(flatten)]
+        common: Common,
+    },
     /// End the session, here and at the service
     Logout(Common),
     /// Keep one session for all programs of this user, until a signal ends it
@@ -97,6 +110,26 @@ pub struct Common {
     /// Print JSON on standard output
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub employee: EmployeeOptions,
+}
+
+/// Who logs in at an employer's Nuts node.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Employee (Nuts)")]
+pub struct EmployeeOptions {
+    /// The employee's number or name in the employer's records
+    #[arg(long, value_name = "ID")]
+    pub employee_identifier: Option<String>,
+    /// The initials
+    #[arg(long, value_name = "TEXT")]
+    pub employee_initials: Option<String>,
+    /// The family name
+    #[arg(long, value_name = "TEXT")]
+    pub employee_family_name: Option<String>,
+    /// The role, as the employer names it
+    #[arg(long, value_name = "TEXT")]
+    pub employee_role: Option<String>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

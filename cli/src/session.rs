@@ -106,17 +106,20 @@ pub fn ticket(common: &Common, no_auth: bool) -> Result<()> {
     printed
 }
 
-/// Writes the ticket straight to standard output, without copies.
 fn print_ticket(ticket: &str, as_json: bool) -> Result<()> {
     #[derive(Serialize)]
     struct Whole<'a> {
         ticket: &'a str,
     }
+    print_secret(ticket, as_json.then_some(&Whole { ticket }))
+}
+
+/// Writes a secret, or JSON with it, straight to standard output, without copies.
+fn print_secret(text: &str, json: Option<&impl Serialize>) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    let written = if as_json {
-        serde_json::to_writer(&mut stdout, &Whole { ticket }).map_err(std::io::Error::from)
-    } else {
-        stdout.write_all(ticket.as_bytes())
+    let written = match json {
+        Some(json) => serde_json::to_writer(&mut stdout, json).map_err(std::io::Error::from),
+        None => stdout.write_all(text.as_bytes()),
     };
     written.and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()).map_err(show::unwritten)
 }
@@ -224,6 +227,25 @@ pub fn claims(common: &Common) -> Result<()> {
     })?;
     // JSON in both forms: the claims are the service's own.
     show::json(&claims)
+}
+
+pub fn access_token(common: &Common, authorizer: &str, service: &str) -> Result<()> {
+    #[derive(Serialize)]
+    struct Whole<'a> {
+        access_token: &'a str,
+        expires_in: Option<u64>,
+    }
+    let desk = Desk::new(common)?;
+    desk.log_in()?;
+    desk.progress.say("Asking for access …");
+    let token = desk.engine.access_token(authorizer, service);
+    desk.progress.clear();
+    if desk.engine.keeps_session() {
+        desk.engine.destroy_ticket()?;
+    }
+    let token = token?;
+    let whole = Whole { access_token: token.expose(), expires_in: token.expires_in().map(|time| time.as_secs()) };
+    print_secret(token.expose(), common.json.then_some(&whole))
 }
 
 pub fn change_role(common: &Common) -> Result<()> {

@@ -162,14 +162,14 @@ static void take_setting(char *line)
     setenv(name, value, 1);
 }
 
-void start_provider(const char *const *arguments)
+/* Starts a simulator that prints settings, and uses them. */
+static void start_with_settings(const char **argv, int count, const char *const *arguments)
 {
-    const char *argv[MAX_ARGUMENTS] = {needed("OIDC_SIMULATOR"), "--auto", "--state-dir", needed("TEST_STATE")};
-    char line[1024], browser[512];
+    char line[1024];
     int started = 0;
     FILE *file;
 
-    start_simulator(argv, 4, arguments);
+    start_simulator(argv, count, arguments);
     while (!started) {
         CHECK(waitpid(-1, NULL, WNOHANG) == 0);
         sleep_ms(2);
@@ -184,6 +184,16 @@ void start_provider(const char *const *arguments)
         take_setting(line);
     if (file)
         fclose(file);
+    setenv("TICKETAPI_BIND_CARD", "false", 1);
+}
+
+void start_provider(const char *const *arguments)
+{
+    const char *argv[MAX_ARGUMENTS] = {needed("OIDC_SIMULATOR"), "--auto", "--state-dir", needed("TEST_STATE")};
+    char browser[512];
+    FILE *file;
+
+    start_with_settings(argv, 4, arguments);
     snprintf(browser, sizeof browser, "%s/browser", home);
     file = fopen(browser, "w");
     CHECK(file != NULL);
@@ -191,7 +201,15 @@ void start_provider(const char *const *arguments)
     fclose(file);
     CHECK(chmod(browser, 0700) == 0);
     setenv("TICKETAPI_BROWSER", browser, 1);
-    setenv("TICKETAPI_BIND_CARD", "false", 1);
+}
+
+void start_node(const char *decision)
+{
+    static const char *const none[] = {NULL};
+    const char *argv[MAX_ARGUMENTS] = {needed("NUTS_SIMULATOR"), "--auto", decision};
+
+    start_with_settings(argv, 3, none);
+    setenv("TICKETAPI_BROWSER", "true", 1);
 }
 
 void end_spine(void)

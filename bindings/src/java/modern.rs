@@ -222,7 +222,7 @@ pub extern "system" fn Java_ticketapi_Native_cancel<'l>(
 }
 
 /// Runs `body` as an export does; an error goes to `answer`.
-fn answering<'l, T>(
+pub(super) fn answering<'l, T>(
     env: &mut EnvUnowned<'l>,
     handle: c_long,
     answer: &JObject<'l>,

@@ -186,6 +186,9 @@ fn greeting(nuts: &Nuts, tls: bool) -> String {
         ("TICKETAPI_EMPLOYEE_FAMILY_NAME", "van Dijk".to_owned()),
         ("TICKETAPI_EMPLOYEE_ROLE", "Verpleegkundige niveau 2".to_owned()),
     ];
+    if !tls {
+        settings.push(("TICKETAPI_ALLOW_HTTP", "true".to_owned()));
+    }
     if tls {
         text.push_str(&format!("ca_file={}\n", nuts.ca_file().display()));
         settings.push(("TICKETAPI_CA_FILE", nuts.ca_file().display().to_string()));

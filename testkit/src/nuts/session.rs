@@ -127,7 +127,8 @@ impl Sessions {
 
     /// How many wait for their user, or for the client that began them.
     pub(super) fn count(&self) -> usize {
-        self.0.len()
+        use Status::{Completed, Created, InProgress, None};
+        self.0.values().filter(|session| matches!(session.status, Created | InProgress | Completed | None)).count()
     }
 }
 

@@ -36,6 +36,16 @@ final class Native {
 
     static native String claims(long handle, Answer answer);
 
+    /** Identifier, initials, family name, and role or null. */
+    static native boolean employee(long handle, String[] texts, Answer answer);
+
+    /** 0 to 3, as in the header; -1 on failure. */
+    static native int assuranceLevel(long handle, Answer answer);
+
+    static native String accessToken(long handle, String authorizer, String service, Answer answer);
+
+    static native String introspect(long handle, String token, Answer answer);
+
     static native boolean logOut(long handle, Answer answer);
 
     static native boolean cancel(long handle, Answer answer);

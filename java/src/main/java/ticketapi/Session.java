@@ -1,6 +1,7 @@
 package ticketapi;
 
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 
 /** A session at the time of the call: its user, ticket and roles. */
@@ -107,5 +108,48 @@ public final class Session {
         String claims = Native.claims(handle, answer);
         answer.check(claims != null);
         return claims;
+    }
+
+    /**
+     * How sure the employer is who the user is, at a Nuts node.
+     *
+     * @return empty for a level that is not known
+     * @throws TicketException {@link TicketException#NOT_IMPLEMENTED} by other services
+     */
+    public Optional<AssuranceLevel> assuranceLevel() throws TicketException {
+        Answer answer = new Answer();
+        int level = Native.assuranceLevel(handle, answer);
+        answer.check(level >= 0);
+        return level == 0 ? Optional.empty() : Optional.of(AssuranceLevel.values()[level - 1]);
+    }
+
+    /**
+     * Gets an access token from the node of another organisation, through the employer's Nuts node. Never prompts.
+     *
+     * @param authorizer the DID of that organisation
+     * @param service the service whose data is wanted
+     * @return the token, which is good for about a minute
+     * @throws TicketException with the reason, if the node refuses and gives one; the session goes on
+     */
+    public String accessToken(String authorizer, String service) throws TicketException {
+        Answer answer = new Answer();
+        String token = Native.accessToken(
+                handle, Objects.requireNonNull(authorizer), Objects.requireNonNull(service), answer);
+        answer.check(token != null);
+        return token;
+    }
+
+    /**
+     * What an access token says that others have sent, by the employer's Nuts node.
+     *
+     * @param token the access token
+     * @return JSON: {@code {"active":false}} for one that is not good
+     * @throws TicketException as {@link #accessToken}
+     */
+    public String introspect(String token) throws TicketException {
+        Answer answer = new Answer();
+        String said = Native.introspect(handle, Objects.requireNonNull(token), answer);
+        answer.check(said != null);
+        return said;
     }
 }

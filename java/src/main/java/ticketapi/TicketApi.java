@@ -129,6 +129,18 @@ public final class TicketApi implements AutoCloseable {
     }
 
     /**
+     * Sets who logs in, at an employer's Nuts node. A session of another employee ends, and so does a login that is
+     * in progress for one.
+     *
+     * @param employee the employee
+     * @throws TicketException for one without a name; {@link TicketException#NOT_IMPLEMENTED} with other services
+     */
+    public void employee(Employee employee) throws TicketException {
+        Answer answer = new Answer();
+        answer.check(Native.employee(handle, employee.texts(), answer));
+    }
+
+    /**
      * Returns the current session. Never prompts, and uses neither card nor network.
      *
      * @return empty if no user is logged in

@@ -65,17 +65,28 @@ final class Desk implements AutoCloseable {
         String simulator = needed("OIDC_SIMULATOR");
         List<String> command = new ArrayList<>(Arrays.asList(simulator, "--auto", "--state-dir", needed("TEST_STATE")));
         command.addAll(Arrays.asList(arguments));
+        takeSettings(command);
+        Path browser = folder.resolve("browser");
+        Files.write(browser, ("#!/bin/sh\nexec '" + simulator + "' --browse \"$1\" --ca-file \"$TICKETAPI_CA_FILE\" >/dev/null 2>&1\n")
+                .getBytes(StandardCharsets.UTF_8));
+        assertTrue(browser.toFile().setExecutable(true));
+        return set("TICKETAPI_BROWSER", browser.toString()).set("TICKETAPI_BIND_CARD", "false").set("TICKETAPI_AGENT", "never");
+    }
+
+    /** Starts the simulator of a Nuts node, whose page is answered at once: "accept" or "reject". */
+    Desk atNode(String decision) throws IOException {
+        takeSettings(Arrays.asList(needed("NUTS_SIMULATOR"), "--auto", decision));
+        return set("TICKETAPI_BROWSER", "true").set("TICKETAPI_BIND_CARD", "false").set("TICKETAPI_AGENT", "never");
+    }
+
+    /** Starts a simulator that prints settings, and uses them. */
+    private void takeSettings(List<String> command) throws IOException {
         for (String line : greetingOf(command)) {
             if (line.startsWith("export ")) {
                 int equals = line.indexOf('=');
                 set(line.substring("export ".length(), equals), line.substring(equals + 2, line.length() - 1));
             }
         }
-        Path browser = folder.resolve("browser");
-        Files.write(browser, ("#!/bin/sh\nexec '" + simulator + "' --browse \"$1\" --ca-file \"$TICKETAPI_CA_FILE\" >/dev/null 2>&1\n")
-                .getBytes(StandardCharsets.UTF_8));
-        assertTrue(browser.toFile().setExecutable(true));
-        return set("TICKETAPI_BROWSER", browser.toString()).set("TICKETAPI_BIND_CARD", "false").set("TICKETAPI_AGENT", "never");
     }
 
     /** Starts a simulator, and returns what it says before it serves. */

@@ -1,0 +1,22 @@
+package ticketapi.tests;
+
+import org.junit.jupiter.api.Test;
+
+/** Sessions at an employer's Nuts node. */
+class NutsNodeTest {
+    @Test
+    void anEmployeeLogsIn() throws Exception {
+        atNode("anEmployeeLogsIn", "accept");
+    }
+
+    @Test
+    void aContractIsRejected() throws Exception {
+        atNode("aContractIsRejected", "reject");
+    }
+
+    private static void atNode(String program, String decision) throws Exception {
+        try (Desk desk = new Desk()) {
+            desk.atNode(decision).run(NutsNode.class, program).done();
+        }
+    }
+}
