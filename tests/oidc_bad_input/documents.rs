@@ -5,7 +5,7 @@ use ticketapi_testkit::OidcProvider;
 use ticketapi_testkit::oidc::{Endpoint, Misbehaviour, User};
 use ticketapi_testkit::spine::ServerCertificate;
 
-use crate::trial::{Trial, named};
+use crate::trial::{IMPATIENT, Trial, named};
 
 #[test]
 fn addresses_in_the_metadata_are_those_of_servers() {
@@ -110,7 +110,7 @@ fn ten_thousand_roles_are_read() {
 
 #[test]
 fn a_provider_that_does_not_shake_hands_is_given_up() {
-    let trial = Trial::new();
+    let trial = Trial::with("oidc", &[IMPATIENT], |provider| provider);
     for how in [Misbehaviour::NoAnswer, Misbehaviour::Reset] {
         trial.provider().misbehave_on_connect(&how);
         let error = trial.fails("no TLS", || trial.engine.get_ticket().map(drop));

@@ -7,13 +7,13 @@ use ticketapi::{ErrorKind, Ticket};
 use ticketapi_testkit::oidc::{Endpoint, Entry};
 
 use crate::support::PATIENCE;
-use crate::trial::{Trial, named};
+use crate::trial::{IMPATIENT, Trial, named};
 
 /// Tokens that live so short that they are renewed while a test waits.
 const SHORT_LIFE: Duration = Duration::from_secs(8);
 
 fn short_lived(service: &str) -> Trial {
-    Trial::with(service, &[], |provider| provider.token_lifetime(SHORT_LIFE))
+    Trial::with(service, &[IMPATIENT], |provider| provider.token_lifetime(SHORT_LIFE))
 }
 
 /// Waits until `wanted` of the ticket at hand.
@@ -150,7 +150,7 @@ fn a_renewal_keeps_the_context() {
 
 #[test]
 fn contexts_that_cannot_be_read_are_refused() {
-    let trial = Trial::with("ehealth_dk", &[], |provider| provider);
+    let trial = Trial::with("ehealth_dk", &[IMPATIENT], |provider| provider);
     trial.engine.get_ticket().unwrap();
     assert_eq!(trial.engine.contexts().unwrap().care_teams.len(), 2);
     for name in ["status:500", "html", "with:care_teams=7", "truncated", "endless", "no-answer"] {
