@@ -303,6 +303,7 @@ impl From<&Config> for PrompterSettings {
             pinentry: config.pinentry.clone(),
             role_command: config.role_command.clone(),
             timeout: config.prompt_timeout,
+            title: config.service.title(),
         }
     }
 }

@@ -285,7 +285,7 @@ impl ErrorKind {
             Self::Refused => {
                 "The text above is the identity service's reason. Ask your Registration Authority if the error persists."
             }
-            Self::UserNotValid => "Ask your Registration Authority which roles you have.",
+            Self::UserNotValid => "Ask your Registration Authority or service desk which roles you have.",
             Self::TicketNotAvailable => "Log in first.",
             Self::LoginUnderWay => "A prompt must not request a ticket; request it when the login has ended.",
             Self::AgentNotAvailable => {

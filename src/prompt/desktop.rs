@@ -28,6 +28,7 @@ const ZENITY_ESC: i32 = 11;
 pub(super) struct Windows {
     program: PathBuf,
     kind: Kind,
+    title: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -43,9 +44,9 @@ pub(super) fn is_there() -> bool {
 
 impl Windows {
     /// Returns the first installed program: zenity, then rofi.
-    pub(super) fn find() -> Option<Self> {
+    pub(super) fn find(title: &'static str) -> Option<Self> {
         let kinds = [("zenity", Kind::Zenity), ("rofi", Kind::Rofi)];
-        kinds.into_iter().find_map(|(name, kind)| Some(Self { program: program::find(name)?, kind }))
+        kinds.into_iter().find_map(|(name, kind)| Some(Self { program: program::find(name)?, kind, title }))
     }
 
     /// Returns `true` if it can show a message.
@@ -157,7 +158,7 @@ impl Windows {
         command.stderr(Stdio::null());
         match self.kind {
             Kind::Zenity => {
-                command.arg(format!("--title={}", text::TITLE));
+                command.arg(format!("--title={}", self.title));
                 command.env("ZENITY_CANCEL", ZENITY_CANCEL.to_string()).env("ZENITY_ESC", ZENITY_ESC.to_string());
             }
             Kind::Rofi => {}

@@ -24,12 +24,18 @@ const GPG_ERR_FULLY_CANCELED: u32 = 198;
 pub struct Pinentry {
     program: PathBuf,
     timeout: Option<Duration>,
+    title: &'static str,
 }
 
 impl Pinentry {
     /// Uses `program`, a path or a name on the `PATH`. No answer within `timeout` counts as cancelled.
     pub fn new(program: impl Into<PathBuf>, timeout: Option<Duration>) -> Self {
-        Self { program: program.into(), timeout }
+        Self { program: program.into(), timeout, title: text::TITLE }
+    }
+
+    /// Shows this title.
+    pub(super) fn titled(self, title: &'static str) -> Self {
+        Self { title, ..self }
     }
 
     pub(super) fn program(&self) -> &Path {
@@ -85,7 +91,7 @@ impl Pinentry {
             // A pinentry without a terminal does not know this option and does not need it.
             let _ = dialogue.command(format!("OPTION {name}={}\n", escape(&value)).as_bytes())?;
         }
-        dialogue.adorn("SETTITLE", text::TITLE)?;
+        dialogue.adorn("SETTITLE", self.title)?;
         dialogue.tell("SETDESC", description)?;
         Ok(dialogue)
     }

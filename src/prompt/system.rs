@@ -37,6 +37,8 @@ pub struct PrompterSettings {
     pub role_command: Vec<String>,
     /// How long a prompt waits for the user; zero waits forever.
     pub timeout: Duration,
+    /// The title of windows: what the login is for.
+    pub title: &'static str,
 }
 
 /// Asks with pinentry, a role chooser or the terminal, as the settings say. Chooses anew for each
@@ -47,6 +49,7 @@ pub struct SystemPrompter {
     pinentry: Option<PathBuf>,
     role_command: Option<RoleCommand>,
     timeout: Option<Duration>,
+    title: &'static str,
 }
 
 enum PinWay {
@@ -57,10 +60,10 @@ enum PinWay {
 impl SystemPrompter {
     /// Uses these settings.
     pub fn new(settings: impl Into<PrompterSettings>) -> Self {
-        let PrompterSettings { kind, pinentry, role_command, timeout } = settings.into();
+        let PrompterSettings { kind, pinentry, role_command, timeout, title } = settings.into();
         let timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
         let words = Some(role_command).filter(|words| !words.is_empty());
-        Self { kind, pinentry, role_command: words.map(|words| RoleCommand::new(words, timeout)), timeout }
+        Self { kind, pinentry, role_command: words.map(|words| RoleCommand::new(words, timeout)), timeout, title }
     }
 
     /// Returns the pinentry program that would ask for the PIN now, a path or a name on the `PATH`; `None` for the
@@ -78,7 +81,7 @@ impl SystemPrompter {
     }
 
     fn pin_way(&self) -> Result<PinWay> {
-        let pinentry = |program| PinWay::Pinentry(Pinentry::new(program, self.timeout));
+        let pinentry = |program| PinWay::Pinentry(Pinentry::new(program, self.timeout).titled(self.title));
         let set = || self.pinentry.clone().map(pinentry);
         let found = || program::find("pinentry").map(pinentry);
         let way = match self.kind {
@@ -101,7 +104,7 @@ impl SystemPrompter {
     /// Returns the windows for the role list, if the settings allow windows.
     fn windows(&self) -> Option<Windows> {
         let wanted = matches!(self.kind, PrompterKind::Auto | PrompterKind::Desktop);
-        if wanted && desktop::is_there() { Windows::find() } else { None }
+        if wanted && desktop::is_there() { Windows::find(self.title) } else { None }
     }
 
     /// Shows a message while the notice lives, if it can.

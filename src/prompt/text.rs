@@ -7,7 +7,7 @@ use crate::card::{Absence, PinTries};
 use crate::printable::clean;
 use crate::session::Role;
 
-/// The title of every window.
+/// The title of windows for logins at the SSB, and of what asks for a card's PIN.
 pub(crate) const TITLE: &str = "NHS Spine login";
 /// The heading of the role list.
 pub const CHOOSE_ROLE: &str = "Choose your role";

@@ -28,6 +28,16 @@ impl ServiceKind {
         ("oidc", Self::Oidc),
         ("nuts", Self::Nuts),
     ];
+
+    /// Returns the title of windows for its logins.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Ssb => crate::prompt::text::TITLE,
+            Self::Cis2 => "NHS CIS2 login",
+            Self::EhealthDk => "eHealth login",
+            Self::Oidc | Self::Nuts => "Login",
+        }
+    }
 }
 
 impl fmt::Display for ServiceKind {

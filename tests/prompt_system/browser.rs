@@ -27,11 +27,16 @@ fn the_desktops_browser_opens_the_page_and_a_window_waits_for_the_login() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     script(&path("xdg-open"), "echo chatter; echo chatter >&2; printf '%s\\n' \"$@\" > $0.given\n");
-    script(&path("zenity"), "read -r line; printf '%s\\n' \"$line\" > $0.line; exec /bin/sleep 600\n");
+    script(
+        &path("zenity"),
+        "printf '%s\\n' \"$1\" > $0.title; read -r line; printf '%s\\n' \"$line\" > $0.line; exec /bin/sleep 600\n",
+    );
     let mut login = host("page 0", folder.path());
-    let login = login.env("DISPLAY", ":99").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    login.env("DISPLAY", ":99").env("TICKETAPI_SERVICE", "ehealth_dk");
+    let login = login.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     assert_eq!(wait_for(&path("xdg-open.given")), format!("{PAGE}\n"));
     assert_eq!(wait_for(&path("zenity.line")), format!("#{NOTICE}\n"));
+    assert_eq!(wait_for(&path("zenity.title")), "--title=eHealth login\n");
     fs::write(path("card"), "").unwrap();
     let output = login.wait_with_output().unwrap();
     let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
