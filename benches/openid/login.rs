@@ -12,8 +12,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use ticketapi::cancel::CancelToken;
-use ticketapi::prompt::{Browser, LoginPage, Opened};
-use ticketapi::{Config, Engine};
+use ticketapi::prompt::{Browser, LoginPage, Opened, PinRequest, Prompter};
+use ticketapi::ssb::Role;
+use ticketapi::{Config, Engine, Error, Pin, Stage};
 use ticketapi_testkit::oidc::{Endpoint, User, nrbac_role};
 use ticketapi_testkit::{Browser as Visitor, OidcProvider};
 
@@ -41,7 +42,7 @@ pub fn compare(comparisons: &mut Comparisons) {
     let login = || {
         let visits = Visits::new(&provider);
         // A new one each time: it keeps the provider's keys.
-        let engine = Engine::builder(config.clone()).browser(visits.clone()).build().unwrap();
+        let engine = Engine::builder(config.clone()).prompter(Nobody).browser(visits.clone()).build().unwrap();
         let took = time(|| engine.log_in().unwrap());
         assert_eq!(engine.session().unwrap().roles().len(), ROLES);
         engine.destroy_ticket().unwrap();
@@ -61,6 +62,23 @@ pub fn compare(comparisons: &mut Comparisons) {
         login,
         bare,
     );
+}
+
+/// Is not asked, and shows no notice.
+struct Nobody;
+
+impl Prompter for Nobody {
+    fn pin(&self, _: &PinRequest<'_>, _: &CancelToken) -> ticketapi::Result<Pin> {
+        Err(Error::cancelled(Stage::Pin))
+    }
+
+    fn use_last_try(&self, _: &PinRequest<'_>, _: &CancelToken) -> ticketapi::Result<bool> {
+        Ok(false)
+    }
+
+    fn role(&self, _: &[Role], _: &CancelToken) -> ticketapi::Result<usize> {
+        Err(Error::cancelled(Stage::RoleSelection))
+    }
 }
 
 /// The user's browser.
@@ -84,11 +102,12 @@ impl Browser for Visits {
     fn open(&self, page: &LoginPage<'_>, _: &CancelToken) -> ticketapi::Result<Opened> {
         let began = Instant::now();
         let redirect = self.visitor.lock().unwrap().redirect_of(page.address).unwrap();
-        *self.took.lock().unwrap() += began.elapsed();
+        let took = Arc::clone(&self.took);
         let opening = thread::spawn(move || {
             let (authority, target) = redirect.strip_prefix("http://").unwrap().split_once('/').unwrap();
             let mut listener = TcpStream::connect(authority).unwrap();
             write!(listener, "GET /{target} HTTP/1.1\r\nHost: {authority}\r\n\r\n").unwrap();
+            *took.lock().unwrap() = began.elapsed();
             let _ = std::io::copy(&mut listener, &mut std::io::sink());
         });
         Ok(Opened::new(opening))

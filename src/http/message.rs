@@ -238,16 +238,18 @@ fn parse_trailer(bytes: &[u8]) -> Result<Option<((), usize)>, Failure> {
 /// What has come and is not used yet.
 pub(super) struct Input<'a, R> {
     stream: &'a mut R,
-    buffer: SecretBytes,
+    buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// How much of the buffer has ever held something. The rest need not be wiped, which takes longer than reading.
+    used: usize,
     /// The longest body.
     limit: usize,
 }
 
 impl<'a, R: Read> Input<'a, R> {
     pub(super) fn new(stream: &'a mut R, limit: usize) -> Self {
-        Self { stream, buffer: Zeroizing::new(vec![0; BUFFER]), start: 0, end: 0, limit }
+        Self { stream, buffer: vec![0; BUFFER], start: 0, end: 0, used: 0, limit }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -273,6 +275,7 @@ impl<'a, R: Read> Input<'a, R> {
         }
         let count = self.stream.read(&mut self.buffer[self.end..])?;
         self.end += count;
+        self.used = self.used.max(self.end);
         Ok(count > 0)
     }
 
@@ -353,6 +356,12 @@ impl<'a, R: Read> Input<'a, R> {
                 Err(failure) => return Err(failure),
             }
         }
+    }
+}
+
+impl<R> Drop for Input<'_, R> {
+    fn drop(&mut self) {
+        self.buffer[..self.used].zeroize();
     }
 }
 

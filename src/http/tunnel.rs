@@ -58,7 +58,7 @@ pub(super) fn open(
         }
     };
     let alone = input.is_empty();
-    drop(guard);
+    drop((input, guard));
     match status {
         200..300 if alone => Ok(socket.into_stream()),
         200..300 => Err(TunnelError::Page),
