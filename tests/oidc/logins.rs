@@ -148,3 +148,17 @@ fn a_session_is_checked_with_user_info() {
     // Within the minute nobody asks.
     engine.get_ticket().unwrap();
 }
+
+#[test]
+fn whoever_comes_back_from_the_browser_is_the_user_of_a_new_login() {
+    let house = House::new();
+    let engine = house.engine();
+    let before = engine.log_in().unwrap();
+    house.browser.forget();
+    house.provider.set_user(Person::new("somebody-else").username("else"));
+    let now = engine.log_in_again().unwrap();
+    assert_ne!(now.user(), before.user());
+    assert_eq!(now.user().uid, "else");
+    assert_eq!(engine.get_ticket_no_auth().unwrap(), *now.ticket());
+    assert!(house.provider.wait_for_sessions(PATIENCE, 1));
+}
