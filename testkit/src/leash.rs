@@ -40,7 +40,7 @@ pub(crate) struct Leash {
     name: String,
     folder: PathBuf,
     shell: Child,
-    lines: mpsc::Receiver<String>,
+    lines: Mutex<mpsc::Receiver<String>>,
     log: Arc<Mutex<String>>,
 }
 
@@ -78,15 +78,16 @@ impl Leash {
                 }
             });
         }
-        Ok(Self { name, folder: folder.keep(), shell, lines, log })
+        Ok(Self { name, folder: folder.keep(), shell, lines: Mutex::new(lines), log })
     }
 
     /// Waits for a line of the program's output that `wanted` takes something from.
     pub(crate) fn wait_for<T>(&self, patience: Duration, wanted: impl Fn(&str) -> Option<T>) -> Result<T> {
         let give_up = Instant::now() + patience;
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let left = give_up.saturating_duration_since(Instant::now());
-            let problem = match self.lines.recv_timeout(left) {
+            let problem = match lines.recv_timeout(left) {
                 Ok(line) => match wanted(&line) {
                     Some(found) => return Ok(found),
                     None => continue,
