@@ -8,10 +8,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use der::asn1::{Any, AnyRef, Null, OctetString};
+use der::asn1::{Any, AnyRef};
 use der::oid::ObjectIdentifier;
 use der::oid::db::{rfc5911, rfc5912};
-use der::{Decode, Encode, Sequence};
+use der::{Decode, Encode, Tag, TagNumber};
 use hmac::{Hmac, Mac};
 use libfuzzer_sys::fuzz_target;
 use pkcs12::kdf::{Pkcs12KeyType, derive_key_utf8};
@@ -20,12 +20,11 @@ use tempfile::TempDir;
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::certificate::{Candidate, PrivateKey, choose};
 use ticketapi::card::protocol::{Channel, ChannelError, Failure, Hello, MAX_FRAME, Reply, Request};
-use ticketapi::framing::Frame;
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::card::{CardReader, Certificate};
 use ticketapi::challenge::{self, Digest};
+use ticketapi::framing::Frame;
 use ticketapi::{Pin, fuzzing};
-use x509_cert::spki::AlgorithmIdentifierOwned;
 
 /// The password of tests/data/pkcs12.
 const PASSWORD: &str = "password";
@@ -124,47 +123,18 @@ fn log_in_with(path: &Path, pin: &str) {
     }
 }
 
-#[derive(Sequence)]
-struct Pfx {
-    version: u8,
-    auth_safe: ContentInfo,
-    mac: MacData,
-}
-
-#[derive(Sequence)]
-struct ContentInfo {
-    content_type: ObjectIdentifier,
-    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
-    content: OctetString,
-}
-
-#[derive(Sequence)]
-struct MacData {
-    mac: DigestInfo,
-    salt: OctetString,
-}
-
-#[derive(Sequence)]
-struct DigestInfo {
-    algorithm: AlgorithmIdentifierOwned,
-    digest: OctetString,
-}
-
 /// A file with these contents and a valid MAC, because nothing is parsed after an invalid one.
 fn with_mac(safe: &[u8]) -> Vec<u8> {
     let key = derive_key_utf8::<Sha1>(PASSWORD, b"salt", Pkcs12KeyType::Mac, 1, 20).unwrap();
     let mac = Hmac::<Sha1>::new_from_slice(&key).unwrap().chain_update(safe).finalize().into_bytes();
-    let algorithm = AlgorithmIdentifierOwned { oid: rfc5912::ID_SHA_1, parameters: Some(Any::from(Null)) };
-    Pfx {
-        version: 3,
-        auth_safe: ContentInfo { content_type: rfc5911::ID_DATA, content: OctetString::new(safe).unwrap() },
-        mac: MacData {
-            mac: DigestInfo { algorithm, digest: OctetString::new(&*mac).unwrap() },
-            salt: OctetString::new(*b"salt").unwrap(),
-        },
-    }
-    .to_der()
-    .unwrap()
+    let value = |tag, parts: &[&[u8]]| Any::new(tag, parts.concat()).unwrap().to_der().unwrap();
+    let sequence = |parts: &[&[u8]]| value(Tag::Sequence, parts);
+    let octets = |bytes: &[u8]| value(Tag::OctetString, &[bytes]);
+    let oid = |oid: ObjectIdentifier| oid.to_der().unwrap();
+    let explicit = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
+    let content = sequence(&[&oid(rfc5911::ID_DATA), &value(explicit, &[&octets(safe)])]);
+    let digest = sequence(&[&sequence(&[&oid(rfc5912::ID_SHA_1), &[5, 0]]), &octets(&mac)]);
+    sequence(&[&[2, 1, 3], &content, &sequence(&[&digest, &octets(b"salt")])])
 }
 
 /// What either side of the helper's socket receives.

@@ -40,7 +40,7 @@ impl CardLock {
     /// [`CardBusy`](ErrorKind::CardBusy) if another program holds the lock for too long;
     /// [`Cancelled`](ErrorKind::Cancelled).
     pub fn with_pin(card: &[u8], cancel: &CancelToken) -> Result<Self> {
-        Self::take(&format!("pin-{}.lock", end(card)), cancel, PATIENCE)
+        Self::acquire(&format!("pin-{}.lock", end(card)), cancel, PATIENCE)
     }
 
     /// Waits until no other program searches or resets cards, for at most `patience`; then goes on without the
@@ -49,10 +49,10 @@ impl CardLock {
         // Each PC/SC service has its own cards.
         let service = std::env::var_os("PCSCLITE_CSOCK_NAME").unwrap_or_default();
         let name = format!("cards-{}.lock", end(service.as_encoded_bytes()));
-        Self::take(&name, &CancelToken::new(), patience).unwrap_or(Self { _file: None })
+        Self::acquire(&name, &CancelToken::new(), patience).unwrap_or(Self { _file: None })
     }
 
-    fn take(name: &str, cancel: &CancelToken, patience: Duration) -> Result<Self> {
+    fn acquire(name: &str, cancel: &CancelToken, patience: Duration) -> Result<Self> {
         let file = own_folder().and_then(|folder| open(&folder, name));
         file.map_or(Ok(Self { _file: None }), |file| lock(file, cancel, patience))
     }
@@ -121,7 +121,7 @@ mod tests {
             open(&self.0.path().join("own"), "card.lock")
         }
 
-        fn take(&self, patience: Duration) -> Result<CardLock> {
+        fn acquire(&self, patience: Duration) -> Result<CardLock> {
             lock(self.open().unwrap(), &CancelToken::new(), patience)
         }
     }
@@ -129,38 +129,38 @@ mod tests {
     #[test]
     fn the_next_program_gets_the_lock_when_the_first_releases_it() {
         let place = Place::new();
-        let first = place.take(PATIENCE).unwrap();
+        let first = place.acquire(PATIENCE).unwrap();
         thread::scope(|scope| {
-            let second = scope.spawn(|| place.take(PATIENCE).unwrap());
+            let second = scope.spawn(|| place.acquire(PATIENCE).unwrap());
             thread::sleep(SHORT);
             assert!(!second.is_finished());
             drop(first);
             assert!(second.join().unwrap()._file.is_some());
         });
-        assert!(place.take(SHORT).unwrap()._file.is_some());
+        assert!(place.acquire(SHORT).unwrap()._file.is_some());
     }
 
     #[test]
     fn the_pin_is_not_tried_if_another_program_holds_the_lock_too_long() {
         let place = Place::new();
-        let _first = place.take(PATIENCE).unwrap();
-        let error = place.take(SHORT).err().unwrap();
+        let _first = place.acquire(PATIENCE).unwrap();
+        let error = place.acquire(SHORT).err().unwrap();
         assert_eq!((error.kind(), error.stage()), (&ErrorKind::CardBusy, Stage::Pin));
     }
 
     #[test]
     fn a_lock_obtained_after_the_deadline_is_released() {
         let place = Place::new();
-        let first = place.take(PATIENCE).unwrap();
-        assert!(place.take(SHORT).is_err());
+        let first = place.acquire(PATIENCE).unwrap();
+        assert!(place.acquire(SHORT).is_err());
         drop(first);
-        assert!(place.take(PATIENCE).unwrap()._file.is_some());
+        assert!(place.acquire(PATIENCE).unwrap()._file.is_some());
     }
 
     #[test]
     fn waiting_for_a_lock_can_be_cancelled() {
         let (place, cancel) = (Place::new(), CancelToken::new());
-        let _first = place.take(PATIENCE).unwrap();
+        let _first = place.acquire(PATIENCE).unwrap();
         thread::scope(|scope| {
             let second = scope.spawn(|| lock(place.open().unwrap(), &cancel, PATIENCE).err().unwrap());
             thread::sleep(SHORT);
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn only_the_user_can_access_the_folder_and_the_lock() {
         let place = Place::new();
-        let _lock = place.take(PATIENCE).unwrap();
+        let _lock = place.acquire(PATIENCE).unwrap();
         let folder = place.0.path().join("own");
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&folder), mode(&folder.join("card.lock"))), (0o700, 0o600));

@@ -3,9 +3,9 @@
 mod calls;
 pub mod card;
 mod error;
-mod look;
 mod module;
 mod objects;
+mod slots;
 mod token;
 
 use std::time::{Duration, Instant};
@@ -16,9 +16,9 @@ use ticketapi::card::{Absence, CardReader, SmartCard};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use self::card::Pkcs11Card;
-pub use self::look::slots;
 use self::module::Module;
-use self::token::Lack;
+pub use self::slots::slots;
+use self::token::Missing;
 use crate::card_lock::{self, CardLock};
 use crate::pcsc::Readers;
 
@@ -48,17 +48,17 @@ impl Pkcs11Reader {
     }
 
     /// Searches once, or twice if a card moved during the first search.
-    pub(crate) fn look(&self) -> Result<Look> {
-        match self.try_look(false)? {
-            Tried::Look(look) => Ok(look),
-            Tried::Unsure(_) => match self.try_look(true)? {
-                Tried::Look(look) => Ok(look),
+    pub(crate) fn search(&self) -> Result<Search> {
+        match self.try_search(false)? {
+            Tried::Done(search) => Ok(search),
+            Tried::Unsure(_) => match self.try_search(true)? {
+                Tried::Done(search) => Ok(search),
                 Tried::Unsure(error) => Err(error),
             },
         }
     }
 
-    fn try_look(&self, again: bool) -> Result<Tried> {
+    fn try_search(&self, again: bool) -> Result<Tried> {
         let _lock = lock_for_search();
         // Read before the module sees the card: a card that is swapped during the search has another counter.
         let before = Readers::now();
@@ -66,13 +66,13 @@ impl Pkcs11Reader {
             Ok(modules) => modules,
             // The module may start once there is a reader or a card.
             Err(unusable) if unusable.may_start && !before.has_card() => {
-                return Ok(Tried::Look(Look::Absent(Lack::without_reader(unusable.error, &before))));
+                return Ok(Tried::Done(Search::Absent(Missing::without_reader(unusable.error, &before))));
             }
             Err(unusable) => return Err(unusable.error),
         };
-        let found = match token::look(&modules, &self.settings, &before) {
-            Ok(token::Look::Found(token)) => Ok(token),
-            Ok(token::Look::Absent(lack)) => return Ok(Tried::Look(Look::Absent(lack))),
+        let found = match token::search(&modules, &self.settings, &before) {
+            Ok(token::Search::Found(token)) => Ok(token),
+            Ok(token::Search::Absent(missing)) => return Ok(Tried::Done(Search::Absent(missing))),
             Err(error) if matches!(error.kind(), ErrorKind::NoCertificate | ErrorKind::NoKey) => Err(error),
             Err(error) => return Err(error),
         };
@@ -104,7 +104,7 @@ impl Pkcs11Reader {
             let text = "cards were put in or taken out while they were read";
             return Ok(Tried::Unsure(Error::new(ErrorKind::CardFailed, Stage::Card, text)));
         }
-        Ok(Tried::Look(Look::Found(Pkcs11Card::new(token, modules, self.settings.after_login, here))))
+        Ok(Tried::Done(Search::Found(Pkcs11Card::new(token, modules, self.settings.after_login, here))))
     }
 
     /// Like [`CardReader::wait_for_card`], but returns the card's own type.
@@ -117,17 +117,17 @@ impl Pkcs11Reader {
         let mut reported = None;
         loop {
             cancel.check(Stage::Card)?;
-            let lack = match self.look()? {
-                Look::Found(card) => return Ok(card),
-                Look::Absent(lack) => lack,
+            let missing = match self.search()? {
+                Search::Found(card) => return Ok(card),
+                Search::Absent(missing) => missing,
             };
             let left = until.map_or(INTERVAL, |until| until.saturating_duration_since(Instant::now()));
             if left.is_zero() {
-                return Err(lack.error);
+                return Err(missing.error);
             }
-            if reported.as_ref() != Some(&lack.absence) {
-                absent(lack.absence.clone());
-                reported = Some(lack.absence);
+            if reported.as_ref() != Some(&missing.absence) {
+                absent(missing.absence.clone());
+                reported = Some(missing.absence);
             }
             cancel.wait(left.min(INTERVAL));
         }
@@ -141,16 +141,16 @@ fn lock_for_search() -> Option<CardLock> {
 
 /// The result of a search.
 #[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
-pub(crate) enum Look {
+pub(crate) enum Search {
     /// The card to log in with.
     Found(Pkcs11Card),
     /// No card yet.
-    Absent(Lack),
+    Absent(Missing),
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
 enum Tried {
-    Look(Look),
+    Done(Search),
     /// Contains the error to report if the next search gives the same result.
     Unsure(Error),
 }

@@ -17,7 +17,7 @@ use ticketapi::card::protocol::{
 };
 
 use self::watch::Watch;
-use crate::pkcs11::Look;
+use crate::pkcs11::Search;
 use crate::{Pkcs11Card, Pkcs11Reader, events};
 
 /// Serves one request over standard input: a login, a reset, an examination, or watching the readers.
@@ -64,15 +64,15 @@ fn serve(channel: &Channel) -> Result<(), ChannelError> {
     };
     let watch = Watch::start(channel).map_err(|_| ChannelError::Closed)?;
     watch.busy(deadline);
-    match Pkcs11Reader::exclusive(settings).look() {
-        Ok(Look::Found(card)) => hold(channel, &watch, card, deadline),
-        Ok(Look::Absent(lack)) => channel.send(&Reply::from(lack), None),
+    match Pkcs11Reader::exclusive(settings).search() {
+        Ok(Search::Found(card)) => serve_card(channel, &watch, card, deadline),
+        Ok(Search::Absent(missing)) => channel.send(&Reply::from(missing), None),
         Err(error) => channel.send(&Reply::Failed(Failure::from(&error)), None),
     }
 }
 
 /// Keeps the card until it has signed or is no longer needed.
-fn hold(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: Duration) -> Result<(), ChannelError> {
+fn serve_card(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: Duration) -> Result<(), ChannelError> {
     let reader = card.reader().map(str::to_owned);
     let certificate = der(&card);
     let label = card.label().to_owned();

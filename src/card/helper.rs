@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::process::{Answer, receive};
 pub(super) use self::process::{Helper, interrupt};
+use self::process::{Received, receive};
 use self::watch::HelperWatch;
 use super::events::{CardWatch, Presence, Snapshot};
 use super::pkcs11::{AfterLogin, CardSettings, known_places};
@@ -154,22 +154,22 @@ impl CardReader for HelperReader {
         self.wait_for_reset(cancel);
         let until = Instant::now().checked_add(wait);
         let over = || until.is_some_and(|until| until <= Instant::now());
-        let (mut told, mut events) = (None, None);
+        let (mut reported, mut events) = (None, None);
         loop {
-            let lack = match self.look(cancel)? {
-                Look::Card(card) => return Ok(card),
-                Look::Absent(lack) => lack,
+            let missing = match self.search(cancel)? {
+                Search::Card(card) => return Ok(card),
+                Search::Absent(missing) => missing,
             };
             if over() {
-                return Err(lack.error);
+                return Err(missing.error);
             }
-            if told.as_ref() != Some(&lack.absence) {
-                absent(lack.absence.clone());
-                told = Some(lack.absence);
+            if reported.as_ref() != Some(&missing.absence) {
+                absent(missing.absence.clone());
+                reported = Some(missing.absence);
             }
             let events = events.get_or_insert_with(|| Events(self.start_watch(cancel).ok()));
-            let next = if lack.watched { None } else { Instant::now().checked_add(INTERVAL) };
-            events.wait(&lack.readers, [until, next].into_iter().flatten().min(), cancel)?;
+            let next = if missing.watched { None } else { Instant::now().checked_add(INTERVAL) };
+            events.wait(&missing.readers, [until, next].into_iter().flatten().min(), cancel)?;
         }
     }
 
@@ -179,13 +179,13 @@ impl CardReader for HelperReader {
 }
 
 /// The result of a search.
-enum Look {
+enum Search {
     Card(Box<dyn SmartCard>),
-    Absent(Lack),
+    Absent(Missing),
 }
 
 /// The fields of [`Reply::Absent`].
-struct Lack {
+struct Missing {
     absence: Absence,
     error: Error,
     readers: Snapshot,
@@ -194,20 +194,20 @@ struct Lack {
 
 impl HelperReader {
     /// Searches once, or again if the search hangs: the user has not been asked for a PIN yet.
-    fn look(&self, cancel: &CancelToken) -> Result<Look> {
+    fn search(&self, cancel: &CancelToken) -> Result<Search> {
         let (began, deadline) = (Instant::now(), self.settings.deadline);
         let first = deadline.checked_sub(SECOND_SEARCH).filter(|time| *time >= FIRST_SEARCH).unwrap_or(deadline);
-        match self.look_for(first, cancel) {
+        match self.search_within(first, cancel) {
             Err(error) if *error.kind() == ErrorKind::CardFailed && (first..deadline).contains(&began.elapsed()) => {
                 tracing::warn!(%error, "the search for the card is repeated");
-                self.look_for(deadline.saturating_sub(began.elapsed()), cancel)
+                self.search_within(deadline.saturating_sub(began.elapsed()), cancel)
             }
             looked => looked,
         }
     }
 
     /// Searches with a new helper, because an earlier one may have outdated information about the readers.
-    fn look_for(&self, time: Duration, cancel: &CancelToken) -> Result<Look> {
+    fn search_within(&self, time: Duration, cancel: &CancelToken) -> Result<Search> {
         let HelperSettings { program, card: settings, .. } = &self.settings;
         cancel.check(Stage::Card)?;
         let until = Some(Instant::now() + time);
@@ -218,7 +218,7 @@ impl HelperReader {
         match helper.channel.send(&request, until).and_then(|()| receive(&helper.channel, until)) {
             Ok(Reply::Card { label, certificate, pin, reader, presence }) => {
                 tracing::debug!(reader, ?presence, tries = ?pin.tries, "card found");
-                Ok(Look::Card(Box::new(HelperCard {
+                Ok(Search::Card(Box::new(HelperCard {
                     label,
                     certificate: certificate.as_deref().map(Certificate::from_der).transpose()?,
                     pin,
@@ -235,7 +235,7 @@ impl HelperReader {
             Ok(Reply::Absent { absence, failure, readers, watched }) => {
                 let error = Error::from(failure);
                 tracing::debug!(%error, ?readers, "no card yet");
-                Ok(Look::Absent(Lack { absence, error, readers, watched }))
+                Ok(Search::Absent(Missing { absence, error, readers, watched }))
             }
             Ok(Reply::Failed(failure)) => Err(failure.into()),
             other => Err(helper.lost(other.err(), Stage::Card, cancel)),
@@ -397,7 +397,7 @@ fn reset_apart(program: &Path, reader: &str) -> Result<Channel> {
     }
 }
 
-fn report_reset(reply: &Answer) {
+fn report_reset(reply: &Received) {
     match reply {
         Ok(Reply::Done(Reset::Failed(reason))) => tracing::warn!(reason, "the card could not be reset"),
         Ok(Reply::Done(reset)) => tracing::debug!(?reset, "the helper has released the card"),

@@ -23,15 +23,15 @@ use crate::pcsc::{Reader, Readers, is_described_by};
 
 /// The result of a search.
 #[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
-pub enum Look {
+pub enum Search {
     /// The card to log in with.
     Found(Token),
     /// No card yet.
-    Absent(Lack),
+    Absent(Missing),
 }
 
 /// Why there is no card to log in with, although one may be inserted.
-pub struct Lack {
+pub struct Missing {
     /// For the user.
     pub absence: Absence,
     /// For callers that do not wait.
@@ -42,8 +42,8 @@ pub struct Lack {
     pub watched: bool,
 }
 
-impl From<Lack> for Reply {
-    fn from(Lack { absence, error, readers, watched }: Lack) -> Self {
+impl From<Missing> for Reply {
+    fn from(Missing { absence, error, readers, watched }: Missing) -> Self {
         Self::Absent { absence, failure: Failure::from(&error), readers, watched }
     }
 }
@@ -73,22 +73,22 @@ pub struct Token {
 /// before the search.
 ///
 /// A problem with one module or its card counts only if no other module has a card.
-pub fn look(modules: &[Module], settings: &CardSettings, before: &Readers) -> Result<Look> {
-    let (mut problem, mut seen) = (None, Vec::new());
+pub fn search(modules: &[Module], settings: &CardSettings, before: &Readers) -> Result<Search> {
+    let (mut problem, mut scans) = (None, Vec::new());
     for module in modules {
-        let mut see = See::default();
-        if let Err(error) = see.slots(module, settings) {
-            see.failed = Some(error);
+        let mut scan = Scan::default();
+        if let Err(error) = scan.slots(module, settings) {
+            scan.failed = Some(error);
         }
-        let tokens = std::mem::take(&mut see.tokens);
+        let tokens = std::mem::take(&mut scan.tokens);
         let found = match one_of(module, settings, tokens) {
-            Ok(None) => unmarked(module, settings, &see),
+            Ok(None) => unmarked(module, settings, &scan),
             found => found.map(|token| token.map_or(Offer::Nothing, Offer::Token)),
         };
         match found {
-            Ok(Offer::Token(token)) => return Ok(Look::Found(token)),
+            Ok(Offer::Token(token)) => return Ok(Search::Found(token)),
             Ok(Offer::Nothing) => {}
-            Ok(Offer::Empty(slot)) if modules.len() == 1 && see.others.is_empty() && see.unknown.is_empty() => {
+            Ok(Offer::Empty(slot)) if modules.len() == 1 && scan.others.is_empty() && scan.unknown.is_empty() => {
                 let text = format!("the token in slot {slot} is empty: it has not been initialized");
                 problem = problem.or(Some(Error::new(ErrorKind::NoCertificate, Stage::Card, text)));
             }
@@ -97,15 +97,18 @@ pub fn look(modules: &[Module], settings: &CardSettings, before: &Readers) -> Re
             Err(error) if *error.kind() == ErrorKind::SeveralCards => return Err(error),
             Err(error) => problem = problem.or(Some(error)),
         }
-        seen.push(see);
+        scans.push(scan);
     }
-    let failed = seen.iter().find_map(|see| see.failed.as_ref().map(|error| (failed(Stage::Card, error), see.vacant)));
+    let failed =
+        scans.iter().find_map(|scan| scan.failed.as_ref().map(|error| (failed(Stage::Card, error), scan.vacant)));
     match (failed, problem) {
         // Modules report a missing service or reader with various codes.
-        (Some((error, _)), None) if before.problem().is_some() => Ok(Look::Absent(Lack::without_reader(error, before))),
-        (Some((error, true)), None) => Ok(Look::Absent(Lack::beside_fault(error, before))),
+        (Some((error, _)), None) if before.problem().is_some() => {
+            Ok(Search::Absent(Missing::without_reader(error, before)))
+        }
+        (Some((error, true)), None) => Ok(Search::Absent(Missing::beside_fault(error, before))),
         (_, Some(error)) | (Some((error, false)), None) => Err(error),
-        (None, None) => Ok(Look::Absent(lack(modules, settings, before, seen))),
+        (None, None) => Ok(Search::Absent(missing(modules, settings, before, scans))),
     }
 }
 
@@ -119,7 +122,7 @@ enum Offer {
 }
 
 #[derive(Default)]
-struct See {
+struct Scan {
     /// Tokens that match the settings.
     tokens: Vec<(Slot, TokenInfo)>,
     /// Matching tokens without the flag for initialized tokens.
@@ -138,7 +141,7 @@ struct See {
     slots: Vec<String>,
 }
 
-impl See {
+impl Scan {
     fn slots(&mut self, module: &Module, settings: &CardSettings) -> CallResult<()> {
         // Not only slots with a token: OpenSC does not list a card there that it does not recognize.
         for slot in module.context.get_all_slots()? {
@@ -188,7 +191,7 @@ fn is_same(wanted: &str, is: &str) -> bool {
     wanted.chars().count() == is.chars().count() && wanted.chars().zip(is.chars()).all(same)
 }
 
-impl Lack {
+impl Missing {
     /// For a module that cannot be used, perhaps because there is no reader or no PC/SC service.
     pub fn without_reader(error: Error, before: &Readers) -> Self {
         let (reason, absence) = before.problem().unwrap_or_else(|| ("no card is in a reader".into(), Absence::NoCard));
@@ -207,15 +210,15 @@ impl Lack {
     }
 }
 
-fn lack(modules: &[Module], settings: &CardSettings, before: &Readers, seen: Vec<See>) -> Lack {
-    let unknown = unknown_cards(before, &seen);
+fn missing(modules: &[Module], settings: &CardSettings, before: &Readers, scans: Vec<Scan>) -> Missing {
+    let unknown = unknown_cards(before, &scans);
     // Slots that are no readers may get a token without PC/SC noticing, and a module without slots may get some
     // later. A card that is not recognized now may be in use, or not be ready.
-    let only_readers = |see: &See| !see.slots.is_empty() && see.slots.iter().all(|slot| before.describes(slot));
-    let watched = unknown.is_empty() && seen.iter().all(only_readers);
+    let only_readers = |scan: &Scan| !scan.slots.is_empty() && scan.slots.iter().all(|slot| before.describes(slot));
+    let watched = unknown.is_empty() && scans.iter().all(only_readers);
 
-    let others: Vec<_> = seen.iter().flat_map(|see| see.others.iter().map(String::as_str)).collect();
-    let out_of_sight = seen.iter().any(|see| see.slots.is_empty()).then(|| before.problem()).flatten();
+    let others: Vec<_> = scans.iter().flat_map(|scan| scan.others.iter().map(String::as_str)).collect();
+    let out_of_sight = scans.iter().any(|scan| scan.slots.is_empty()).then(|| before.problem()).flatten();
     let (kind, detail, absence) = if !unknown.is_empty() {
         let modules: Vec<_> = modules.iter().map(|module| module.path.display().to_string()).collect();
         let text = format!("{} is not known to {}", unknown.join(" and "), modules.join(" or "));
@@ -228,7 +231,7 @@ fn lack(modules: &[Module], settings: &CardSettings, before: &Readers, seen: Vec
         let text = format!("{}; there is {}", no_card(settings), others.join(", "));
         (ErrorKind::NoCard, text.clone(), Absence::NotRecognised(text))
     };
-    Lack { absence, error: Error::new(kind, Stage::Card, detail), readers: before.snapshot(), watched }
+    Missing { absence, error: Error::new(kind, Stage::Card, detail), readers: before.snapshot(), watched }
 }
 
 fn no_card(CardSettings { token_label, token_serial, .. }: &CardSettings) -> String {
@@ -238,8 +241,8 @@ fn no_card(CardSettings { token_label, token_serial, .. }: &CardSettings) -> Str
 }
 
 /// Describes the cards that no module recognizes.
-fn unknown_cards(before: &Readers, seen: &[See]) -> Vec<String> {
-    let known = |reader: &str| seen.iter().any(|see| see.known.iter().any(|slot| is_described_by(reader, slot)));
+fn unknown_cards(before: &Readers, scans: &[Scan]) -> Vec<String> {
+    let known = |reader: &str| scans.iter().any(|scan| scan.known.iter().any(|slot| is_described_by(reader, slot)));
     let suspects: Vec<_> = before.with_card().filter(|reader| !known(&reader.state.name)).collect();
     // A card that came or went during the search is not counted.
     let after = (!suspects.is_empty()).then(Readers::once_noticed);
@@ -249,21 +252,21 @@ fn unknown_cards(before: &Readers, seen: &[See]) -> Vec<String> {
         .map(Reader::describe)
         .collect();
     // Slots that are none of PC/SC's readers.
-    let slots = seen.iter().flat_map(|see| &see.unknown).filter(|slot| !before.describes(slot));
-    let slots: BTreeSet<_> = slots.filter(|slot| !seen.iter().any(|see| see.known.contains(slot))).collect();
+    let slots = scans.iter().flat_map(|scan| &scan.unknown).filter(|slot| !before.describes(slot));
+    let slots: BTreeSet<_> = slots.filter(|slot| !scans.iter().any(|scan| scan.known.contains(slot))).collect();
     cards.extend(slots.into_iter().map(|slot| format!("the card in {}", slot.trim())));
     cards
 }
 
 /// Returns a token whose flag says that it is not initialized, but which has a certificate.
-fn unmarked(module: &Module, settings: &CardSettings, see: &See) -> Result<Offer> {
-    for (slot, info) in &see.unmarked {
+fn unmarked(module: &Module, settings: &CardSettings, scan: &Scan) -> Result<Offer> {
+    for (slot, info) in &scan.unmarked {
         match Token::open(module, *slot, info, &settings.issuers) {
             Ok(token) if token.certificate.is_some() => return Ok(Offer::Token(token)),
             _ => {}
         }
     }
-    Ok(see.unmarked.first().map_or(Offer::Nothing, |(slot, _)| Offer::Empty(*slot)))
+    Ok(scan.unmarked.first().map_or(Offer::Nothing, |(slot, _)| Offer::Empty(*slot)))
 }
 
 fn one_of(module: &Module, settings: &CardSettings, tokens: Vec<(Slot, TokenInfo)>) -> Result<Option<Token>> {

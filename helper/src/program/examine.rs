@@ -19,11 +19,11 @@ pub fn serve(channel: &Channel) -> Result<(), ChannelError> {
     };
     let watch = Watch::start(channel).map_err(|_| ChannelError::Closed)?;
     watch.busy(deadline);
-    let seen = look(module.as_deref(), &issuers);
-    channel.send(&seen.unwrap_or_else(|error| Examination::Failed(Failure::from(&error))), None)
+    let examined = examine(module.as_deref(), &issuers);
+    channel.send(&examined.unwrap_or_else(|error| Examination::Failed(Failure::from(&error))), None)
 }
 
-fn look(module: Option<&Path>, issuers: &[String]) -> ticketapi::Result<Examination> {
+fn examine(module: Option<&Path>, issuers: &[String]) -> ticketapi::Result<Examination> {
     match module {
         None => pcsc::examine().map(Examination::Readers),
         Some(module) => pkcs11::slots(module, issuers).map(Examination::Slots),

@@ -93,9 +93,9 @@ impl Drop for Helper {
     }
 }
 
-pub(super) type Answer = std::result::Result<Reply, ChannelError>;
+pub(super) type Received = std::result::Result<Reply, ChannelError>;
 
-pub(super) fn receive(channel: &Channel, until: Option<Instant>) -> Answer {
+pub(super) fn receive(channel: &Channel, until: Option<Instant>) -> Received {
     channel.receive(until)?.message()
 }
 

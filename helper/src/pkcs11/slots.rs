@@ -25,13 +25,13 @@ pub fn slots(module: &Path, issuers: &[String]) -> Result<Vec<Slot>> {
     let mut slots = Vec::new();
     for module in &modules {
         let numbers = module.context.get_all_slots().map_err(|error| failed(Stage::Card, &error))?;
-        slots.extend(numbers.into_iter().map(|number| look(module, number, issuers)));
+        slots.extend(numbers.into_iter().map(|number| examine(module, number, issuers)));
     }
     modules.into_iter().for_each(Module::end);
     Ok(slots)
 }
 
-fn look(module: &Module, number: Number, issuers: &[String]) -> Slot {
+fn examine(module: &Module, number: Number, issuers: &[String]) -> Slot {
     let context = &module.context;
     let (description, may_be_reader) = match context.get_slot_info(number) {
         Ok(info) => (text(info.slot_description()), info.hardware_slot() || info.removable_device()),
