@@ -131,7 +131,7 @@ fn with_mac(safe: &[u8]) -> Vec<u8> {
     let sequence = |parts: &[&[u8]]| value(Tag::Sequence, parts);
     let octets = |bytes: &[u8]| value(Tag::OctetString, &[bytes]);
     let oid = |oid: ObjectIdentifier| oid.to_der().unwrap();
-    let explicit = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
+    let explicit = Tag::ContextSpecific { constructed: true, number: TagNumber::N0 };
     let content = sequence(&[&oid(rfc5911::ID_DATA), &value(explicit, &[&octets(safe)])]);
     let digest = sequence(&[&sequence(&[&oid(rfc5912::ID_SHA_1), &[5, 0]]), &octets(&mac)]);
     sequence(&[&[2, 1, 3], &content, &sequence(&[&digest, &octets(b"salt")])])
