@@ -30,6 +30,9 @@ use crate::session::{Context, Contexts, EndReason, Session};
 
 pub use crate::session::Status;
 pub use builder::EngineBuilder;
+#[cfg(feature = "nuts")]
+#[doc(hidden)]
+pub use builder::examine_node;
 #[doc(hidden)]
 pub use builder::server;
 #[cfg(feature = "oidc")]

@@ -2,6 +2,7 @@
 
 mod card;
 mod computer;
+mod node;
 mod provider;
 mod server;
 mod words;
@@ -43,6 +44,8 @@ enum Of {
     Browser,
     /// Those in the browser, at an OpenID provider.
     Provider,
+    /// Those in the browser, at an employer's Nuts node.
+    Node,
     /// As `Every`; but in the browser the card is only what binds the session.
     Binding,
 }
@@ -65,6 +68,8 @@ const CHECKS: &[Check] = &[
     Check { name: "clock", title: "clock", of: Of::Every, needs: &["tls"], look: server::clock },
     Check { name: "provider", title: "provider", of: Of::Provider, needs: &["tls"], look: provider::provider },
     Check { name: "client", title: "client", of: Of::Provider, needs: &["provider"], look: provider::client },
+    Check { name: "node", title: "Nuts node", of: Of::Node, needs: &["tls"], look: node::node },
+    Check { name: "employee", title: "employee", of: Of::Node, needs: &["configuration"], look: node::employee },
     Check { name: "agent", title: "agent", of: Of::Every, needs: &["configuration"], look: computer::agent },
     Check { name: "ticket", title: "ticket", of: Of::Provider, needs: &["configuration"], look: provider::ticket },
 ];
@@ -91,6 +96,7 @@ impl Chain<'_> {
             Of::Card => !self.in_browser(),
             Of::Browser => self.in_browser(),
             Of::Provider => self.in_browser() && self.config.service != ServiceKind::Nuts,
+            Of::Node => self.config.service == ServiceKind::Nuts,
         }
     }
 

@@ -316,6 +316,18 @@ pub fn examination(config: &Config) -> Result<Examination> {
     Ok(Examination::new(openid::settings(config)?))
 }
 
+/// Has the Nuts node draw up a contract, for a diagnosis. Nobody is asked, and the node keeps nothing of it. Returns
+/// whom it is on behalf of, in the contract's words.
+///
+/// # Errors
+///
+/// As the first step of a login.
+#[cfg(feature = "nuts")]
+#[doc(hidden)]
+pub fn examine_node(config: &Config, cancel: &CancelToken) -> Result<String> {
+    crate::service::nuts::examine(&config.nuts()?, cancel)
+}
+
 fn ssb(config: &Config) -> Result<SsbService> {
     Ok(SsbService::new(SsbSettings {
         address: config.broker()?,

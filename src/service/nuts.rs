@@ -22,6 +22,7 @@ use self::contract::DrawUp;
 use self::node::{ErrorKindOf, Node, Step, pause, to_json};
 use self::presentation::{Asked, Presentation, read_verification};
 use super::{Desk, Expiry, Grant, IdentityService, Replacement, ServiceSession, Unlocking, json};
+use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::http::{HttpsSettings, Url};
 use crate::prompt::LoginPage;
@@ -166,7 +167,7 @@ struct Poll<'a> {
 impl Login<'_> {
     fn run(&self) -> Result<Grant> {
         let mut node = Node::new(self.settings);
-        let contract = self.draw_up(&mut node)?;
+        let contract = draw_up(&mut node, self.settings, self.desk.cancel)?;
         info!("contract drawn up");
         let (id, page) = self.begin_signing(&mut node, &contract)?;
         let presentation = {
@@ -181,14 +182,6 @@ impl Login<'_> {
         let card_watched = self.settings.bind_card && self.desk.bind_card()?;
         self.desk.cancel.check(Stage::Session)?;
         Ok(Grant { card_watched, ..self.grant(presentation, assurance) })
-    }
-
-    fn draw_up(&self, node: &mut Node<'_>) -> Result<String> {
-        let step = Step { stage: Stage::Activation, refusal: "draws up no contract", kind: ErrorKindOf::Settings };
-        let kind = &self.settings.contract;
-        let body = to_json(&DrawUp::new(kind, &self.settings.employer))?;
-        let answer = node.put(step, &format!("{V1}/contract/drawup"), body, &node.call(self.desk.cancel))?;
-        contract::read(&answer.body, kind)
     }
 
     /// Returns the session's id and its page.
@@ -216,12 +209,7 @@ impl Login<'_> {
     }
 
     /// Waits for the user's decision on the page. `not_shown` is cancelled if the page is not shown.
-    fn wait_for_presentation(
-        &self,
-        node: &mut Node<'_>,
-        id: &str,
-        not_shown: &crate::cancel::CancelToken,
-    ) -> Result<SecretBytes> {
+    fn wait_for_presentation(&self, node: &mut Node<'_>, id: &str, not_shown: &CancelToken) -> Result<SecretBytes> {
         let step = Step { stage: Stage::Browser, refusal: "makes no presentation", kind: ErrorKindOf::Decision };
         let error = |kind, detail: &str| Err(Error::new(kind, Stage::Browser, detail));
         let time = self.settings.login_timeout.min(SIGNING_WINDOW);
@@ -316,6 +304,19 @@ impl Login<'_> {
             service: Arc::new(NutsSession { settings: Arc::clone(self.settings), presentation, assurance }),
         }
     }
+}
+
+/// Has the node draw up the contract that the settings choose.
+fn draw_up(node: &mut Node<'_>, settings: &NutsSettings, cancel: &CancelToken) -> Result<String> {
+    let step = Step { stage: Stage::Activation, refusal: "draws up no contract", kind: ErrorKindOf::Settings };
+    let body = to_json(&DrawUp::new(&settings.contract, &settings.employer))?;
+    let answer = node.put(step, &format!("{V1}/contract/drawup"), body, &node.call(cancel))?;
+    contract::read(&answer.body, &settings.contract)
+}
+
+/// As the first step of a login; returns the contract's text.
+pub(crate) fn examine(settings: &NutsSettings, cancel: &CancelToken) -> Result<String> {
+    draw_up(&mut Node::new(settings), settings, cancel)
 }
 
 /// The employer's name of a role is all there is.

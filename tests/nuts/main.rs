@@ -290,3 +290,22 @@ fn other_services_have_no_employee() {
     let engine = Engine::builder(config).build().unwrap();
     assert_eq!(kind(engine.set_employee(&employee())), ErrorKind::NotImplemented);
 }
+
+/// Runs `examples/nuts.rs` as its first lines say.
+#[test]
+fn the_example_logs_in_and_gets_an_access_token() {
+    let desk = Desk::with(Version::V5, |nuts| nuts.auto(true));
+    let example = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/nuts");
+    let output = std::process::Command::new(example)
+        .args([desk.nuts.employer(), "test"])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("TICKETAPI_NUTS_NODE", desk.nuts.url())
+        .env("TICKETAPI_EMPLOYER", desk.nuts.employer())
+        .envs([("TICKETAPI_ALLOW_HTTP", "true"), ("TICKETAPI_AGENT", "never"), ("TICKETAPI_BROWSER", "true")])
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stderr}");
+    assert!(stdout.starts_with("user   J van Dijk (481)\n") && stdout.contains("\naccess "), "{stdout}");
+}

@@ -72,6 +72,18 @@ pub fn provider(issuer: &str) -> String {
     format!("{issuer} answers as an OpenID provider")
 }
 
+pub fn contract(text: &str) -> String {
+    format!("it draws up contracts: {text}")
+}
+
+pub fn employee(identifier: &str) -> String {
+    format!("the settings name the employee {identifier}")
+}
+
+pub fn employee_by_program() -> String {
+    "the settings name no employee: the program has to".to_owned()
+}
+
 pub fn client(server: &str, client_id: &str) -> String {
     format!("{server} accepts the client {client_id}")
 }

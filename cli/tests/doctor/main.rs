@@ -3,6 +3,7 @@
 
 mod card;
 mod computer;
+mod node;
 mod provider;
 mod reader;
 mod server;

@@ -125,6 +125,11 @@ final class Desk implements AutoCloseable {
         return this;
     }
 
+    /** The value of a variable that is set. */
+    String variable(String name) {
+        return environment.get(name);
+    }
+
     Desk unset(String variable) {
         environment.remove(variable);
         return this;

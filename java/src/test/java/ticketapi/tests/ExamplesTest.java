@@ -23,6 +23,15 @@ class ExamplesTest {
     }
 
     @Test
+    void theNutsLoginGetsAnAccessToken() throws Exception {
+        try (Desk desk = new Desk()) {
+            String employer = desk.atNode("accept").variable("TICKETAPI_EMPLOYER");
+            desk.java(Desk.jar(), "../examples/NutsLogin.java", employer, "test")
+                    .says("user  J van Dijk (481)").says("The access token has ");
+        }
+    }
+
+    @Test
     void theClinicalAppPrintsWhatToDo() throws Exception {
         try (Desk desk = new Desk()) {
             desk.with("good.p12").types("\n");
