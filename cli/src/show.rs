@@ -99,6 +99,7 @@ pub fn session(session: &Session) -> Value {
         "ticket": session.ticket().shortened(),
         "minutes": minutes(session.limits().total),
         "idle_minutes": minutes(session.limits().idle),
+        "expires": session.expires().map(|time| humantime::format_rfc3339_seconds(time).to_string()),
     })
 }
 

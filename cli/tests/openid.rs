@@ -107,6 +107,7 @@ fn the_programs_of_a_desk_share_one_login_and_one_logout_ends_it_at_the_provider
     assert_eq!(site.json(&["ticket"]), json!({ "ticket": ticket.trim() }));
     let status = site.json(&["status"]);
     let role = status["session"]["role"]["id"].as_str().unwrap();
+    assert!(status["session"]["expires"].as_str().unwrap().ends_with('Z'), "{status}");
     assert_eq!(status["session"]["user"], json!({ "uid": "555021935107", "name": "TEST USER" }));
     let roles = site.json(&["roles"]);
     let roles: Vec<_> = roles["roles"].as_array().unwrap().iter().map(|role| role["id"].as_str().unwrap()).collect();
@@ -162,6 +163,13 @@ fn contexts_are_listed_with_whole_ids_and_switched_for_every_program() {
     assert_eq!((refused.code, &*refused.stdout), (4, ""), "{}", refused.stderr);
     assert_eq!(site.done(&["ticket", "--no-auth"]), after);
     assert_eq!(site.run(&["context", "--patient", "https://patient.example/1"]).code, 2);
+    let unknown = site.run(&["assertion"]);
+    assert_eq!(unknown.code, 1);
+    assert!(
+        unknown.stderr.starts_with("session: the identity service does not answer this question\n"),
+        "{}",
+        unknown.stderr
+    );
     assert_eq!((site.logins(), site.provider.open_sessions()), (1, 1));
 }
 

@@ -51,8 +51,13 @@ impl Engine {
     pub(super) fn ask<S: ServiceSession, T>(&self, question: impl FnOnce(&S, &Call<'_>) -> Result<T>) -> Result<T> {
         let question = |session: &dyn ServiceSession, call: &Call<'_>| {
             let session: &dyn Any = session;
-            let other =
-                || Error::new(ErrorKind::NotImplemented, Stage::Session, "the session is at a service without this");
+            let other = || {
+                Error::new(
+                    ErrorKind::NotImplemented,
+                    Stage::Session,
+                    "the identity service does not answer this question",
+                )
+            };
             question(session.downcast_ref().ok_or_else(other)?, call)
         };
         let cancel = self.inner.lock().questions.cancel.clone();
