@@ -49,7 +49,7 @@ pub struct Config {
     pub base_url: Option<BrokerAddress>,
     /// Whether the service's addresses may be plain http. They have to be loopback addresses even then.
     pub allow_http: bool,
-    /// PEM file with the trust anchors for the service; the system's where there is none.
+    /// PEM file with the trust anchors for the service; `None` uses the system's.
     pub ca_file: Option<PathBuf>,
     /// The proxy for the service.
     pub proxy: ProxySetting,
@@ -57,9 +57,9 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long one request may take, connecting included.
     pub request_timeout: Duration,
-    /// The PKCS#11 module; the known places are searched where there is none.
+    /// The PKCS#11 module; `None` searches the known places.
     pub pkcs11_module: Option<PathBuf>,
-    /// The program `ticketapi-card`; searched where there is none.
+    /// The program `ticketapi-card`; `None` searches for it.
     pub helper: Option<PathBuf>,
     /// What happens to the card when it has signed.
     pub card_after_login: AfterLogin,
@@ -71,7 +71,7 @@ pub struct Config {
     pub token_label: Option<String>,
     /// Serial number of the token to use.
     pub token_serial: Option<String>,
-    /// Names of the issuers whose certificates are for logging in; any where it is empty.
+    /// Names of the issuers whose certificates may log in; empty accepts any.
     pub certificate_issuers: Vec<String>,
     /// A PKCS#12 file to use as the card.
     pub software_card: Option<PathBuf>,
@@ -84,7 +84,7 @@ pub struct Config {
     pub prompt_timeout: Duration,
     /// Id of the role to take without asking.
     pub role: Option<String>,
-    /// Program and arguments of the chooser for roles; empty where there is none.
+    /// Program and arguments of the role chooser; empty if there is none.
     pub role_command: Vec<String>,
     /// Whether a user without roles is refused.
     pub require_role: bool,
@@ -97,9 +97,9 @@ pub struct Config {
     pub digest: Digest,
     /// Whether logins are the agent's.
     pub agent: AgentUse,
-    /// The agent's socket; in the user's runtime folder where there is none.
+    /// The agent's socket; `None` uses the user's runtime folder.
     pub agent_socket: Option<PathBuf>,
-    /// Whether the agent asks for the PIN when a card is put in and nobody is logged in.
+    /// Whether the agent asks for the PIN when a card is inserted and nobody is logged in.
     pub offer_login: bool,
     /// What card and time do to a session.
     pub mode: Mode,
@@ -107,7 +107,7 @@ pub struct Config {
     pub lock_timeout: Duration,
     /// How long card and PIN are good for in [`Mode::Mobility`].
     pub reauthentication: Duration,
-    /// The OpenID provider's issuer; that of `environment` where there is none.
+    /// The OpenID provider's issuer; `None` uses that of `environment`.
     pub issuer: Option<String>,
     /// This program's id at the provider.
     pub client_id: Option<String>,
@@ -125,13 +125,13 @@ pub struct Config {
     pub exchange_url: Option<String>,
     /// Where the provider sends the browser at the end of a login.
     pub redirect_uri: RedirectUri,
-    /// The scopes to ask for; those of the service where there are none.
+    /// The scopes to request; empty requests those of the service.
     pub scope: Option<String>,
-    /// The authentication contexts to ask for; those of the service where there are none.
+    /// The authentication contexts to request; empty requests those of the service.
     pub acr_values: Option<String>,
     /// Who asks for the role.
     pub role_selection: RoleSelection,
-    /// Which of the provider's tokens is the ticket; that of the service where it is not set.
+    /// Which of the provider's tokens is the ticket; `None` uses the service's default.
     pub ticket: Option<TicketKind>,
     /// What shows the provider's page.
     pub browser: BrowserChoice,
@@ -157,7 +157,7 @@ pub struct Config {
     pub nuts_token_key: Option<PathBuf>,
     /// The name of that key at the node.
     pub nuts_token_user: Option<String>,
-    /// The node's name; the host of `nuts_node` where there is none.
+    /// The node's name; `None` uses the host of `nuts_node`.
     pub nuts_token_audience: Option<String>,
     /// The employer's DID.
     pub employer: Option<String>,

@@ -50,7 +50,7 @@ const FEW_ROLES: usize = 5;
 /// use ticketapi::session::Role;
 /// use ticketapi::{Error, Pin, Result, Stage};
 ///
-/// /// Has the PIN from the program, and takes the first role.
+/// /// Knows the PIN, and chooses the first role.
 /// struct Unattended(String);
 ///
 /// impl Prompter for Unattended {
@@ -95,7 +95,7 @@ pub trait Prompter: Send + Sync {
         Notice::default()
     }
 
-    /// Shows that the login goes on in the browser, where `page` is open, until the returned notice is dropped.
+    /// Shows that the login continues in the browser, where `page` is open, until the returned notice is dropped.
     /// Must not block. If the user dismisses it, cancel `cancel`: a page that shows an error never ends the login.
     fn browser_opened(&self, _page: &LoginPage<'_>, _cancel: &CancelToken) -> Notice {
         Notice::default()

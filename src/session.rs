@@ -86,7 +86,7 @@ pub enum EndReason {
 pub struct User {
     /// The user's id: 12 digits, the common name of the card's certificate.
     pub uid: String,
-    /// The user's name as the broker shows it; empty if it gives none.
+    /// The user's name as the broker shows it; empty if it sends none.
     pub name: String,
 }
 
@@ -106,7 +106,7 @@ pub struct Limits {
 pub struct Role {
     /// Id of the role profile.
     pub id: String,
-    /// Code of the organisation; empty if the broker gives none.
+    /// Code of the organisation; empty if the broker sends none.
     pub organisation_code: String,
     /// Name of the organisation.
     pub organisation: String,

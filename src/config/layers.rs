@@ -14,7 +14,7 @@ use crate::os::privilege::is_raised;
 /// Where the settings came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// The file that was read, where there is one.
+    /// The file that was read, if there is one.
     pub file: Option<PathBuf>,
     /// The keys that it sets.
     pub in_file: Vec<String>,

@@ -94,7 +94,7 @@ impl Inner {
         }
     }
 
-    /// Has the user of the live session choose another role.
+    /// Lets the user of the open session choose another role.
     pub(super) fn change_role(self: &Arc<Self>) -> Result<Arc<Session>> {
         loop {
             let mut state = self.lock();

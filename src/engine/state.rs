@@ -45,7 +45,7 @@ pub(super) struct State {
     pub(super) monitor: Option<CancelToken>,
     /// What the monitor left behind for the next one.
     pub(super) parked: Option<Watching>,
-    /// A card was found after the monitor last looked at the readers.
+    /// A card was found after the monitor last read the readers' state.
     pub(super) found: bool,
     /// Nothing is kept for now.
     pub(super) resting: bool,

@@ -167,7 +167,7 @@ fn no_ticket_is_given_out_after_its_limit_whatever_the_clocks_do() {
     let (mut given, mut refused) = (0, 0);
     for (seed, mode) in [Mode::Normal, Mode::SessionLock, Mode::Mobility].into_iter().enumerate() {
         let mut config = Config::default();
-        // Nobody is told: there is nothing there.
+        // No event: there is no session.
         config.set("base_url", "http://127.0.0.1:1").unwrap();
         (config.allow_http, config.request_timeout, config.mode) = (true, Duration::ZERO, mode);
         config.lock_timeout = Duration::from_nanos(LOCK);

@@ -43,7 +43,7 @@ pub(crate) fn of_document(bytes: &[u8]) -> Option<Charset> {
 }
 
 impl Charset {
-    /// The encoding in a `Content-Type`, where it is one that this is for.
+    /// The encoding in a `Content-Type`, if it is one of these.
     pub(crate) fn of_content_type(value: &str) -> Option<Self> {
         let mut parameters = value.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
         let (_, name) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;

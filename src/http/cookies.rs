@@ -60,7 +60,7 @@ impl Cookies {
         }
     }
 
-    /// The cookies, as a request has them.
+    /// The cookies, in the form of a request header.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(|cookie| cookie.as_slice())
     }

@@ -338,7 +338,7 @@ impl<'a, R: Read> Input<'a, R> {
         Ok(body)
     }
 
-    /// An answer that is cut short here is no complete message, and told so by its reader.
+    /// A response that is truncated here is not a complete message, which its parser reports.
     fn until_closed(&mut self) -> Result<SecretBytes, Failure> {
         let mut body = secret_buffer(BUFFER);
         loop {

@@ -58,7 +58,7 @@ impl Origin {
             return None;
         }
         let authority = uri.authority()?;
-        // `Authority` takes a port that is no number for none at all.
+        // `Authority` treats a port that is not a number as missing.
         let port = match authority.as_str().rsplit_once(authority.host())?.1 {
             "" => {
                 if tls {

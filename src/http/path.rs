@@ -112,7 +112,7 @@ pub(super) fn validate(server: &[u8], chain: &[CertificateDer<'_>], trust: &Trus
     search.climb(&mut vec![&server]).map_err(|why| unreadable.filter(|_| why == Refusal::Untrusted).unwrap_or(why))
 }
 
-/// The size of the RSA key of a certificate, where it is one that TLS cannot use.
+/// The size of a certificate's RSA key, if TLS cannot use it.
 pub(super) fn unusable_key(certificate: &[u8]) -> Option<Refusal> {
     let link = Certificate::from_der(certificate).ok()?;
     check_key_size(&link.tbs_certificate.subject_public_key_info, Whose::Server).err()
@@ -138,7 +138,7 @@ impl Anchor {
     }
 }
 
-/// An anchor has the content of its fields only.
+/// An anchor contains only the contents of its fields.
 fn sequence<T: for<'a> Decode<'a>>(content: &[u8]) -> Option<T> {
     T::from_der(&AnyRef::new(Tag::Sequence, content).ok()?.to_der().ok()?).ok()
 }

@@ -34,7 +34,7 @@ fn roots_from(file: &Path) -> Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Where systems have their trust anchors in one file; looked at where the environment may not say so.
+/// Where systems have their trust anchors in one file; used if the environment is not trusted to name it.
 const BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",

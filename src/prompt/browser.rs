@@ -57,7 +57,7 @@ impl<'a> LoginPage<'a> {
 /// use ticketapi::cancel::CancelToken;
 /// use ticketapi::prompt::{Browser, LoginPage, Opened};
 ///
-/// /// Has a browser in a window of the program.
+/// /// Shows pages in a window of the program.
 /// struct Embedded;
 ///
 /// impl Browser for Embedded {

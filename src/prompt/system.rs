@@ -18,7 +18,7 @@ pub enum PrompterKind {
     /// By the configured programs; else on the desktop, if there is one; else on the terminal.
     #[default]
     Auto,
-    /// In windows, never on the terminal: for programs started from a terminal that nobody looks at.
+    /// In windows, never on the terminal: for programs started from a terminal that the user does not see.
     Desktop,
     /// On the controlling terminal, whatever else is set.
     Terminal,

@@ -24,7 +24,7 @@ pub(crate) const NO_PIN_IN_TIME: &str = "the PIN was not entered in time";
 /// The error of a role prompt that timed out.
 pub(crate) const NO_ROLE_IN_TIME: &str = "no role was chosen in time";
 
-/// Says that the login goes on in the browser.
+/// Says that the login continues in the browser.
 pub const BROWSER_OPENED: &str = "Log in on the page in your browser. If it shows an error, cancel here";
 
 /// The longest card description, in characters: programs may bring their own cards.

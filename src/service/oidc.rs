@@ -59,7 +59,7 @@ pub(crate) use self::client_auth::ClientAuth;
 pub use self::examination::Examination;
 pub(crate) use self::settings::{OidcSettings, Preset};
 
-/// Nobody waits longer, whatever `login_timeout` is.
+/// The longest wait, whatever `login_timeout` is.
 const LONGEST_LOGIN: Duration = Duration::from_secs(24 * 3600);
 
 /// An OpenID provider as an identity service.

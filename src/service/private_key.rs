@@ -25,7 +25,7 @@ use crate::service::choices::KeyAlgorithm;
 /// What a provider can be expected to accept.
 const SHORTEST_RSA: usize = 2048;
 
-/// A private key, and its id if its file gives one.
+/// A private key, and its id if its file contains one.
 pub(super) struct PrivateKey {
     key: Key,
     pub(super) id: Option<String>,

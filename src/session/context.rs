@@ -119,7 +119,7 @@ pub struct CareTeam {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// The organisation it belongs to, as the service writes it; empty if it gives none.
+    /// The organisation it belongs to, as the service writes it; empty if it sends none.
     pub affiliation: String,
     /// Names of the user's roles in it.
     pub roles: Vec<String>,

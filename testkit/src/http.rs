@@ -77,7 +77,7 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// Shakes hands, where there is TLS.
+    /// Performs the handshake if TLS is used.
     pub(crate) fn open(socket: Arc<TcpStream>, tls: Option<&Arc<ServerConfig>>) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         let mut channel = Self { socket: Socket(socket), tls: None, unread: Vec::new() };

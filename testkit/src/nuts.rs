@@ -76,7 +76,7 @@ struct Organization {
     services: Vec<String>,
 }
 
-/// How a simulator is to be; see [`Nuts::builder`].
+/// Configures a simulator; see [`Nuts::builder`].
 #[derive(Default)]
 pub struct NutsBuilder {
     version: Version,
@@ -120,7 +120,7 @@ impl NutsBuilder {
         self
     }
 
-    /// Has each session accepted, or rejected, as soon as it begins: for programs without a browser.
+    /// Accepts or rejects each session as soon as it begins, for programs without a browser.
     pub fn auto(mut self, accept: bool) -> Self {
         self.auto_accept = Some(accept);
         self
@@ -139,7 +139,7 @@ impl NutsBuilder {
         self
     }
 
-    /// Has each log entry shown to `observer`, on the thread of its connection.
+    /// Passes each log entry to `observer`, on the connection's thread.
     pub fn observer(mut self, observer: impl Fn(&Entry) + Send + Sync + 'static) -> Self {
         let observer = Arc::new(observer);
         let public = Arc::clone(&observer);

@@ -26,7 +26,7 @@ pub use log::{Entry, Outcome};
 pub use misbehaviour::{Endpoint, MISBEHAVIOURS, Misbehaviour};
 pub use user::{User, nrbac_role};
 
-/// How a provider is to be; see [`OidcProvider::builder`].
+/// Configures a provider; see [`OidcProvider::builder`].
 pub struct OidcBuilder {
     settings: Settings,
     server: Setup<Provider>,
@@ -164,7 +164,7 @@ impl OidcBuilder {
         self
     }
 
-    /// Has no such endpoint: neither in the metadata, nor at all.
+    /// Removes this endpoint, also from the metadata.
     pub fn without(mut self, endpoint: Endpoint) -> Self {
         self.settings.without.insert(endpoint);
         self
@@ -393,7 +393,7 @@ impl OidcProvider {
         self.server.with(|provider| provider.keys.drain(..provider.keys.len() - 1).count());
     }
 
-    /// Has all access tokens expire now, whatever they say.
+    /// Makes all access tokens expire now, whatever they say.
     pub fn expire_access_tokens(&self) {
         self.server.with(|provider| {
             let tokens = provider.sessions.iter_mut().flat_map(|session| &mut session.access);

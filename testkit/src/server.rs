@@ -97,14 +97,14 @@ pub(crate) enum OnConnect {
     Silence,
 }
 
-/// How a server is to be.
+/// A server's settings.
 pub(crate) struct Setup<A: Application> {
     pub(crate) port: u16,
     pub(crate) plain_http: bool,
     pub(crate) certificate: ServerCertificate,
     pub(crate) tls_versions: TlsVersions,
     pub(crate) state_folder: Option<PathBuf>,
-    /// How many seconds its clock is ahead, as the `Date` of its answers tells.
+    /// How many seconds the server's clock, as in the header `Date`, is ahead.
     pub(crate) clock_ahead: i64,
     pub(crate) log_capacity: usize,
     pub(crate) observer: Option<Observer<A>>,

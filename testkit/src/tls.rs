@@ -27,7 +27,7 @@ pub enum TlsVersions {
 /// What is wrong with the server's certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ServerCertificate {
-    /// Nothing: it is valid for `localhost` and `127.0.0.1`.
+    /// None: it is valid for `localhost` and `127.0.0.1`.
     #[default]
     Good,
     /// It is for this name instead.

@@ -13,7 +13,7 @@ use ticketapi::{Config, Error, ErrorKind, Result, Stage};
 
 use super::{Chain, Finding, words};
 
-/// The days before a certificate ends in which it is to be renewed.
+/// How many days before a certificate's end it should be renewed.
 const RENEWAL_DAYS: u64 = 90;
 
 const DAY: u64 = 24 * 60 * 60;
@@ -30,7 +30,7 @@ pub struct Found {
 /// The token that a login uses.
 struct Token {
     label: String,
-    /// `None` where it is shown only after the PIN.
+    /// `None` if it is visible only after the login.
     certificate: Result<Option<Certificate>>,
     pin: PinStatus,
 }
@@ -46,7 +46,7 @@ impl Chain<'_> {
         examine(&self.card.helper, module, certificate_issuers, *card_timeout, self.cancel)
     }
 
-    /// The modules that a login uses, each looked at once.
+    /// The modules that a login uses, each examined once.
     fn modules(&mut self) -> &[Module] {
         let seen = self.card.modules.take().unwrap_or_else(|| {
             let paths = self.config.pkcs11_module.clone().map_or_else(known_modules, |module| vec![module]);

@@ -27,7 +27,7 @@ const OPENERS: [&str; 1] = ["open"];
 /// A program that fails within this time has shown no page. Later, the user has closed the browser.
 const STARTING: Duration = Duration::from_secs(8);
 
-/// How often the program is looked at while it starts, and later.
+/// How often the program is checked while it starts, and later.
 const SOON: Duration = Duration::from_millis(50);
 const LATER: Duration = Duration::from_secs(1);
 

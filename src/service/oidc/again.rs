@@ -38,7 +38,7 @@ impl Login<'_> {
         if context == Context::default() { Ok(replacement) } else { session.switch_context(&context, &self.call()) }
     }
 
-    /// Has the user choose on the provider's page.
+    /// Lets the user choose on the provider's page.
     pub(super) fn change_role(&self, live: &Session) -> Result<Replacement> {
         let session = own(live)?;
         let words = self.shared.settings.scope.split(' ').filter(|scope| *scope != "selectedrole");
@@ -51,7 +51,7 @@ impl Login<'_> {
         self.replace(session, logged_in, roles, role)
     }
 
-    /// Has the user choose among the roles of the session.
+    /// Lets the user choose among the session's roles.
     pub(super) fn choose_again(&self, live: &Session) -> Result<Replacement> {
         let session = own(live)?;
         let roles: Vec<Role> = live.roles().to_vec();
@@ -89,7 +89,7 @@ impl Login<'_> {
 }
 
 impl OidcSession {
-    /// Waits until another login can be told from the last one: `auth_time` has no more than seconds.
+    /// Waits until another login differs from the last one: `auth_time` has a resolution of a second.
     pub(super) fn wait_for_another_second(&self, cancel: &CancelToken) -> Result<()> {
         let next = self.kept(|kept| kept.logged_in).saturating_add(Duration::from_secs(1));
         match cancel.wait(next.saturating_sub(SystemClock.now())) {
@@ -112,7 +112,7 @@ impl Begun {
         if !is_same_user {
             return Err(refused(&BadIdToken::OtherUser));
         }
-        // Without times the check of `prompt=login` stands alone.
+        // Without times only `prompt=login` is checked.
         if auth_time.zip(id_token.auth_time).is_some_and(|(before, now)| now <= before) {
             return Err(refused(&BadIdToken::NoNewLogin));
         }

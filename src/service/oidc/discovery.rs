@@ -65,7 +65,7 @@ impl Metadata {
         if document.issuer.ok_or(BadMetadata::Missing("issuer"))? != issuer {
             return Err(BadMetadata::Issuer);
         }
-        // A provider that tells nothing may know it.
+        // A provider that lists nothing may support it.
         let methods = document.code_challenge_methods_supported;
         if methods.is_some_and(|methods| !methods.iter().any(|method| method.or_empty() == "S256")) {
             return Err(BadMetadata::NoPkce);

@@ -12,8 +12,8 @@ use super::json;
 use super::keys::KeySet;
 use crate::secret::SecretBytes;
 
-/// An algorithm that providers may sign with. HMAC and `none` are not among them: whoever knows the client's
-/// secret, or nothing at all, could make such tokens.
+/// An algorithm that providers may sign with. HMAC and `none` are not among them: anybody who knows the client's
+/// secret could make tokens with the first, and anybody at all with the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Algorithm {
     Rs256,

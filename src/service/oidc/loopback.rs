@@ -4,7 +4,7 @@
 //! hold the code, and do not wipe it. Everything here runs on the thread of the login.
 //!
 //! Any program of this computer can connect, so only `state`, which the provider and the browser know, makes a
-//! request the end of the login. Everything else gets a page that says so, and the login goes on.
+//! request the end of the login. Everything else gets a page that says so, and the login continues.
 
 mod page;
 mod request;
@@ -185,7 +185,7 @@ impl Loopback {
                         clients.push(client);
                     }
                     Err(error) if error.kind() == Io::WouldBlock => return true,
-                    // The client has gone already.
+                    // The client has already disconnected.
                     Err(error) if matches!(error.kind(), Io::ConnectionAborted | Io::Interrupted) => {}
                     Err(_) => return false,
                 }
@@ -194,7 +194,7 @@ impl Loopback {
     }
 }
 
-/// Nobody came back from the browser.
+/// The error if the login in the browser was not finished.
 const NO_REDIRECT_IN_TIME: &str = "nobody finished the login in the browser in time (login_timeout). If the browser shows an error instead of the \
      login, it says why; the provider does not tell this program";
 

@@ -164,7 +164,7 @@ impl Provider {
         Ok(token::read(answer.status, &answer.body, &secrets))
     }
 
-    /// Returns the server that gives out tokens.
+    /// Returns the server that issues tokens.
     pub(super) fn token_server(&self) -> &Origin {
         self.token_url().origin()
     }
@@ -286,7 +286,7 @@ impl Provider {
         let ended = self.end_session(ending, call);
         let revoked = self.revoke(ending, call);
         match (ended, revoked) {
-            // Without its refresh token nobody can go on with the session.
+            // Without its refresh token the session cannot continue.
             (Some(Err(error)), Some(Err(_)) | None) => Err(error),
             (None, Some(Err(error))) => Err(error),
             (Some(Err(error)), Some(Ok(()))) => {
@@ -321,7 +321,7 @@ impl Provider {
             Err(error) => return Some(Err(error)),
         };
         Some(match answer.status {
-            // A redirect leads to a page that nobody would see.
+            // A redirect leads to a page that no user would see.
             200..=399 => Ok(()),
             status => Err(unexpected(&url, status, stage, "the end of the session")),
         })

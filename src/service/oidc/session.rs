@@ -61,7 +61,7 @@ enum Refresh {
     None,
     /// It was not used yet.
     Unused(Secret),
-    /// It was sent, and nobody knows whether it was used.
+    /// It was sent, and it is unknown whether it was used.
     Unclear,
 }
 

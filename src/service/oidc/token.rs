@@ -21,13 +21,13 @@ pub(super) struct Tokens {
     pub(super) refresh: Option<Secret>,
     /// The provider's id of the session, as it says without a signature.
     pub(super) session: Option<String>,
-    /// How long the access token lasts, if the provider tells.
+    /// The access token's lifetime, if the provider sends it.
     pub(super) expires_in: Option<Duration>,
-    /// How long the refresh token lasts, if the provider tells.
+    /// The refresh token's lifetime, if the provider sends it.
     pub(super) refresh_expires_in: Option<Duration>,
 }
 
-/// An answer that gives no tokens to use.
+/// A response without usable tokens.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoTokens {
     /// An OAuth error.

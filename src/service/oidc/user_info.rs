@@ -120,7 +120,7 @@ impl UserInfo {
     }
 }
 
-/// A role of which the provider gives nothing but a name.
+/// A role of which the provider sends only a name.
 fn named_role(name: &Loose<'_>) -> Option<Role> {
     let name = printable::clean(name.get()?, LONGEST_NAME);
     Some(Role { id: name.clone(), name, ..Role::of_job("", "", "", "") })

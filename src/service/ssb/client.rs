@@ -64,7 +64,7 @@ pub struct Authentication {
     /// The session that the broker has started, and its ticket. It must be ended with
     /// [`Ssb::log_out`].
     pub session: BrokerSession,
-    /// The user's name (`cn`); empty if the broker gives none.
+    /// The user's name (`cn`); empty if the broker sends none.
     pub user_name: String,
     /// The user's roles, in the broker's order.
     pub roles: Vec<Role>,

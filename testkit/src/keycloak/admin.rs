@@ -45,7 +45,7 @@ impl Keycloak {
         self.ask("POST", &format!("{realm}/users"), Some(&user)).map(drop)
     }
 
-    /// Has the realm sign with a new key from now on. It goes on publishing the old one.
+    /// Makes the realm sign with a new key from now on. It continues to publish the old one.
     pub fn rotate_keys(&self, realm: &str) -> Result<()> {
         let keys = self.ask("GET", &format!("{realm}/keys"), None)?;
         let highest =

@@ -64,7 +64,7 @@ const KEYCLOAK_OPTIONS: [&str; 10] = [
     "-Dquarkus-log-max-startup-records=10000",
 ];
 
-/// A prepared folder. As long as this is there, nobody prepares it anew.
+/// A prepared folder. While this exists, no other process prepares it.
 pub(super) struct Prepared {
     folder: PathBuf,
     _in_use: File,
@@ -137,7 +137,7 @@ fn prepare(folder: &Path) -> Result<()> {
     run(Command::new("rm").arg("-rf").arg(build))
 }
 
-/// Has Maven fetch the distribution, unless it has it, and unpacks it.
+/// Makes Maven fetch the distribution, if necessary, and unpacks it.
 fn fetch(build: &Path, keycloak: &Path) -> Result<()> {
     let artifact = format!("-Dartifact=org.keycloak:keycloak-quarkus-dist:{VERSION}:zip");
     let mut output = OsString::from("-DoutputDirectory=");
@@ -179,7 +179,7 @@ fn add_provider(build: &Path, keycloak: &Path) -> Result<()> {
         .arg("."))
 }
 
-/// Has a Keycloak import the realms, and keeps its database.
+/// Makes a Keycloak import the realms, and keeps its database.
 fn fill(keycloak: &Path, realms: &[(&str, String)], database: &Path) -> Result<()> {
     let folder = temporary()?;
     let import = folder.path().join("data/import");

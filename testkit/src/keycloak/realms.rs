@@ -297,7 +297,7 @@ fn cis2(key: &PKey<Private>) -> Result<Value> {
     Ok(realm("cis2", &[&rules]))
 }
 
-/// So many roles, as CIS2's UserInfo has them.
+/// This many roles, in the form of CIS2's UserInfo.
 fn nrbac_roles(count: usize) -> Vec<Value> {
     let role = |number: usize| {
         json!({

@@ -97,7 +97,7 @@ impl Node {
         }
     }
 
-    /// Makes the access token of a grant; an error has the node's words.
+    /// Makes the access token of a grant; an error has the node's text.
     fn access_token(&self, grant: &str) -> Result<Value, String> {
         let signed = self.organizations.iter().find_map(|known| Some((known, known.key.claims(grant)?)));
         let (requester, claims) = signed.ok_or("jwt bearer token validation failed: invalid signature")?;

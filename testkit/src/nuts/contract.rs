@@ -109,7 +109,7 @@ pub(super) struct Contract {
 }
 
 impl Contract {
-    /// Takes `text` apart; an error has the node's words.
+    /// Parses `text`; an error has the node's text.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let head = text.split(' ').next().unwrap_or_default();
         let parts: Vec<_> = head.split(':').collect();
@@ -142,7 +142,7 @@ impl Contract {
         self.parameters.iter().find(|parameter| parameter.0 == name).map_or("", |parameter| &parameter.1)
     }
 
-    /// Checks that the contract is valid at `time`; an error has the node's words.
+    /// Checks that the contract is valid at `time`; an error has the node's text.
     pub(super) fn check(&self, time: i64) -> Result<(), String> {
         let read = |name: &str| {
             let text = self.get(name);

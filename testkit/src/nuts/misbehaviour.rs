@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Where the simulator can be told to misbehave.
+/// An endpoint of the simulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `PUT /internal/auth/v1/contract/drawup`
@@ -69,7 +69,7 @@ impl Endpoint {
             .ok_or_else(|| Error::Usage(format!("no endpoint is called {name:?}; there are {names}")))
     }
 
-    /// The endpoint of a request, where it is one of these.
+    /// The endpoint of a request, if it is one of these.
     pub(super) fn of(method: &str, path: &str) -> Option<Self> {
         let v1 = path.strip_prefix("/internal/auth/v1/");
         let v2 = path.strip_prefix("/internal/auth/v2/");

@@ -5,7 +5,7 @@ use super::session::{SigningSession, Status};
 const HEAD: &str =
     "<!DOCTYPE html>\n<html>\n<head><meta charset=\"UTF-8\"><title>Nuts simulator</title></head>\n<body>\n";
 
-/// The page with the form. It has the ids of a real node's, for tests that press its buttons.
+/// The page with the form. It has the same ids as a real node's page, for tests that press its buttons.
 pub(super) fn form(session: &SigningSession) -> String {
     let statement = &session.statement;
     let contract = statement.contract.split_once(' ').map_or("", |parts| parts.1);

@@ -133,7 +133,7 @@ impl Sessions {
 }
 
 impl SigningSession {
-    /// Takes the page's form; an error has the node's words.
+    /// Processes the page's form; an error has the node's text.
     pub(super) fn submit(&mut self, secret: Option<&str>, accept: Option<&str>) -> Result<(), &'static str> {
         if now() > self.expires {
             self.status = Status::Expired;

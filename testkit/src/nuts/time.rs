@@ -116,7 +116,7 @@ pub(super) fn rfc3339(time: SystemTime) -> String {
     format!("{trimmed}Z")
 }
 
-/// A time of RFC 3339 with any offset; an error has the node's words.
+/// A time of RFC 3339 with any offset; an error has the node's text.
 pub(super) fn parse_rfc3339(text: &str) -> Result<i64, String> {
     let layout = "2006-01-02T15:04:05Z07:00";
     let bad = || {

@@ -37,7 +37,7 @@ impl Asked {
 }
 
 impl Provider {
-    /// The address that a client has the browser open.
+    /// The URL that a client opens in the browser.
     pub(crate) fn authorize(&mut self, request: &HttpRequest) -> Result<Answer, ErrorStack> {
         let parameters = if request.method == "POST" { form_of(request) } else { decode_form(request.query()) };
         let value = |name: &str| parameters.iter().find(|pair| pair.0 == name).map(|pair| pair.1.clone());
@@ -92,7 +92,7 @@ impl Provider {
         self.ask_for_login(asked)
     }
 
-    /// Shows the login page where it is needed, and goes on where it is not.
+    /// Shows the login page if it is needed, or else continues.
     fn ask_for_login(&mut self, asked: Asked) -> Result<Answer, ErrorStack> {
         let has = |prompt: &str| asked.prompt.iter().any(|other| other == prompt);
         let session = asked.sid.as_deref().and_then(|sid| self.session(sid));
@@ -124,7 +124,7 @@ impl Provider {
         self.ask_for_role(asked, &sid)
     }
 
-    /// Shows the role page where it is needed, and goes on where it is not.
+    /// Shows the role page if it is needed, or else continues.
     fn ask_for_role(&mut self, asked: Asked, sid: &str) -> Result<Answer, ErrorStack> {
         let change = asked.scope.iter().any(|scope| scope == "changedrole");
         let session = self.session(sid);

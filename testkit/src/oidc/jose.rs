@@ -121,7 +121,7 @@ pub enum Forgery {
     NoKeyId,
     /// The header holds the (foreign) key that signed.
     EmbeddedKey,
-    /// The header has a critical extension that nobody knows.
+    /// The header has an unknown critical extension.
     CriticalExtension,
 }
 

@@ -44,7 +44,7 @@ pub enum Outcome {
     Ended,
     /// The request was refused with this error and description.
     Refused(String, String),
-    /// The provider misbehaved as it was told, by this name.
+    /// The provider misbehaved as requested, with this name.
     Misbehaved(String),
     /// The HTTP request itself was bad; the status says how.
     BadRequest(u16),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::jose::Forgery;
 use crate::error::{Error, Result};
 
-/// Where the provider can be told to misbehave.
+/// An endpoint of the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `GET /.well-known/openid-configuration`
@@ -273,7 +273,7 @@ impl Misbehaviour {
         }
     }
 
-    /// Whether the request is not carried out at all.
+    /// Returns `true` if the request is not processed.
     pub(crate) fn is_instead(&self) -> bool {
         matches!(
             self,

@@ -47,7 +47,7 @@ impl Paths {
     }
 }
 
-/// How the provider is to be; see [`OidcBuilder`](super::OidcBuilder) for each.
+/// The provider's settings, which [`OidcBuilder`](super::OidcBuilder) describes.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) paths: Paths,
@@ -119,7 +119,7 @@ pub(crate) struct Provider {
     next_key: u32,
     pub(crate) doorkeeper: Doorkeeper,
     pub(crate) users: HashMap<String, User>,
-    /// Who is in front of the browser.
+    /// The user in front of the browser.
     pub(crate) present: String,
     /// What they choose on the role page, when nobody sees one.
     pub(crate) chosen_role: Option<String>,
@@ -198,7 +198,7 @@ impl From<OAuthError> for Answer {
     }
 }
 
-/// With the characters escaped that HTML gives a meaning to.
+/// Escapes the characters that have a meaning in HTML.
 pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
@@ -250,7 +250,7 @@ impl Provider {
         self.secrets.push_back(secret.into());
     }
 
-    /// Signs from now on with another key. The JWKS goes on listing those before.
+    /// Signs with another key from now on. The JWKS continues to list the earlier keys.
     pub(crate) fn rotate_keys(&mut self) -> Result<()> {
         self.keys.push(Key::new(self.settings.algorithm, self.next_key)?);
         self.next_key += 1;
@@ -289,7 +289,7 @@ impl Provider {
         open
     }
 
-    /// The user logs in, in the session that the browser has where that is theirs.
+    /// Logs the user in, in the browser's session if it is theirs.
     pub(crate) fn log_in(
         &mut self,
         sub: &str,

@@ -216,7 +216,7 @@ impl Provider {
         }
     }
 
-    /// Signs what is to be signed, and writes the answer.
+    /// Signs the tokens, and writes the response.
     fn write(&mut self, answer: Answer, forgery: Option<Forgery>) -> Result<(Reply, Outcome), ErrorStack> {
         let (mut status, mut headers) = (answer.status, answer.headers);
         headers.push(("Cache-Control", "no-store".into()));

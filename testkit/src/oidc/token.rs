@@ -91,7 +91,7 @@ impl Provider {
         let client = match self.admit(request, &form) {
             Ok(client) => client,
             Err(error) => {
-                // It was not looked at, and may be sent again.
+                // It was not processed, and may be sent again.
                 self.sent.remove(&sent);
                 return Ok(error.into());
             }
@@ -241,7 +241,7 @@ impl Provider {
         Answer::new(Content::Redirect { uri: uri.into(), parameters }, Outcome::Ended)
     }
 
-    /// RFC 7009. A refresh token takes its session along; so does an access token where there is no other.
+    /// RFC 7009. Revoking a refresh token ends its session, and so does revoking the only access token.
     pub(crate) fn revoke(&mut self, request: &HttpRequest) -> Answer {
         let form = form_of(request);
         let client = match self.admit(request, &form) {

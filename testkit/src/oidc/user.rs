@@ -156,7 +156,7 @@ impl User {
     }
 }
 
-/// A role as `nhsid_nrbac_roles` has it. The same number gives the same role.
+/// A role as in `nhsid_nrbac_roles`. The same number returns the same role.
 pub fn nrbac_role(number: usize) -> Value {
     let organization = format!("Y{:02}", 51 + number % 40);
     json!({

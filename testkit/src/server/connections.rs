@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 use super::{Application, Incoming, Manner, Nothing, Observer, OnConnect, Reply};
 use crate::http::{self, Channel, HttpRequest, NoRequest};
 
-/// What all threads of one server share.
+/// The state that all threads of a server share.
 pub(super) struct Shared<A: Application> {
     pub(super) started: Instant,
     pub(super) tls: Option<Arc<ServerConfig>>,
@@ -139,7 +139,7 @@ impl<A: Application> Shared<A> {
         }
     }
 
-    /// Opens the channel, unless the connection is to be spoilt before: then `None`.
+    /// Opens the channel. Returns `None` if the connection must fail before that.
     fn open(&self, stream: Arc<TcpStream>, on_connect: Option<&OnConnect>) -> std::io::Result<Option<Channel>> {
         if let Some(how) = on_connect {
             let mut channel = Channel::open(Arc::clone(&stream), None)?;

@@ -18,7 +18,7 @@ pub(super) enum Judgement {
     Redirect(Verdict),
     /// A status, and why.
     Refused(&'static str, &'static str),
-    /// The client has gone, or cannot be answered.
+    /// The client has disconnected, or cannot be answered.
     Gone,
 }
 
