@@ -1,4 +1,4 @@
-//! One login in the browser for many programs, renewed by the agent alone.
+//! Programs that share a login in the browser: tickets that are renewed, changes of role and context.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../tests/oidc/house.rs"]
@@ -9,108 +9,184 @@ mod support;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use house::House;
-use support::{PATIENCE, User, kind};
+use support::{PATIENCE, User, kind, wait_until};
+use ticketapi::agent::AgentUse;
+use ticketapi::engine::EngineBuilder;
 use ticketapi::session::Context;
 use ticketapi::{Config, Engine, ErrorKind};
 use ticketapi_agent::Agent;
+use ticketapi_testkit::oidc::{Endpoint, User as Person};
 
-/// An agent, whose user logs in in the browser of the house.
-struct Running {
-    config: Config,
+const TEAM: &str = "https://organization.test.example/fhir/CareTeam/";
+
+/// An agent in a thread of this process.
+struct Shared {
+    house: House,
     stop: UnixStream,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Running {
-    fn start(house: &House, user: &User) -> Self {
-        let folder = house.folder.path().join("run");
-        std::fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
-        let mut config = house.config.clone();
-        config.agent_socket = Some(folder.join("agent.sock"));
-        let engine = Engine::builder(config.clone()).prompter(user.clone()).browser(house.browser.clone());
+impl Shared {
+    fn new(house: House) -> Self {
+        Self::with(house, &User::new())
+    }
+
+    fn with(house: House, user: &User) -> Self {
+        let config = settings(&house, AgentUse::Never);
+        let browser = house.browser.clone();
+        let engine: EngineBuilder = Engine::builder(config.clone()).prompter(user.clone()).browser(browser);
         let agent = Agent::listen(engine, &config).unwrap();
         let stop = agent.stopper().unwrap();
-        Self { config, stop, thread: Some(std::thread::spawn(|| agent.serve().unwrap())) }
+        Self { house, stop, thread: Some(thread::spawn(|| agent.serve().unwrap())) }
     }
 
-    /// A program without prompts and browser of its own.
+    /// A program without a browser of its own.
     fn program(&self) -> Engine {
-        let mut config = self.config.clone();
-        config.set("agent", "require").unwrap();
-        Engine::builder(config).prompter(User::typing(&[])).build().unwrap()
+        let builder = Engine::builder(settings(&self.house, AgentUse::Require));
+        builder.prompter(User::typing(&[])).browser(house::NoBrowser).build().unwrap()
     }
 }
 
-impl Drop for Running {
+impl Drop for Shared {
     fn drop(&mut self) {
         (&self.stop).write_all(&[0]).unwrap();
-        self.thread.take().unwrap().join().unwrap();
+        let ended = self.thread.take().unwrap().join();
+        assert!(thread::panicking() || ended.is_ok());
     }
 }
 
+fn settings(house: &House, way: AgentUse) -> Config {
+    let folder: PathBuf = house.folder.path().join("run");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).unwrap();
+    let mut config = house.config.clone();
+    config.agent = way;
+    config.agent_socket = Some(folder.join("agent.sock"));
+    config
+}
+
 #[test]
-fn every_program_gets_the_renewed_ticket_of_one_login() {
+fn programs_share_one_login_in_the_browser_and_its_renewals() {
     let house = House::with("oidc", |provider| provider.token_lifetime(Duration::from_secs(12)));
-    let agent = Running::start(&house, &User::new());
-    let (first, second) = (agent.program(), agent.program());
-    let ticket = first.get_ticket().unwrap();
-    assert_eq!(second.get_ticket_no_auth().unwrap(), ticket);
-    let began = Instant::now();
-    while second.get_ticket_no_auth().unwrap() == ticket {
-        assert!(began.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let renewed = first.get_ticket().unwrap();
-    assert_eq!(second.get_ticket().unwrap(), renewed);
-    assert_ne!(renewed, ticket);
-    assert_eq!((house.browser.log().opened.len(), house.provider.refresh_tokens_sent_twice()), (1, 0));
+    let shared = Shared::new(house);
+    let (first, second) = (shared.program(), shared.program());
+    let old = first.log_in().unwrap();
+    assert!(old.expires().is_some());
+    assert_eq!(second.get_ticket().unwrap(), *old.ticket());
+    assert_eq!(second.session().unwrap().user(), old.user());
+    let known = second.session().unwrap();
+    assert!(Arc::ptr_eq(&second.session().unwrap(), &known), "it was sent again");
+    // In the background, and nobody is without a ticket meanwhile.
+    wait_until(|| first.get_ticket_no_auth().unwrap() != *old.ticket());
+    let renewed = first.get_ticket_no_auth().unwrap();
+    assert_eq!(second.get_ticket_no_auth().unwrap(), renewed);
+    let session = second.session().unwrap();
+    assert_eq!(*session.ticket(), renewed);
+    assert!(Arc::ptr_eq(session.login(), known.login()), "it is the same login");
+    let provider = &shared.house.provider;
+    assert_eq!((shared.house.browser.log().opened.len(), provider.open_sessions()), (1, 1));
+    assert_eq!((provider.log_of(Endpoint::Refresh).len(), provider.refresh_tokens_sent_twice()), (1, 0));
 
     second.destroy_ticket().unwrap();
+    assert_eq!(provider.open_sessions(), 0);
     assert_eq!(kind(first.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
-    assert!(house.provider.wait_for_sessions(PATIENCE, 0));
+    let new = first.log_in().unwrap();
+    assert!(!Arc::ptr_eq(new.login(), known.login()));
 }
 
 #[test]
-fn a_change_of_role_or_context_is_every_programs() {
-    let house = House::cis2(|provider| provider);
+fn a_change_of_role_is_one_for_all_programs_and_asks_where_the_agent_is() {
     let user = User::new().choosing(2);
-    let agent = Running::start(&house, &user);
-    let (first, second) = (agent.program(), agent.program());
-    let session = first.log_in().unwrap();
-    assert_eq!(session.role(), session.roles().get(2));
-    let _user = user.choosing(1);
-    assert_eq!(second.change_role().unwrap().role(), session.roles().get(1));
-    assert_eq!(first.session().unwrap().role(), session.roles().get(1));
-    assert!(first.claims().unwrap().contains("nhsid_nrbac_roles"));
-    assert_eq!(kind(first.contexts()), ErrorKind::NotImplemented);
-
-    let house = House::ehealth_dk();
-    let agent = Running::start(&house, &User::new());
-    let (first, second) = (agent.program(), agent.program());
-    first.log_in().unwrap();
-    let team = second.contexts().unwrap().care_teams.remove(1);
-    let switched = second.switch_context(&Context::new().care_team(team.id)).unwrap();
-    assert_eq!(first.get_ticket_no_auth().unwrap(), *switched.ticket());
-    assert_eq!(first.session().unwrap().roles().len(), 1);
-    let refused = first.switch_context(&Context::new().care_team("https://organization.test.example/fhir/CareTeam/3"));
-    assert_eq!(kind(refused), ErrorKind::Refused);
-    assert_eq!(second.get_ticket().unwrap(), *switched.ticket());
+    let shared = Shared::with(House::cis2(|provider| provider), &user);
+    let (first, second) = (shared.program(), shared.program());
+    let old = first.log_in().unwrap();
+    assert_eq!(second.session().unwrap().role(), old.role());
+    let _user = user.choosing(0);
+    let changed = second.change_role().unwrap();
+    assert_ne!(changed.role(), old.role());
+    assert_eq!(changed.role(), Some(&changed.roles()[0]));
+    let session = first.session().unwrap();
+    assert_eq!((session.role(), session.ticket()), (changed.role(), changed.ticket()));
+    assert_eq!(shared.house.provider.open_sessions(), 1);
 }
 
 #[test]
-fn a_program_with_another_client_or_ticket_does_not_share_the_login() {
-    let house = House::new();
-    let agent = Running::start(&house, &User::new());
-    agent.program().get_ticket().unwrap();
-    for (key, value) in [("client_id", "another"), ("ticket", "id_token"), ("service", "cis2")] {
-        let mut config = agent.config.clone();
-        config.set("agent", "require").unwrap();
+fn a_change_of_role_ends_with_the_program_that_wants_it_and_the_session_continues() {
+    let (asked, is_asked) = std::sync::mpsc::channel();
+    let mut times = 0;
+    let user = User::new().asked_for_role(move |cancel| {
+        times += 1;
+        if times == 1 {
+            return Ok(0);
+        }
+        asked.send(()).unwrap();
+        assert!(cancel.wait(PATIENCE), "it was not cancelled");
+        cancel.check(ticketapi::Stage::RoleSelection).map(|()| 0)
+    });
+    let shared = Shared::with(House::cis2(|provider| provider), &user);
+    let (first, second) = (shared.program(), shared.program());
+    let session = first.log_in().unwrap();
+    thread::scope(|scope| {
+        let change = scope.spawn(|| second.change_role());
+        is_asked.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(first.get_ticket().unwrap(), *session.ticket(), "the others wait for nobody");
+        second.cancel_login();
+        assert_eq!(kind(change.join().unwrap()), ErrorKind::Cancelled);
+    });
+    assert_eq!(second.get_ticket_no_auth().unwrap(), *session.ticket());
+    assert_eq!(second.session().unwrap().role(), session.role());
+}
+
+#[test]
+fn a_switch_of_context_is_one_for_all_programs() {
+    let shared = Shared::new(House::ehealth_dk());
+    let (first, second) = (shared.program(), shared.program());
+    let old = first.log_in().unwrap();
+    second.session().unwrap();
+    assert_eq!(second.contexts().unwrap().care_teams.len(), 2);
+    let context = Context::new().care_team(format!("{TEAM}2"));
+    let switched = second.switch_context(&context).unwrap();
+    assert_ne!(switched.ticket(), old.ticket());
+    let session = first.session().unwrap();
+    assert_eq!((session.ticket(), session.roles()), (switched.ticket(), switched.roles()));
+    assert_eq!(first.get_ticket().unwrap(), *switched.ticket());
+
+    let error = first.switch_context(&Context::new().care_team(format!("{TEAM}3"))).unwrap_err();
+    assert!(error.detail().contains("Not a member of Care team"), "{error}");
+    assert_eq!(second.get_ticket().unwrap(), *switched.ticket());
+    let sent = shared.house.provider.log().len();
+    assert_eq!(kind(first.switch_context(&Context::new().patient("https://a/1"))), ErrorKind::InvalidParameter);
+    assert_eq!(shared.house.provider.log().len(), sent);
+    assert_eq!(shared.house.provider.refresh_tokens_sent_twice(), 0);
+}
+
+#[test]
+fn programs_get_ten_thousand_roles_and_what_the_provider_says_about_them() {
+    let house = House::cis2(|provider| provider.user(Person::new("many").nrbac_roles(10_000).acr("AAL3_ANY")));
+    let shared = Shared::with(house, &User::new().choosing(9_999));
+    let program = shared.program();
+    let session = program.log_in().unwrap();
+    assert_eq!(session.roles().len(), 10_000);
+    assert_eq!(session.role(), session.roles().last());
+    assert!(program.claims().unwrap().len() > 1 << 20);
+    assert_eq!(kind(program.contexts()), ErrorKind::NotImplemented);
+}
+
+#[test]
+fn an_agent_at_another_service_is_not_used() {
+    let shared = Shared::new(House::new());
+    shared.program().log_in().unwrap();
+    for (key, value) in [("client_id", "another"), ("ticket", "id_token"), ("service", "cis2"), ("service", "ssb")] {
+        let mut config = settings(&shared.house, AgentUse::Require);
         config.set(key, value).unwrap();
-        let other = Engine::builder(config).prompter(User::typing(&[])).build().unwrap();
-        assert_eq!(kind(other.get_ticket()), ErrorKind::AgentNotAvailable, "{key}");
+        let program = Engine::builder(config).prompter(User::typing(&[])).build().unwrap();
+        let error = program.get_ticket_no_auth().unwrap_err();
+        assert!(error.detail().contains("logs in at"), "{error}");
+        assert_eq!(*program.live_session().unwrap_err().kind(), ErrorKind::AgentNotAvailable);
     }
 }
