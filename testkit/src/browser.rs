@@ -20,6 +20,8 @@ pub struct Browser {
     ca_file: Option<PathBuf>,
     /// Host, name and value.
     cookies: Vec<(String, String, String)>,
+    /// Hosts and their ports on 127.0.0.1.
+    hosts: Vec<(String, u16)>,
 }
 
 /// A page that a [`Browser`] has opened.
@@ -72,7 +74,14 @@ pub(crate) struct Sent<'a> {
 impl Browser {
     /// A browser without cookies that trusts the CAs in this file, and no others.
     pub fn new(ca_file: &Path) -> Self {
-        Self { ca_file: Some(ca_file.into()), cookies: Vec::new() }
+        Self { ca_file: Some(ca_file.into()), ..Self::default() }
+    }
+
+    /// Finds `host` at this port of 127.0.0.1, whatever port its addresses have.
+    #[must_use]
+    pub fn find_at(mut self, host: impl Into<String>, port: u16) -> Self {
+        self.hosts.push((host.into(), port));
+        self
     }
 
     /// Opens an address and follows redirects.
@@ -169,7 +178,8 @@ impl Browser {
         text.push_str(sent.body);
 
         let name = || format!("cannot open {scheme}://{authority}");
-        let stream = TcpStream::connect((host, port)).context(name)?;
+        let known = self.hosts.iter().find(|known| known.0 == host).map(|known| ("127.0.0.1", known.1));
+        let stream = TcpStream::connect(known.unwrap_or((host, port))).context(name)?;
         stream.set_read_timeout(Some(TIMEOUT)).context(name)?;
         let answer = match scheme {
             "http" => exchange(stream, text.as_bytes()).context(name)?,

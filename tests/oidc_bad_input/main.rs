@@ -9,6 +9,8 @@
 #[path = "../oidc/house.rs"]
 #[allow(dead_code, reason = "each test program uses its own part")]
 mod house;
+#[path = "../support/proxy.rs"]
+mod proxy;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -16,6 +18,7 @@ mod browser;
 mod clients;
 mod documents;
 mod id_tokens;
+mod issuers;
 mod logged;
 mod person;
 mod sessions;
