@@ -170,6 +170,11 @@
  *                          user may read it
  *     nuts_token_user      the key's name: the comment in its line of the node's authorized_keys
  *     nuts_token_audience  the node's name, which the key signs too (the host of nuts_node)
+ *     nuts_api             version of the node's API: v1 (contract and presentation), or v2, an
+ *                          experiment of nodes of version 6: issuer is then the authorization
+ *                          server that an access token of scope is asked of, and that token is the
+ *                          ticket (v1)
+ *     nuts_subject         with v2, the node's name of the employer
  *     employer             the employer's DID
  *     employee_identifier  the employee's number or name in the employer's records; programs that
  *                          know the employee set these four by a call

@@ -15,7 +15,7 @@ use crate::card::pkcs11::AfterLogin;
 use crate::error::{Error, ErrorKind, Stage};
 use crate::http::{HttpsSettings, ProxySetting};
 use crate::prompt::{BrowserChoice, PrompterKind, PrompterSettings};
-use crate::service::choices::{ClientAuth, KeyAlgorithm, RedirectUri, RoleSelection, ServiceKind, TicketKind};
+use crate::service::choices::{ClientAuth, KeyAlgorithm, NutsApi, RedirectUri, RoleSelection, ServiceKind, TicketKind};
 use crate::service::roles::RoleSettings;
 use crate::session::Mode;
 use crate::ssb::{BrokerAddress, Environment};
@@ -159,6 +159,10 @@ pub struct Config {
     pub nuts_token_user: Option<String>,
     /// The node's name; `None` uses the host of `nuts_node`.
     pub nuts_token_audience: Option<String>,
+    /// The version of the node's API.
+    pub nuts_api: NutsApi,
+    /// With the second version, the node's name of the employer.
+    pub nuts_subject: Option<String>,
     /// The employer's DID.
     pub employer: Option<String>,
     /// The employee's number or name in the employer's records. Programs may set the employee themselves.
@@ -237,6 +241,8 @@ impl Default for Config {
             nuts_token_key: None,
             nuts_token_user: None,
             nuts_token_audience: None,
+            nuts_api: NutsApi::V1,
+            nuts_subject: None,
             employer: None,
             employee_identifier: None,
             employee_initials: None,

@@ -4,14 +4,15 @@ use std::path::Path;
 
 use super::Config;
 use super::values::{
-    absolute, did, keep, list, minutes, one_of, origin, path, program, seconds, some, text, url, words, yes_or_no,
+    absolute, did, keep, list, minutes, one_of, origin, path, program, seconds, some, subject, text, url, words,
+    yes_or_no,
 };
 use crate::agent::AgentUse;
 use crate::card::Digest;
 use crate::card::pkcs11::AfterLogin;
 use crate::http::BadProxy;
 use crate::prompt::{BrowserChoice, PrompterKind};
-use crate::service::choices::{ClientAuth, KeyAlgorithm, RedirectUri, RoleSelection, ServiceKind, TicketKind};
+use crate::service::choices::{ClientAuth, KeyAlgorithm, NutsApi, RedirectUri, RoleSelection, ServiceKind, TicketKind};
 use crate::session::Mode;
 use crate::ssb::Environment;
 
@@ -105,6 +106,8 @@ pub(super) const KEYS: &[(&str, Apply)] = &[
     ("nuts_token_key", |config, value, folder| some(&mut config.nuts_token_key, path(value, folder))),
     ("nuts_token_user", |config, value, _| some(&mut config.nuts_token_user, text(value))),
     ("nuts_token_audience", |config, value, _| some(&mut config.nuts_token_audience, text(value))),
+    ("nuts_api", |config, value, _| keep(&mut config.nuts_api, one_of(value, &NutsApi::NAMES))),
+    ("nuts_subject", |config, value, _| some(&mut config.nuts_subject, subject(value))),
     ("employer", |config, value, _| some(&mut config.employer, did(value))),
     ("employee_identifier", |config, value, _| some(&mut config.employee_identifier, text(value))),
     ("employee_initials", |config, value, _| some(&mut config.employee_initials, text(value))),

@@ -3,7 +3,8 @@
 use super::Config;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::http::Url;
-use crate::service::nuts::{ContractKind, NodeLogin, NutsSettings};
+use crate::service::choices::NutsApi;
+use crate::service::nuts::{ContractKind, NodeLogin, NutsSettings, UserTokenSettings};
 use crate::session::Employee;
 
 impl Config {
@@ -22,7 +23,9 @@ impl Config {
         if !node.origin().is_tls() && !self.allow_http {
             return Err(invalid(format!("nuts_node: {node} is plain http, and allow_http is not set")));
         }
-        let employer = self.employer.clone().ok_or_else(|| missing("employer", "the DID of the employer"))?;
+        let user_token = (self.nuts_api == NutsApi::V2).then(|| self.user_token()).transpose()?;
+        let employer = user_token.as_ref().map(|settings| settings.subject.clone()).or_else(|| self.employer.clone());
+        let employer = employer.ok_or_else(|| missing("employer", "the DID of the employer"))?;
         let api_login = match (&self.nuts_token_key, &self.nuts_token_user) {
             (None, None) => None,
             (Some(file), Some(user)) => Some(NodeLogin {
@@ -45,6 +48,18 @@ impl Config {
             },
             login_timeout: self.login_timeout,
             bind_card: self.bind_card,
+            user_token,
+        })
+    }
+
+    fn user_token(&self) -> Result<UserTokenSettings> {
+        let set = |key: &str, value: &Option<String>, what: &str| {
+            value.clone().ok_or_else(|| invalid(format!("{key} is not set: nuts_api = v2 needs {what}")))
+        };
+        Ok(UserTokenSettings {
+            subject: set("nuts_subject", &self.nuts_subject, "the node's name of the employer")?,
+            authorization_server: set("issuer", &self.issuer, "the authorization server to ask")?,
+            scope: set("scope", &self.scope, "the scope to ask for")?,
         })
     }
 

@@ -13,7 +13,7 @@ fn the_settings_page_names_every_key_and_its_variable_in_this_order() {
 }
 
 /// A value for each key that is not its default, and how it shows in the settings.
-const VALUES: [(&str, &str, &str); 65] = [
+const VALUES: [(&str, &str, &str); 67] = [
     ("service", "cis2", "service: Cis2"),
     ("environment", "dep", "environment: Dep"),
     ("base_url", "https://gas.example", "gas.example"),
@@ -71,6 +71,8 @@ const VALUES: [(&str, &str, &str); 65] = [
     ("nuts_token_key", "/k", "nuts_token_key: Some(\"/k\")"),
     ("nuts_token_user", "x", "nuts_token_user: Some(\"x\")"),
     ("nuts_token_audience", "x", "nuts_token_audience: Some(\"x\")"),
+    ("nuts_api", "v2", "nuts_api: V2"),
+    ("nuts_subject", "clinic-1", "nuts_subject: Some(\"clinic-1\")"),
     ("employer", "did:web:clinic.example%3A8443:a", "employer: Some(\"did:web:clinic.example%3A8443:a\")"),
     ("employee_identifier", "x", "employee_identifier: Some(\"x\")"),
     ("employee_initials", "x", "employee_initials: Some(\"x\")"),

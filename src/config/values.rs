@@ -96,3 +96,14 @@ pub(super) fn did(value: &str) -> Result<String, String> {
         && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":._-%".contains(&byte));
     if is_did { Ok(value.to_owned()) } else { Err(format!("{value:?} is not a DID, such as did:nuts:…")) }
 }
+
+/// A name that becomes a part of an address.
+pub(super) fn subject(value: &str) -> Result<String, String> {
+    let is_plain =
+        !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte));
+    if is_plain {
+        Ok(value.to_owned())
+    } else {
+        Err(format!("{value:?} has other characters than letters, digits and -._~:"))
+    }
+}

@@ -317,7 +317,7 @@ pub fn examination(config: &Config) -> Result<Examination> {
 }
 
 /// Has the Nuts node draw up a contract, for a diagnosis. Nobody is asked, and the node keeps nothing of it. Returns
-/// whom it is on behalf of, in the contract's words.
+/// what the node does, as a sentence about it.
 ///
 /// # Errors
 ///

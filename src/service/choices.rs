@@ -46,6 +46,20 @@ impl fmt::Display for ServiceKind {
     }
 }
 
+/// A version of the API of Nuts nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NutsApi {
+    /// The first, with a contract: the ticket is a presentation.
+    V1,
+    /// The second, without one, an experiment of nodes of version 6: the ticket is an access token.
+    V2,
+}
+
+impl NutsApi {
+    pub(crate) const NAMES: [(&'static str, Self); 2] = [("v1", Self::V1), ("v2", Self::V2)];
+}
+
 /// How a program proves to an OpenID provider which client it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

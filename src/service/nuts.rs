@@ -4,12 +4,14 @@
 //! `contract`, `presentation`, `ticket` and `time` are pure; `node` has the requests.
 
 mod contract;
+mod landing;
 mod node;
 mod node_login;
 mod presentation;
 mod session;
 mod ticket;
 mod time;
+mod user_token;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,6 +23,7 @@ use tracing::info;
 use self::contract::DrawUp;
 use self::node::{ErrorKindOf, Node, Step, pause, to_json};
 use self::presentation::{Asked, Presentation, read_verification};
+use self::user_token::TokenSession;
 use super::{Desk, Expiry, Grant, IdentityService, Replacement, ServiceSession, Unlocking, json};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -32,11 +35,14 @@ use crate::session::{AssuranceLevel, Employee, Limits, Role, Session, User};
 pub(crate) use self::contract::ContractKind;
 pub(crate) use self::node_login::NodeLogin;
 pub(crate) use self::session::NutsSession;
+pub(crate) use self::user_token::UserTokenSettings;
 
 const V1: &str = "/internal/auth/v1";
 
 /// How long the node waits for the user.
 const SIGNING_WINDOW: Duration = Duration::from_secs(10 * 60);
+
+const NOT_IN_TIME: &str = "nobody answered on the node's page in time";
 
 /// The settings of a login at a node.
 #[derive(Clone, Debug)]
@@ -53,6 +59,8 @@ pub(crate) struct NutsSettings {
     pub(crate) login_timeout: Duration,
     /// Whether the session belongs to the card that is in a reader.
     pub(crate) bind_card: bool,
+    /// Logs in by the second version of the node's API.
+    pub(crate) user_token: Option<UserTokenSettings>,
 }
 
 /// A node as an identity service.
@@ -76,7 +84,8 @@ impl IdentityService for NutsService {
     /// Programs share a session only for the same employee.
     fn id(&self) -> String {
         let NutsSettings { node, employer, .. } = &*self.settings;
-        format!("nuts {node} {employer} {:?}", *self.employee())
+        let api = self.settings.user_token.as_ref();
+        format!("nuts {node} {employer} {:?} {api:?}", *self.employee())
     }
 
     fn log_in(&self, desk: &Desk<'_>) -> Result<Grant> {
@@ -107,6 +116,9 @@ impl IdentityService for NutsService {
     }
 
     fn session(&self, _: &User, ticket: &Ticket) -> Arc<dyn ServiceSession> {
+        if self.settings.user_token.is_some() {
+            return Arc::new(TokenSession);
+        }
         Arc::new(NutsSession::of(&self.settings, ticket, Some(AssuranceLevel::Low)))
     }
 }
@@ -166,6 +178,9 @@ struct Poll<'a> {
 
 impl Login<'_> {
     fn run(&self) -> Result<Grant> {
+        if let Some(settings) = &self.settings.user_token {
+            return self.get_user_token(settings);
+        }
         let mut node = Node::new(self.settings);
         let contract = draw_up(&mut node, self.settings, self.desk.cancel)?;
         info!("contract drawn up");
@@ -212,21 +227,10 @@ impl Login<'_> {
     fn wait_for_presentation(&self, node: &mut Node<'_>, id: &str, not_shown: &CancelToken) -> Result<SecretBytes> {
         let step = Step { stage: Stage::Browser, refusal: "makes no presentation", kind: ErrorKindOf::Decision };
         let error = |kind, detail: &str| Err(Error::new(kind, Stage::Browser, detail));
-        let time = self.settings.login_timeout.min(SIGNING_WINDOW);
-        let deadline = Instant::now() + time;
+        let deadline = Instant::now() + self.settings.login_timeout.min(SIGNING_WINDOW);
         let path = format!("{V1}/signature/session/{id}");
         for number in 0.. {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return error(ErrorKind::Cancelled, "nobody accepted the contract on the node's page in time");
-            }
-            if self.desk.cancel.wait(pause(number).min(left)) {
-                return Err(Error::cancelled(Stage::Browser));
-            }
-            if not_shown.is_cancelled() {
-                let why = not_shown.reason().unwrap_or_else(|| "the node's page cannot be shown".into());
-                return error(ErrorKind::NoPrompter, &why);
-            }
+            self.pause(pause(number), deadline, not_shown)?;
             let Some(answer) = node.poll(step, &path, &node.call(self.desk.cancel))? else { continue };
             let poll: Poll<'_> = json::read(&answer.body).map_err(|why| {
                 let detail = format!("the node's answer about the signing session cannot be used: {why}");
@@ -241,9 +245,7 @@ impl Login<'_> {
                     return Ok(kept);
                 }
                 ("cancelled", _) => return error(ErrorKind::Cancelled, "the contract was rejected on the node's page"),
-                ("expired", _) => {
-                    return error(ErrorKind::Cancelled, "nobody accepted the contract on the node's page in time");
-                }
+                ("expired", _) => return error(ErrorKind::Cancelled, NOT_IN_TIME),
                 // The node gives the presentation out once.
                 ("vp-requested", _) => {
                     let detail = "the node has given the presentation to somebody else, or it was lost on its way";
@@ -254,6 +256,23 @@ impl Login<'_> {
             }
         }
         error(ErrorKind::Internal, "the node was polled too often")
+    }
+
+    /// Waits for `time` before the next poll, unless the login is cancelled or takes too long.
+    fn pause(&self, time: Duration, deadline: Instant, not_shown: &CancelToken) -> Result<()> {
+        let error = |kind, detail: &str| Err(Error::new(kind, Stage::Browser, detail));
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return error(ErrorKind::Cancelled, NOT_IN_TIME);
+        }
+        if self.desk.cancel.wait(time.min(left)) {
+            return Err(Error::cancelled(Stage::Browser));
+        }
+        if not_shown.is_cancelled() {
+            let why = not_shown.reason().unwrap_or_else(|| "the node's page cannot be shown".into());
+            return error(ErrorKind::NoPrompter, &why);
+        }
+        Ok(())
     }
 
     /// Has the node verify the presentation, and compares it with what was asked for.
@@ -314,9 +333,15 @@ fn draw_up(node: &mut Node<'_>, settings: &NutsSettings, cancel: &CancelToken) -
     contract::read(&answer.body, &settings.contract)
 }
 
-/// As the first step of a login; returns the contract's text.
+/// As the first step of a login. Returns what the node does, as a sentence about it.
 pub(crate) fn examine(settings: &NutsSettings, cancel: &CancelToken) -> Result<String> {
-    draw_up(&mut Node::new(settings), settings, cancel)
+    let mut node = Node::new(settings);
+    if settings.user_token.is_some() {
+        let step = Step { stage: Stage::Activation, refusal: "does not answer", kind: ErrorKindOf::Settings };
+        node.status(step, &node.call(cancel))?;
+        return Ok("it is up; whether it gives access tokens shows in a login only".into());
+    }
+    Ok(format!("it draws up contracts: {}", draw_up(&mut node, settings, cancel)?))
 }
 
 /// The employer's name of a role is all there is.

@@ -41,8 +41,11 @@ impl Browser for Hands {
         let (act, address) = (*self.act.lock().unwrap(), page.address.to_owned());
         if act != Act::Nothing && address.starts_with("http://") {
             std::thread::spawn(move || {
-                let page = visit(&address).unwrap();
-                if act != Act::Look {
+                let mut page = visit(&address).unwrap();
+                while page.status == 302 {
+                    page = visit(&page.location).unwrap();
+                }
+                if act != Act::Look && page.html.contains("<form") {
                     page.press(act == Act::Accept).unwrap();
                 }
             });

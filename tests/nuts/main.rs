@@ -309,3 +309,39 @@ fn the_example_logs_in_and_gets_an_access_token() {
     assert!(output.status.success(), "{stderr}");
     assert!(stdout.starts_with("user   J van Dijk (481)\n") && stdout.contains("\naccess "), "{stdout}");
 }
+
+#[test]
+fn by_the_second_version_of_the_api_the_ticket_is_an_access_token() {
+    let desk = Desk::new(Version::V6)
+        .set("nuts_api", "v2")
+        .set("nuts_subject", "CareBears")
+        .set("issuer", "https://other.example/oauth2/clinic")
+        .set("scope", "test");
+    let engine = desk.engine();
+    let ticket = engine.get_ticket().unwrap();
+    assert_eq!(ticket.expose().len(), 43);
+    let session = engine.session().unwrap();
+    assert_eq!((&*session.user().uid, session.limits().total), ("481", Some(Duration::from_secs(900))));
+    assert_eq!(kind(engine.access_token(desk.nuts.employer(), "test")), ErrorKind::NotImplemented);
+    let page = desk.hands.opened.lock().unwrap()[0].clone();
+    assert!(page.starts_with(&desk.nuts.public_url()), "{page}");
+
+    for (endpoint, what, expected) in [
+        (Endpoint::UserAccessToken, "with:session_id=../x", ErrorKind::BadAnswer),
+        (Endpoint::UserAccessToken, "with:redirect_uri=http://elsewhere.example/", ErrorKind::BadAnswer),
+        (Endpoint::UserAccessToken, "status:500", ErrorKind::ServerNotAvailable),
+        (Endpoint::UserPoll, "with:token_type=DPoP", ErrorKind::BadAnswer),
+        (Endpoint::UserPoll, "html", ErrorKind::BadAnswer),
+        (Endpoint::UserPoll, "closed", ErrorKind::ServerNotAvailable),
+    ] {
+        desk.nuts.behave();
+        desk.nuts.misbehave(endpoint, Misbehaviour::from_name(what).unwrap());
+        assert_eq!(kind(engine.get_new_ticket()), expected, "{what}");
+        assert_eq!(engine.get_ticket_no_auth().unwrap(), ticket);
+    }
+    desk.nuts.behave();
+    let unknown = desk.set("nuts_subject", "unknown");
+    assert_eq!(kind(unknown.engine().get_ticket()), ErrorKind::Configuration);
+    let slow = unknown.set("nuts_subject", "CareBears").set("login_timeout", "1").acting(Act::Nothing);
+    assert_eq!(kind(slow.engine().get_ticket()), ErrorKind::Cancelled);
+}

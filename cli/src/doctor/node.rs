@@ -4,9 +4,9 @@ use ticketapi::engine::examine_node;
 
 use super::{Chain, Finding, words};
 
-/// Draws up a contract as a login does, and shows it to nobody.
+/// Has the node draw up a contract as in a login, and shows it to nobody.
 pub fn node(chain: &mut Chain<'_>) -> Finding {
-    examine_node(&chain.config, chain.cancel).map(|contract| Finding::ok(words::contract(&contract))).into()
+    examine_node(&chain.config, chain.cancel).map(Finding::ok).into()
 }
 
 pub fn employee(chain: &mut Chain<'_>) -> Finding {

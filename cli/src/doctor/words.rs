@@ -72,10 +72,6 @@ pub fn provider(issuer: &str) -> String {
     format!("{issuer} answers as an OpenID provider")
 }
 
-pub fn contract(text: &str) -> String {
-    format!("it draws up contracts: {text}")
-}
-
 pub fn employee(identifier: &str) -> String {
     format!("the settings name the employee {identifier}")
 }

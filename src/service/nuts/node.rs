@@ -85,6 +85,15 @@ impl<'a> Node<'a> {
         taken(step, answer).map(Some)
     }
 
+    /// Fails unless the node says that it is up.
+    pub(super) fn status(&mut self, step: Step, call: &Call<'_>) -> Result<()> {
+        let answer = self.answer(step, HttpRequest::get(self.url("/status")), call)?;
+        if answer.status == 200 && !answer.is_of("text/html") {
+            return Ok(());
+        }
+        taken(step, answer).map(drop)
+    }
+
     fn send(&mut self, step: Step, request: HttpRequest, call: &Call<'_>) -> Result<HttpAnswer> {
         let answer = self.answer(step, request, call)?;
         taken(step, answer)
