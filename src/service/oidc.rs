@@ -247,7 +247,7 @@ impl Login<'_> {
             let description = error.description.unwrap_or_default();
             OAuthError::new(&error.error, &description, &[]).into_error(&server, stage)
         })?;
-        let mut begun = self.exchange(provider, Secret::from(code), once, session.is_some())?;
+        let mut begun = self.exchange(provider, Secret::from(code), once)?;
         info!("tokens received");
         let id_token = self.check_id_token(&mut begun, once, asked)?;
         if let Some(session) = session {
@@ -259,7 +259,7 @@ impl Login<'_> {
 
     /// Exchanges the code, on a thread of its own: tokens of a login that was cancelled meanwhile are waited for
     /// there, as only they can end the session that has begun.
-    fn exchange(&self, mut provider: Provider, code: Secret, once: &Once, is_again: bool) -> Result<Begun> {
+    fn exchange(&self, mut provider: Provider, code: Secret, once: &Once) -> Result<Begun> {
         let stage = Stage::Authentication;
         let (tell, told) = mpsc::channel();
         let (cancel, over) = (CancelToken::new(), tell.clone());
@@ -282,12 +282,10 @@ impl Login<'_> {
                     let call = Call::within(provider.settings().https.request_deadline, &cancel);
                     let proof = provider.proof()?;
                     match provider.tokens(stage, fields, &proof, &mut false, &call)? {
-                        Ok(tokens) => Ok(Begun::new(provider, tokens, owner, is_again)),
+                        Ok(tokens) => Ok(Begun::new(provider, tokens, owner)),
                         Err(no) => {
                             let server = provider.token_server().to_string();
-                            if let NoTokens::Malformed(_, ending) = &no
-                                && !is_again
-                            {
+                            if let NoTokens::Malformed(_, ending) = &no {
                                 end(&mut provider, ending);
                             }
                             Err(no.into_error(&server, stage))
@@ -398,7 +396,7 @@ struct Begun {
 }
 
 impl Begun {
-    fn new(provider: Provider, tokens: Tokens, owner: ForkGuard, is_again: bool) -> Self {
+    fn new(provider: Provider, tokens: Tokens, owner: ForkGuard) -> Self {
         let ending = Ending {
             id_token: tokens.id.as_ref().map(|token| token.0.clone()),
             access: Some(tokens.access.clone()),
@@ -406,8 +404,7 @@ impl Begun {
             session: tokens.session.clone(),
             home: None,
         };
-        // Of a user who logs in again they may belong to the session that is to live on.
-        Self { provider, tokens, ending, kept: is_again, owner }
+        Self { provider, tokens, ending, kept: false, owner }
     }
 
     fn keep(&mut self) {

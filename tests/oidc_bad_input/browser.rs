@@ -136,6 +136,21 @@ fn another_user_or_a_bad_answer_cannot_change_the_role() {
 }
 
 #[test]
+fn a_change_of_role_that_fails_in_another_browser_leaves_one_session() {
+    let trial = Trial::with("cis2", &[("role_selection", "service")], |provider| provider);
+    let ticket = trial.engine.get_ticket().unwrap();
+    let ca_file = trial.house.config.ca_file.clone().unwrap();
+    trial.person.visits(move |_, address| ticketapi_testkit::Browser::new(&ca_file).open(address).map_err(text));
+    for name in ["wrong-nonce", "alg-none", "without:id_token", "mac-token", "old-auth-time", "wrong-acr"] {
+        trial.provider().misbehave_times(Endpoint::Token, named(name), 1);
+        trial.fails(name, || trial.engine.change_role().map(drop));
+        assert!(trial.provider().wait_for_sessions(PATIENCE, 1), "{name}");
+        assert_eq!(trial.engine.get_ticket_no_auth().unwrap(), ticket, "{name}");
+        trial.engine.claims().unwrap_or_else(|error| panic!("{name}: the session is dead: {error}"));
+    }
+}
+
+#[test]
 fn a_role_can_be_changed_in_the_second_of_the_login() {
     let trial = Trial::with("cis2", &[("role_selection", "service")], |provider| provider);
     let second = nrbac_role(1)["person_roleid"].as_str().unwrap().to_owned();
