@@ -5,10 +5,11 @@
 
 
 /*
- * Smartcard login to the NHS Spine: an SSO ticket and the user's roles.
+ * Logins at healthcare identity services, with a smartcard or in the browser: a ticket, and the user's
+ * roles. The setting `service` chooses one; the first is the Spine Security Broker of the NHS.
  *
  *     TCK_API_INSTANCE instance = TcktApi_Initialize();
- *     char ticket[1024];
+ *     char ticket[8192];
  *     unsigned int length;
  *     if (instance == 0) ... TcktApi_getLastError(0) returns the reason
  *     if (TcktApi_getTicket(instance, ticket, sizeof ticket, &length) == TCK_API_SUCCESS) ...
@@ -52,7 +53,8 @@
  * TCK_API_ERR_TICKET_NOT_AVAILABLE, as without a session. TcktApi_getTicket then asks for the same
  * card and PIN and returns the same ticket; if that fails, with the codes of a login, the session stays
  * locked. Another user's card ends the session and logs that user in. A locked session ends after
- * `lock_timeout`.
+ * `lock_timeout`. A session of a login in the browser is unlocked there. Its ticket lives for minutes, and
+ * the library renews it: call TcktApi_getTicket each time you need it.
  *
  * Agent. If the user runs the agent (setting `agent`), all programs of the user share the agent's
  * session. The agent prompts, as its own settings say; the functions of ticketapi_set_prompter are not

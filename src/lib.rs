@@ -1,5 +1,5 @@
-//! Logs users in to healthcare identity services with their smartcards, and keeps the ticket that clinical
-//! software asks for as `getTicket()`.
+//! Logs users in to healthcare identity services, with their smartcards or in the browser, and keeps the ticket that
+//! clinical software asks for as `getTicket()`.
 //!
 //! An [`Engine`] logs a user in at the Spine Security Broker (SSB) of the NHS and holds the session:
 //!

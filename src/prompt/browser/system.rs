@@ -3,6 +3,7 @@
 //! Own code, because the crates that open browsers run whatever the `PATH` names, and either wait for the browser
 //! or cannot tell that it has failed.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -88,8 +89,8 @@ impl SystemBrowser {
         reap(&running);
         let thread = shown::while_kept(move |stop| {
             let mut problem = String::new();
-            for program in programs {
-                match run(&program, &address, stop) {
+            for (program, arguments) in commands(programs) {
+                match run(&program, &arguments, &address, stop) {
                     Ok(Ended::Stopped(child)) => {
                         running.lock().unwrap_or_else(PoisonError::into_inner).push(child);
                         return;
@@ -143,12 +144,38 @@ enum Ended {
     Failed(String),
 }
 
+/// Returns each program with the arguments before the address.
+fn commands(programs: Vec<PathBuf>) -> Vec<(PathBuf, Vec<OsString>)> {
+    let manager = is_service().then(|| program::find("systemd-run")).flatten();
+    let through = |program: &PathBuf| manager.clone().map(|manager| (manager, manager_arguments(program)));
+    programs.into_iter().flat_map(|program| through(&program).into_iter().chain([(program, Vec::new())])).collect()
+}
+
+/// Returns `true` if this process is a service of systemd, such as the agent. Browsers cannot live in the sandbox of a
+/// service, and would end with it.
+fn is_service() -> bool {
+    privilege::variable("SYSTEMD_EXEC_PID").is_some_and(|id| *id == *std::process::id().to_string())
+}
+
+/// Returns the arguments that make systemd-run start a program as a service of the user's, and wait for it.
+fn manager_arguments(program: &Path) -> Vec<OsString> {
+    const DESKTOP: [&str; 5] = ["BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_CURRENT_DESKTOP"];
+    // What the program starts lives on.
+    let fixed = ["--user", "--quiet", "--collect", "--wait", "--property=ExitType=cgroup"].map(OsString::from);
+    let variables = DESKTOP.into_iter().filter_map(|name| {
+        let mut argument = OsString::from(format!("--setenv={name}="));
+        argument.push(std::env::var_os(name)?);
+        Some(argument)
+    });
+    fixed.into_iter().chain(variables).chain(["--".into(), program.into()]).collect()
+}
+
 /// Runs `program`, with the libraries that this process has set or the system's.
-fn run(program: &Path, address: &str, stop: &CancelToken) -> io::Result<Ended> {
+fn run(program: &Path, arguments: &[OsString], address: &str, stop: &CancelToken) -> io::Result<Ended> {
     /// The exit code of a program whose libraries cannot be loaded.
     const NOT_LOADED: Option<i32> = Some(127);
     let mut command = privilege::command(program);
-    command.arg(address);
+    command.args(arguments).arg(address);
     // A browser outlives the login and says much: keep it off the host's files and its terminal's signals.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     let (ended, code) = watch(&mut command, stop)?;
@@ -302,6 +329,16 @@ mod tests {
         let opened = SystemBrowser::new(BrowserChoice::System).start(programs, PAGE.address);
         assert_eq!(desk.read("got"), format!("{}\n", PAGE.address));
         assert!(!opened.failed().is_cancelled());
+    }
+
+    #[test]
+    fn a_service_has_the_users_systemd_start_the_browser_and_any_other_program_does_not() {
+        let programs = vec![PathBuf::from("/usr/bin/xdg-open")];
+        // This test is no service.
+        assert_eq!(commands(programs), [("/usr/bin/xdg-open".into(), vec![])]);
+        let arguments = manager_arguments(Path::new("/usr/bin/xdg-open"));
+        assert_eq!(arguments[arguments.len() - 2..], ["--", "/usr/bin/xdg-open"]);
+        assert!(arguments.contains(&"--wait".into()) && arguments.contains(&"--property=ExitType=cgroup".into()));
     }
 
     #[test]
