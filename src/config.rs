@@ -125,9 +125,9 @@ pub struct Config {
     pub exchange_url: Option<String>,
     /// Where the provider sends the browser at the end of a login.
     pub redirect_uri: RedirectUri,
-    /// The scopes to request; empty requests those of the service.
+    /// The scopes to request; `None` requests those of the service.
     pub scope: Option<String>,
-    /// The authentication contexts to request; empty requests those of the service.
+    /// The authentication contexts to request; `None` requests those of the service.
     pub acr_values: Option<String>,
     /// Who asks for the role.
     pub role_selection: RoleSelection,

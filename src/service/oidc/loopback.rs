@@ -195,8 +195,8 @@ impl Loopback {
 }
 
 /// The error if the login in the browser was not finished.
-const NO_REDIRECT_IN_TIME: &str = "nobody finished the login in the browser in time (login_timeout). If the browser shows an error instead of the \
-     login, it says why; the provider does not tell this program";
+const NO_REDIRECT_IN_TIME: &str = "the login in the browser was not finished in time (login_timeout). If the browser shows an error page, it says why; \
+     the provider does not report it to this program";
 
 /// A client whose request has not arrived whole.
 struct Client {

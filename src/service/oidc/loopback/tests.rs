@@ -213,7 +213,7 @@ fn waiting_ends_at_the_time_when_cancelled_and_when_the_browser_has_failed() {
     let until = began + Duration::from_millis(50);
     let error = bound().wait(STATE, until, &opened, &cancel).unwrap_err();
     assert_eq!((error.kind(), error.stage()), (&ErrorKind::Cancelled, Stage::Browser));
-    assert!(error.detail().starts_with("nobody finished the login in the browser in time"), "{error}");
+    assert!(error.detail().starts_with("the login in the browser was not finished in time"), "{error}");
 
     let failing = thread::spawn({
         let failed = opened.failed().clone();
