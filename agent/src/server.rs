@@ -211,7 +211,7 @@ impl Server {
     }
 
     fn let_go(&mut self, client: &Client, why: &io::Error) {
-        debug!(client = client.id, %why, "a program has gone");
+        debug!(client = client.id, %why, "a program has disconnected");
         self.later.retain(|&id| id != client.id);
         if client.waits_for.is_some() {
             self.jobs.leave(client.id);

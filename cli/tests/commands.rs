@@ -104,7 +104,7 @@ fn status_and_logout_without_an_agent_find_no_session_and_do_not_prompt() {
     for command in ["status", "logout"] {
         let run = desk.run(&[command]);
         assert_eq!(run.code, 0, "{}", run.stderr);
-        let why = format!("no ticketapi agent is running: {} is not there", desk.text("run/ticketapi"));
+        let why = format!("no ticketapi agent is running: {} does not exist", desk.text("run/ticketapi"));
         assert_eq!(run.stdout, format!("Nobody is logged in: {why}.\n"));
         let shown = desk.run(&[command, "--json"]).json();
         assert_eq!(

@@ -34,10 +34,10 @@ pub fn place(settings: &AgentSettings) -> crate::Result<PathBuf> {
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     /// There is no socket.
-    #[error("{0} is not there")]
+    #[error("{0} does not exist")]
     Absent(PathBuf),
     /// Its agent has ended and left the socket behind.
-    #[error("nobody listens at {0} any more")]
+    #[error("no program listens at {0} any more")]
     Abandoned(PathBuf),
     /// Other users could have created it, or could use it.
     #[error("{0} {1}")]

@@ -74,7 +74,7 @@ impl Inner {
         };
         match self.threads.spawn("ticketapi-tell", cancel, tell_all) {
             Ok(()) => state.untold.telling = true,
-            Err(error) => warn!(%error, "the listener cannot be told"),
+            Err(error) => warn!(%error, "the listener cannot be notified"),
         }
     }
 

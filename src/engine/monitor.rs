@@ -169,7 +169,7 @@ impl Inner {
         warn!(%error, "the readers cannot be watched");
         let mut state = self.lock();
         state.fail_login(|card| {
-            format!("nobody can see any more whether the card is in {}: {}", card.reader, error.detail())
+            format!("it is no longer visible whether the card is in {}: {}", card.reader, error.detail())
         });
         self.lose_card(&mut state, Happening::Unwatched);
     }

@@ -141,7 +141,7 @@ impl Inner {
         if let Err(error) = answer
             && *error.kind() != ErrorKind::TicketNotAvailable
         {
-            warn!(%error, "the broker cannot tell whether the session is alive; it goes on");
+            warn!(%error, "the session could not be checked; it continues");
         }
         let mut state = self.lock();
         self.catch_up(&mut state);

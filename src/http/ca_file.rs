@@ -9,8 +9,8 @@ const OTHER_FORMS: [(&str, &str); 6] = [
     ("-----BEGIN X509 CERTIFICATE-----", "it is in an old form of PEM; convert it with: openssl x509 -in FILE"),
     ("-----BEGIN PKCS7-----", "it is in PKCS#7 form; convert it with: openssl pkcs7 -print_certs -in FILE"),
     ("-----BEGIN CMS-----", "it is in PKCS#7 form; convert it with: openssl pkcs7 -print_certs -in FILE"),
-    ("-----BEGIN CERTIFICATE REQUEST-----", "it holds a request for a certificate, not a certificate in PEM form"),
-    ("PRIVATE KEY-----", "it holds a private key; it must hold the certificates of CAs in PEM form"),
+    ("-----BEGIN CERTIFICATE REQUEST-----", "it contains a request for a certificate, not a certificate in PEM form"),
+    ("PRIVATE KEY-----", "it contains a private key; it must contain the certificates of CAs in PEM form"),
 ];
 
 /// The certificates that a file holds in PEM form, one at least.
@@ -32,7 +32,7 @@ pub(super) fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
 fn other_form(file: &[u8]) -> &'static str {
     let text = String::from_utf8_lossy(file);
     match file {
-        [] => "it is empty; it must hold the certificates of CAs in PEM form",
+        [] => "it is empty; it must contain the certificates of CAs in PEM form",
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [b'-', 0, ..] | [0, b'-', ..] => {
             "it is UTF-16 text; save it as UTF-8 or ASCII, in PEM form"
         }
@@ -42,7 +42,7 @@ fn other_form(file: &[u8]) -> &'static str {
         _ => OTHER_FORMS
             .iter()
             .find(|(mark, _)| text.contains(mark))
-            .map_or("it holds no certificate in PEM form", |(_, words)| words),
+            .map_or("it contains no certificate in PEM form", |(_, words)| words),
     }
 }
 

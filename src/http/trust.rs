@@ -29,7 +29,9 @@ fn roots_from(file: &Path) -> Result<RootCertStore> {
     let pem = read_trusted(file, CA_FILE_LIMIT).map_err(|error| wrong(&format!("it cannot be read: {error}")))?;
     let mut roots = RootCertStore::empty();
     for certificate in ca_file::certificates(&pem).map_err(wrong)? {
-        roots.add(certificate).map_err(|error| wrong("it holds what is no certificate").because(error))?;
+        roots
+            .add(certificate)
+            .map_err(|error| wrong("it contains something that is not a certificate").because(error))?;
     }
     Ok(roots)
 }

@@ -195,9 +195,9 @@ fn a_ca_file_that_cannot_be_used_is_named_and_there_is_no_connection() {
         ("missing", None, "it cannot be read"),
         ("empty", Some(""), "it is empty"),
         ("der", Some("\u{30}\u{82}\u{1}\u{e}"), "it is in binary form (DER)"),
-        ("key", Some(key), "it holds a private key"),
+        ("key", Some(key), "it contains a private key"),
         ("cut", Some(&certificate[..40]), "it is not in PEM form"),
-        ("fake", Some(certificate), "it holds what is no certificate"),
+        ("fake", Some(certificate), "it contains something that is not a certificate"),
     ] {
         let file = desk.path(name);
         if let Some(content) = content {

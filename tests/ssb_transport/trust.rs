@@ -68,7 +68,7 @@ fn trust_anchors_that_cannot_be_read_are_a_configuration_error() {
         (writable.path(), "can be changed by other users"),
         ("/nowhere/ca.pem".as_ref(), "cannot be read"),
         (no_pem.path(), "not in PEM form"),
-        (no_certificate.path(), "holds what is no certificate"),
+        (no_certificate.path(), "contains something that is not a certificate"),
         (empty.path(), "it is empty"),
     ] {
         let settings = HttpsSettings { ca_file: Some(file.to_owned()), ..Default::default() };

@@ -136,7 +136,7 @@ fn an_agent_that_is_absent_or_has_crashed_is_a_warning_unless_it_is_required() {
     let desk = Desk::new();
     let visit = Visit::to(&desk);
     let told = visit.told("agent");
-    let absent = format!("no ticketapi agent is running: {} is not there", desk.text("run/ticketapi"));
+    let absent = format!("no ticketapi agent is running: {} does not exist", desk.text("run/ticketapi"));
     assert_eq!((told.state.as_str(), told.sentence, visit.code), ("warning", absent.clone(), 0));
     assert!(told.remedy.starts_with("Start the agent"), "{}", told.remedy);
     let desk = desk.set("agent", "require");
@@ -145,7 +145,7 @@ fn an_agent_that_is_absent_or_has_crashed_is_a_warning_unless_it_is_required() {
     Agent::start(&desk).kill();
     let socket = desk.text("run/ticketapi/agent.sock");
     assert!(std::path::Path::new(&socket).exists(), "a crashed agent leaves its socket");
-    let stale = format!("no ticketapi agent is running: nobody listens at {socket} any more");
+    let stale = format!("no ticketapi agent is running: no program listens at {socket} any more");
     Visit::to(&desk).assert_only_failure("agent", 5, &stale);
 
     let visit = Visit::to(&desk.set("agent", "never"));

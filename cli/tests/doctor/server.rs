@@ -81,7 +81,7 @@ fn a_ca_file_without_certificates_is_reported() {
     visit.assert_only_failure(
         "tls",
         5,
-        &format!("ca_file {file}: it is empty; it must hold the certificates of CAs in PEM form"),
+        &format!("ca_file {file}: it is empty; it must contain the certificates of CAs in PEM form"),
     );
 }
 

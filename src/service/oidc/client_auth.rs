@@ -100,14 +100,14 @@ fn secret(file: &Path) -> Result<Secret> {
     let content = content.strip_suffix(b"\n").unwrap_or(&content);
     let content = content.strip_suffix(b"\r").unwrap_or(content);
     if content.starts_with(b"-----BEGIN ") {
-        return Err(wrong("it holds a key or a certificate; it must hold the secret alone"));
+        return Err(wrong("it contains a key or a certificate; it must contain only the secret"));
     }
     let text = std::str::from_utf8(content).map_err(|_| wrong("it is not a text"))?;
     if text.trim().is_empty() {
         return Err(wrong("it is empty"));
     }
     if text.contains(char::is_control) {
-        return Err(wrong("it has more than one line, or control characters; it must hold the secret alone"));
+        return Err(wrong("it has more than one line, or control characters; it must contain only the secret"));
     }
     Ok(Secret::new(text.to_owned()))
 }
