@@ -49,8 +49,9 @@ impl Application for Provider {
                     Some(misbehaviour) => self.misbehave(endpoint, incoming.request, misbehaviour),
                     None => self.behave(endpoint, incoming.request),
                 };
-                // OpenSSL has no reason to refuse.
-                answered.unwrap_or_else(|error| (Reply::empty(500), Outcome::NoConnection(error.to_string())))
+                answered.unwrap_or_else(|error| {
+                    (Reply::empty(500), Outcome::Refused("server_error".into(), format!("openssl: {error}")))
+                })
             }
         };
         (reply, Entry::new(incoming.at, incoming.connection, incoming.request, endpoint.ok(), outcome))
