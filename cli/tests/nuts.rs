@@ -4,13 +4,14 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use support::{Agent, Desk, Run, script};
 use ticketapi_testkit::Nuts;
+use ticketapi_testkit::chromium::Chromium;
 use ticketapi_testkit::nuts::visit;
 
 /// A desk whose logins are at a node, with a browser in which the user accepts or rejects.
@@ -22,6 +23,11 @@ struct Clinic {
 
 impl Clinic {
     fn new(accepts: bool) -> Self {
+        Self::with(move |url| drop(visit(url).unwrap().press(accepts).unwrap()))
+    }
+
+    /// With a user who does this with the page's address.
+    fn with(user: impl Fn(&str) + Send + 'static) -> Self {
         let nuts = Nuts::builder().start().unwrap();
         let desk = Desk::new().without("base_url").without("software_card").without("role");
         script(&desk.path("browser"), "echo chatter; printf '%s\\n' \"$1\" >$0.new; mv $0.new $0.address\n");
@@ -34,10 +40,10 @@ impl Clinic {
             .set("bind_card", "false")
             .set("proxy", "none")
             .set("browser", &browser);
-        let (user, ended) = mpsc::channel();
+        let (end, ended) = mpsc::channel();
         let address = desk.path("browser.address");
-        thread::spawn(move || browse(&address, accepts, &ended));
-        Self { desk, nuts, _user: user }
+        thread::spawn(move || browse(&address, &user, &ended));
+        Self { desk, nuts, _user: end }
     }
 
     /// Runs a command for the nurse.
@@ -49,12 +55,12 @@ impl Clinic {
     }
 }
 
-/// Opens each page that the command has opened, and presses a button.
-fn browse(address: &PathBuf, accepts: bool, ended: &mpsc::Receiver<()>) {
+/// Shows the user each page that the command has opened.
+fn browse(address: &Path, user: &dyn Fn(&str), ended: &mpsc::Receiver<()>) {
     while ended.recv_timeout(Duration::from_millis(10)) == Err(mpsc::RecvTimeoutError::Timeout) {
         if let Ok(url) = fs::read_to_string(address) {
             fs::remove_file(address).unwrap();
-            visit(url.trim_end()).unwrap().press(accepts).unwrap();
+            user(url.trim_end());
         }
     }
 }
@@ -132,4 +138,20 @@ fn the_agent_keeps_the_session_of_its_employee() {
     assert_eq!((run.code, &run.json()["kept"]), (0, &false.into()), "{}", run.stderr);
     assert_eq!(clinic.run(&["ticket", "--no-auth"]).stdout, ticket.stdout);
     agent.kill();
+}
+
+#[test]
+fn the_user_presses_a_button_in_a_real_browser() {
+    for (button, code, page) in [("#accept-button", 0, "completed"), ("#reject-button", 4, "cancelled")] {
+        let clinic = Clinic::with(move |url| {
+            let browser = Chromium::start().unwrap();
+            browser.open(url).unwrap();
+            assert!(browser.text("#contract").unwrap().contains("act on behalf of CareBears"));
+            assert_eq!(browser.text("#employee-name").unwrap(), "J van Dijk");
+            browser.click(button).unwrap();
+            assert!(browser.text("main").unwrap().contains(page));
+        });
+        let run = clinic.run(&["login"]);
+        assert_eq!(run.code, code, "{}", run.stderr);
+    }
 }

@@ -40,7 +40,7 @@ void end_spine(void);
 /* Starts an OpenID provider's simulator, with a browser in which the user is logged in at once, likewise. */
 void start_provider(const char *const *arguments);
 
-/* Starts a Nuts node, whose page is answered at once: "accept" or "reject". */
+/* Starts a Nuts node; in a real browser, the user presses "accept" or "reject" on its page. */
 void start_node(const char *decision);
 /* How many requests to `path` the last simulator has answered. */
 int spine_requests(const char *path);

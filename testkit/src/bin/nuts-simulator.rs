@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use lexopt::prelude::*;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use ticketapi_testkit::chromium::Chromium;
 use ticketapi_testkit::nuts::{Endpoint, MISBEHAVIOURS, Misbehaviour, Version};
 use ticketapi_testkit::{Error, Nuts, NutsBuilder};
 
@@ -36,6 +37,10 @@ The node
   --token-user NAME     the key's name (default: ticketapi)
   --audience NAME       the node's name in JWTs (default: nuts)
 
+Instead of being a node
+  --press accept|reject URL
+                        open the page at URL in a Chromium without windows, and press its button
+
 Being a bad node
   --misbehave WHERE=WHAT
 
@@ -51,6 +56,7 @@ struct Options {
     token_user: String,
     audience: String,
     misbehaviours: Vec<(Endpoint, Misbehaviour)>,
+    press: Option<(bool, String)>,
 }
 
 fn main() -> ExitCode {
@@ -81,6 +87,7 @@ fn read_arguments() -> Result<Option<Options>, lexopt::Error> {
         token_user: "ticketapi".into(),
         audience: "nuts".into(),
         misbehaviours: Vec::new(),
+        press: None,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
@@ -109,11 +116,13 @@ fn read_arguments() -> Result<Option<Options>, lexopt::Error> {
                 "6" => Ok(Version::V6),
                 _ => Err("there are 5 and 6"),
             })?),
-            Long("auto") => nuts.auto(parser.value()?.parse_with(|text| match text {
-                "accept" => Ok(true),
-                "reject" => Ok(false),
-                _ => Err("there are accept and reject"),
-            })?),
+            Long("auto") => nuts.auto(parser.value()?.parse_with(decision)?),
+            Long("press") => {
+                let accept = parser.value()?.parse_with(decision)?;
+                let url = parser.value()?.string()?;
+                options.press = Some((accept, url));
+                nuts
+            }
             Long("token-key") => {
                 options.token_key = Some(parser.value()?.into());
                 nuts
@@ -139,6 +148,14 @@ fn read_arguments() -> Result<Option<Options>, lexopt::Error> {
     Ok(Some(options))
 }
 
+fn decision(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "accept" => Ok(true),
+        "reject" => Ok(false),
+        _ => Err("there are accept and reject"),
+    }
+}
+
 fn help() -> String {
     let endpoints: String = Endpoint::ALL.map(Endpoint::name).join(", ");
     let names: String = MISBEHAVIOURS.iter().map(|(name, what)| format!("  {name:<26}  {what}\n")).collect();
@@ -150,6 +167,9 @@ fn custom(error: Error) -> lexopt::Error {
 }
 
 fn run(options: Options) -> Result<(), Error> {
+    if let Some((accept, url)) = &options.press {
+        return press(url, *accept);
+    }
     let io = |what: &str, path: &Path| {
         let what = format!("{what} {}", path.display());
         move |source| Error::Io { what, source }
@@ -172,6 +192,16 @@ fn run(options: Options) -> Result<(), Error> {
     say(&greeting(&nuts, options.tls));
     signals.forever().next();
     Ok(())
+}
+
+/// Plays the user. The page that follows says how it went.
+fn press(url: &str, accept: bool) -> Result<(), Error> {
+    let browser = Chromium::start()?;
+    browser.open(url)?;
+    browser.click(if accept { "#accept-button" } else { "#reject-button" })?;
+    let expected = if accept { "completed" } else { "cancelled" };
+    let shown = browser.text("main")?;
+    if shown.contains(expected) { Ok(()) } else { Err(Error::Usage(format!("{url} shows: {shown}"))) }
 }
 
 /// The first lines: for programs to read, and for people to paste.

@@ -66,17 +66,22 @@ final class Desk implements AutoCloseable {
         List<String> command = new ArrayList<>(Arrays.asList(simulator, "--auto", "--state-dir", needed("TEST_STATE")));
         command.addAll(Arrays.asList(arguments));
         takeSettings(command);
-        Path browser = folder.resolve("browser");
-        Files.write(browser, ("#!/bin/sh\nexec '" + simulator + "' --browse \"$1\" --ca-file \"$TICKETAPI_CA_FILE\" >/dev/null 2>&1\n")
-                .getBytes(StandardCharsets.UTF_8));
-        assertTrue(browser.toFile().setExecutable(true));
-        return set("TICKETAPI_BROWSER", browser.toString()).set("TICKETAPI_BIND_CARD", "false").set("TICKETAPI_AGENT", "never");
+        return browser("exec '" + simulator + "' --browse \"$1\" --ca-file \"$TICKETAPI_CA_FILE\" >/dev/null 2>&1\n");
     }
 
-    /** Starts the simulator of a Nuts node, whose page is answered at once: "accept" or "reject". */
+    /** Starts the simulator of a Nuts node; in a real browser, the user presses "accept" or "reject" on its page. */
     Desk atNode(String decision) throws IOException {
-        takeSettings(Arrays.asList(needed("NUTS_SIMULATOR"), "--auto", decision));
-        return set("TICKETAPI_BROWSER", "true").set("TICKETAPI_BIND_CARD", "false").set("TICKETAPI_AGENT", "never");
+        String simulator = needed("NUTS_SIMULATOR");
+        takeSettings(Arrays.asList(simulator));
+        return browser("exec '" + simulator + "' --press " + decision + " \"$1\" >/dev/null 2>&1\n");
+    }
+
+    /** Sets the browser, a shell script that gets the address. */
+    private Desk browser(String script) throws IOException {
+        Path browser = folder.resolve("browser");
+        Files.write(browser, ("#!/bin/sh\n" + script).getBytes(StandardCharsets.UTF_8));
+        assertTrue(browser.toFile().setExecutable(true));
+        return set("TICKETAPI_BROWSER", browser.toString()).set("TICKETAPI_BIND_CARD", "false").set("TICKETAPI_AGENT", "never");
     }
 
     /** Starts a simulator that prints settings, and uses them. */
