@@ -4,6 +4,8 @@
 //! buffer that a message passes through is allocated at its full size and wiped, because it may hold a PIN or a
 //! ticket.
 
+use std::hint::black_box;
+use std::mem;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -12,18 +14,19 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Stage};
 use crate::os::ipc::until_ready;
 use crate::printable;
-use crate::secret::{SecretBytes, secret_buffer};
+use crate::secret::{SecretBytes, secret_buffer, wipe};
 
 /// The bytes of the length.
 pub const PREFIX: usize = 4;
 
-/// Most messages are shorter.
-const USUAL: usize = 512;
+/// Most messages are shorter, those with a ticket of 4 KiB included: growing and shrinking would take longer than the
+/// rest, as each buffer is wiped.
+const USUAL: usize = 4608;
 
 /// The longest sentence of a [`Failure`], in characters.
 const SENTENCE: usize = 8 << 10;
@@ -88,6 +91,11 @@ pub fn encode<M: Serialize + ?Sized>(message: &M, limit: usize) -> Result<Secret
     Ok(frame)
 }
 
+/// Wipes and frees the bytes of a frame, faster than dropping them does.
+pub fn wiped(mut frame: SecretBytes) {
+    wipe(mem::take(&mut *frame));
+}
+
 /// Decodes a frame's bytes; the texts of the message may borrow from them.
 ///
 /// # Errors
@@ -146,7 +154,9 @@ impl Inbox {
         let Ok(Some(message)) = self.message() else { return };
         let over = PREFIX + message.len();
         self.bytes.copy_within(over..self.filled, 0);
-        self.bytes[self.filled - over..self.filled].zeroize();
+        let rest = &mut self.bytes[self.filled - over..self.filled];
+        rest.fill(0);
+        black_box(rest);
         self.filled -= over;
     }
 
@@ -189,7 +199,10 @@ impl Channel {
     ///
     /// [`ChannelError`]. Sends nothing of a message that is too long.
     pub fn send<M: Serialize>(&self, message: &M, until: Option<Instant>) -> Result<(), ChannelError> {
-        self.send_frames(&encode(message, self.limit)?, until)
+        let frame = encode(message, self.limit)?;
+        let sent = self.send_frames(&frame, until);
+        wiped(frame);
+        sent
     }
 
     /// As [`Channel::send`], for frames that are encoded already.
@@ -255,6 +268,12 @@ impl Channel {
 
 /// A received frame, wiped on drop.
 pub struct Frame(SecretBytes);
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        wiped(mem::take(&mut self.0));
+    }
+}
 
 impl Frame {
     /// Decodes the message; its texts borrow from the frame.

@@ -57,6 +57,12 @@ impl Ticket {
     }
 }
 
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        wipe(std::mem::take(&mut *self.0).into_bytes());
+    }
+}
+
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ticket(…)")
@@ -102,6 +108,14 @@ pub(crate) type SecretBytes = Zeroizing<Vec<u8>>;
 /// leave a copy behind in memory.
 pub(crate) fn secret_buffer(capacity: usize) -> SecretBytes {
     Zeroizing::new(Vec::with_capacity(capacity))
+}
+
+/// Wipes and frees a buffer. As zeroize does it, byte by byte, that would take longer than handing out a large ticket.
+pub(crate) fn wipe(mut bytes: Vec<u8>) {
+    let capacity = bytes.capacity();
+    bytes.clear();
+    bytes.resize(capacity, 0);
+    std::hint::black_box(&mut bytes);
 }
 
 /// Turns text collected in a [`secret_buffer`] into a PIN. `None` if it is not UTF-8.

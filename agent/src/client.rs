@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use ticketapi::agent::protocol::{MAX_REQUEST, Reply, Request};
-use ticketapi::framing::{ChannelError, Inbox};
+use ticketapi::framing::{ChannelError, Inbox, wiped};
 use zeroize::Zeroizing;
 
 use crate::jobs::Kind;
@@ -132,6 +132,7 @@ impl Client {
             outbox.extend_from_slice(&message[sent..]);
             (self.outbox, self.sent) = (outbox, 0);
         }
+        wiped(message);
         Ok(())
     }
 

@@ -189,7 +189,7 @@ fn another_user_gets_no_ticket_and_does_not_disturb_the_agent() {
                s = socket.socket(socket.AF_UNIX)\n\
                s.connect(sys.argv[1])\n\
                try:\n\
-               \x20   s.sendall(bytes([4, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 1, 0]))\n\
+               \x20   s.sendall(bytes([3, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]))\n\
                \x20   print('got', s.recv(1000))\n\
                except ConnectionError:\n\
                \x20   print('refused')\n";
@@ -206,11 +206,13 @@ fn the_same_request_of_the_same_user_is_answered() {
     let _agent = InThread::start(&desk, &User::new());
     let ticket = program(&desk).get_ticket().unwrap();
     let mut stream = UnixStream::connect(socket(&desk)).unwrap();
-    std::io::Write::write_all(&mut stream, &[4, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 1, 0]).unwrap();
+    std::io::Write::write_all(&mut stream, &[3, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]).unwrap();
     let mut answer = [0; 200];
     let mut filled = 0;
     while !String::from_utf8_lossy(&answer).contains(ticket.expose()) {
-        filled += stream.read(&mut answer[filled..]).unwrap();
+        let count = stream.read(&mut answer[filled..]).unwrap();
+        assert!(count > 0, "the agent closed the connection");
+        filled += count;
     }
 }
 
