@@ -12,6 +12,8 @@ mod misbehaviour;
 mod node;
 mod page;
 mod presentation;
+mod real;
+mod registry;
 mod server;
 mod session;
 mod time;
@@ -34,6 +36,7 @@ use session::Sessions;
 use user_token::UserTokens;
 
 pub use misbehaviour::{Endpoint, MISBEHAVIOURS, Misbehaviour};
+pub use real::RunningNode;
 pub use server::Entry;
 pub use visitor::{Page, visit};
 

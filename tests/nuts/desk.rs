@@ -7,7 +7,7 @@ use ticketapi::engine::EngineBuilder;
 use ticketapi::prompt::{Browser, LoginPage, NoPrompter, Opened};
 use ticketapi::session::Employee;
 use ticketapi::{Config, Engine, Result};
-use ticketapi_testkit::nuts::{Version, visit};
+use ticketapi_testkit::nuts::{RunningNode, Version, visit};
 use ticketapi_testkit::{Nuts, NutsBuilder};
 
 pub const BOTH: [Version; 2] = [Version::V5, Version::V6];
@@ -106,5 +106,56 @@ impl Desk {
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.config.set(key, value).unwrap();
         self
+    }
+}
+
+/// A place to log in at: a simulated node, or the one that variables name.
+pub struct Place {
+    pub config: Config,
+    pub hands: Hands,
+    pub employer: String,
+    pub public_url: String,
+    _simulated: Option<Nuts>,
+}
+
+impl From<Desk> for Place {
+    fn from(Desk { nuts, config, hands }: Desk) -> Self {
+        let (employer, public_url) = (nuts.employer().to_owned(), nuts.public_url());
+        Self { config, hands, employer, public_url, _simulated: Some(nuts) }
+    }
+}
+
+impl Place {
+    /// Each simulated node, and the node that variables name. Says which that is.
+    pub fn all() -> Vec<Self> {
+        let mut places: Vec<Self> = BOTH.into_iter().map(|version| Desk::new(version).into()).collect();
+        match RunningNode::from_environment().unwrap() {
+            None => eprintln!("simulated nodes only: TICKETAPI_TEST_NUTS_NODE is not set"),
+            Some(node) => {
+                eprintln!("also at the node {} ({})", node.url, node.public_url);
+                let Desk { mut config, hands, .. } = Desk::new(Version::V5);
+                config.set("nuts_node", &node.url).unwrap();
+                config.set("employer", &node.employer).unwrap();
+                let (employer, public_url) = (node.employer, node.public_url);
+                places.push(Self { config, hands, employer, public_url, _simulated: None });
+            }
+        }
+        places
+    }
+
+    pub fn acting(&self, act: Act) -> &Self {
+        *self.hands.act.lock().unwrap() = act;
+        self
+    }
+
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.config.set(key, value).unwrap();
+    }
+
+    pub fn engine(&self) -> Engine {
+        let builder = Engine::builder(self.config.clone()).prompter(NoPrompter).browser(self.hands.clone());
+        let engine = builder.build().unwrap();
+        engine.set_employee(&employee()).unwrap();
+        engine
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use desk::{Act, BOTH, Desk, employee};
+use desk::{Act, Desk, Place, employee};
 use serde_json::Value;
 use support::readers::{Readers, TestCard};
 use support::{PATIENCE, kind};
@@ -28,8 +28,7 @@ fn presentation(ticket: &ticketapi::Ticket) -> Value {
 
 #[test]
 fn the_ticket_is_the_presentation_of_the_employee_who_accepts() {
-    for version in BOTH {
-        let desk = Desk::new(version);
+    for desk in Place::all() {
         let engine = desk.engine();
         let ticket = engine.get_ticket().unwrap();
         let presentation = presentation(&ticket);
@@ -47,7 +46,7 @@ fn the_ticket_is_the_presentation_of_the_employee_who_accepts() {
         assert_eq!(engine.get_ticket().unwrap(), ticket);
         assert_eq!(engine.get_ticket_no_auth().unwrap(), ticket);
         let page = desk.hands.opened.lock().unwrap().clone();
-        assert!(page.len() == 1 && page[0].starts_with(&desk.nuts.public_url()), "{page:?}");
+        assert!(page.len() == 1 && page[0].starts_with(&desk.public_url), "{page:?}");
         assert_ne!(engine.get_new_ticket().unwrap(), ticket);
         engine.destroy_ticket().unwrap();
         assert_eq!(kind(engine.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
@@ -82,15 +81,14 @@ fn a_login_without_a_role_and_in_dutch_works() {
 
 #[test]
 fn the_user_may_reject_or_not_answer() {
-    for version in BOTH {
-        let desk = Desk::new(version).acting(Act::Reject);
-        let error = desk.engine().get_ticket().unwrap_err();
+    for mut desk in Place::all() {
+        let error = desk.acting(Act::Reject).engine().get_ticket().unwrap_err();
         assert_eq!((error.kind(), error.stage()), (&ErrorKind::Cancelled, Stage::Browser));
         assert!(error.detail().contains("rejected"), "{error}");
+        desk.set("login_timeout", "1");
         for act in [Act::Look, Act::Nothing] {
-            let desk = Desk::new(version).acting(act).set("login_timeout", "1");
             let began = Instant::now();
-            let error = desk.engine().get_ticket().unwrap_err();
+            let error = desk.acting(act).engine().get_ticket().unwrap_err();
             assert_eq!((error.kind(), error.stage()), (&ErrorKind::Cancelled, Stage::Browser));
             assert!(error.detail().contains("in time") && began.elapsed() < Duration::from_secs(5), "{error}");
         }
@@ -140,12 +138,11 @@ fn a_page_that_cannot_be_shown_ends_the_login_soon() {
 
 #[test]
 fn an_access_token_comes_from_the_node_with_its_reason_where_it_refuses() {
-    for version in BOTH {
-        let desk = Desk::new(version);
+    for desk in Place::all() {
         let engine = desk.engine();
-        let employer = desk.nuts.employer();
+        let employer = desk.employer.as_str();
         assert_eq!(kind(engine.access_token(employer, "test")), ErrorKind::TicketNotAvailable);
-        let ticket = engine.get_ticket().unwrap();
+        engine.get_ticket().unwrap();
         let token = engine.access_token(employer, "test").unwrap();
         assert_eq!(token.expires_in(), Some(Duration::from_secs(60)));
         assert!(!format!("{token:?}").contains("eyJ"));
@@ -161,12 +158,20 @@ fn an_access_token_comes_from_the_node_with_its_reason_where_it_refuses() {
             assert_eq!(*error.kind(), ErrorKind::Refused);
             assert!(error.detail().contains(words), "{error}");
         }
-        desk.nuts.misbehave(Endpoint::AccessToken, Misbehaviour::With("token_type".into(), "MAC".into()));
-        assert_eq!(kind(engine.access_token(employer, "test")), ErrorKind::BadAnswer);
-        desk.nuts.misbehave(Endpoint::AccessToken, Misbehaviour::Closed);
-        assert_eq!(kind(engine.access_token(employer, "test")), ErrorKind::ServerNotAvailable);
-        assert_eq!(engine.get_ticket_no_auth().unwrap(), ticket);
+        engine.get_ticket_no_auth().unwrap();
     }
+}
+
+#[test]
+fn an_access_token_that_cannot_be_used_leaves_the_session() {
+    let desk = Desk::new(Version::V6);
+    let engine = desk.engine();
+    let ticket = engine.get_ticket().unwrap();
+    desk.nuts.misbehave(Endpoint::AccessToken, Misbehaviour::With("token_type".into(), "MAC".into()));
+    assert_eq!(kind(engine.access_token(desk.nuts.employer(), "test")), ErrorKind::BadAnswer);
+    desk.nuts.misbehave(Endpoint::AccessToken, Misbehaviour::Closed);
+    assert_eq!(kind(engine.access_token(desk.nuts.employer(), "test")), ErrorKind::ServerNotAvailable);
+    assert_eq!(engine.get_ticket_no_auth().unwrap(), ticket);
 }
 
 #[test]

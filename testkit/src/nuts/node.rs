@@ -85,6 +85,13 @@ impl Node {
             }
             ("GET", _, _, Some(id)) => self.page(id),
             ("POST", _, _, Some(id)) => self.submit(id, request),
+            ("POST", ..) if internal && path == "/internal/vdr/v1/did" => self.make_did(),
+            ("POST", ..) if internal && path == "/internal/vcr/v2/issuer/vc" => self.issue(&body),
+            ("POST", ..) if internal && path == "/internal/vcr/v2/verifier/trust" => self.trust(&body),
+            ("POST", ..) if internal && path.starts_with("/internal/didman/v1/did/") => {
+                let rest = path.trim_start_matches("/internal/didman/v1/did/");
+                self.offer(rest.split('/').next().unwrap_or_default(), &body)
+            }
             ("POST", ..) if public && path == "/n2n/auth/v1/accesstoken" => self.access_token_for_node(request),
             ("GET", ..) if public && path.starts_with("/oauth2/") => self.user_tokens.redirect(request),
             _ => Answer::failed(404, "Not Found"),

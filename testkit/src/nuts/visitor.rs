@@ -19,7 +19,7 @@ pub struct Page {
 
 /// Opens `url`, which is plain http, as a browser does.
 pub fn visit(url: &str) -> Result<Page> {
-    fetch(url, None)
+    send("GET", url, None)
 }
 
 impl Page {
@@ -32,7 +32,7 @@ impl Page {
 
     /// Sends this form.
     pub fn submit(&self, form: &str) -> Result<Page> {
-        fetch(&self.url, Some(form))
+        send("POST", &self.url, Some(("application/x-www-form-urlencoded", form)))
     }
 
     /// The text of the page's `<main>`, on one line.
@@ -43,18 +43,18 @@ impl Page {
     }
 }
 
-fn fetch(url: &str, form: Option<&str>) -> Result<Page> {
+/// Sends a request, with a body of a type.
+pub(super) fn send(method: &str, url: &str, body: Option<(&str, &str)>) -> Result<Page> {
     let what = || format!("cannot open {url}");
     let wrong = || Error::Usage(format!("{url} is no plain http address"));
     let (host, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).ok_or_else(wrong)?;
     let mut stream = TcpStream::connect(host).context(what)?;
-    let request = match form {
-        None => format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
-        Some(form) => format!(
-            "POST /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
-            form.len()
-        ),
+    let head = format!("{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    let request = match body {
+        None => format!("{head}\r\n"),
+        Some((kind, body)) => {
+            format!("{head}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        }
     };
     stream.write_all(request.as_bytes()).context(what)?;
     let mut answer = String::new();
