@@ -59,3 +59,8 @@ pub fn pinentry_text(text: &str) -> String {
 pub fn path_of(broker: &BrokerAddress, url: &str) -> Option<String> {
     broker.path_of(url)
 }
+
+/// What an OpenID provider, a browser, or a file with a private key sends; `kind` selects one.
+pub fn openid(kind: u8, data: &[u8]) {
+    crate::service::oidc::fuzzing::read(kind, data);
+}

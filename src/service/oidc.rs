@@ -11,6 +11,8 @@ mod client_auth;
 mod discovery;
 mod ehealth_dk;
 mod examination;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod id_token;
 mod jws;
 mod keys;

@@ -57,6 +57,12 @@ pub(crate) struct Redirect {
     pub(crate) page: Page,
 }
 
+/// Reads what a browser sends.
+#[cfg(fuzzing)]
+pub(super) fn judge_for_tests(bytes: &[u8]) {
+    drop(request::judge(bytes, &RedirectUri::default(), "st-1"));
+}
+
 /// The browser's last page, not yet sent. It says how the login went: send it when that is known, before the user
 /// is asked anything else. Without an outcome, it says that the login failed.
 #[derive(Debug)]
