@@ -3,7 +3,7 @@
 //!
 //! Not with the crate `openidconnect`: its tokens are strings that it does not wipe and that its errors may quote,
 //! it checks neither `iss` of the redirect nor `acr` as CIS2 means it, and it brings its own implementations of RSA,
-//! P-384 and Ed25519 along. What it is a model for is in [`id_token`]: unverified claims cannot be used.
+//! P-384 and Ed25519 along. [`id_token`] follows its model of types: unverified claims cannot be used.
 
 mod again;
 mod cis2;
@@ -170,12 +170,12 @@ impl Login<'_> {
         Ok(Grant { user, roles, role, ticket, expiry, limits, card: None, card_watched, service: Arc::new(session) })
     }
 
-    /// Has the user log in in the browser. With the `session` of a user who is to log in again, that session lives
-    /// on whatever happens.
+    /// Lets the user log in in the browser. If it is the user of `session` who logs in again, that session continues
+    /// whatever happens.
     fn log_in_at_provider(&self, asked: Asked<'_>, session: Option<&OidcSession>) -> Result<LoggedIn> {
         let Self { shared, desk } = self;
         let provider = Provider::discover(shared, &self.call())?;
-        // What is wrong with a secret or key is better known before the user logs in.
+        // Reports a faulty secret or key before the user logs in.
         provider.proof()?;
         if let Some(session) = session {
             session.wait_for_another_second(desk.cancel)?;
@@ -330,7 +330,7 @@ impl Login<'_> {
         checked.map_err(|why| refused(&why))
     }
 
-    /// Asks who the user is. Without it a user has no roles, which is well if none is required.
+    /// Asks who the user is. If no role is required, the login continues without an answer.
     fn user_info(&self, begun: &mut Begun, id_token: &IdToken) -> Result<Option<UserInfo>> {
         let Begun { provider, tokens, .. } = begun;
         let stage = Stage::Authentication;
@@ -387,8 +387,8 @@ fn user(kind: ServiceKind, id_token: &IdToken, info: Option<&UserInfo>) -> User 
     }
 }
 
-/// A session that has begun at the provider, and is ended there if the login comes to nothing, also when the prompter
-/// panics.
+/// A session that has begun at the provider. Dropping it ends that session unless the login has succeeded, also when
+/// the prompter panics.
 struct Begun {
     provider: Provider,
     tokens: Tokens,
@@ -423,9 +423,9 @@ impl Drop for Begun {
     }
 }
 
-/// Ends a session of which nothing comes.
+/// Ends the session of a login that failed.
 fn end(provider: &mut Provider, ending: &Ending) {
-    // Not the login's token: that the user has cancelled is why the session is to end.
+    // Not the login's token: the user may have cancelled it, and the session must end all the same.
     let cancel = CancelToken::new();
     let call = Call::within(provider.settings().https.request_deadline, &cancel);
     if let Err(error) = provider.end(ending, &call) {

@@ -220,7 +220,7 @@ fn a_provider_that_sends_slowly_or_without_end_is_given_up() {
 }
 
 #[test]
-fn an_end_of_session_that_fails_is_told() {
+fn an_end_of_session_that_fails_is_reported() {
     let house = House::with("oidc", |provider| provider.without(Endpoint::Revocation));
     let engine = house.engine();
     engine.log_in().unwrap();

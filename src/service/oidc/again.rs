@@ -1,6 +1,6 @@
 //! Another login of the user of a session: to unlock it, or for another role.
 //!
-//! The session's user has to come back, and the session and its tokens stay as they were if anything else happens.
+//! Only the session's own user succeeds. In all other cases the session and its tokens stay as they were.
 
 use std::any::Any;
 use std::sync::Arc;

@@ -139,7 +139,7 @@ impl Provider {
     ///
     /// # Errors
     ///
-    /// Those of the way to the provider; what it answers is the value.
+    /// If no response arrives; a refusal by the provider is a value.
     pub(super) fn tokens(
         &mut self,
         stage: Stage,
@@ -297,7 +297,7 @@ impl Provider {
         }
     }
 
-    /// `None` if the provider has no way.
+    /// Returns `None` if the provider has no endpoint for it.
     fn end_session(&mut self, ending: &Ending, call: &Call<'_>) -> Option<Result<()>> {
         let stage = Stage::Session;
         let url = self.metadata.end_session.clone()?;
@@ -327,7 +327,7 @@ impl Provider {
         })
     }
 
-    /// Revokes the refresh token and the access token. `None` if there is no way.
+    /// Revokes the refresh token and the access token. Returns `None` if the provider has no endpoint for it.
     fn revoke(&mut self, ending: &Ending, call: &Call<'_>) -> Option<Result<()>> {
         let url = self.metadata.revocation.clone()?;
         // The client's secret is with the supplier.
@@ -338,7 +338,7 @@ impl Provider {
         let mut result = None;
         for (kind, token) in tokens.into_iter().filter_map(|(kind, token)| Some((kind, token.as_ref()?))) {
             let revoked = self.revoke_one(&url, kind, token, call);
-            // What counts is the first, on which the session hangs.
+            // The first one decides: without its refresh token the session cannot continue.
             result = result.or(Some(revoked));
         }
         result

@@ -189,7 +189,7 @@ impl OidcSession {
     fn refresh(&self, context: &[(&str, &str)], call: &Call<'_>) -> Result<(Ticket, Option<Expiry>, Provider)> {
         let stage = Stage::Session;
         let _turn = self.turn();
-        // Whatever may fail before the token is sent comes first.
+        // First whatever may fail before the token is sent.
         let mut provider = Provider::known(&self.shared, call)?;
         let proof = provider.proof()?;
         let token = self.kept(|kept| match mem::replace(&mut kept.refresh, Refresh::Unclear) {
@@ -293,7 +293,7 @@ impl ServiceSession for OidcSession {
     }
 
     fn log_out(&self, call: &Call<'_>) -> Result<()> {
-        // A renewal that is under way has tokens to end.
+        // A renewal in progress may receive tokens, which have to end too.
         let _turn = self.turn();
         let ending = self.ending();
         Provider::known(&self.shared, call)?.end(&ending, call)?;
@@ -324,7 +324,7 @@ impl ServiceSession for OidcSession {
         }
         let (ticket, expiry, mut provider) = self.refresh(&ehealth_dk::parameters(context), call)?;
         self.kept(|kept| kept.context = context.clone());
-        // The context holds already; only its roles are not known without this.
+        // The context is in effect already; this only reads its roles.
         let roles =
             self.access().and_then(|access| provider.user_info(&access, self.subject.as_deref(), Stage::Session, call));
         let roles = roles.unwrap_or_else(|error| {
