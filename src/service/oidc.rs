@@ -11,6 +11,7 @@ mod client_auth;
 mod discovery;
 mod ehealth_dk;
 mod examination;
+mod exchange;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod id_token;
@@ -25,7 +26,6 @@ mod settings;
 mod token;
 mod user_info;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,14 +47,15 @@ use crate::printable::{self, LONGEST_NAME};
 use crate::prompt::LoginPage;
 use crate::secret::Ticket;
 use crate::session::{Limits, Role, Session, User};
-use crate::sync::mpsc;
 
 use self::client_auth::random;
+use self::discovery::Metadata;
+use self::exchange::Exchange;
 use self::id_token::{BadIdToken, Expected, IdToken};
 use self::loopback::{Loopback, Redirect};
 use self::provider::{Provider, Shared, now};
 use self::session::{Kept, OidcSession};
-use self::token::{Ending, NoTokens, OAuthError, Tokens};
+use self::token::{Ending, OAuthError, Tokens};
 use self::user_info::UserInfo;
 
 pub(crate) use self::client_auth::ClientAuth;
@@ -189,7 +190,9 @@ impl Login<'_> {
             began: now(),
         };
 
-        let address = self.address(&provider, asked, &once);
+        let metadata = Arc::clone(&provider.metadata);
+        let address = self.address(&metadata, asked, &once);
+        let exchange = Exchange::prepare(desk, provider, &once)?;
         let page = LoginPage::new(&address, &once.redirect_uri);
         let until = Instant::now() + shared.settings.login_timeout.min(LONGEST_LOGIN);
         let opened = desk.browser.open(&page, desk.cancel)?;
@@ -199,13 +202,13 @@ impl Login<'_> {
         drop(notice);
 
         let Redirect { outcome, iss, page } = redirect;
-        let logged_in = self.after_redirect(provider, (outcome, iss), &once, asked, session);
+        let logged_in = self.after_redirect(&metadata, exchange, (outcome, iss), &once, asked, session);
         page.show(&logged_in);
         logged_in
     }
 
     /// Returns the address of the provider's page. It holds no secret but `state`.
-    fn address(&self, provider: &Provider, asked: Asked<'_>, once: &Once) -> String {
+    fn address(&self, metadata: &Metadata, asked: Asked<'_>, once: &Once) -> String {
         let settings = &self.shared.settings;
         let challenge = to_base64url(digest(&SHA256, once.verifier.as_bytes()).as_ref());
         let acr_values = settings.acr_values.join(" ");
@@ -225,23 +228,22 @@ impl Login<'_> {
         if asked.new_login {
             fields.push(("prompt", "login"));
         }
-        provider.metadata.authorization.with_query(&fields).as_str().to_owned()
+        metadata.authorization.with_query(&fields).as_str().to_owned()
     }
 
     fn after_redirect(
         &self,
-        provider: Provider,
+        metadata: &Metadata,
+        exchange: Exchange<'_>,
         (outcome, iss): (std::result::Result<Zeroizing<String>, loopback::ProviderError>, Option<String>),
         once: &Once,
         asked: Asked<'_>,
         session: Option<&OidcSession>,
     ) -> Result<LoggedIn> {
         let stage = Stage::Authentication;
-        let server = provider.metadata.authorization.origin().to_string();
+        let server = metadata.authorization.origin().to_string();
         // A code of another provider must not be sent to this one (RFC 9207).
-        if iss.as_ref().is_some_and(|iss| *iss != provider.metadata.issuer)
-            || iss.is_none() && provider.metadata.iss_in_redirect
-        {
+        if iss.as_ref().is_some_and(|iss| *iss != metadata.issuer) || iss.is_none() && metadata.iss_in_redirect {
             let detail = format!("the browser comes back from another provider than {server} (iss)");
             return Err(Error::new(ErrorKind::BadAnswer, stage, detail));
         }
@@ -249,7 +251,7 @@ impl Login<'_> {
             let description = error.description.unwrap_or_default();
             OAuthError::new(&error.error, &description, &[]).into_error(&server, stage)
         })?;
-        let mut begun = self.exchange(provider, Secret::from(code), once)?;
+        let mut begun = exchange.run(Secret::from(code))?;
         info!("tokens received");
         let id_token = self.check_id_token(&mut begun, once, asked)?;
         if let Some(session) = session {
@@ -257,57 +259,6 @@ impl Login<'_> {
         }
         let info = self.user_info(&mut begun, &id_token)?;
         Ok(LoggedIn { begun, id_token, info })
-    }
-
-    /// Exchanges the code, on a thread of its own: tokens of a login that was cancelled meanwhile are waited for
-    /// there, as only they can end the session that has begun.
-    fn exchange(&self, mut provider: Provider, code: Secret, once: &Once) -> Result<Begun> {
-        let stage = Stage::Authentication;
-        let (tell, told) = mpsc::channel();
-        let (cancel, over) = (CancelToken::new(), tell.clone());
-        let (verifier, nonce, redirect_uri) = (once.verifier.clone(), once.nonce.clone(), once.redirect_uri.clone());
-        let owner = ForkGuard::this_process();
-        let exchange = {
-            let cancel = cancel.clone();
-            move || {
-                let exchanged = catch_unwind(AssertUnwindSafe(|| {
-                    let fields = [
-                        ("grant_type", "authorization_code"),
-                        ("code", code.expose()),
-                        ("redirect_uri", &redirect_uri),
-                        ("code_verifier", &verifier),
-                        // For a supplier's server, which may check the ID token itself.
-                        ("nonce", &nonce),
-                    ];
-                    let back_end = matches!(provider.settings().client_auth, ClientAuth::BackEnd(_));
-                    let fields = if back_end { &fields[..] } else { &fields[..4] };
-                    let call = Call::within(provider.settings().https.request_deadline, &cancel);
-                    let proof = provider.proof()?;
-                    match provider.tokens(stage, fields, &proof, &mut false, &call)? {
-                        Ok(tokens) => Ok(Begun::new(provider, tokens, owner)),
-                        Err(no) => {
-                            let server = provider.token_server().to_string();
-                            if let NoTokens::Malformed(_, ending) = &no {
-                                end(&mut provider, ending);
-                            }
-                            Err(no.into_error(&server, stage))
-                        }
-                    }
-                }));
-                // If the receiver is gone, dropping the session ends it.
-                drop(tell.send(Some(exchanged.unwrap_or_else(|_| Err(defect("the answer could not be read"))))));
-            }
-        };
-        self.desk.cancel.check(stage)?;
-        self.desk
-            .threads
-            .spawn("ticketapi-login", cancel, exchange)
-            .map_err(|error| defect("no thread could be started").because(error))?;
-        let _guard = self.desk.cancel.on_cancel(move || drop(over.send(None)));
-        match told.recv() {
-            Ok(Some(exchanged)) => exchanged,
-            Ok(None) | Err(_) => Err(Error::cancelled(stage)),
-        }
     }
 
     fn check_id_token(&self, begun: &mut Begun, once: &Once, asked: Asked<'_>) -> Result<IdToken> {

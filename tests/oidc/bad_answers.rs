@@ -253,3 +253,24 @@ fn endpoints_may_be_at_another_host_if_its_certificate_is_trusted() {
     assert_eq!(*error.kind(), ErrorKind::Tls, "{error}");
     assert!(stranger.provider.log_of(Endpoint::Token).is_empty());
 }
+
+#[test]
+fn a_code_is_not_sent_without_the_keys_to_check_what_it_brings() {
+    let house = House::new();
+    house.provider.misbehave(Endpoint::Jwks, Misbehaviour::Status(500));
+    let error = house.engine().log_in().unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::ServerNotAvailable, "{error}");
+    assert!(house.provider.log_of(Endpoint::Token).is_empty());
+}
+
+#[test]
+fn a_login_that_ends_without_a_code_leaves_no_connection() {
+    let house = House::new().set("login_timeout", "1");
+    house.provider.misbehave(Endpoint::Jwks, Misbehaviour::NoAnswer);
+    house.provider.misbehave(Endpoint::Authorize, Misbehaviour::NoRedirect);
+    let engine = house.engine();
+    let began = Instant::now();
+    engine.log_in().unwrap_err();
+    assert!(house.provider.wait_for_connections(Duration::from_secs(5), 0));
+    assert!(began.elapsed() < Duration::from_secs(8));
+}

@@ -191,14 +191,15 @@ impl Provider {
         })
     }
 
-    /// Runs `check` with the kept keys, and again with new ones if it knows too few.
-    fn with_keys<T>(&mut self, stage: Stage, call: &Call<'_>, check: impl Fn(&KeySet) -> (T, bool)) -> Result<T> {
-        if let Some(keys) = self.shared.known(|known| fresh(known.keys.as_ref())) {
-            let (checked, unknown) = check(&keys);
-            if !unknown {
-                return Ok(checked);
-            }
+    /// Asks for the provider's keys, unless they are kept.
+    pub(super) fn fetch_keys(&mut self, stage: Stage, call: &Call<'_>) -> Result<()> {
+        match self.shared.known(|known| fresh(known.keys.as_ref())) {
+            Some(_) => Ok(()),
+            None => self.ask_for_keys(stage, call).map(drop),
         }
+    }
+
+    fn ask_for_keys(&mut self, stage: Stage, call: &Call<'_>) -> Result<Arc<KeySet>> {
         let url = &self.metadata.keys;
         let request = HttpRequest::get(url.clone()).accept(JSON).limit(MAX_KEYS);
         let answer = self.client.send(stage, &request, call)?;
@@ -210,6 +211,18 @@ impl Provider {
         })?;
         let keys = Arc::new(keys);
         self.shared.known(|known| known.keys = Some((SystemClock.now(), Arc::clone(&keys))));
+        Ok(keys)
+    }
+
+    /// Runs `check` with the kept keys, and again with new ones if it knows too few.
+    fn with_keys<T>(&mut self, stage: Stage, call: &Call<'_>, check: impl Fn(&KeySet) -> (T, bool)) -> Result<T> {
+        if let Some(keys) = self.shared.known(|known| fresh(known.keys.as_ref())) {
+            let (checked, unknown) = check(&keys);
+            if !unknown {
+                return Ok(checked);
+            }
+        }
+        let keys = self.ask_for_keys(stage, call)?;
         Ok(check(&keys).0)
     }
 
