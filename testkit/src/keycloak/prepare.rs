@@ -142,12 +142,11 @@ fn fetch(build: &Path, keycloak: &Path) -> Result<()> {
     let artifact = format!("-Dartifact=org.keycloak:keycloak-quarkus-dist:{VERSION}:zip");
     let mut output = OsString::from("-DoutputDirectory=");
     output.push(build);
-    run(Command::new("mvn").args(["--batch-mode", "--quiet", COPY, &artifact]).arg(output)).map_err(|error| {
-        Error::Program {
+    run(Command::new("mvn").args(["--batch-mode", "--quiet", "-Dstyle.color=never", COPY, &artifact]).arg(output))
+        .map_err(|error| Error::Program {
             program: "mvn".into(),
             problem: format!("Keycloak {VERSION} cannot be fetched (is there a network?): {error}"),
-        }
-    })?;
+        })?;
     let archive = build.join(format!("keycloak-quarkus-dist-{VERSION}.zip"));
     run(Command::new("unzip").arg("-q").arg(archive).arg("-d").arg(build))?;
     let unpacked = build.join(format!("keycloak-{VERSION}"));
