@@ -41,7 +41,7 @@ pub use builder::{Examination, examination};
 pub use events::Event;
 use service_calls::nobody_is_logged_in;
 use state::Inner;
-use ticket_cell::Found;
+use ticket_cell::{Found, Lending};
 
 /// How long to wait for a thread that is about to end.
 const SETTLING: Duration = Duration::from_millis(250);
@@ -189,24 +189,31 @@ impl Engine {
     /// [`Engine::get_ticket_no_auth`], but mostly without a lock or an allocation if this process holds the
     /// session: any number of threads may call it at once.
     pub fn with_ticket<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        self.read_ticket(reader).ok()
+        self.read(Lending::Any, reader).ok()
     }
 
-    /// As [`Engine::with_ticket`], with the reason if there is no ticket.
+    /// As [`Engine::with_ticket`], with the reason if there is no ticket. The reader must not use the engine.
     ///
     /// # Errors
     ///
     /// As [`Engine::get_ticket_no_auth`].
     #[doc(hidden)]
     pub fn read_ticket<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        self.read(Lending::Brief, reader)
+    }
+
+    #[inline]
+    fn read<T>(&self, lending: Lending, reader: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let inner = &self.inner;
         let mut reader = Some(reader);
         let mut read = |bytes: &[u8]| reader.take().map(|reader| reader(bytes));
-        let own = match inner.ticket.read(|| inner.parts.tick(), &mut read) {
+        let own = match inner.ticket.read(lending, || inner.parts.tick(), &mut read) {
             Found::Ticket(result) => result,
             Found::Nothing => None,
             Found::Elsewhere => {
-                inner.ask(&mut inner.lock()).and_then(|session| read(session.ticket().expose().as_bytes()))
+                // The reader may use the engine, so the lock is not held any more.
+                let session = inner.ask(&mut inner.lock());
+                session.and_then(|session| read(session.ticket().expose().as_bytes()))
             }
         };
         match own {
@@ -217,14 +224,14 @@ impl Engine {
     }
 
     /// As [`Engine::with_ticket`], for use before [`Engine::get_ticket`]: also `None` if that has to ask the
-    /// agent or, because of `check_session`, the broker.
+    /// agent or, because of `check_session`, the broker. The reader must not use the engine.
     #[doc(hidden)]
     pub fn with_ticket_at_hand<T>(&self, reader: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let inner = &self.inner;
         if !inner.parts.settings.check_session.is_zero() {
             return None;
         }
-        match inner.ticket.read(|| inner.parts.tick(), reader) {
+        match inner.ticket.read(Lending::Brief, || inner.parts.tick(), reader) {
             Found::Ticket(result) => Some(result),
             Found::Nothing | Found::Elsewhere => None,
         }

@@ -326,10 +326,10 @@ mod tests {
 
     #[test]
     fn messages_are_read_however_they_are_cut() {
-        let messages = [vec![7], vec![1, 2, 3], vec![0; 600]];
+        let messages = [vec![7], vec![1, 2, 3], vec![0; USUAL + 600]];
         let frames = messages.iter().flat_map(|bytes| [&(bytes.len() as u32).to_le_bytes()[..], bytes].concat());
         let bytes: Vec<u8> = frames.collect();
-        for cut in 0..=bytes.len() {
+        for cut in (0..30).chain(USUAL - 30..=bytes.len()) {
             let mut inbox = Inbox::new(LIMIT);
             let mut read = put(&mut inbox, &bytes[..cut]);
             read.extend(put(&mut inbox, &bytes[cut..]));

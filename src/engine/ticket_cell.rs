@@ -39,6 +39,15 @@ pub(super) enum Found<T> {
     Elsewhere,
 }
 
+/// How long a reader keeps a shared ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lending {
+    /// For a copy. The reader does nothing else: it holds the lock that a writer waits for.
+    Brief,
+    /// For as long as it likes.
+    Any,
+}
+
 /// Holds one ticket. One writer at a time; any number of readers.
 // Lines of its own, so that readers are not disturbed by what is written beside it.
 #[repr(align(128))]
@@ -104,7 +113,12 @@ impl TicketCell {
 
     /// Gives the ticket's bytes to `reader` and wipes them after; `tick` tells which one it is. Does
     /// not block.
-    pub(super) fn read<T>(&self, tick: impl Fn() -> u64, reader: impl FnOnce(&[u8]) -> T) -> Found<T> {
+    pub(super) fn read<T>(
+        &self,
+        lending: Lending,
+        tick: impl Fn() -> u64,
+        reader: impl FnOnce(&[u8]) -> T,
+    ) -> Found<T> {
         for _ in 0..TRIES {
             let sequence = self.sequence.load(Ordering::Acquire);
             let lease = self.lease.load(Ordering::Relaxed);
@@ -114,8 +128,14 @@ impl TicketCell {
                 // A lease that is just changing will be there in a moment, but so is the lock.
                 _ if !is_lent() => break,
                 SHARED => {
-                    let shared = self.lock_shared().clone();
-                    if let Some(ticket) = shared.filter(|_| self.is_still(sequence)) {
+                    let shared = self.lock_shared();
+                    if let Some(ticket) = shared.as_ref().filter(|_| self.is_still(sequence)) {
+                        if lending == Lending::Brief {
+                            return Found::Ticket(reader(ticket.expose().as_bytes()));
+                        }
+                        // Counting costs as much as the lock.
+                        let ticket = Arc::clone(ticket);
+                        drop(shared);
                         return Found::Ticket(reader(ticket.expose().as_bytes()));
                     }
                 }
@@ -147,7 +167,7 @@ impl TicketCell {
         self.is_still(sequence)
     }
 
-    /// Held for as long as counting takes, and never while a reader reads.
+    /// Held for as long as it takes to copy or to count.
     fn lock_shared(&self) -> MutexGuard<'_, Option<Arc<Ticket>>> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,13 +214,13 @@ mod tests {
     }
 
     fn read(cell: &TicketCell) -> Found<String> {
-        cell.read(|| TICK, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
+        cell.read(Lending::Brief, || TICK, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
     }
 
     #[test]
     fn a_ticket_is_read_in_the_tick_it_is_lent_for_and_no_other() {
         let cell = TicketCell::default();
-        let elsewhere = |tick| cell.read(|| tick, |_| ()) == Found::Elsewhere;
+        let elsewhere = |tick| cell.read(Lending::Brief, || tick, |_| ()) == Found::Elsewhere;
         cell.set(Some(&ticket("x")));
         assert!(elsewhere(0) && elsewhere(TICK), "it was lent for no tick");
         cell.lend(Some(TICK));
@@ -247,6 +267,7 @@ mod tests {
         let (cell, long) = (TicketCell::default(), "x".repeat(4096));
         lent(&cell, Some(&ticket(&long)));
         let read = cell.read(
+            Lending::Any,
             || TICK,
             |bytes| {
                 cell.set(None);

@@ -433,3 +433,26 @@ fn questions_about_the_user_renew_an_expired_ticket_first() {
     assert_eq!(kind(desktop.engine.claims()), ErrorKind::TicketNotAvailable);
     desktop.ended(EndReason::EndedByBroker);
 }
+
+#[test]
+fn a_reader_of_the_ticket_may_use_the_engine() {
+    for length in [8, 4096] {
+        let desktop = Desktop::new(Scripted::new());
+        desktop.service.session.pads_tickets_to(length);
+        desktop.get().unwrap();
+        // At the engine's lock, then without it.
+        for _ in 0..2 {
+            let read = desktop.engine.with_ticket(|bytes| {
+                assert_eq!(desktop.engine.get_ticket().unwrap().expose().as_bytes(), bytes);
+                bytes.len()
+            });
+            assert_eq!(read, Some(length));
+        }
+        let read = desktop.engine.with_ticket(|bytes| {
+            desktop.engine.destroy_ticket().unwrap();
+            bytes.len()
+        });
+        assert_eq!(read, Some(length));
+        assert_eq!(desktop.ticket(), None);
+    }
+}

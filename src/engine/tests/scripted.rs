@@ -166,6 +166,7 @@ pub(super) struct ScriptedSession {
 #[derive(Debug, Default)]
 struct State {
     issued: usize,
+    padding: usize,
     made: Vec<&'static str>,
     fails: VecDeque<Error>,
     renews_nothing: bool,
@@ -183,6 +184,11 @@ impl ScriptedSession {
     /// The next exchanges of tickets fail so.
     pub(super) fn fails_with(&self, errors: impl IntoIterator<Item = Error>) {
         self.lock().fails = errors.into_iter().collect();
+    }
+
+    /// The first ticket has this many bytes.
+    pub(super) fn pads_tickets_to(&self, length: usize) {
+        self.lock().padding = length - "login-1".len();
     }
 
     pub(super) fn renews_nothing(&self) {
@@ -216,7 +222,7 @@ impl ScriptedSession {
     fn issue(&self, what: &str) -> Ticket {
         let mut state = self.lock();
         state.issued += 1;
-        Ticket::new(format!("{what}-{}", state.issued))
+        Ticket::new(format!("{what}-{}{}", state.issued, "x".repeat(state.padding)))
     }
 
     fn calls<T>(&self, call: &'static str, answer: impl FnOnce() -> Result<T>) -> Result<T> {

@@ -17,7 +17,7 @@ mod sync {
 
 use std::sync::Arc;
 
-use cell::{Found, TicketCell};
+use cell::{Found, Lending, TicketCell};
 use loom::thread;
 use secret::Ticket;
 
@@ -43,7 +43,7 @@ fn lend(cell: &TicketCell, text: &str) {
 }
 
 fn read(cell: &TicketCell) -> Found<String> {
-    cell.read(|| TICK, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
+    cell.read(Lending::Brief, || TICK, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
 #[test]
@@ -89,13 +89,15 @@ fn a_removed_ticket_is_not_read_by_threads_that_know_of_its_removal() {
 
 #[test]
 fn a_reader_gets_a_long_ticket_whole_whatever_replaces_it() {
-    for (first, second) in [(TICKETS[3], Some(TICKETS[0])), (TICKETS[1], Some(TICKETS[3])), (TICKETS[3], None)] {
+    let changes = [(TICKETS[3], Some(TICKETS[0])), (TICKETS[1], Some(TICKETS[3])), (TICKETS[3], None)];
+    let of = |lending| changes.map(|(first, second)| (first, second, lending));
+    for (first, second, lending) in [of(Lending::Brief), of(Lending::Any)].concat() {
         check(2, move || {
             let cell = Arc::new(TicketCell::default());
             lend(&cell, first);
             let reader = thread::spawn({
                 let cell = Arc::clone(&cell);
-                move || read(&cell)
+                move || cell.read(lending, || TICK, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
             });
             match second {
                 Some(second) => lend(&cell, second),
@@ -136,13 +138,13 @@ fn a_ticket_is_read_only_in_the_tick_that_it_is_lent_for() {
         lend(&cell, TICKETS[0]);
         let reader = thread::spawn({
             let cell = Arc::clone(&cell);
-            move || cell.read(|| TICK + 1, |_| ())
+            move || cell.read(Lending::Brief, || TICK + 1, |_| ())
         });
         // The next ticket replaces it, first lent for no tick, then for the tick that is read.
         cell.set(Some(&ticket(TICKETS[1])));
         assert_eq!(read(&cell), Found::Elsewhere);
         assert_ne!(reader.join().unwrap(), Found::Ticket(()));
         cell.lend(Some(TICK + 1));
-        assert_eq!(cell.read(|| TICK + 1, |_| ()), Found::Ticket(()));
+        assert_eq!(cell.read(Lending::Brief, || TICK + 1, |_| ()), Found::Ticket(()));
     });
 }
