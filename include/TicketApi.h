@@ -925,6 +925,19 @@ int ticketapi_claims(TCK_API_INSTANCE instance,
                      unsigned int *used);
 
 /**
+ * Shows the pages on which users log in, at services other than the SSB, with the function `open_page` from now on,
+ * such as in a window of the program. It gets `user_data` and the page's address, must return without waiting for
+ * the user, and returns TICKETAPI_ANSWERED, or TICKETAPI_CANCELLED to end the login. It is called on the thread that
+ * logs in. If the user closes the window, call ticketapi_cancel. NULL restores the browser of the configuration. The
+ * function and `user_data` must stay valid until they are replaced.
+ *
+ * Codes (TcktApi_getLastError(0)): TCK_API_ERR_SERVER_BUSY (a login is in progress),
+ * TCK_API_ERR_INTERNAL_ERROR.
+ */
+int ticketapi_set_browser(int (*open_page)(void *user_data, const char *address),
+                          void *user_data);
+
+/**
  * Sets who logs in, with `service = nuts`. A session of another employee ends, and so does a login that is in
  * progress for one. The texts are copied.
  *

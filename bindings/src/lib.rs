@@ -8,6 +8,7 @@
 #![allow(non_snake_case)]
 
 pub mod boundary;
+pub mod browser;
 pub mod c;
 pub mod java;
 pub mod nuts;

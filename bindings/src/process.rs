@@ -10,6 +10,7 @@ use ticketapi::session::Login;
 use ticketapi::{Config, Engine};
 
 use crate::boundary::{Eternal, Handles, Outcome, Place, count_fork, library_folder, on_fork, test_panic};
+use crate::browser::{HostBrowser, OpenPage};
 use crate::prompter::{Callbacks, HostPrompter, ProgramPrompter};
 use crate::status::{
     Failure, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_RESOURCE_ALLOCATION_FAILED,
@@ -36,6 +37,7 @@ pub(crate) struct Process {
     calls: AtomicUsize,
     setup: Mutex<Setup>,
     prompter: Mutex<Arc<dyn ProgramPrompter>>,
+    browser: Mutex<Option<OpenPage>>,
     new_tickets: Mutex<Vec<NewTicket>>,
 }
 
@@ -76,6 +78,7 @@ impl Process {
                 calls: AtomicUsize::new(0),
                 setup: Mutex::default(),
                 prompter: Mutex::new(Arc::new(Callbacks::default())),
+                browser: Mutex::new(None),
                 new_tickets: Mutex::default(),
             }
         })
@@ -176,6 +179,16 @@ impl Process {
         Ok(())
     }
 
+    /// Shows the pages of later logins with `browser`; `None` restores that of the configuration.
+    pub(crate) fn set_browser(&self, browser: Option<OpenPage>) -> Outcome {
+        let _setup = self.setup();
+        if self.calls.load(Ordering::SeqCst) > 0 {
+            return Err(Failure::new(TCK_API_ERR_SERVER_BUSY));
+        }
+        *self.browser.lock().unwrap_or_else(PoisonError::into_inner) = browser;
+        Ok(())
+    }
+
     fn in_use(&self) -> bool {
         self.handles.live() > 0
             || self.calls.load(Ordering::SeqCst) > 0
@@ -192,7 +205,8 @@ impl Process {
 
     fn build(&'static self, config: Config) -> Outcome<Engine> {
         let prompter = HostPrompter::new(&config, &self.prompter);
-        let mut builder = Engine::builder(config).prompter(prompter);
+        let browser = HostBrowser::new(&config, &self.browser);
+        let mut builder = Engine::builder(config).prompter(prompter).browser(browser);
         if let Some(folder) = library_folder() {
             builder = builder.helper_folder(folder);
         }

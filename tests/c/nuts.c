@@ -61,7 +61,40 @@ static void a_contract_is_rejected(const void *row)
     TcktApi_Finalize(instance);
 }
 
+static int shown;
+
+static int open_page(void *user_data, const char *address)
+{
+    shown++;
+    if (strstr(address, "/public/auth/v1/means/employeeid/") == NULL)
+        return TICKETAPI_CANCELLED;
+    return *(int *)user_data;
+}
+
+static void a_program_shows_the_page(const void *row)
+{
+    TCK_API_INSTANCE instance;
+    char ticket[LARGE];
+    int answer = TICKETAPI_CANCELLED;
+    (void)row;
+    start_node("reject");
+    CHECK_EQ(ticketapi_set_browser(open_page, &answer), TCK_API_SUCCESS);
+    instance = TcktApi_Initialize();
+    CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), TCK_API_ERR_USER_ABORT);
+    CHECK_EQ(shown, 1);
+    /* Now it is shown, and nobody answers. */
+    answer = TICKETAPI_ANSWERED;
+    TcktApi_Finalize(instance);
+    CHECK_EQ(ticketapi_set("login_timeout", "1"), TCK_API_SUCCESS);
+    instance = TcktApi_Initialize();
+    CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), TCK_API_ERR_USER_ABORT);
+    CHECK_EQ(shown, 2);
+    CHECK_EQ(ticketapi_set_browser(NULL, NULL), TCK_API_SUCCESS);
+    TcktApi_Finalize(instance);
+}
+
 const Test nuts_tests[] = {
+    {"a program shows the page of a Nuts node itself", a_program_shows_the_page, NULL},
     {"an employee of a Nuts node logs in", an_employee_logs_in, NULL},
     {"a contract of a Nuts node is rejected", a_contract_is_rejected, NULL},
     {NULL, NULL, NULL},
