@@ -116,18 +116,20 @@ fn an_idle_session_wakes_no_thread() {
     assert_eq!(ours(&host), Vec::<String>::new(), "an engine alone has no thread and no helper");
     drop(std::io::Write::write_all(host.child.stdin.as_mut().unwrap(), b"x"));
     host.until("has a session");
-    // The watcher reads once more a second after a change.
-    thread::sleep(Duration::from_secs(3));
-    let threads = host.idles_for(Duration::from_secs(seconds));
-    for (name, time, waits) in &threads {
-        println!("{name}: {time:?} on a processor, woken {waits} times in {seconds} s");
-    }
-    let named = |name: &str| threads.iter().filter(|thread| thread.0.ends_with(name)).count();
-    assert_eq!((named("ticketapi-keep"), named("ticketapi-card")), (1, 1), "{threads:?}");
-    assert!(threads.iter().map(|thread| thread.1).sum::<Duration>() <= Duration::from_millis(1), "{threads:?}");
     // libpcsclite wakes once a minute, whatever timeout it is given.
     let allowed = |name: &str| if name.ends_with("ticketapi-card") { 3 * (seconds / 50) } else { 0 };
-    assert!(threads.iter().all(|thread| thread.2 <= allowed(&thread.0)), "{threads:?}");
+    let mut idle_within = |seconds| {
+        let threads = host.idles_for(Duration::from_secs(seconds));
+        for (name, time, waits) in &threads {
+            println!("{name}: {time:?} on a processor, woken {waits} times in {seconds} s");
+        }
+        let named = |name: &str| threads.iter().filter(|thread| thread.0.ends_with(name)).count();
+        assert_eq!((named("ticketapi-keep"), named("ticketapi-card")), (1, 1), "{threads:?}");
+        threads.iter().map(|thread| thread.1).sum::<Duration>() <= Duration::from_millis(1)
+            && threads.iter().all(|thread| thread.2 <= allowed(&thread.0))
+    };
+    // The watcher reads once more a second after a change, which is later on a busy machine.
+    assert!((0..5).any(|_| idle_within(seconds)), "something wakes again and again");
 
     // Proves that activity is counted.
     let before = host.threads();
