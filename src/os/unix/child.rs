@@ -14,6 +14,7 @@ use crate::cancel::{CancelGuard, CancelToken};
 use crate::os::fork::ForkGuard;
 use crate::os::ipc::socket_pair;
 use crate::os::ipc::until_done;
+use crate::os::thread;
 
 /// A running child, killed and reaped on drop.
 pub(crate) struct Child {
@@ -35,7 +36,7 @@ impl Child {
         let (input, stdin) = socket_pair()?;
         let (output, stdout) = socket_pair()?;
         let hooked = [input.try_clone()?, output.try_clone()?];
-        let process = command.stdin(OwnedFd::from(stdin)).stdout(OwnedFd::from(stdout)).spawn();
+        let process = thread::spawn(command.stdin(OwnedFd::from(stdin)).stdout(OwnedFd::from(stdout)));
         // `command` holds the child's ends. While it lives, ours would not see the child's end.
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let process = process?;

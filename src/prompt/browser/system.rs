@@ -16,7 +16,7 @@ use rustix::termios::tcgetwinsize;
 use super::{Browser, BrowserChoice, LoginPage, Opened, qr};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::os::privilege;
+use crate::os::{privilege, thread};
 use crate::prompt::{Terminal, desktop, program, shown, text};
 
 /// What opens a page in the browser that the user has chosen.
@@ -188,7 +188,7 @@ fn run(program: &Path, arguments: &[OsString], address: &str, stop: &CancelToken
 /// Also returns the exit code of a program that failed.
 fn watch(command: &mut Command, stop: &CancelToken) -> io::Result<(Ended, Option<i32>)> {
     let starting = Instant::now() + STARTING;
-    let mut child = command.spawn()?;
+    let mut child = thread::spawn(command)?;
     loop {
         match child.try_wait() {
             Ok(Some(status)) if status.success() || Instant::now() >= starting => return Ok((Ended::Worked, None)),
