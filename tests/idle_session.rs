@@ -118,7 +118,7 @@ fn an_idle_session_wakes_no_thread() {
     host.until("has a session");
     // libpcsclite wakes once a minute, whatever timeout it is given.
     let allowed = |name: &str| if name.ends_with("ticketapi-card") { 3 * (seconds / 50) } else { 0 };
-    let mut idle_within = |seconds| {
+    let idle_within = |seconds| {
         let threads = host.idles_for(Duration::from_secs(seconds));
         for (name, time, waits) in &threads {
             println!("{name}: {time:?} on a processor, woken {waits} times in {seconds} s");
