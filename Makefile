@@ -1,4 +1,4 @@
-.PHONY: help check demo bench fuzz fmt header install uninstall
+.PHONY: help check demo bench fuzz fmt header install uninstall packages
 
 help:
 	@echo 'make check   check everything: format, dependencies, lints, documentation, tests'
@@ -7,6 +7,7 @@ help:
 	@echo 'make fuzz    fuzz every parser and the C API, SECONDS=60 each'
 	@echo 'make fmt     format the sources'
 	@echo 'make header  write include/TicketApi.h anew from its sources'
+	@echo 'make packages   build packages for Debian, RPM systems and others into target/packages; as root, try them'
 	@echo 'make install PREFIX=/usr/local DESTDIR=   build and install the C library; make uninstall removes it'
 
 check:
@@ -32,6 +33,10 @@ fmt:
 
 header:
 	@scripts/header
+
+packages:
+	@scripts/package
+	@[ "$$(id -u)" != 0 ] || scripts/try-packages
 
 install:
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install install
