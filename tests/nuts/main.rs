@@ -217,24 +217,24 @@ fn nothing_that_is_logged_holds_a_ticket() {
     let writer = written.clone();
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::TRACE);
     let subscriber = subscriber.with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, || {
-        let desk = Desk::new(Version::V5);
-        let engine = desk.engine();
-        let ticket = engine.get_ticket().unwrap();
-        engine.access_token(desk.nuts.employer(), "test").unwrap();
-        for what in ["tampered", "lists", "lost", "other-contract"] {
-            desk.nuts.misbehave(Endpoint::Poll, Misbehaviour::from_name(what).unwrap());
-            let _ = engine.get_new_ticket();
-        }
-        let log = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        assert!(log.contains("presentation verified"), "{log}");
-        for secret in [ticket.expose(), "eyJ", "verifiableCredential"] {
-            assert!(!log.contains(secret), "{log}");
-        }
-        for page in desk.hands.opened.lock().unwrap().iter() {
-            assert!(!log.contains(page.rsplit('/').next().unwrap()), "{log}");
-        }
-    });
+    // For all threads: one of this thread alone misses lines that another test writes first.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let desk = Desk::new(Version::V5);
+    let engine = desk.engine();
+    let ticket = engine.get_ticket().unwrap();
+    engine.access_token(desk.nuts.employer(), "test").unwrap();
+    for what in ["tampered", "lists", "lost", "other-contract"] {
+        desk.nuts.misbehave(Endpoint::Poll, Misbehaviour::from_name(what).unwrap());
+        let _ = engine.get_new_ticket();
+    }
+    let log = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("presentation verified"), "{log}");
+    for secret in [ticket.expose(), "eyJ", "verifiableCredential"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+    for page in desk.hands.opened.lock().unwrap().iter() {
+        assert!(!log.contains(page.rsplit('/').next().unwrap()), "{log}");
+    }
 }
 
 #[test]
