@@ -157,7 +157,7 @@ fn an_invalid_signature_is_refused() {
     refused_with(&card, None, &["-md", "sha256", "-noattr"], "digest algorithm");
     refused_with(&card, None, &["-md", "sha1", "-noattr", "-keyid"], "CMS message: it cannot be read");
     refused_with(&card, None, &["-md", "sha1"], "signed attributes");
-    refused_with(&card, None, &["-md", "sha1", "-noattr", "-nocerts"], "one certificate alone");
+    refused_with(&card, None, &["-md", "sha1", "-noattr", "-nocerts"], "exactly one certificate");
     let stranger = TestCa::new().unwrap().issue(&CardSpec::default()).unwrap();
     refused_with(&stranger, None, &AS_AGENT, "the signature or its certificate is not valid");
 
