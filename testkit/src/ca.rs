@@ -18,7 +18,7 @@ use openssl::x509::extension::{
 };
 use openssl::x509::{X509, X509Builder, X509Name};
 
-use crate::error::{Result, read_file, write_file, write_key};
+use crate::error::{Result, lock_folder, read_file, write_file, write_key};
 
 /// A certificate authority for test cards: `O=nhs, OU=CA, CN=…`.
 ///
@@ -59,6 +59,8 @@ impl TestCa {
     /// Loads the CA from `card-ca.pem` and `card-ca.key` in `folder`, or creates these files.
     pub fn load_or_create(folder: &Path) -> Result<Self> {
         let (certificate, key) = (folder.join("card-ca.pem"), folder.join("card-ca.key"));
+        // Two programs may start at the same moment.
+        let _lock = lock_folder(folder)?;
         if certificate.exists() && key.exists() {
             return Ok(Self {
                 certificate: X509::from_pem(&read_file(&certificate)?)?,

@@ -59,6 +59,13 @@ pub(crate) fn write_key(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     open.and_then(|mut file| file.write_all(bytes.as_ref())).context(|| format!("cannot write {}", path.display()))
 }
 
+/// Locks `folder` against other programs that make their files there, until what is returned is dropped.
+pub(crate) fn lock_folder(folder: &Path) -> Result<std::fs::File> {
+    let lock = std::fs::File::open(folder);
+    let locked = lock.and_then(|folder| folder.lock().map(|()| folder));
+    locked.context(|| format!("cannot lock {}", folder.display()))
+}
+
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).context(|| format!("cannot read {}", path.display()))
 }

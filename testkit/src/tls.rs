@@ -10,7 +10,7 @@ use rcgen::{
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
-use crate::error::{Context, Error, Result, write_file, write_key};
+use crate::error::{Context, Error, Result, lock_folder, write_file, write_key};
 
 /// Which TLS versions the simulator speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,8 @@ impl ServerCa {
     /// Returns where its certificate is.
     pub(crate) fn load_or_create(folder: &Path) -> Result<(Self, std::path::PathBuf)> {
         let (certificate, key) = (folder.join("spine-ca.pem"), folder.join("spine-ca.key"));
+        // Two simulators may start at the same moment.
+        let _lock = lock_folder(folder)?;
         if certificate.exists() && key.exists() {
             let pem = std::fs::read_to_string(&key).context(|| format!("cannot read {}", key.display()))?;
             let key = KeyPair::from_pem(&pem).map_err(certificate_error)?;
@@ -120,4 +122,29 @@ fn ca_params() -> Result<CertificateParams> {
 
 fn certificate_error(error: rcgen::Error) -> Error {
     Error::ServerCertificate(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn simulators_that_start_at_the_same_moment_share_one_ca() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = Barrier::new(16);
+        let keys: Vec<_> = thread::scope(|scope| {
+            let load = || {
+                start.wait();
+                ServerCa::load_or_create(folder.path()).unwrap().0.key.serialize_pem()
+            };
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(load)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]));
+    }
 }
