@@ -42,7 +42,7 @@ enum {
 };
 
 enum { CKO_CERTIFICATE = 1, CKO_PUBLIC_KEY = 2, CKO_PRIVATE_KEY = 3 };
-enum { CKA_CLASS = 0, CKA_VALUE = 0x11, CKA_ID = 0x102, CKA_ALWAYS_AUTHENTICATE = 0x202 };
+enum { CKA_CLASS = 0, CKA_VALUE = 0x11, CKA_ID = 0x102, CKA_DECRYPT = 0x105, CKA_MODULUS = 0x120, CKA_ALWAYS_AUTHENTICATE = 0x202 };
 
 static function_list *pkcs11;
 
@@ -71,8 +71,11 @@ static number find_class(number class, number *objects) {
 int main(int argc, char **argv) {
     void *module = argc > 1 ? dlopen(argv[1], RTLD_LAZY) : 0;
     function get_function_list = module ? (function)dlsym(module, "C_GetFunctionList") : 0;
-    if (!get_function_list || get_function_list(&pkcs11) != 0)
-        return 1;
+    /* As often as the helper's two libraries ask for it. */
+    for (int times = 0; times < 3; times++) {
+        if (!get_function_list || get_function_list(&pkcs11) != 0)
+            return 1;
+    }
     struct {
         void *functions[4];
         number flags;
@@ -92,9 +95,7 @@ int main(int argc, char **argv) {
     }
     CALL(OPEN_SESSION, slot, 4UL, (void *)0, (void *)0, &session); /* CKF_SERIAL_SESSION */
     number objects[10];
-    /* Only the certificate is visible before the login. */
-    if (find_class(CKO_PRIVATE_KEY, objects) || find_class(CKO_PUBLIC_KEY, objects) ||
-        find_class(CKO_CERTIFICATE, objects) != 1)
+    if (find_class(CKO_CERTIFICATE, objects) != 1)
         return 2;
     unsigned char id[64], certificate[4096];
     attribute parts[] = {{CKA_ID, 0, 0}, {CKA_VALUE, 0, 0}};
@@ -104,6 +105,9 @@ int main(int argc, char **argv) {
     parts[0].value = id;
     parts[1].value = certificate;
     CALL(GET_ATTRIBUTE_VALUE, session, objects[0], parts, 2UL);
+    /* Only the certificate is visible before the login. */
+    if (find_class(CKO_PRIVATE_KEY, objects) || find_class(CKO_PUBLIC_KEY, objects))
+        return 2;
     CALL(GET_SLOT_INFO, slot, info);
     if (write(0, certificate, parts[1].length) < 0)
         return 2;
@@ -114,16 +118,21 @@ int main(int argc, char **argv) {
         return 3;
     CALL(GET_TOKEN_INFO, slot, info);
     CALL(LOGIN, session, 1UL, request + 1, (number)request[0]); /* CKU_USER */
-    number class = CKO_PRIVATE_KEY;
-    attribute of_key[] = {{CKA_CLASS, &class, sizeof class}, {CKA_ID, id, parts[0].length}};
-    if (find(of_key, 2, objects) != 1)
+    if (find_class(CKO_PRIVATE_KEY, objects) != 1)
         return 4;
+    unsigned char modulus[512], decrypt, always;
+    attribute key[] = {{CKA_ID, 0, 0}, {CKA_MODULUS, 0, 0}};
+    CALL(GET_ATTRIBUTE_VALUE, session, objects[0], key, 2UL);
+    if (key[0].length > sizeof id || key[1].length > sizeof modulus)
+        return 4;
+    key[0].value = id;
+    key[1].value = modulus;
+    CALL(GET_ATTRIBUTE_VALUE, session, objects[0], key, 2UL);
+    attribute uses[] = {{CKA_DECRYPT, &decrypt, sizeof decrypt}, {CKA_ALWAYS_AUTHENTICATE, &always, sizeof always}};
+    CALL(GET_ATTRIBUTE_VALUE, session, objects[0], uses, 2UL);
     number mechanisms[256], mechanism_count = 256;
     CALL(GET_MECHANISM_LIST, slot, (number *)0, &mechanism_count);
     CALL(GET_MECHANISM_LIST, slot, mechanisms, &mechanism_count);
-    unsigned char always;
-    attribute always_authenticate = {CKA_ALWAYS_AUTHENTICATE, &always, sizeof always};
-    CALL(GET_ATTRIBUTE_VALUE, session, objects[0], &always_authenticate, 1UL);
     struct {
         number mechanism;
         void *parameter;
@@ -132,7 +141,6 @@ int main(int argc, char **argv) {
     CALL(SIGN_INIT, session, &sha1_rsa_pkcs, objects[0]);
     unsigned char signature[512], *challenge = request + 1 + request[0];
     number challenge_length = length - 1 - request[0], signature_length = sizeof signature;
-    CALL(SIGN, session, challenge, challenge_length, (unsigned char *)0, &signature_length);
     CALL(SIGN, session, challenge, challenge_length, signature, &signature_length);
     if (write(0, signature, signature_length) < 0)
         return 5;
