@@ -187,37 +187,38 @@ static void start_with_settings(const char **argv, int count, const char *const 
     setenv("TICKETAPI_BIND_CARD", "false", 1);
 }
 
-void start_provider(const char *const *arguments)
+/* Opens pages with this command, which is given the address. A file of this test's own: tests run at once. */
+static void open_pages_with(const char *command)
 {
-    const char *argv[MAX_ARGUMENTS] = {needed("OIDC_SIMULATOR"), "--auto", "--state-dir", needed("TEST_STATE")};
-    char browser[512];
+    char browser[sizeof home + 32];
     FILE *file;
 
-    start_with_settings(argv, 4, arguments);
-    snprintf(browser, sizeof browser, "%s/browser", home);
+    snprintf(browser, sizeof browser, "%s/browser-%d", home, (int)getpid());
     file = fopen(browser, "w");
     CHECK(file != NULL);
-    fputs("#!/bin/sh\nexec \"$OIDC_SIMULATOR\" --browse \"$1\" --ca-file \"$TICKETAPI_CA_FILE\" >/dev/null 2>&1\n", file);
+    fprintf(file, "#!/bin/sh\nexec %s >/dev/null 2>&1\n", command);
     fclose(file);
     CHECK(chmod(browser, 0700) == 0);
     setenv("TICKETAPI_BROWSER", browser, 1);
+}
+
+void start_provider(const char *const *arguments)
+{
+    const char *argv[MAX_ARGUMENTS] = {needed("OIDC_SIMULATOR"), "--auto", "--state-dir", needed("TEST_STATE")};
+
+    start_with_settings(argv, 4, arguments);
+    open_pages_with("\"$OIDC_SIMULATOR\" --browse \"$1\" --ca-file \"$TICKETAPI_CA_FILE\"");
 }
 
 void start_node(const char *decision)
 {
     static const char *const none[] = {NULL};
     const char *argv[MAX_ARGUMENTS] = {needed("NUTS_SIMULATOR")};
-    char browser[512];
-    FILE *file;
+    char command[64];
 
     start_with_settings(argv, 1, none);
-    snprintf(browser, sizeof browser, "%s/browser", home);
-    file = fopen(browser, "w");
-    CHECK(file != NULL);
-    fprintf(file, "#!/bin/sh\nexec \"$NUTS_SIMULATOR\" --press %s \"$1\" >/dev/null 2>&1\n", decision);
-    fclose(file);
-    CHECK(chmod(browser, 0700) == 0);
-    setenv("TICKETAPI_BROWSER", browser, 1);
+    snprintf(command, sizeof command, "\"$NUTS_SIMULATOR\" --press %s \"$1\"", decision);
+    open_pages_with(command);
 }
 
 void end_spine(void)
