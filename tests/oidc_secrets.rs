@@ -6,12 +6,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(all(feature = "oidc", target_os = "linux"))]
 
+#[path = "secrets/output.rs"]
+mod output;
 #[path = "secrets/search.rs"]
 mod search;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::fmt::Debug;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -19,11 +20,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use memchr::memmem;
+use output::{log_everything, print, print_error};
 use support::script;
-use ticketapi::{Config, Engine, Error, Result};
+use ticketapi::{Config, Engine, Result};
 use ticketapi_testkit::OidcProvider;
 use ticketapi_testkit::oidc::{Algorithm, Client, Endpoint, Key, Misbehaviour, OidcBuilder};
-use tracing_subscriber::fmt::format::FmtSpan;
 use zeroizing_alloc::ZeroAlloc;
 
 #[global_allocator]
@@ -63,45 +64,6 @@ fn use_a_session(config: Config) -> Result<()> {
     }
     let ended = engine.destroy_ticket().inspect_err(print_error);
     outcome.and(ended)
-}
-
-fn print(value: &(impl Debug + ?Sized)) {
-    println!("{value:?}\n{value:#?}");
-}
-
-fn print_error(error: &Error) {
-    println!("{error}\n{error:?}\n{error:#?}\n{}\n{}", error.detail(), error.remedy());
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        println!("{cause}\n{cause:?}");
-        source = cause.source();
-    }
-}
-
-fn log_everything() {
-    log::set_logger(&Logger).unwrap();
-    log::set_max_level(log::LevelFilter::Trace);
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(FmtSpan::FULL)
-        .with_ansi(false)
-        .with_writer(std::io::stdout)
-        .finish();
-    tracing::subscriber::set_global_default(subscriber).unwrap();
-}
-
-struct Logger;
-
-impl log::Log for Logger {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        println!("{} {} {}", record.level(), record.target(), record.args());
-    }
-
-    fn flush(&self) {}
 }
 
 /// A provider, and the program that logs in there.

@@ -4,11 +4,13 @@
 
 mod bad_answers;
 mod desk;
+#[path = "../support/logged.rs"]
+mod logged;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -202,23 +204,7 @@ fn programs_log_in_at_the_node_with_a_key_that_it_knows() {
 
 #[test]
 fn nothing_that_is_logged_holds_a_ticket() {
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let written = Written::default();
-    let writer = written.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::TRACE);
-    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
-    // For all threads: one of this thread alone misses lines that another test writes first.
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    logged::keep();
     let desk = Desk::new(Version::V5);
     let engine = desk.engine();
     let ticket = engine.get_ticket().unwrap();
@@ -227,7 +213,7 @@ fn nothing_that_is_logged_holds_a_ticket() {
         desk.nuts.misbehave(Endpoint::Poll, Misbehaviour::from_name(what).unwrap());
         let _ = engine.get_new_ticket();
     }
-    let log = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let log = String::from_utf8(logged::after(0)).unwrap();
     assert!(log.contains("presentation verified"), "{log}");
     for secret in [ticket.expose(), "eyJ", "verifiableCredential"] {
         assert!(!log.contains(secret), "{log}");

@@ -9,6 +9,8 @@
 #[path = "../oidc/house.rs"]
 #[allow(dead_code, reason = "each test program uses its own part")]
 mod house;
+#[path = "../support/logged.rs"]
+mod logged;
 #[path = "../support/proxy.rs"]
 mod proxy;
 #[path = "../support/mod.rs"]
@@ -19,7 +21,6 @@ mod clients;
 mod documents;
 mod id_tokens;
 mod issuers;
-mod logged;
 mod person;
 mod sessions;
 mod trial;

@@ -100,12 +100,23 @@ impl Trial {
         let logged = logged::after(self.searched.get());
         self.searched.set(self.searched.get() + logged.len());
         for secret in self.provider().secrets() {
-            assert!(!logged::shows(text.as_bytes(), &secret), "{name}: an error shows {secret}: {text}");
-            assert!(!logged::shows(&logged, &secret), "{name}: the log shows {secret}");
+            assert!(!shows(text.as_bytes(), &secret), "{name}: an error shows {secret}: {text}");
+            assert!(!shows(&logged, &secret), "{name}: the log shows {secret}");
         }
     }
 }
 
 pub fn engine(config: Config, person: &Person) -> Result<Engine> {
     Engine::builder(config).prompter(User::new()).browser(person.clone()).build()
+}
+
+/// Returns `true` if the beginning, the middle or the end of `secret` is in `text`, plain or its bytes as numbers.
+pub fn shows(text: &[u8], secret: &str) -> bool {
+    const PIECE: usize = 12;
+    let last = secret.len().saturating_sub(PIECE);
+    let pieces = [0, last / 2, last].map(|start| &secret.as_bytes()[start..secret.len().min(start + PIECE)]);
+    pieces.into_iter().any(|piece| {
+        let numbers = piece.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+        [piece, numbers.as_bytes()].into_iter().any(|wanted| memchr::memmem::find(text, wanted).is_some())
+    })
 }

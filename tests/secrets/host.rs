@@ -1,19 +1,16 @@
 //! The program that logs in and emits everything that it can.
 
-use std::fmt::Debug;
-use std::io;
 use std::time::Duration;
 
-use log::{Log, Metadata, Record};
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::CardReader;
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::challenge::{self, Digest};
 use ticketapi::prompt::{PinRequest, Prompter, SystemPrompter};
 use ticketapi::ssb::{HttpsSettings, HttpsTransport, Role, Ssb};
-use ticketapi::{Config, Engine, Error, Pin, Result};
-use tracing_subscriber::fmt::format::FmtSpan;
+use ticketapi::{Config, Engine, Pin, Result};
 
+use crate::output::{log_everything, print, print_error};
 use crate::support::memory::{FORMS, Masked};
 
 /// Logs in with the settings in the environment.
@@ -108,44 +105,4 @@ fn assert_no_pin(pins: &[Masked], when: &str) {
     for (number, pin) in pins.iter().enumerate() {
         assert_eq!(pin.forms_in_memory(), [], "PIN {number} is in memory {when}");
     }
-}
-
-fn print(value: &(impl Debug + ?Sized)) {
-    println!("{value:?}\n{value:#?}");
-}
-
-fn print_error(error: &Error) {
-    println!("{error}\n{error:?}\n{error:#?}\n{}\n{}\n{:?}", error.detail(), error.remedy(), error.tries_left());
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        println!("{cause}\n{cause:?}");
-        source = cause.source();
-    }
-}
-
-/// Records everything that the host's loggers get at the finest level, from every dependency on every thread.
-fn log_everything() {
-    log::set_logger(&Logger).unwrap();
-    log::set_max_level(log::LevelFilter::Trace);
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(FmtSpan::FULL)
-        .with_ansi(false)
-        .with_writer(io::stdout)
-        .finish();
-    tracing::subscriber::set_global_default(subscriber).unwrap();
-}
-
-struct Logger;
-
-impl Log for Logger {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        println!("{} {} {}", record.level(), record.target(), record.args());
-    }
-
-    fn flush(&self) {}
 }

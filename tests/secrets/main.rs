@@ -3,12 +3,12 @@
 //!
 //! The host is a copy of this test program that gets the PIN only from a pinentry. The tests collect everything
 //! that it and its child processes have or write, and search it.
-//! only. Everything that it and its children have or write is collected here and searched.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]
 
 mod desk;
 mod host;
+mod output;
 mod search;
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod connection;
+#[path = "../support/logged.rs"]
+mod logged;
 mod secrecy;
 mod server;
 mod trust;

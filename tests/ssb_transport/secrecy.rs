@@ -1,52 +1,11 @@
 //! Ticket and challenge are in nothing that a host can see, whatever it logs.
 
-use std::io;
-use std::sync::Mutex;
-
-use log::{Log, Metadata, Record};
 use rustls::ALL_VERSIONS;
 use ticketapi::cancel::CancelToken;
-use tracing_subscriber::fmt::MakeWriter;
 
+use crate::logged;
 use crate::server::{Ca, Server};
 use crate::{ACTIVATED, TICKET, answer, log_in, over_tls, parameter, to};
-
-/// Everything that a host's loggers get at the finest level, from every test of this program.
-static LOGGED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-
-struct Logger;
-
-impl Log for Logger {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let line = format!("{} {}\n", record.target(), record.args());
-        LOGGED.lock().unwrap().extend_from_slice(line.as_bytes());
-    }
-
-    fn flush(&self) {}
-}
-
-impl io::Write for &Logger {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LOGGED.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Logger {
-    type Writer = &'a Logger;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self
-    }
-}
 
 /// Returns `true` if eight consecutive characters of `secret` are in `text`, plain, as hex or escaped for a URL.
 fn shows(text: &str, secret: &str) -> bool {
@@ -62,12 +21,7 @@ fn shows(text: &str, secret: &str) -> bool {
 
 #[test]
 fn no_log_and_no_error_shows_a_ticket_or_a_challenge() {
-    log::set_logger(&Logger).unwrap();
-    log::set_max_level(log::LevelFilter::Trace);
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(Logger).finish();
-    tracing::subscriber::set_global_default(subscriber).unwrap();
-    // Tests on other threads may have reached an event before there was a subscriber.
-    tracing::callsite::rebuild_interest_cache();
+    logged::keep();
 
     let ca = Ca::new();
     let quotes_the_ticket = |peer: &mut crate::Peer| {
@@ -92,7 +46,7 @@ fn no_log_and_no_error_shows_a_ticket_or_a_challenge() {
     }
     drop((tls, plain));
 
-    let logged = String::from_utf8_lossy(&LOGGED.lock().unwrap()).into_owned();
+    let logged = String::from_utf8_lossy(&logged::after(0)).into_owned();
     // Proves that both loggers were active, for this test's login too.
     assert!(logged.contains("rustls"), "{logged}");
     assert!(logged.contains("ticketapi::service::ssb"), "{logged}");

@@ -1,16 +1,17 @@
 //! A Nuts node on this computer: see `nuts-simulator --help`.
 
-use std::fmt::Display;
-use std::io::Write;
+#[path = "simulator/shared.rs"]
+mod shared;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lexopt::prelude::*;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use ticketapi_testkit::chromium::Chromium;
 use ticketapi_testkit::nuts::{Endpoint, MISBEHAVIOURS, Misbehaviour, Version};
 use ticketapi_testkit::{Error, Nuts, NutsBuilder};
+
+use shared::{custom, say, signals, to_paste};
 
 const HELP: &str = "\
 A Nuts node on this computer, to try programs that log in with an employer's node.
@@ -60,21 +61,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = match read_arguments() {
-        Ok(Some(options)) => options,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("nuts-simulator: {error}\nTry nuts-simulator --help.");
-            return ExitCode::from(2);
-        }
-    };
-    match run(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("nuts-simulator: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    shared::main("nuts-simulator", read_arguments, run)
 }
 
 /// The command line; `None` when it only asked for words.
@@ -162,10 +149,6 @@ fn help() -> String {
     format!("{HELP}\nWHERE is one of {endpoints}; WHAT is one of\n{names}")
 }
 
-fn custom(error: Error) -> lexopt::Error {
-    error.to_string().into()
-}
-
 fn run(options: Options) -> Result<(), Error> {
     if let Some((accept, url)) = &options.press {
         return press(url, *accept);
@@ -174,8 +157,7 @@ fn run(options: Options) -> Result<(), Error> {
         let what = format!("{what} {}", path.display());
         move |source| Error::Io { what, source }
     };
-    let mut signals = Signals::new([SIGINT, SIGTERM])
-        .map_err(|source| Error::Io { what: "cannot wait for signals".into(), source })?;
+    let mut signals = signals()?;
     let mut nuts = options.nuts.observer(|entry| say(&format!("{entry}\n")));
     if let Some(folder) = &options.state_folder {
         std::fs::create_dir_all(folder).map_err(io("cannot make", folder))?;
@@ -224,16 +206,5 @@ fn greeting(nuts: &Nuts, tls: bool) -> String {
         text.push_str(&format!("ca_file={}\n", nuts.ca_file().display()));
         settings.push(("TICKETAPI_CA_FILE", nuts.ca_file().display().to_string()));
     }
-    text.push_str("\n# To log in here from another terminal:\n");
-    for (name, value) in settings {
-        text.push_str(&format!("export {name}='{}'\n", value.replace('\'', r"'\''")));
-    }
-    text.push_str("\n# Requests (Ctrl-C stops):\n");
-    text
-}
-
-/// Writes to standard output. A closed reader is no reason to stop serving.
-fn say(text: &(impl Display + ?Sized)) {
-    let mut output = std::io::stdout().lock();
-    let _ = write!(output, "{text}").and_then(|()| output.flush());
+    text + &to_paste(settings)
 }

@@ -1,17 +1,18 @@
 //! An OpenID provider on this computer: see `oidc-simulator --help`.
 
-use std::fmt::Display;
-use std::io::Write;
+#[path = "simulator/shared.rs"]
+mod shared;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use lexopt::prelude::*;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use ticketapi_testkit::oidc::{Algorithm, Client, Endpoint, Key, MISBEHAVIOURS, Misbehaviour, User};
-use ticketapi_testkit::spine::{ServerCertificate, TlsVersions};
+
 use ticketapi_testkit::{Browser, Error, OidcBuilder, OidcProvider};
+
+use shared::{custom, say, server_certificate, signals, tls_versions, to_paste};
 
 const HELP: &str = "\
 An OpenID provider on this computer, to try programs that log in at NHS CIS2, at the Danish eHealth
@@ -94,25 +95,7 @@ struct Visit {
 }
 
 fn main() -> ExitCode {
-    let options = match read_arguments() {
-        Ok(Some(options)) => options,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("oidc-simulator: {error}\nTry oidc-simulator --help.");
-            return ExitCode::from(2);
-        }
-    };
-    let done = match &options.visit.url {
-        Some(url) => browse(url, &options.visit),
-        None => serve(options),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("oidc-simulator: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    shared::main("oidc-simulator", read_arguments, browse_or_serve)
 }
 
 /// The command line; `None` when it only asked for words.
@@ -147,11 +130,7 @@ fn read_arguments() -> Result<Option<Options>, lexopt::Error> {
             }
             Long("port") => provider.port(parser.value()?.parse()?),
             Long("http") => provider.plain_http(),
-            Long("tls") => provider.tls_versions(parser.value()?.parse_with(|text| match text {
-                "1.2" => Ok(TlsVersions::Tls12),
-                "1.3" => Ok(TlsVersions::Tls13),
-                _ => Err("there are 1.2 and 1.3"),
-            })?),
+            Long("tls") => provider.tls_versions(parser.value()?.parse_with(tls_versions)?),
             Long("certificate") => provider.server_certificate(parser.value()?.parse_with(server_certificate)?),
             Long("issuer") => provider.issuer(parser.value()?.string()?),
             Long("algorithm") => provider.algorithm(Algorithm::from_name(&parser.value()?.string()?).map_err(custom)?),
@@ -221,18 +200,11 @@ fn help() -> String {
     format!("{HELP}\nEndpoints\n  {endpoints}\n\nMisbehaviours\n{names}")
 }
 
-fn server_certificate(text: &str) -> Result<ServerCertificate, &'static str> {
-    match (text, text.strip_prefix("name:")) {
-        ("good", _) => Ok(ServerCertificate::Good),
-        ("expired", _) => Ok(ServerCertificate::Expired),
-        ("other-ca", _) => Ok(ServerCertificate::OtherCa),
-        (_, Some(name)) => Ok(ServerCertificate::ForName(name.into())),
-        _ => Err("there are good, expired, other-ca and name:NAME"),
+fn browse_or_serve(options: Options) -> Result<(), Error> {
+    match &options.visit.url {
+        Some(url) => browse(url, &options.visit),
+        None => serve(options),
     }
-}
-
-fn custom(error: Error) -> lexopt::Error {
-    error.to_string().into()
 }
 
 fn browse(url: &str, visit: &Visit) -> Result<(), Error> {
@@ -244,7 +216,7 @@ fn browse(url: &str, visit: &Visit) -> Result<(), Error> {
 
 fn serve(mut options: Options) -> Result<(), Error> {
     let io = |what: String| move |source| Error::Io { what, source };
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(io("cannot wait for signals".into()))?;
+    let mut signals = signals()?;
     let temporary =
         tempfile::TempDir::with_prefix("oidc-simulator-").map_err(io("cannot make a temporary folder".into()))?;
     let folder = options.state_folder.as_deref().unwrap_or(temporary.path());
@@ -318,16 +290,5 @@ fn greeting(provider: &OidcProvider, mut settings: Vec<(&str, String)>, auto: bo
     if let (false, Some(user)) = (auto, provider.user()) {
         text.push_str(&format!("\n# On the login page: {} and {}\n", user.login_name(), user.password()));
     }
-    text.push_str("\n# To log in here from another terminal:\n");
-    for (name, value) in settings {
-        text.push_str(&format!("export {name}='{}'\n", value.replace('\'', r"'\''")));
-    }
-    text.push_str("\n# Requests (Ctrl-C stops):\n");
-    text
-}
-
-/// Writes to standard output. A closed reader is no reason to stop serving.
-fn say(text: &(impl Display + ?Sized)) {
-    let mut output = std::io::stdout().lock();
-    let _ = write!(output, "{text}").and_then(|()| output.flush());
+    text + &to_paste(settings)
 }

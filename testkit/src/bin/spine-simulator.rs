@@ -1,15 +1,17 @@
 //! A Spine Security Broker on this computer; see `spine-simulator --help`.
 
-use std::fmt::Display;
-use std::io::{Read, Write};
+#[path = "simulator/shared.rs"]
+mod shared;
+
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lexopt::prelude::*;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use ticketapi_testkit::spine::{Digest, MISBEHAVIOURS, Role, ServerCertificate, TlsVersions};
+use ticketapi_testkit::spine::{Digest, MISBEHAVIOURS, Role};
 use ticketapi_testkit::{CardSpec, Endpoint, Error, Misbehaviour, Spine, SpineBuilder, TestCa};
+
+use shared::{custom, say, server_certificate, signals, tls_versions, to_paste};
 
 const HELP: &str = "\
 A Spine Security Broker on this computer, for testing programs that log in with an NHS smartcard.
@@ -68,21 +70,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = match read_arguments() {
-        Ok(Some(options)) => options,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("spine-simulator: {error}\nTry spine-simulator --help.");
-            return ExitCode::from(2);
-        }
-    };
-    match run(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("spine-simulator: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    shared::main("spine-simulator", read_arguments, run)
 }
 
 /// Parses the command line. Returns `None` after `--help` and `--version`.
@@ -118,11 +106,7 @@ fn read_arguments() -> Result<Option<Options>, lexopt::Error> {
             }
             Long("http") => change(spine, &SpineBuilder::plain_http),
             Long("tls") => {
-                let versions = parser.value()?.parse_with(|text| match text {
-                    "1.2" => Ok(TlsVersions::Tls12),
-                    "1.3" => Ok(TlsVersions::Tls13),
-                    _ => Err("use 1.2 or 1.3"),
-                })?;
+                let versions = parser.value()?.parse_with(tls_versions)?;
                 change(spine, &|s| s.tls_versions(versions));
             }
             Long("certificate") => {
@@ -187,16 +171,6 @@ fn help() -> String {
     format!("{HELP}\nEndpoints\n{}\nMisbehaviours\n{names}", endpoints.concat())
 }
 
-fn server_certificate(text: &str) -> Result<ServerCertificate, &'static str> {
-    match (text, text.strip_prefix("name:")) {
-        ("good", _) => Ok(ServerCertificate::Good),
-        ("expired", _) => Ok(ServerCertificate::Expired),
-        ("other-ca", _) => Ok(ServerCertificate::OtherCa),
-        (_, Some(name)) => Ok(ServerCertificate::ForName(name.into())),
-        _ => Err("use good, expired, other-ca or name:NAME"),
-    }
-}
-
 fn read_pin(path: &Path) -> Result<String, lexopt::Error> {
     let mut text = String::new();
     let read = if path.as_os_str() == "-" {
@@ -208,13 +182,8 @@ fn read_pin(path: &Path) -> Result<String, lexopt::Error> {
     Ok(text.lines().next().unwrap_or_default().into())
 }
 
-fn custom(error: Error) -> lexopt::Error {
-    error.to_string().into()
-}
-
 fn run(options: Options) -> Result<(), Error> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])
-        .map_err(|source| Error::Io { what: "cannot wait for signals".into(), source })?;
+    let mut signals = signals()?;
     let io = |what: &str, path: &Path| {
         let what = format!("{what} {}", path.display());
         move |source| Error::Io { what, source }
@@ -261,16 +230,5 @@ fn greeting(spine: &Spine, card: Option<&Path>) -> String {
         text.push_str(&format!("software_card={card}\n"));
         settings.push(("TICKETAPI_SOFTWARE_CARD", card));
     }
-    text.push_str("\n# To log in here from another terminal:\n");
-    for (name, value) in settings {
-        text.push_str(&format!("export {name}='{}'\n", value.replace('\'', r"'\''")));
-    }
-    text.push_str("\n# Requests (Ctrl-C stops):\n");
-    text
-}
-
-/// Writes to standard output. The simulator goes on if nobody reads it.
-fn say(text: &(impl Display + ?Sized)) {
-    let mut output = std::io::stdout().lock();
-    let _ = write!(output, "{text}").and_then(|()| output.flush());
+    text + &to_paste(settings)
 }
