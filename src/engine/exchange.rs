@@ -70,7 +70,6 @@ impl Inner {
 
     /// Switches the live session to `context`.
     pub(super) fn switch_context(self: &Arc<Self>, context: &Context) -> Result<Arc<Session>> {
-        context.check()?;
         let purpose = Purpose::Context(context.clone());
         loop {
             let mut state = self.lock();
