@@ -14,6 +14,14 @@ pub fn form(fields: &[(&str, &str)]) -> SecretBytes {
     Zeroizing::new(std::mem::take(&mut *body).into_bytes())
 }
 
+/// Escapes a single text.
+#[cfg(feature = "oidc")]
+pub(crate) fn escape(text: &str) -> Zeroizing<String> {
+    let mut to = Zeroizing::new(String::with_capacity(escaped(text)));
+    push_escaped(&mut to, text);
+    to
+}
+
 /// Returns how many bytes [`push`] adds.
 pub(crate) fn size(fields: &[(&str, &str)]) -> usize {
     let sizes = fields.iter().map(|(name, value)| escaped(name) + 1 + escaped(value));

@@ -1,8 +1,11 @@
-//! Base64 as the parts of a JWT have it.
+//! Base64url, and the compact form of JWTs that is made of it (RFC 7515, 3.1).
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Serialize;
 use zeroize::Zeroizing;
+
+use crate::secret::secret_buffer;
 
 /// Decodes base64url without padding. `None` for anything else.
 pub(super) fn base64url(text: &[u8]) -> Option<Vec<u8>> {
@@ -17,5 +20,29 @@ pub(super) fn base64url(text: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn to_base64url(bytes: &[u8]) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(bytes.len().div_ceil(3) * 4));
     BASE64_URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
+    text
+}
+
+/// Returns what a JWT with this header and these claims signs. Both consist of texts and numbers.
+pub(super) fn to_sign(header: &impl Serialize, claims: &impl Serialize) -> Zeroizing<String> {
+    with_dot(&part(header), &part(claims))
+}
+
+/// Returns the JWT of what it signs and the signature.
+pub(super) fn signed(message: &str, signature: &[u8]) -> Zeroizing<String> {
+    with_dot(message, &to_base64url(signature))
+}
+
+fn part(value: &impl Serialize) -> Zeroizing<String> {
+    let mut json = secret_buffer(1024);
+    // Texts and numbers always have a JSON form, and writing to memory does not fail.
+    drop(serde_json::to_writer(&mut *json, value));
+    to_base64url(&json)
+}
+
+/// Joins two texts without leaving a copy behind.
+fn with_dot(one: &str, other: &str) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(one.len() + 1 + other.len()));
+    [one, ".", other].iter().for_each(|part| text.push_str(part));
     text
 }

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::base64url::base64url;
 #[cfg(feature = "nuts")]
-use super::base64url::to_base64url;
+use super::base64url::{signed, to_base64url};
 use super::json;
 use super::secret::Secret;
 use crate::service::choices::KeyAlgorithm;
@@ -138,10 +138,7 @@ impl PrivateKey {
             (_, Some(algorithm)) => self.sign(algorithm, message.as_bytes())?,
             (_, None) => return Err(DAMAGED),
         };
-        let signature = to_base64url(&signature);
-        let mut signed = Zeroizing::new(String::with_capacity(message.len() + 1 + signature.len()));
-        [&message, ".", &signature].iter().for_each(|part| signed.push_str(part));
-        Ok(signed)
+        Ok(signed(&message, &signature))
     }
 
     /// The thumbprint of its public key (RFC 7638).

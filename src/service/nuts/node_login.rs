@@ -11,8 +11,7 @@ use zeroize::Zeroizing;
 use super::now;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fs::read_secret;
-use crate::secret::secret_buffer;
-use crate::service::base64url::to_base64url;
+use crate::service::base64url::to_sign;
 use crate::service::private_key::PrivateKey;
 
 /// How long a JWT is valid.
@@ -94,10 +93,7 @@ impl NodeLogin {
             nbf: issued,
             exp: issued + SECONDS,
         };
-        let jwt = key.sign_strongly(|alg| {
-            let header = part(&Header { alg, kid: &kid, typ: "JWT" });
-            Zeroizing::new([header.as_str(), part(&claims).as_str()].join("."))
-        });
+        let jwt = key.sign_strongly(|alg| to_sign(&Header { alg, kid: &kid, typ: "JWT" }, &claims));
         Ok(Bearer { jwt: jwt.map_err(wrong)?, made: Instant::now() })
     }
 }
@@ -105,13 +101,6 @@ impl NodeLogin {
 fn wrong_file(file: &Path, why: &str) -> Error {
     let detail = format!("nuts_token_key {}: {why}", file.display());
     Error::new(ErrorKind::Configuration, Stage::Configuration, detail)
-}
-
-fn part(value: &impl Serialize) -> Zeroizing<String> {
-    let mut json = secret_buffer(1024);
-    // Structures of texts and numbers can be written, and a buffer takes them.
-    let _ = serde_json::to_writer(&mut *json, value);
-    to_base64url(&json)
 }
 
 /// A random UUID (RFC 9562, version 4).

@@ -7,14 +7,14 @@ use rand::rngs::OsRng;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::base64url::to_base64url;
+use super::base64url::{signed, to_base64url, to_sign};
 use super::discovery::Metadata;
 use super::private_key::PrivateKey;
 use super::secret::Secret;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::http::Url;
 use crate::os::fs::read_secret;
-use crate::secret::{SecretBytes, secret_buffer};
+use crate::secret::SecretBytes;
 use crate::service::choices::KeyAlgorithm;
 
 /// How long an assertion is valid. Providers take five minutes at most; their clocks may differ from ours.
@@ -66,7 +66,7 @@ impl ClientAuth {
                 let id = id.as_deref().or(key.id.as_deref());
                 let message = assertion(id, *algorithm, client_id, metadata.token.as_str(), now);
                 let signature = key.sign(*algorithm, message.as_bytes()).map_err(file_error)?;
-                Ok(Proof::Assertion(joined(&[&message, ".", &to_base64url(&signature)]).into()))
+                Ok(Proof::Assertion(signed(&message, &signature).into()))
             }
             Self::Secret(_) | Self::PrivateKey { .. } => {
                 let offered = metadata.auth_methods.join(", ");
@@ -157,14 +157,7 @@ fn assertion(
         iat: now,
         exp: now.saturating_add(ASSERTION_SECONDS),
     };
-    joined(&[&encoded(&header), ".", &encoded(&claims)])
-}
-
-fn encoded(part: &impl Serialize) -> Zeroizing<String> {
-    let mut json = secret_buffer(1024);
-    // Texts and numbers always have a JSON form, and writing to memory does not fail.
-    drop(serde_json::to_writer(&mut *json, part));
-    to_base64url(&json)
+    to_sign(&header, &claims)
 }
 
 /// Returns 256 random bits as 43 characters that need no escaping.
@@ -172,13 +165,6 @@ pub(super) fn random() -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([0; 32]);
     OsRng.fill_bytes(&mut *bytes);
     to_base64url(&*bytes)
-}
-
-/// Joins texts without leaving a copy behind.
-fn joined(parts: &[&str]) -> Zeroizing<String> {
-    let mut text = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
-    parts.iter().for_each(|part| text.push_str(part));
-    text
 }
 
 #[cfg(test)]

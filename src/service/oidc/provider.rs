@@ -4,7 +4,6 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, warn};
-use zeroize::Zeroizing;
 
 use super::client_auth::{ClientAuth, Proof};
 use super::discovery::{self, MAX_METADATA, Metadata};
@@ -17,6 +16,7 @@ use super::token::{self, Ending, NoTokens, Tokens};
 use super::user_info::{self, BadUserInfo, MAX_USER_INFO, UserInfo};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::http::form::escape;
 use crate::http::{Client, HttpAnswer, HttpRequest, Origin, Url, form};
 use crate::service::Call;
 use crate::sync::Mutex;
@@ -387,7 +387,7 @@ fn authenticated<'a>(
     let request = HttpRequest::post_form(url, form(&fields)).accept(JSON);
     let request = match proof {
         // Both are form-encoded first (RFC 6749, 2.3.1).
-        Proof::Basic(secret) => request.basic(&encoded(client_id), &encoded(secret.expose())),
+        Proof::Basic(secret) => request.basic(&escape(client_id), &escape(secret.expose())),
         Proof::Id | Proof::Post(_) | Proof::Assertion(_) => request,
     };
     (request, fields)
@@ -395,14 +395,6 @@ fn authenticated<'a>(
 
 fn is_jwt(answer: &HttpAnswer) -> bool {
     answer.content_type.is_some() && answer.is_of("application/jwt")
-}
-
-/// Form-encodes a single text.
-fn encoded(text: &str) -> Zeroizing<String> {
-    let mut to = Zeroizing::new(String::with_capacity(text.len() * 3 + 1));
-    crate::http::form::push(&mut to, &[("", text)]);
-    // Without the `=` after the empty name.
-    Zeroizing::new(to[1..].to_owned())
 }
 
 fn unexpected(url: &Url, status: u16, stage: Stage, what: &str) -> Error {
