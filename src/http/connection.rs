@@ -6,6 +6,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
@@ -13,8 +15,7 @@ use super::tunnel::{self, TunnelError};
 use super::{Origin, Proxy};
 use crate::cancel::{CancelGuard, CancelToken};
 use crate::os::fork::ForkGuard;
-use crate::os::ipc::above_stdio;
-use crate::os::ipc::until_done;
+use crate::os::ipc::{above_stdio, until_done, until_ready};
 use crate::os::thread;
 
 /// A TCP stream that does not block, whose calls end at a deadline.
@@ -122,7 +123,7 @@ impl Connection {
         let stream = match tls {
             None => Stream::Plain(socket),
             Some(config) => {
-                let _guard = shut_down_on_cancel(&socket, cancel)?;
+                let _guard = shut_down_on_cancel(&socket.stream, cancel)?;
                 let name = ServerName::try_from(address.host().to_owned()).map_err(io::Error::other)?;
                 let mut session = ClientConnection::new(config, name).map_err(io::Error::other)?;
                 while session.is_handshaking() {
@@ -143,7 +144,7 @@ impl Connection {
     pub(super) fn limit(&mut self, deadline: Instant, cancel: &CancelToken) -> io::Result<CancelGuard> {
         let socket = self.socket();
         socket.deadline = deadline;
-        shut_down_on_cancel(socket, cancel)
+        shut_down_on_cancel(&socket.stream, cancel)
     }
 
     /// The connection, if the server has neither closed it nor sent unrequested data.
@@ -216,8 +217,8 @@ impl Drop for Connection {
     }
 }
 
-pub(super) fn shut_down_on_cancel(socket: &Socket, cancel: &CancelToken) -> io::Result<CancelGuard> {
-    let stream = socket.stream.try_clone()?;
+pub(super) fn shut_down_on_cancel(stream: &TcpStream, cancel: &CancelToken) -> io::Result<CancelGuard> {
+    let stream = stream.try_clone()?;
     Ok(cancel.on_cancel(move || {
         // Fails where the connection is gone already.
         let _ = stream.shutdown(Shutdown::Both);
@@ -233,7 +234,7 @@ pub(super) fn reach(
 ) -> Result<(TcpStream, Instant), OpenError> {
     let found = find(proxy.map_or(address, Proxy::address), limits.deadline, cancel).map_err(OpenError::Lookup)?;
     let connect_by = limits.connect_by();
-    let stream = connect(found, connect_by, cancel).map_err(OpenError::Connect)?;
+    let stream = connect(&found, connect_by, cancel).map_err(OpenError::Connect)?;
     let Some(proxy) = proxy else { return Ok((stream, connect_by)) };
     // The proxy looks the name up, which may take as long as it does here.
     let stream = tunnel::open(stream, proxy, address, limits.deadline, cancel).map_err(OpenError::Tunnel)?;
@@ -249,14 +250,8 @@ pub(super) fn find(address: &Origin, deadline: Instant, cancel: &CancelToken) ->
     apart(deadline, cancel, move || Ok((address.host(), address.port()).to_socket_addrs()?.collect()))
 }
 
-/// Connects to the first of the addresses that answers.
-pub(super) fn connect(addresses: Vec<SocketAddr>, deadline: Instant, cancel: &CancelToken) -> io::Result<TcpStream> {
-    apart(deadline, cancel, move || connect_to_one(&addresses, deadline))
-}
-
-/// Neither looking a name up nor connecting can be cut short from outside, so a thread does both and
-/// is left to itself at the deadline or on cancelling. It ends soon after the deadline, or as soon as
-/// the system's resolver gives up.
+/// Looking a name up cannot be cut short from outside, so a thread does it, which is left to itself at
+/// the deadline or on cancelling. It ends as soon as the system's resolver gives up.
 fn apart<T: Send + 'static>(
     deadline: Instant,
     cancel: &CancelToken,
@@ -269,7 +264,7 @@ fn apart<T: Send + 'static>(
             let _ = sender.send(Err(ErrorKind::Interrupted.into()));
         }
     });
-    let thread = thread::start("ticketapi-connect", move || {
+    let thread = thread::start("ticketapi-lookup", move || {
         let _ = sender.send(work());
     })?;
     match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -283,29 +278,57 @@ fn apart<T: Send + 'static>(
     }
 }
 
-/// Each address gets its share of the time that is left, so that one that is silent does not keep
-/// the next from being tried.
-fn connect_to_one(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
+/// Connects to the first of the addresses that answers. Each gets its share of the time that is left, so
+/// that one that is silent does not keep the next from being tried.
+pub(super) fn connect(addresses: &[SocketAddr], deadline: Instant, cancel: &CancelToken) -> io::Result<TcpStream> {
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for (tried, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        if share.is_zero() {
+        let now = Instant::now();
+        let left = deadline.saturating_duration_since(now);
+        if left.is_zero() {
             return Err(ErrorKind::TimedOut.into());
         }
-        match TcpStream::connect_timeout(address, share) {
-            Ok(stream) => return above_stdio(stream),
-            Err(error) => last = error,
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        match connect_to(address, now + share, cancel) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => last = error,
+            result => return result,
         }
     }
     Err(last)
 }
 
+/// Connects without blocking, as a cancellation must end it at once.
+fn connect_to(address: &SocketAddr, deadline: Instant, cancel: &CancelToken) -> io::Result<TcpStream> {
+    let socket = above_stdio(net::socket_with(
+        if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 },
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?)?;
+    match net::connect(&socket, address) {
+        Ok(()) | Err(Errno::INPROGRESS) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let stream = TcpStream::from(socket);
+    let _guard = shut_down_on_cancel(&stream, cancel)?;
+    loop {
+        // It also returns on a signal, when the connection may not be there yet.
+        until_ready(&stream, PollFlags::OUT, Some(deadline))?;
+        if cancel.is_cancelled() {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        if stream.peer_addr().is_ok() {
+            return Ok(stream);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{SocketAddrV4, TcpListener};
-
-    use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
 
     use std::thread;
 
@@ -314,9 +337,9 @@ mod tests {
     /// A port that lets nobody in: its queue is full and nobody accepts. It does so while the
     /// sockets are kept.
     fn silent_port() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        bind(&socket, &SocketAddrV4::new([127, 0, 0, 1].into(), 0)).unwrap();
-        listen(&socket, 0).unwrap();
+        let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        net::bind(&socket, &SocketAddrV4::new([127, 0, 0, 1].into(), 0)).unwrap();
+        net::listen(&socket, 0).unwrap();
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().unwrap();
         let mut waiting = Vec::new();
@@ -330,7 +353,7 @@ mod tests {
     fn connecting_ends_at_its_deadline() {
         let (silent, ..) = &silent_port();
         let began = Instant::now();
-        let error = connect(vec![*silent], began + Duration::from_millis(300), &CancelToken::new()).unwrap_err();
+        let error = connect(&[*silent], began + Duration::from_millis(300), &CancelToken::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(began.elapsed() < Duration::from_millis(800), "{:?}", began.elapsed());
     }
@@ -342,7 +365,7 @@ mod tests {
         let connecting = thread::spawn({
             let cancel = cancel.clone();
             move || {
-                let error = connect(vec![silent], Instant::now() + Duration::from_secs(60), &cancel).unwrap_err();
+                let error = connect(&[silent], Instant::now() + Duration::from_secs(60), &cancel).unwrap_err();
                 (error.kind(), Instant::now())
             }
         });
@@ -360,7 +383,8 @@ mod tests {
         let (silent, ..) = &silent_port();
         let open = TcpListener::bind("127.0.0.1:0").unwrap();
         let addresses = [*silent, open.local_addr().unwrap()];
-        let stream = connect_to_one(&addresses, Instant::now() + Duration::from_millis(600)).unwrap();
+        let deadline = Instant::now() + Duration::from_millis(600);
+        let stream = connect(&addresses, deadline, &CancelToken::new()).unwrap();
         assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
     }
 }

@@ -42,8 +42,8 @@ pub(super) fn open(
     deadline: Instant,
     cancel: &CancelToken,
 ) -> Result<TcpStream, TunnelError> {
+    let guard = shut_down_on_cancel(&stream, cancel)?;
     let mut socket = Socket::new(stream, deadline)?;
-    let guard = shut_down_on_cancel(&socket, cancel)?;
     let head = format!("CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\nUser-Agent: {USER_AGENT}\r\n");
     let authorization = proxy.authorization().map(|value| ["Proxy-Authorization: ", value, "\r\n"]);
     let parts = [&*head].into_iter().chain(authorization.into_iter().flatten()).chain(["\r\n"]);
