@@ -105,8 +105,10 @@ impl Browser for Visits {
         let took = Arc::clone(&self.took);
         let opening = thread::spawn(move || {
             let (authority, target) = redirect.strip_prefix("http://").unwrap().split_once('/').unwrap();
+            let request = format!("GET /{target} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
             let mut listener = TcpStream::connect(authority).unwrap();
-            write!(listener, "GET /{target} HTTP/1.1\r\nHost: {authority}\r\n\r\n").unwrap();
+            // In one piece, as browsers do.
+            listener.write_all(request.as_bytes()).unwrap();
             *took.lock().unwrap() = began.elapsed();
             let _ = std::io::copy(&mut listener, &mut std::io::sink());
         });

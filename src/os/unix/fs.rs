@@ -51,9 +51,10 @@ pub fn trusted(path: &Path) -> io::Result<PathBuf> {
 /// Those of [`trusted`]; also if it is not a regular file or too large.
 pub(crate) fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let (mut file, metadata) = open_trusted(path, limit)?;
-    let mut bytes = Vec::new();
+    within(limit, metadata.len())?;
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
     file.read_to_end(&mut bytes)?;
-    within(limit, metadata.len().max(bytes.len() as u64))?;
+    within(limit, bytes.len() as u64)?;
     Ok(bytes)
 }
 
