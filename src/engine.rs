@@ -41,10 +41,10 @@ pub use builder::{Examination, examination};
 pub use events::Event;
 use service_calls::nobody_is_logged_in;
 use state::Inner;
-use ticket_cell::{Found, Lending};
+use ticket_cell::{Lending, Lookup};
 
 /// How long to wait for a thread that is about to end.
-const SETTLING: Duration = Duration::from_millis(250);
+const ENDING_TIME: Duration = Duration::from_millis(250);
 
 /// How long a dropped engine lets threads finish ending sessions on the broker.
 const GRACE: Duration = Duration::from_millis(500);
@@ -113,7 +113,7 @@ impl Engine {
     pub fn get_ticket_no_auth(&self) -> Result<Ticket> {
         self.remote_or(Remote::ticket_no_auth, || {
             let mut state = self.inner.lock();
-            let session = self.inner.ask(&mut state);
+            let session = self.inner.use_session(&mut state);
             session.map(|session| session.ticket().clone()).ok_or_else(|| state.no_ticket())
         })
     }
@@ -208,11 +208,11 @@ impl Engine {
         let mut reader = Some(reader);
         let mut read = |bytes: &[u8]| reader.take().map(|reader| reader(bytes));
         let own = match inner.ticket.read(lending, || inner.parts.tick(), &mut read) {
-            Found::Ticket(result) => result,
-            Found::Nothing => None,
-            Found::Elsewhere => {
+            Lookup::Ticket(result) => result,
+            Lookup::Nothing => None,
+            Lookup::Elsewhere => {
                 // The reader may use the engine, so the lock is not held any more.
-                let session = inner.ask(&mut inner.lock());
+                let session = inner.use_session(&mut inner.lock());
                 session.and_then(|session| read(session.ticket().expose().as_bytes()))
             }
         };
@@ -232,8 +232,8 @@ impl Engine {
             return None;
         }
         match inner.ticket.read(Lending::Brief, || inner.parts.tick(), reader) {
-            Found::Ticket(result) => Some(result),
-            Found::Nothing | Found::Elsewhere => None,
+            Lookup::Ticket(result) => Some(result),
+            Lookup::Nothing | Lookup::Elsewhere => None,
         }
     }
 
@@ -295,7 +295,7 @@ impl Engine {
     /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) if there is no session or it is locked, or if the service
     /// says that it is over, which also ends it here. With any other error it continues.
     pub fn contexts(&self) -> Result<Contexts> {
-        self.remote_or(Remote::contexts, || self.inner.ask_own(|session, call| session.contexts(call)))
+        self.remote_or(Remote::contexts, || self.inner.call_own_service(|session, call| session.contexts(call)))
     }
 
     /// Asks the service what it says about the user, and returns its answer as JSON. Never prompts.
@@ -304,7 +304,7 @@ impl Engine {
     ///
     /// As [`Engine::contexts`].
     pub fn claims(&self) -> Result<String> {
-        self.remote_or(Remote::claims, || self.inner.ask_own(|session, call| session.claims(call)))
+        self.remote_or(Remote::claims, || self.inner.call_own_service(|session, call| session.claims(call)))
     }
 
     /// Returns what identifies the service and this program's settings for it: agents share their session with
@@ -419,7 +419,7 @@ impl Engine {
         };
         let told = session.map_or(Ok(()), |session| self.inner.end_on_broker(&session));
         // The monitor ends with the session.
-        self.inner.threads.settle(SETTLING);
+        self.inner.threads.join_ending(ENDING_TIME);
         told
     }
 }

@@ -28,7 +28,7 @@ pub const PREFIX: usize = 4;
 /// rest, as each buffer is wiped.
 const USUAL: usize = 4608;
 
-/// The longest sentence of a [`Failure`], in characters.
+/// The longest sentence of a [`WireError`], in characters.
 const SENTENCE: usize = 8 << 10;
 
 /// Why no message was exchanged.
@@ -50,28 +50,28 @@ pub enum ChannelError {
 
 /// An [`Error`] on its way between processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct WireError {
     stage: Stage,
     kind: ErrorKind,
     #[serde(deserialize_with = "printable::read_sentence")]
     detail: String,
 }
 
-impl Failure {
+impl WireError {
     pub(crate) fn is(&self, kind: &ErrorKind) -> bool {
         self.kind == *kind
     }
 }
 
-impl From<&Error> for Failure {
+impl From<&Error> for WireError {
     fn from(error: &Error) -> Self {
         let detail = error.detail().chars().take(SENTENCE).collect();
         Self { stage: error.stage(), kind: error.kind().clone(), detail }
     }
 }
 
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
+impl From<WireError> for Error {
+    fn from(failure: WireError) -> Self {
         Error::new(failure.kind, failure.stage, failure.detail)
     }
 }
@@ -407,14 +407,14 @@ mod tests {
     fn noise_instead_of_a_message_is_an_error() {
         let (channel, other) = pair();
         write(&other, &[2, 0, 0, 0, 0xff, 0xff]);
-        assert_eq!(channel.receive(None).unwrap().message::<Failure>(), Err(ChannelError::Malformed(2)));
+        assert_eq!(channel.receive(None).unwrap().message::<WireError>(), Err(ChannelError::Malformed(2)));
     }
 
     #[test]
     fn an_error_arrives_with_its_kind_stage_and_tries_and_not_too_long() {
         let error = Error::new(ErrorKind::PinIncorrect { tries_left: Some(1) }, Stage::Pin, "wrong ".repeat(SENTENCE));
-        let frame = encode(&Failure::from(&error), LIMIT).unwrap();
-        let arrived = Error::from(decode::<Failure>(&frame[PREFIX..]).unwrap());
+        let frame = encode(&WireError::from(&error), LIMIT).unwrap();
+        let arrived = Error::from(decode::<WireError>(&frame[PREFIX..]).unwrap());
         assert_eq!((arrived.tries_left(), arrived.stage()), (Some(1), Stage::Pin));
         assert!(arrived.detail().starts_with("wrong wrong") && arrived.detail().chars().count() <= SENTENCE);
     }

@@ -6,17 +6,17 @@ use std::time::SystemTime;
 
 use crate::agent::protocol::SessionData;
 use crate::card::certificate::issuer_and_end;
-use crate::http::message::{read_answer, read_date};
+use crate::http::message::{read_date, read_response};
 use crate::http::request::Wanted;
-use crate::prompt::assuan::{Answers, Broken, escape};
+use crate::prompt::assuan::{Broken, Responses, escape};
 use crate::service::ssb::SsbService;
 use crate::session::Session;
 use crate::ssb::BrokerAddress;
 
 /// The body of an HTTP response and whether its connection can be reused. `None` if the response is not valid.
 pub fn http_answer(stream: &mut impl Read) -> Option<(Vec<u8>, bool)> {
-    let received = read_answer(stream, Wanted::default()).ok()?;
-    Some((received.answer.body.to_vec(), received.keep_alive))
+    let received = read_response(stream, Wanted::default()).ok()?;
+    Some((received.response.body.to_vec(), received.keep_alive))
 }
 
 /// The date in an HTTP response.
@@ -36,14 +36,14 @@ pub fn issuer_and_end_of(certificate: &[u8]) -> Option<(String, SystemTime)> {
 
 /// A pinentry's responses up to the first malformed one: what was typed, or an error's number.
 pub fn pinentry_answers(mut bytes: &[u8], piece: usize) -> Vec<Result<Vec<u8>, u32>> {
-    let mut answers = Answers::new();
+    let mut responses = Responses::new();
     let mut read = Vec::new();
     loop {
         let receive = |buffer: &mut [u8]| {
             let room = buffer.len().min(piece);
             bytes.read(&mut buffer[..room])
         };
-        match answers.next(receive) {
+        match responses.next(receive) {
             Ok(outcome) => read.push(outcome.map(|typed| typed.to_vec())),
             Err(Broken::Io(_) | Broken::LongLine | Broken::LongAnswer) => return read,
         }

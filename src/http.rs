@@ -26,7 +26,7 @@ pub use client::Client;
 pub use cookies::CookieJar;
 pub use explain::unexpected_status;
 pub use form::form;
-pub use message::{HttpAnswer, MAX_ANSWER};
+pub use message::{HttpResponse, MAX_ANSWER};
 pub use origin::{BadAddress, Origin};
 pub use probe::{Probe, Secured, ServerCertificate};
 pub use proxy::{BadProxy, Proxy, ProxySetting};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use ticketapi::agent::AgentStatus;
-use ticketapi::agent::protocol::{Failure, Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SessionData};
+use ticketapi::agent::protocol::{Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SessionData, WireError};
 use ticketapi::engine::Status;
 use ticketapi::framing::{ChannelError, PREFIX};
 use ticketapi::session::{CareTeam, Context, Contexts, LockReason, Organization};
@@ -24,7 +24,7 @@ fn ticket() -> Ticket {
 }
 
 fn failure(kind: ErrorKind, stage: Stage, detail: &str) -> Reply {
-    Reply::Failed(Failure::from(&Error::new(kind, stage, detail)))
+    Reply::Failed(WireError::from(&Error::new(kind, stage, detail)))
 }
 
 fn requests() -> Vec<(&'static str, Request)> {
@@ -189,7 +189,7 @@ fn a_reply_that_is_too_long_becomes_a_failure_that_says_so() {
     let Ok(Reply::Failed(failure)) = Reply::decode(&reply[PREFIX..]) else { panic!("it was sent") };
     assert!(Error::from(failure).detail().contains("does not fit"));
     let long = Error::new(ErrorKind::Refused, Stage::Authentication, "ä".repeat(MAX_REPLY));
-    let long = Reply::Failed(Failure::from(&long)).encode();
+    let long = Reply::Failed(WireError::from(&long)).encode();
     assert!(matches!(Reply::decode(&long[PREFIX..]), Ok(Reply::Failed(_))));
     assert!(Request::SwitchContext(Context::new().care_team("x".repeat(MAX_REQUEST))).encode().is_empty());
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use ticketapi::agent::AgentStatus;
-use ticketapi::agent::protocol::{Failure, Hello, Reply, Request, SessionData, VERSION, WAITING};
+use ticketapi::agent::protocol::{Hello, Reply, Request, SessionData, VERSION, WAITING, WireError};
 use ticketapi::engine::EngineBuilder;
 use ticketapi::framing::ChannelError;
 use ticketapi::session::{Login, Session};
@@ -266,7 +266,7 @@ impl Server {
             Request::Session { known } => {
                 let session = self.engine.live_session();
                 let describe = |session| self.describe(&session, known);
-                client.answer(&session.map_or_else(|error| Reply::Failed(Failure::from(&error)), describe))
+                client.answer(&session.map_or_else(|error| Reply::Failed(WireError::from(&error)), describe))
             }
             Request::Status => client.answer(&Reply::Status(AgentStatus::new(
                 process::id(),
@@ -343,7 +343,7 @@ impl Server {
             (Ok(Success::Destroyed), _) => Reply::Done,
             (Ok(Success::Contexts(contexts)), _) => Reply::Contexts(contexts.clone()),
             (Ok(Success::Claims(claims)), _) => Reply::Claims(claims.clone()),
-            (Err(error), _) => Reply::Failed(Failure::from(error)),
+            (Err(error), _) => Reply::Failed(WireError::from(error)),
         }
     }
 
@@ -415,9 +415,9 @@ struct Ready {
 }
 
 fn ticket(engine: &Engine) -> Reply {
-    engine.get_ticket_no_auth().map_or_else(|error| Reply::Failed(Failure::from(&error)), Reply::Ticket)
+    engine.get_ticket_no_auth().map_or_else(|error| Reply::Failed(WireError::from(&error)), Reply::Ticket)
 }
 
 fn failed(kind: ErrorKind, detail: impl Into<String>) -> Reply {
-    Reply::Failed(Failure::from(&Error::new(kind, Stage::Session, detail)))
+    Reply::Failed(WireError::from(&Error::new(kind, Stage::Session, detail)))
 }

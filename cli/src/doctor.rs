@@ -79,8 +79,8 @@ struct Chain<'a> {
     common: &'a Common,
     cancel: &'a CancelToken,
     config: Config,
-    card: card::Found,
-    server: server::Found,
+    card: card::CardFacts,
+    server: server::ServerFacts,
     provider: Option<Examination>,
 }
 
@@ -108,7 +108,7 @@ impl Chain<'_> {
             return Finding::not_needed(words::bind_card_off());
         }
         match (check.look)(self) {
-            Finding { state: State::Failed, sentence, remedy, .. } => {
+            Finding { verdict: Verdict::Failed, sentence, remedy, .. } => {
                 let finding = Finding::warning(words::not_bound(&sentence), &remedy.unwrap_or_default());
                 Finding { blocks: Some(check.title), ..finding }
             }
@@ -118,7 +118,7 @@ impl Chain<'_> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Verdict {
     Ok,
     Warning,
     Failed,
@@ -127,7 +127,7 @@ enum State {
 
 /// The result of one step.
 struct Finding {
-    state: State,
+    verdict: Verdict,
     sentence: String,
     remedy: Option<String>,
     kind: Option<ErrorKind>,
@@ -137,21 +137,21 @@ struct Finding {
 
 impl Finding {
     fn ok(sentence: String) -> Self {
-        Self { state: State::Ok, sentence, remedy: None, kind: None, blocks: None }
+        Self { verdict: Verdict::Ok, sentence, remedy: None, kind: None, blocks: None }
     }
 
     fn warning(sentence: String, remedy: &str) -> Self {
-        Self { state: State::Warning, remedy: Some(remedy.to_owned()), ..Self::ok(sentence) }
+        Self { verdict: Verdict::Warning, remedy: Some(remedy.to_owned()), ..Self::ok(sentence) }
     }
 
     /// A login does not need this step.
     fn not_needed(sentence: String) -> Self {
-        Self { state: State::Skipped, ..Self::ok(sentence) }
+        Self { verdict: Verdict::Skipped, ..Self::ok(sentence) }
     }
 
     fn failed(kind: ErrorKind, sentence: String) -> Self {
         let remedy = Some(kind.remedy().to_owned());
-        Self { state: State::Failed, remedy, kind: Some(kind), ..Self::ok(sentence) }
+        Self { verdict: Verdict::Failed, remedy, kind: Some(kind), ..Self::ok(sentence) }
     }
 
     fn with_remedy(self, remedy: &str) -> Self {
@@ -200,8 +200,8 @@ fn walk(common: &Common, cancel: &CancelToken) -> ticketapi::Result<Vec<(&'stati
         common,
         cancel,
         config: Config::default(),
-        card: card::Found::default(),
-        server: server::Found::default(),
+        card: card::CardFacts::default(),
+        server: server::ServerFacts::default(),
         provider: None,
     };
     let mut blocking: HashMap<&str, &str> = HashMap::new();
@@ -219,7 +219,7 @@ fn walk(common: &Common, cancel: &CancelToken) -> ticketapi::Result<Vec<(&'stati
         };
         progress.clear();
         cancel.check(ticketapi::Stage::Session)?;
-        if finding.state == State::Failed {
+        if finding.verdict == Verdict::Failed {
             blocking.insert(check.name, check.title);
         } else if let Some(title) = finding.blocks {
             blocking.insert(check.name, title);
@@ -230,14 +230,14 @@ fn walk(common: &Common, cancel: &CancelToken) -> ticketapi::Result<Vec<(&'stati
         findings.push((check, finding));
     }
     if common.json {
-        let ok = findings.iter().all(|(_, finding)| finding.state != State::Failed);
+        let ok = findings.iter().all(|(_, finding)| finding.verdict != Verdict::Failed);
         let checks: Vec<_> = findings.iter().map(|(check, finding)| as_json(check, finding)).collect();
         show::json(&json!({ "ok": ok, "checks": checks }))?;
     }
     Ok(findings)
 }
 
-impl State {
+impl Verdict {
     fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -258,9 +258,9 @@ impl State {
 }
 
 fn in_words(check: &Check, finding: &Finding) -> String {
-    let style = finding.state.style();
-    let (state, title, sentence) = (finding.state.name(), check.title, show::printable(&finding.sentence));
-    let mut text = format!("{style}{state:<9}{style:#}{title:<16}{sentence}\n");
+    let style = finding.verdict.style();
+    let (verdict, title, sentence) = (finding.verdict.name(), check.title, show::printable(&finding.sentence));
+    let mut text = format!("{style}{verdict:<9}{style:#}{title:<16}{sentence}\n");
     if let Some(remedy) = &finding.remedy {
         text += &format!("{:25}→ {remedy}\n", "");
     }
@@ -270,7 +270,7 @@ fn in_words(check: &Check, finding: &Finding) -> String {
 fn as_json(check: &Check, finding: &Finding) -> Value {
     json!({
         "name": check.name,
-        "state": finding.state.name(),
+        "state": finding.verdict.name(),
         "sentence": finding.sentence,
         "remedy": finding.remedy,
         "kind": finding.kind.as_ref().map(show::kind),

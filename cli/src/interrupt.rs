@@ -24,12 +24,12 @@ impl Interrupt {
         };
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(cannot)?;
         let interrupt = Self(Arc::default());
-        let asked = interrupt.clone();
+        let requested = interrupt.clone();
         let wait = move || {
             if signals.forever().next().is_none() {
                 return;
             }
-            asked.0.store(true, Ordering::SeqCst);
+            requested.0.store(true, Ordering::SeqCst);
             loop {
                 cancel();
                 thread::sleep(AGAIN);
@@ -43,7 +43,7 @@ impl Interrupt {
     }
 
     /// Returns `true` after a termination signal.
-    pub fn asked(&self) -> bool {
+    pub fn requested(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }

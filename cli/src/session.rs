@@ -59,7 +59,7 @@ impl Desk {
         let session = self.engine.log_in();
         self.progress.clear();
         let session = session?;
-        if self.interrupt.asked() {
+        if self.interrupt.requested() {
             if self.engine.keeps_session() {
                 self.engine.destroy_ticket()?;
             }

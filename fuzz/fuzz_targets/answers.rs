@@ -5,7 +5,7 @@
 use std::io::{ErrorKind, Read};
 
 use libfuzzer_sys::fuzz_target;
-use ticketapi::agent::protocol::{Failure, Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SessionData, StatusData};
+use ticketapi::agent::protocol::{WireError, Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SessionData, StatusData};
 use ticketapi::engine::Status;
 use ticketapi::framing::{Inbox, PREFIX};
 use ticketapi::ssb::assertion::read_assertion;
@@ -150,7 +150,7 @@ fn read_agent(data: &[u8]) {
                 match reply {
                     Reply::Failed(failure) => {
                         let error = ticketapi::Error::from(failure);
-                        let again = ticketapi::Error::from(Failure::from(&error));
+                        let again = ticketapi::Error::from(WireError::from(&error));
                         // A long text is truncated.
                         assert!(again.kind() == error.kind() && error.detail().starts_with(again.detail()));
                     }

@@ -19,7 +19,7 @@ use sha1::Sha1;
 use tempfile::TempDir;
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::certificate::{Candidate, PrivateKey, choose};
-use ticketapi::card::protocol::{Channel, ChannelError, Failure, Hello, MAX_FRAME, Reply, Request};
+use ticketapi::card::protocol::{Channel, ChannelError, WireError, Hello, MAX_FRAME, Reply, Request};
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::card::{CardReader, Certificate};
 use ticketapi::challenge::{self, Digest};
@@ -158,7 +158,7 @@ fn read_frames(data: &[u8]) {
             if let Reply::Failed(failure) = reply {
                 let error = ticketapi::Error::from(failure);
                 let _ = (error.to_string(), error.remedy());
-                let again = ticketapi::Error::from(Failure::from(&error));
+                let again = ticketapi::Error::from(WireError::from(&error));
                 assert_eq!((again.kind(), again.detail()), (error.kind(), error.detail()));
             }
         }

@@ -13,7 +13,7 @@ use ticketapi::Pin;
 use ticketapi::card::SmartCard;
 use ticketapi::card::helper::PIN_PAD_WAIT;
 use ticketapi::card::protocol::{
-    Channel, ChannelError, EVENTS_ARGUMENT, EXAMINE_ARGUMENT, Failure, Hello, RESET_ARGUMENT, Reply, Request, VERSION,
+    Channel, ChannelError, EVENTS_ARGUMENT, EXAMINE_ARGUMENT, Hello, RESET_ARGUMENT, Reply, Request, VERSION, WireError,
 };
 
 use self::watch::Watch;
@@ -67,7 +67,7 @@ fn serve(channel: &Channel) -> Result<(), ChannelError> {
     match Pkcs11Reader::exclusive(settings).search() {
         Ok(Search::Found(card)) => serve_card(channel, &watch, card, deadline),
         Ok(Search::Absent(missing)) => channel.send(&Reply::from(missing), None),
-        Err(error) => channel.send(&Reply::Failed(Failure::from(&error)), None),
+        Err(error) => channel.send(&Reply::Failed(WireError::from(&error)), None),
     }
 }
 
@@ -90,11 +90,11 @@ fn serve_card(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: 
             Ok(signature) => Reply::Signature { signature, certificate: der(&card).unwrap_or_default() },
             Err(error) if card.may_sign_again(pin_pad, &error) => {
                 watch.idle();
-                let failure = Failure::from(&error);
+                let failure = WireError::from(&error);
                 channel.send(&Reply::WrongPin { failure, pin: card.pin_status() }, None)?;
                 continue;
             }
-            Err(error) => Reply::Failed(Failure::from(&error)),
+            Err(error) => Reply::Failed(WireError::from(&error)),
         };
         channel.send(&reply, None)?;
         break;

@@ -17,7 +17,7 @@ pub(crate) const PROMPT: Duration = Duration::from_secs(3);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoAnswer {
+pub(crate) enum NoReply {
     /// No agent is running.
     #[error("no ticketapi agent is running: {0}")]
     Absent(Unusable),
@@ -44,7 +44,7 @@ pub(crate) enum NoAnswer {
     Malformed(ChannelError),
 }
 
-impl From<ChannelError> for NoAnswer {
+impl From<ChannelError> for NoReply {
     fn from(error: ChannelError) -> Self {
         match error {
             ChannelError::Closed => Self::Gone,
@@ -64,21 +64,21 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects to the agent at `path`, once it is known to be the user's own.
-    pub(crate) fn open(path: &Path, service: &str) -> Result<Self, NoAnswer> {
-        let (folder, name) = path.parent().zip(path.file_name()).ok_or(NoAnswer::Gone)?;
+    pub(crate) fn open(path: &Path, service: &str) -> Result<Self, NoReply> {
+        let (folder, name) = path.parent().zip(path.file_name()).ok_or(NoReply::Gone)?;
         let usable = Folder::open(folder).and_then(|folder| folder.check_socket(name));
         usable.map_err(|unusable| match unusable {
-            Unusable::Absent(_) => NoAnswer::Absent(unusable),
-            _ => NoAnswer::Unusable(unusable),
+            Unusable::Absent(_) => NoReply::Absent(unusable),
+            _ => NoReply::Unusable(unusable),
         })?;
         let socket = connect(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => NoAnswer::Silent,
-            std::io::ErrorKind::ConnectionRefused => NoAnswer::Absent(Unusable::Abandoned(path.to_owned())),
-            std::io::ErrorKind::NotFound => NoAnswer::Absent(Unusable::Absent(path.to_owned())),
-            _ => NoAnswer::Unusable(Unusable::Refused(path.to_owned(), error)),
+            std::io::ErrorKind::WouldBlock => NoReply::Silent,
+            std::io::ErrorKind::ConnectionRefused => NoReply::Absent(Unusable::Abandoned(path.to_owned())),
+            std::io::ErrorKind::NotFound => NoReply::Absent(Unusable::Absent(path.to_owned())),
+            _ => NoReply::Unusable(Unusable::Refused(path.to_owned(), error)),
         })?;
         if !is_same_user(&socket).unwrap_or(false) {
-            return Err(NoAnswer::Stranger);
+            return Err(NoReply::Stranger);
         }
         let (channel, owner) = (Channel::new(socket, MAX_REPLY), ForkGuard::this_process());
         Ok(Self { channel, owner, unchecked: Some(service.to_owned()) })
@@ -94,9 +94,9 @@ impl Connection {
         self.owner.is_this_process()
     }
 
-    /// Asks, and waits for the answer. It may take as long as the agent says every now and then
+    /// Sends a request, and waits for the reply. It may take as long as the agent says every now and then
     /// that it is still there, and not longer than `silence` otherwise.
-    pub(crate) fn ask(&mut self, request: &Request, silence: Duration) -> Result<Reply, NoAnswer> {
+    pub(crate) fn request(&mut self, request: &Request, silence: Duration) -> Result<Reply, NoReply> {
         let request = request.encode();
         match self.unchecked.take() {
             // The request is sent with the greeting: one wait for both.
@@ -104,10 +104,10 @@ impl Connection {
                 let hello = Request::Hello(Hello::new(&*service)).encode();
                 self.send(&Zeroizing::new([&hello[..], &request].concat()))?;
                 match self.receive(PROMPT)? {
-                    Reply::Hello(its) if its.version != VERSION => return Err(NoAnswer::Version(its.version)),
+                    Reply::Hello(its) if its.version != VERSION => return Err(NoReply::Version(its.version)),
                     Reply::Hello(its) if service.is_empty() || service == its.service => {}
-                    Reply::Hello(its) => return Err(NoAnswer::Service(its.service, service)),
-                    _ => return Err(NoAnswer::Gone),
+                    Reply::Hello(its) => return Err(NoReply::Service(its.service, service)),
+                    _ => return Err(NoReply::Gone),
                 }
             }
             None => self.send(&request)?,
@@ -120,11 +120,11 @@ impl Connection {
         }
     }
 
-    fn send(&self, frames: &[u8]) -> Result<(), NoAnswer> {
+    fn send(&self, frames: &[u8]) -> Result<(), NoReply> {
         Ok(self.channel.send_frames(frames, Some(Instant::now() + PROMPT))?)
     }
 
-    fn receive(&self, silence: Duration) -> Result<Reply, NoAnswer> {
+    fn receive(&self, silence: Duration) -> Result<Reply, NoReply> {
         let frame = self.channel.receive(Some(Instant::now() + silence))?;
         Ok(Reply::decode(frame.bytes())?)
     }

@@ -13,7 +13,7 @@ use crate::secret::{SecretBytes, Ticket, secret_buffer};
 use crate::service::{Expiry, Grant, IdentityService};
 use crate::session::{Context, Contexts, Limits, Login, Role, Session, Status, User};
 
-pub use crate::framing::Failure;
+pub use crate::framing::WireError;
 
 /// The version of the messages. Sides of different versions do not work together.
 pub const VERSION: u32 = 1;
@@ -107,7 +107,7 @@ pub enum Reply {
     /// The reply takes time: sent every [`WAITING`] until it comes.
     Waiting,
     /// The request failed.
-    Failed(Failure),
+    Failed(WireError),
     /// The contexts.
     Contexts(Contexts),
     /// The claims, as JSON.
@@ -216,7 +216,7 @@ impl Reply {
     pub fn encode(&self) -> SecretBytes {
         encode(self, MAX_REPLY).unwrap_or_else(|_| {
             let detail = "the answer does not fit into a message of the agent";
-            let failure = Failure::from(&Error::new(ErrorKind::Internal, Stage::Session, detail));
+            let failure = WireError::from(&Error::new(ErrorKind::Internal, Stage::Session, detail));
             encode(&Self::Failed(failure), MAX_REPLY).unwrap_or_else(|_| secret_buffer(0))
         })
     }

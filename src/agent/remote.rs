@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::connection::{Connection, NoAnswer, PROMPT};
+use super::connection::{Connection, NoReply, PROMPT};
 use super::protocol::{Reply, Request, WAITING};
 use super::{AgentSettings, AgentUse};
 use crate::cancel::CancelToken;
@@ -94,7 +94,7 @@ impl Remote {
     }
 
     fn log_in_there(&self, request: &Request) -> Result<Reply, RemoteError> {
-        match self.ask_cancellable(request)? {
+        match self.request_cancellable(request)? {
             // An agent without desktop and terminal. The user may be at this program's: a PIN is typed in the
             // process that uses it, and never sent to the agent.
             Reply::Failed(failure) if failure.is(&ErrorKind::NoPrompter) => {
@@ -106,7 +106,7 @@ impl Remote {
 
     /// Has the user choose another role.
     pub(crate) fn change_role(&self) -> Result<Arc<Session>, RemoteError> {
-        let reply = self.ask_cancellable(&Request::ChangeRole)?;
+        let reply = self.request_cancellable(&Request::ChangeRole)?;
         // Let go of the lock before the reply is kept.
         let known = lock(&self.session).clone();
         self.read_session(reply, known)
@@ -114,7 +114,7 @@ impl Remote {
 
     /// Switches the session to `context`.
     pub(crate) fn switch_context(&self, context: &Context) -> Result<Arc<Session>, RemoteError> {
-        let reply = self.ask_cancellable(&Request::SwitchContext(context.clone()))?;
+        let reply = self.request_cancellable(&Request::SwitchContext(context.clone()))?;
         // Let go of the lock before the reply is kept.
         let known = lock(&self.session).clone();
         self.read_session(reply, known)
@@ -122,7 +122,7 @@ impl Remote {
 
     /// Returns the contexts that the user may switch to.
     pub(crate) fn contexts(&self) -> Result<Contexts, RemoteError> {
-        match self.ask_cancellable(&Request::Contexts)? {
+        match self.request_cancellable(&Request::Contexts)? {
             Reply::Contexts(contexts) => Ok(contexts),
             other => Err(unexpected(other)),
         }
@@ -130,7 +130,7 @@ impl Remote {
 
     /// Returns what the service says about the user.
     pub(crate) fn claims(&self) -> Result<String, RemoteError> {
-        match self.ask_cancellable(&Request::Claims)? {
+        match self.request_cancellable(&Request::Claims)? {
             Reply::Claims(claims) => Ok(claims),
             other => Err(unexpected(other)),
         }
@@ -138,7 +138,7 @@ impl Remote {
 
     /// Returns the ticket of the agent's session. Never prompts.
     pub(crate) fn ticket_no_auth(&self) -> Result<Ticket, RemoteError> {
-        match self.ask(&Request::TicketNoAuth)? {
+        match self.request(&Request::TicketNoAuth)? {
             Reply::Ticket(ticket) => Ok(ticket),
             other => Err(unexpected(other)),
         }
@@ -148,7 +148,7 @@ impl Remote {
     pub(crate) fn session(&self) -> Result<Arc<Session>, RemoteError> {
         let known = lock(&self.session).clone();
         let number = known.as_ref().map_or(0, |known| known.number);
-        let reply = self.ask(&Request::Session { known: number }).inspect_err(|_| *lock(&self.session) = None)?;
+        let reply = self.request(&Request::Session { known: number }).inspect_err(|_| *lock(&self.session) = None)?;
         self.read_session(reply, known)
     }
 
@@ -169,7 +169,7 @@ impl Remote {
 
     /// Returns the state of the agent's session.
     pub(crate) fn status(&self) -> Result<Status, RemoteError> {
-        match self.ask(&Request::Status)? {
+        match self.request(&Request::Status)? {
             Reply::Status(status) => Ok(status.stands),
             other => Err(unexpected(other)),
         }
@@ -178,7 +178,7 @@ impl Remote {
     /// Ends the session, and a login in progress, for every program.
     pub(crate) fn destroy(&self) -> Result<(), RemoteError> {
         *lock(&self.session) = None;
-        match self.ask_apart(&Request::Destroy, &CancelToken::new())? {
+        match self.request_apart(&Request::Destroy, &CancelToken::new())? {
             Reply::Done => Ok(()),
             other => Err(unexpected(other)),
         }
@@ -198,38 +198,38 @@ impl Remote {
     }
 
     /// Sends a repeatable request: over an idle connection, or over a new one if that has been closed.
-    fn ask(&self, request: &Request) -> Result<Reply, RemoteError> {
+    fn request(&self, request: &Request) -> Result<Reply, RemoteError> {
         let warm = lock(&self.warm).pop().filter(Connection::is_of_this_process);
         if let Some(mut connection) = warm {
-            match connection.ask(request, PROMPT) {
-                Err(NoAnswer::Gone) => lock(&self.warm).clear(),
-                answer => return self.keep(connection, answer),
+            match connection.request(request, PROMPT) {
+                Err(NoReply::Gone) => lock(&self.warm).clear(),
+                reply => return self.keep(connection, reply),
             }
         }
         let mut connection = self.open()?;
-        let answer = connection.ask(request, PROMPT);
-        self.keep(connection, answer)
+        let reply = connection.request(request, PROMPT);
+        self.keep(connection, reply)
     }
 
     /// Sends a request that takes time, over its own connection, which cancelling closes.
-    fn ask_apart(&self, request: &Request, cancel: &CancelToken) -> Result<Reply, RemoteError> {
+    fn request_apart(&self, request: &Request, cancel: &CancelToken) -> Result<Reply, RemoteError> {
         let mut connection = self.open()?;
         let socket = Arc::clone(connection.socket());
         let _guard = cancel.on_cancel(move || {
             // Shutting down fails if the agent has ended; the thread wakes all the same.
             let _ = socket.shutdown(Shutdown::Both);
         });
-        let answer = connection.ask(request, SILENCE);
-        if answer.is_err() && cancel.is_cancelled() {
+        let reply = connection.request(request, SILENCE);
+        if reply.is_err() && cancel.is_cancelled() {
             return Err(RemoteError::Failed(Error::cancelled(Stage::Session)));
         }
-        answer.map_err(Into::into)
+        reply.map_err(Into::into)
     }
 
-    /// As [`Remote::ask_apart`], until [`Remote::cancel`].
-    fn ask_cancellable(&self, request: &Request) -> Result<Reply, RemoteError> {
+    /// As [`Remote::request_apart`], until [`Remote::cancel`].
+    fn request_cancellable(&self, request: &Request) -> Result<Reply, RemoteError> {
         let cancel = lock(&self.logins).clone();
-        self.ask_apart(request, &cancel)
+        self.request_apart(request, &cancel)
     }
 
     /// Closes the idle connections.
@@ -241,8 +241,8 @@ impl Remote {
         Ok(Connection::open(&self.place, &self.service.id())?)
     }
 
-    fn keep(&self, connection: Connection, answer: Result<Reply, NoAnswer>) -> Result<Reply, RemoteError> {
-        let reply = answer?;
+    fn keep(&self, connection: Connection, reply: Result<Reply, NoReply>) -> Result<Reply, RemoteError> {
+        let reply = reply?;
         let mut warm = lock(&self.warm);
         if warm.len() < WARM {
             warm.push(connection);
@@ -258,8 +258,8 @@ impl Remote {
 /// [`AgentNotAvailable`](ErrorKind::AgentNotAvailable), [`AgentVersion`](ErrorKind::AgentVersion),
 /// [`Configuration`](ErrorKind::Configuration).
 pub(super) fn status(place: &Path) -> crate::Result<super::AgentStatus> {
-    let answer = Connection::open(place, "").and_then(|mut agent| agent.ask(&Request::Status, PROMPT));
-    match answer.map_err(RemoteError::from).map(|reply| match reply {
+    let reply = Connection::open(place, "").and_then(|mut agent| agent.request(&Request::Status, PROMPT));
+    match reply.map_err(RemoteError::from).map(|reply| match reply {
         Reply::Status(status) => Ok(status),
         other => Err(unexpected(other)),
     }) {
@@ -280,13 +280,13 @@ fn unexpected(reply: Reply) -> RemoteError {
     })
 }
 
-impl From<NoAnswer> for RemoteError {
-    fn from(why: NoAnswer) -> Self {
+impl From<NoReply> for RemoteError {
+    fn from(why: NoReply) -> Self {
         let kind = match why {
-            NoAnswer::Version(_) => ErrorKind::AgentVersion,
+            NoReply::Version(_) => ErrorKind::AgentVersion,
             _ => ErrorKind::AgentNotAvailable,
         };
-        let is_normal = matches!(why, NoAnswer::Absent(_));
+        let is_normal = matches!(why, NoReply::Absent(_));
         Self::Unavailable(Unavailable { error: Error::new(kind, Stage::Session, why.to_string()), is_normal })
     }
 }

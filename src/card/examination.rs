@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PinStatus;
 use super::helper::{Helper, interrupt};
-use super::protocol::{EXAMINE_ARGUMENT, Failure, Request};
+use super::protocol::{EXAMINE_ARGUMENT, Request, WireError};
 use crate::cancel::CancelToken;
 use crate::error::{Error, Result, Stage};
 use crate::printable;
@@ -20,7 +20,7 @@ pub enum Examination {
     /// The slots of a module that loaded.
     Slots(Vec<Slot>),
     /// The service does not answer, or the module cannot be loaded or used.
-    Failed(Failure),
+    Failed(WireError),
 }
 
 /// A reader, as the PC/SC service shows it.
@@ -72,7 +72,7 @@ pub enum SlotHolds {
     /// A token.
     Token(Token),
     /// The module fails on this slot.
-    Failed(Failure),
+    Failed(WireError),
 }
 
 /// A token's public information.
@@ -87,7 +87,7 @@ pub struct Token {
     /// Its PIN status.
     pub pin: PinStatus,
     /// The certificate a login would use, as DER, or why there is none.
-    pub certificate: std::result::Result<Vec<u8>, Failure>,
+    pub certificate: std::result::Result<Vec<u8>, WireError>,
 }
 
 /// Lets the helper `program` examine the PC/SC service and its readers, or one `module`. `issuers` limits

@@ -29,7 +29,7 @@ use super::{Absence, PinStatus};
 use crate::card::Digest;
 use crate::printable;
 
-pub use crate::framing::{Channel, ChannelError, Failure};
+pub use crate::framing::{Channel, ChannelError, WireError};
 
 /// The protocol version. A helper of another version is not used.
 pub const VERSION: u32 = 5;
@@ -99,7 +99,7 @@ pub enum Reply {
         /// The reason, for the prompt.
         absence: Absence,
         /// The reason as an error, if nobody waits.
-        failure: Failure,
+        failure: WireError,
         /// The readers before the search.
         readers: Snapshot,
         /// Whether searching again needs a change of `readers`: all slots are PC/SC readers, and they hold no
@@ -132,12 +132,12 @@ pub enum Reply {
     /// The PIN was refused; another may be tried.
     WrongPin {
         /// The error for the caller.
-        failure: Failure,
+        failure: WireError,
         /// The PIN status now.
         pin: PinStatus,
     },
     /// A final failure.
-    Failed(Failure),
+    Failed(WireError),
     /// The helper has released the card.
     Done(Reset),
     /// A detached process continues the reset.

@@ -56,7 +56,7 @@ impl Inner {
                 Some(exchange) => Arc::clone(exchange),
                 None => self.begin(&mut state, Purpose::Renewal)?,
             };
-            let cancel = state.questions.cancel.clone();
+            let cancel = state.calls.cancel.clone();
             drop(state);
             let outcome = exchange.outcome.wait_or_cancel(&cancel).ok_or_else(cancelled)?;
             state = self.lock();
@@ -77,7 +77,7 @@ impl Inner {
             if state.unlocked().is_none() {
                 return Err(state.no_ticket());
             }
-            let cancel = state.questions.cancel.clone();
+            let cancel = state.calls.cancel.clone();
             let exchange = match &state.exchange {
                 Some(exchange) => Arc::clone(exchange),
                 None => self.begin(&mut state, purpose.clone())?,
@@ -116,12 +116,12 @@ impl Inner {
         let service = &*exchange.session.grant.service;
         let result = catch_unwind(AssertUnwindSafe(|| exchange.make(service, &self.parts.call(cancel))));
         let defect = || Error::new(ErrorKind::Internal, Stage::Session, "a renewal ended in a defect of ticketapi");
-        let outcome = self.settle(exchange, result.unwrap_or_else(|_| Err(defect())));
+        let outcome = self.complete(exchange, result.unwrap_or_else(|_| Err(defect())));
         exchange.outcome.set(outcome);
     }
 
     /// Applies the result of an exchange to the session.
-    fn settle(self: &Arc<Self>, exchange: &Exchange, result: Result<Option<Replacement>>) -> Result<Arc<Session>> {
+    fn complete(self: &Arc<Self>, exchange: &Exchange, result: Result<Option<Replacement>>) -> Result<Arc<Session>> {
         let mut state = self.lock();
         let mine = |under_way: &mut Arc<Exchange>| std::ptr::eq(&**under_way, exchange);
         if state.exchange.take_if(mine).is_none() {

@@ -75,7 +75,7 @@ impl Inner {
                 }
                 continue;
             }
-            if let Some(session) = self.ask(&mut state).filter(|_| !anew) {
+            if let Some(session) = self.use_session(&mut state).filter(|_| !anew) {
                 if self.is_alive(&session, state)? {
                     return Ok(session);
                 }
@@ -183,7 +183,7 @@ impl Inner {
             Some(login) if Arc::ptr_eq(&login.flight, flight) => login.presence = Some(presence.clone()),
             _ => return Err(Error::cancelled(Stage::Card)),
         }
-        state.found = true;
+        state.card_found = true;
         if self.tend(&mut state) {
             return Ok(());
         }
@@ -220,7 +220,7 @@ struct Finish<'a> {
 
 impl Finish<'_> {
     fn with(self, result: Result<Success>) -> Result<Arc<Session>> {
-        let (result, over) = self.settle(result);
+        let (result, over) = self.complete(result);
         if let Some(session) = over
             && let Err(error) = self.inner.end_on_broker(&session)
         {
@@ -230,7 +230,7 @@ impl Finish<'_> {
     }
 
     /// Keeps the session and wakes the waiting callers. Returns the outcome and the session to end.
-    fn settle(&self, result: Result<Success>) -> (Result<Arc<Session>>, Option<Arc<Session>>) {
+    fn complete(&self, result: Result<Success>) -> (Result<Arc<Session>>, Option<Arc<Session>>) {
         let inner = self.inner;
         let mut state = inner.lock();
         // In a child of `fork()` it is missing: the login is the parent's.
@@ -278,7 +278,7 @@ impl Drop for Finish<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             let defect = Error::new(ErrorKind::Internal, Stage::Session, "the login ended in a defect of ticketapi");
-            let _ = self.settle(Err(defect));
+            let _ = self.complete(Err(defect));
         }
     }
 }

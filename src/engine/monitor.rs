@@ -136,7 +136,7 @@ impl Inner {
             *watching = None;
             return Plan::End;
         }
-        if mem::take(&mut state.found) {
+        if mem::take(&mut state.card_found) {
             // The last snapshot may miss a card that has just come, or still show one that has left. A new watch
             // starts with the current state.
             let seen = |readers: &[ReaderState]| state.presences().all(|card| card.holds(readers));

@@ -41,7 +41,7 @@ impl Engine {
     /// continues.
     pub fn access_token(&self, authorizer: &str, service: &str) -> Result<AccessToken> {
         // The outcome within the outcome: a refusal is none of the session.
-        self.ask(|session: &NutsSession, call| Ok(session.access_token(authorizer, service, call)))?
+        self.call_service(|session: &NutsSession, call| Ok(session.access_token(authorizer, service, call)))?
     }
 
     /// Asks the node what an access token says that others have sent. Returns JSON: `{"active":false}` for one that
@@ -51,7 +51,7 @@ impl Engine {
     ///
     /// As [`Engine::access_token`].
     pub fn introspect(&self, token: &str) -> Result<String> {
-        self.ask(|session: &NutsSession, call| Ok(session.introspect(token, call)))?
+        self.call_service(|session: &NutsSession, call| Ok(session.introspect(token, call)))?
     }
 
     /// Returns how sure the employer is who the user is; `None` if the node's word for it is not known.
@@ -60,6 +60,6 @@ impl Engine {
     ///
     /// [`TicketNotAvailable`](ErrorKind::TicketNotAvailable) if there is no session.
     pub fn assurance_level(&self) -> Result<Option<AssuranceLevel>> {
-        self.ask(|session: &NutsSession, _| Ok(session.assurance()))
+        self.call_service(|session: &NutsSession, _| Ok(session.assurance()))
     }
 }

@@ -20,18 +20,18 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// The state of calls to the service.
 #[derive(Default)]
-pub(super) struct Questions {
+pub(super) struct ServiceCalls {
     /// When the service last confirmed the live session, or started it.
-    asked: Duration,
+    last_confirmed: Duration,
     /// The thread that checks the session before the ticket is given out.
     checking: Option<ForkGuard>,
     /// Cancels every call in progress.
     pub(super) cancel: CancelToken,
 }
 
-impl Questions {
-    pub(super) fn answered(&mut self, now: Duration) {
-        self.asked = now;
+impl ServiceCalls {
+    pub(super) fn confirmed(&mut self, now: Duration) {
+        self.last_confirmed = now;
     }
 
     pub(super) fn cancel(&mut self) {
@@ -40,15 +40,18 @@ impl Questions {
 
     fn are_due(&self, interval: Duration, now: Duration) -> bool {
         // A child forked during another thread's call has no call in progress.
-        let somebody_asks = self.checking.as_ref().is_some_and(ForkGuard::is_this_process);
-        !interval.is_zero() && !somebody_asks && now.saturating_sub(self.asked) >= interval
+        let is_being_checked = self.checking.as_ref().is_some_and(ForkGuard::is_this_process);
+        !interval.is_zero() && !is_being_checked && now.saturating_sub(self.last_confirmed) >= interval
     }
 }
 
 impl Engine {
     /// Asks the service `S` about the live session, which may be the agent's. Ends the session if the service
     /// says that it is over.
-    pub(super) fn ask<S: ServiceSession, T>(&self, question: impl FnOnce(&S, &Call<'_>) -> Result<T>) -> Result<T> {
+    pub(super) fn call_service<S: ServiceSession, T>(
+        &self,
+        question: impl FnOnce(&S, &Call<'_>) -> Result<T>,
+    ) -> Result<T> {
         let question = |session: &dyn ServiceSession, call: &Call<'_>| {
             let session: &dyn Any = session;
             let other = || {
@@ -60,10 +63,10 @@ impl Engine {
             };
             question(session.downcast_ref().ok_or_else(other)?, call)
         };
-        let cancel = self.inner.lock().questions.cancel.clone();
+        let cancel = self.inner.lock().calls.cancel.clone();
         let session = self.live_session()?;
         let is_own = self.own_session().is_some_and(|own| own.is_same(&session));
-        let answer = self.inner.ask_about(&session, &cancel, question);
+        let answer = self.inner.call_service(&session, &cancel, question);
         if let (Err(error), Some(remote), false) = (&answer, &self.remote, is_own)
             && *error.kind() == ErrorKind::TicketNotAvailable
         {
@@ -75,7 +78,7 @@ impl Engine {
 
 impl Inner {
     /// Asks without holding a lock, and ends the session here if it is over on the broker.
-    fn ask_about<T>(
+    fn call_service<T>(
         self: &Arc<Self>,
         session: &Arc<Session>,
         cancel: &CancelToken,
@@ -83,7 +86,7 @@ impl Inner {
     ) -> Result<T> {
         let answer = question(&*session.grant.service, &self.parts.call(cancel));
         match &answer {
-            Ok(_) => self.lock().questions.answered(self.parts.now()),
+            Ok(_) => self.lock().calls.confirmed(self.parts.now()),
             // The answer says nothing about a ticket that has been renewed meanwhile.
             Err(error) if is_over(error) && self.has(session) => self.end_if_there(session, EndReason::EndedByBroker),
             Err(_) => {}
@@ -104,36 +107,36 @@ impl Inner {
     }
 
     /// Asks about the live session of this process. Never prompts; renews a ticket that has expired.
-    pub(super) fn ask_own<T>(
+    pub(super) fn call_own_service<T>(
         self: &Arc<Self>,
         question: impl FnOnce(&dyn ServiceSession, &Call<'_>) -> Result<T>,
     ) -> Result<T> {
         let mut state = self.lock();
-        let cancel = state.questions.cancel.clone();
-        let session = match self.ask(&mut state) {
+        let cancel = state.calls.cancel.clone();
+        let session = match self.use_session(&mut state) {
             Some(session) => session,
             None if state.unlocked().is_some() => {
                 self.renew(state)?;
                 state = self.lock();
-                self.ask(&mut state).ok_or_else(|| state.no_ticket())?
+                self.use_session(&mut state).ok_or_else(|| state.no_ticket())?
             }
             None => return Err(state.no_ticket()),
         };
         drop(state);
-        self.ask_about(&session, &cancel, question)
+        self.call_service(&session, &cancel, question)
     }
 
     /// Returns whether `session`, which is live in `state`, may be given out. Asks the broker if `check_session`
     /// says so; meanwhile other threads keep using the session.
     pub(super) fn is_alive(self: &Arc<Self>, session: &Arc<Session>, mut state: MutexGuard<'_, State>) -> Result<bool> {
-        if !state.questions.are_due(self.parts.settings.check_session, self.parts.now()) {
+        if !state.calls.are_due(self.parts.settings.check_session, self.parts.now()) {
             return Ok(true);
         }
-        state.questions.checking = Some(ForkGuard::this_process());
-        let cancel = state.questions.cancel.clone();
+        state.calls.checking = Some(ForkGuard::this_process());
+        let cancel = state.calls.cancel.clone();
         drop(state);
         let checking = Checking(self);
-        let answer = self.ask_about(session, &cancel, |session, call| session.check(call));
+        let answer = self.call_service(session, &cancel, |session, call| session.check(call));
         drop(checking);
         if cancel.is_cancelled() {
             return Err(cancelled());
@@ -188,8 +191,8 @@ struct Checking<'a>(&'a Inner);
 impl Drop for Checking<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.questions.checking = None;
-        state.questions.answered(self.0.parts.now());
+        state.calls.checking = None;
+        state.calls.confirmed(self.0.parts.now());
     }
 }
 

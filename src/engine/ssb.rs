@@ -21,7 +21,7 @@ impl Engine {
     /// [`ServerNotAvailable`](ErrorKind::ServerNotAvailable), [`Tls`](ErrorKind::Tls),
     /// [`BadAnswer`](ErrorKind::BadAnswer), [`Cancelled`](ErrorKind::Cancelled).
     pub fn role_assertion(&self) -> Result<RoleAssertion> {
-        self.ask(SsbSession::role_assertion)
+        self.call_service(SsbSession::role_assertion)
     }
 
     /// Asks the broker for the session's state and remaining time. `reset` restarts the broker's idle timer,
@@ -34,6 +34,6 @@ impl Engine {
     ///
     /// As [`Engine::role_assertion`]; every state but valid means that the session is over.
     pub fn session_state(&self, reset: bool) -> Result<SessionInfo> {
-        self.ask(|session: &SsbSession, call| session.state(reset, call))
+        self.call_service(|session: &SsbSession, call| session.state(reset, call))
     }
 }

@@ -10,7 +10,7 @@ use super::events::{Event, Untold};
 use super::exchange::Exchange;
 use super::login_flight::{LoginFlight, Purpose};
 use super::monitor::Watching;
-use super::service_calls::{Questions, nobody_is_logged_in};
+use super::service_calls::{ServiceCalls, nobody_is_logged_in};
 use super::ticket_cell::TicketCell;
 use crate::cancel::CancelToken;
 use crate::card::events::Presence;
@@ -40,13 +40,13 @@ pub(super) struct State {
     pub(super) login: Option<UnderWay>,
     /// The renewal or change of context in progress.
     pub(super) exchange: Option<Arc<Exchange>>,
-    pub(super) questions: Questions,
+    pub(super) calls: ServiceCalls,
     /// Wakes the monitor, where it runs.
     pub(super) monitor: Option<CancelToken>,
     /// What the monitor left behind for the next one.
     pub(super) parked: Option<Watching>,
     /// A card was found after the monitor last read the readers' state.
-    pub(super) found: bool,
+    pub(super) card_found: bool,
     /// Nothing is kept for now.
     pub(super) resting: bool,
     pub(super) untold: Untold,
@@ -73,10 +73,10 @@ impl State {
             session: None,
             login: None,
             exchange: None,
-            questions: Questions::default(),
+            calls: ServiceCalls::default(),
             monitor: None,
             parked: None,
-            found: false,
+            card_found: false,
             resting: false,
             untold: Untold::default(),
         }
@@ -84,7 +84,7 @@ impl State {
 
     /// Under the engine's lock, so that a login that ends just now does not keep its session.
     pub(super) fn cancel_login(&mut self) {
-        self.questions.cancel();
+        self.calls.cancel();
         if let Some(login) = &self.login {
             login.flight.cancel.cancel();
         }
@@ -163,13 +163,13 @@ impl Inner {
     }
 
     /// The session, for a caller that gets its ticket.
-    pub(super) fn ask(self: &Arc<Self>, state: &mut State) -> Option<Arc<Session>> {
+    pub(super) fn use_session(self: &Arc<Self>, state: &mut State) -> Option<Arc<Session>> {
         // First: a tick that has begun before the time was read is over before the lease is.
         let tick = self.parts.tick();
         let now = self.catch_up(state);
         let kept = state.session.as_mut().filter(|kept| kept.life.locked().is_none())?;
         let session = kept.life.gives_ticket().then(|| Arc::clone(&kept.session));
-        let change = kept.life.on(Happening::Asked, now);
+        let change = kept.life.on(Happening::Used, now);
         let lasts = kept.life.gives_ticket_until().is_none_or(|end| end.saturating_sub(now) > LONGEST_TICK);
         self.ticket.lend((lasts && session.is_some()).then_some(tick));
         self.follow(state, change);
@@ -244,7 +244,7 @@ impl Inner {
         // A concurrent reader gets the old or the new ticket; the session is never absent.
         let over = self.retire_session(state, EndReason::Replaced);
         let now = self.parts.now();
-        state.questions.answered(now);
+        state.calls.confirmed(now);
         let life = Life::new(self.parts.settings.policy, session.limits(), session.grant.expiry, now);
         self.ticket.set(Some(session.ticket()));
         state.session = Some(LiveSession { session: Arc::clone(session), life, presence });
@@ -265,7 +265,7 @@ impl Inner {
         if kept.life.locked().is_none() {
             self.ticket.set(Some(session.ticket()));
         }
-        state.questions.answered(now);
+        state.calls.confirmed(now);
         self.tell(state, Event::TicketReplaced);
         self.tend(state);
         Some(session)

@@ -28,9 +28,9 @@ const SHARED: u64 = u64::MAX;
 /// The number of tries before a reader takes the lock: a suspended writer must not keep readers spinning.
 const TRIES: usize = if cfg!(model) { 2 } else { 64 };
 
-/// What a reader found.
+/// What a reader gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found<T> {
+pub(super) enum Lookup<T> {
     /// There is no ticket.
     Nothing,
     /// What the reader made of the ticket.
@@ -118,43 +118,43 @@ impl TicketCell {
         lending: Lending,
         tick: impl Fn() -> u64,
         reader: impl FnOnce(&[u8]) -> T,
-    ) -> Found<T> {
+    ) -> Lookup<T> {
         for _ in 0..TRIES {
             let sequence = self.sequence.load(Ordering::Acquire);
             let lease = self.lease.load(Ordering::Relaxed);
             let is_lent = || lease != 0 && lease == tick();
             match self.length.load(Ordering::Relaxed) {
-                0 if self.is_still(sequence) => return Found::Nothing,
+                0 if self.is_still(sequence) => return Lookup::Nothing,
                 // A lease that is just changing will be there in a moment, but so is the lock.
                 _ if !is_lent() => break,
                 SHARED => {
                     let shared = self.lock_shared();
                     if let Some(ticket) = shared.as_ref().filter(|_| self.is_still(sequence)) {
                         if lending == Lending::Brief {
-                            return Found::Ticket(reader(ticket.expose().as_bytes()));
+                            return Lookup::Ticket(reader(ticket.expose().as_bytes()));
                         }
                         // Counting costs as much as the lock.
                         let ticket = Arc::clone(ticket);
                         drop(shared);
-                        return Found::Ticket(reader(ticket.expose().as_bytes()));
+                        return Lookup::Ticket(reader(ticket.expose().as_bytes()));
                     }
                 }
                 length @ 1..=SMALL => {
                     let mut bytes = [0; SMALL as usize];
                     if self.copy(&mut bytes, sequence) {
-                        return Found::Ticket(hand_over(&mut bytes, length, reader));
+                        return Lookup::Ticket(hand_over(&mut bytes, length, reader));
                     }
                 }
                 length => {
                     let mut bytes = [0; CAPACITY];
                     if self.copy(&mut bytes, sequence) {
-                        return Found::Ticket(hand_over(&mut bytes, length, reader));
+                        return Lookup::Ticket(hand_over(&mut bytes, length, reader));
                     }
                 }
             }
             spin_loop();
         }
-        Found::Elsewhere
+        Lookup::Elsewhere
     }
 
     /// Copies the first words; false when what was copied may be of two tickets.
@@ -213,14 +213,14 @@ mod tests {
         cell.lend(Some(TICK));
     }
 
-    fn read(cell: &TicketCell) -> Found<String> {
+    fn read(cell: &TicketCell) -> Lookup<String> {
         cell.read(Lending::Brief, || TICK, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
     }
 
     #[test]
     fn a_ticket_is_read_in_the_tick_it_is_lent_for_and_no_other() {
         let cell = TicketCell::default();
-        let elsewhere = |tick| cell.read(Lending::Brief, || tick, |_| ()) == Found::Elsewhere;
+        let elsewhere = |tick| cell.read(Lending::Brief, || tick, |_| ()) == Lookup::Elsewhere;
         cell.set(Some(&ticket("x")));
         assert!(elsewhere(0) && elsewhere(TICK), "it was lent for no tick");
         cell.lend(Some(TICK));
@@ -235,14 +235,14 @@ mod tests {
     #[test]
     fn a_reader_finds_what_was_set_last() {
         let cell = TicketCell::default();
-        assert_eq!(read(&cell), Found::Nothing);
+        assert_eq!(read(&cell), Lookup::Nothing);
         for length in [1, 7, 8, 9, 60, CAPACITY, CAPACITY + 1, 1500, 4096, 100_000] {
             let text = "x".repeat(length);
             lent(&cell, Some(&ticket(&text)));
-            assert_eq!(read(&cell), Found::Ticket(text));
+            assert_eq!(read(&cell), Lookup::Ticket(text));
         }
         cell.set(None);
-        assert_eq!(read(&cell), Found::Nothing);
+        assert_eq!(read(&cell), Lookup::Nothing);
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
     fn a_writer_that_sleeps_in_its_middle_sends_readers_elsewhere() {
         let cell = TicketCell::default();
         cell.sequence.store(1, Ordering::Relaxed);
-        assert_eq!(read(&cell), Found::Elsewhere);
+        assert_eq!(read(&cell), Lookup::Elsewhere);
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
                 bytes.to_vec()
             },
         );
-        assert_eq!(read, Found::Ticket(long.into_bytes()));
+        assert_eq!(read, Lookup::Ticket(long.into_bytes()));
     }
 
     #[test]
@@ -286,7 +286,7 @@ mod tests {
             for _ in 0..3 {
                 scope.spawn(|| {
                     while !over.load(Ordering::Relaxed) {
-                        if let Found::Ticket(text) = read(&cell) {
+                        if let Lookup::Ticket(text) = read(&cell) {
                             assert!(tickets.iter().any(|ticket| ticket.expose() == text), "torn: {text}");
                         }
                     }

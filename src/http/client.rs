@@ -1,4 +1,4 @@
-//! Sends requests and reads answers, over one connection for each server.
+//! Sends requests and reads responses, over one connection for each server.
 
 use std::borrow::{Borrow, Cow};
 use std::io::Write;
@@ -10,7 +10,7 @@ use tracing::debug;
 use super::connection::{Connection, Limits};
 use super::cookies::CookieJar;
 use super::explain::Way;
-use super::message::{Failure, HttpAnswer, Received, read_answer};
+use super::message::{HttpResponse, ReadError, Received, read_response};
 use super::request::HttpRequest;
 use super::{HttpsSettings, Origin, trust};
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -69,7 +69,7 @@ impl Client {
         self.server(origin).cookies = cookies.clone();
     }
 
-    /// Sends a request and reads its answer, whatever the status. Blocks, until the deadline of `call` or that
+    /// Sends a request and reads its response, whatever the status. Blocks, until the deadline of `call` or that
     /// of a request at most, and ends soon after `call` is cancelled.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl Client {
     /// [`TlsNotSupported`](ErrorKind::TlsNotSupported), [`BadAnswer`](ErrorKind::BadAnswer) for what is no
     /// HTTP or too large, and [`Cancelled`](ErrorKind::Cancelled). [`Internal`](ErrorKind::Internal) for a
     /// header whose value would break the request.
-    pub fn send(&mut self, stage: Stage, request: &HttpRequest, call: &Call<'_>) -> Result<HttpAnswer> {
+    pub fn send(&mut self, stage: Stage, request: &HttpRequest, call: &Call<'_>) -> Result<HttpResponse> {
         if let Some(header) = request.unsendable() {
             let detail = format!("the header {header} has a character that HTTP cannot carry");
             return Err(Error::new(ErrorKind::Internal, stage, detail));
@@ -93,7 +93,7 @@ impl Client {
         origin: &Origin,
         request: impl FnOnce(IpAddr) -> Result<R>,
         call: &Call<'_>,
-    ) -> Result<HttpAnswer> {
+    ) -> Result<HttpResponse> {
         call.cancel.check(stage)?;
         let time = call.left().min(self.settings.request_deadline);
         let limits = Limits { connect: self.settings.connect_deadline, deadline: Instant::now() + time };
@@ -111,30 +111,30 @@ impl Client {
         let request = request(connection.local())?;
         let request = request.borrow();
         let guard = connection.limit(limits.deadline, call.cancel).map_err(|error| way.explain(error.into(), 0))?;
-        let Received { answer, cookies, keep_alive } = self
+        let Received { response, cookies, keep_alive } = self
             .exchange(&mut connection, request)
             .map_err(|failure| or_cancelled(way.explain(failure, request.wanted.limit)))?;
         drop(guard);
-        if answer.status >= 400 {
+        if response.status >= 400 {
             // Its body may have been cut short.
             call.cancel.check(stage)?;
         }
         let server = self.server(origin);
         server.cookies.lock().extend(cookies);
         server.connection = keep_alive.then_some(connection);
-        Ok(answer)
+        Ok(response)
     }
 
     fn exchange(
         &mut self,
         connection: &mut Connection,
         request: &HttpRequest,
-    ) -> std::result::Result<Received, Failure> {
+    ) -> std::result::Result<Received, ReadError> {
         let cookies = self.cookies(request.url.origin());
         let bytes = request.to_bytes(&self.user_agent, &cookies.lock());
         connection.write_all(&bytes)?;
         connection.flush()?;
-        read_answer(connection, request.wanted)
+        read_response(connection, request.wanted)
     }
 
     fn open(&self, way: &Way<'_>, limits: Limits, call: &Call<'_>) -> Result<Connection> {

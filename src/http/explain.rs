@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind as Io};
 use std::time::Duration;
 
 use super::connection::OpenError;
-use super::message::Failure;
+use super::message::ReadError;
 use super::{Origin, Proxy, tls, tunnel};
 use crate::error::{Error, ErrorKind, Stage};
 
@@ -78,11 +78,11 @@ impl Way<'_> {
     }
 
     /// Explains why an answer of up to `limit` bytes did not come.
-    pub(super) fn explain(&self, failure: Failure, limit: usize) -> Error {
+    pub(super) fn explain(&self, failure: ReadError, limit: usize) -> Error {
         use ErrorKind::{BadAnswer, ServerNotAvailable};
         let server = self.origin;
         let (kind, detail) = match failure {
-            Failure::Io(error) => {
+            ReadError::Io(error) => {
                 if let Some(tls) = tls_error(&error) {
                     return self.explain_tls(tls.clone());
                 }
@@ -92,12 +92,12 @@ impl Way<'_> {
                 };
                 return self.error(ServerNotAvailable, detail).because(error);
             }
-            Failure::Silence => (ServerNotAvailable, "closed the connection without an answer".to_owned()),
-            Failure::Truncated => (BadAnswer, "broke off within its answer".to_owned()),
-            Failure::TooLarge => (BadAnswer, format!("sent an answer of more than {}", size(limit))),
-            Failure::LargeHead => (BadAnswer, "sent more headers than are read (200 lines, 32 KiB)".to_owned()),
-            Failure::Compressed => (BadAnswer, "compressed its answer although the request refuses that".to_owned()),
-            Failure::NotHttp => (BadAnswer, "does not answer in HTTP/1.1".to_owned()),
+            ReadError::Silence => (ServerNotAvailable, "closed the connection without an answer".to_owned()),
+            ReadError::Truncated => (BadAnswer, "broke off within its answer".to_owned()),
+            ReadError::TooLarge => (BadAnswer, format!("sent an answer of more than {}", size(limit))),
+            ReadError::LargeHead => (BadAnswer, "sent more headers than are read (200 lines, 32 KiB)".to_owned()),
+            ReadError::Compressed => (BadAnswer, "compressed its answer although the request refuses that".to_owned()),
+            ReadError::NotHttp => (BadAnswer, "does not answer in HTTP/1.1".to_owned()),
         };
         self.error(kind, format!("{server} {detail}"))
     }

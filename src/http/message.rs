@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as a login needs: one answer to one request, bounded in size.
+//! As much of HTTP/1.1 as a login needs: one response to one request, bounded in size.
 //!
 //! Written here, over httparse, because ureq hands every byte that it sends and receives to the host's
 //! logger at its finest level, and the ticket is among them.
@@ -14,16 +14,16 @@ use super::cookies::Cookies;
 use super::request::Wanted;
 use crate::secret::{SecretBytes, secret_buffer};
 
-/// The longest answer that is read, in bytes: a role assertion of 400 roles has 1.1 MB.
+/// The longest response that is read, in bytes: a role assertion of 400 roles has 1.1 MB.
 pub const MAX_ANSWER: usize = 3 << 19;
 
-/// Head of an answer, or what frames a piece of its body: what has to be there at once. Gateways add
+/// Head of a response, or what frames a piece of its body: what has to be there at once. Gateways add
 /// headers of many kilobytes.
 const BUFFER: usize = 32 << 10;
 pub(super) const MAX_HEADERS: usize = 200;
 
-/// The answer to a request, whatever its status.
-pub struct HttpAnswer {
+/// The response to a request, whatever its status.
+pub struct HttpResponse {
     /// The status code.
     pub status: u16,
     /// `Content-Type`.
@@ -37,7 +37,7 @@ pub struct HttpAnswer {
     pub body: SecretBytes,
 }
 
-impl HttpAnswer {
+impl HttpResponse {
     /// Returns `true` if the body is of this media type, or of none that the server names.
     pub fn is_of(&self, media_type: &str) -> bool {
         let named = self.content_type.as_deref().and_then(|value| value.split(';').next());
@@ -45,81 +45,81 @@ impl HttpAnswer {
     }
 }
 
-impl fmt::Debug for HttpAnswer {
+impl fmt::Debug for HttpResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpAnswer").field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("HttpResponse").field("status", &self.status).finish_non_exhaustive()
     }
 }
 
-/// An answer, and what it means for the next request.
+/// A response, and what it means for the next request.
 pub(crate) struct Received {
-    pub(crate) answer: HttpAnswer,
+    pub(crate) response: HttpResponse,
     /// What the server wants to be sent back with the requests that follow.
     pub(crate) cookies: Cookies,
     /// Whether the connection can carry another request.
     pub(crate) keep_alive: bool,
 }
 
-/// Why there is no answer.
+/// Why no response can be read.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum ReadError {
     Io(io::Error),
     /// The connection ended before the first byte.
     Silence,
-    /// The connection ended within the answer.
+    /// The connection ended within the response.
     Truncated,
     TooLarge,
-    /// The head of the answer has too many lines or bytes.
+    /// The head of the response has too many lines or bytes.
     LargeHead,
     /// The body is compressed, though the request refuses that.
     Compressed,
     NotHttp,
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-/// Reads the answer to a GET or POST.
-pub(crate) fn read_answer(stream: &mut impl Read, wanted: Wanted) -> Result<Received, Failure> {
+/// Reads the response to a GET or POST.
+pub(crate) fn read_response(stream: &mut impl Read, wanted: Wanted) -> Result<Received, ReadError> {
     let mut input = Input::new(stream, wanted.limit);
     let head = loop {
-        let head = input.parse(parse_head, Failure::Silence)?;
-        // Interim answers may come at any time; the one to this request follows.
-        if !(100..200).contains(&head.answer.status) || head.answer.status == 101 {
+        let head = input.parse(parse_head, ReadError::Silence)?;
+        // Interim responses may come at any time; the one to this request follows.
+        if !(100..200).contains(&head.response.status) || head.response.status == 101 {
             break head;
         }
     };
-    let Head { mut answer, mut keep_alive, cookies, .. } = head;
-    match answer.status {
-        200..300 => answer.body = input.body(&head.body, head.charset)?,
+    let Head { mut response, mut keep_alive, cookies, .. } = head;
+    match response.status {
+        200..300 => response.body = input.body(&head.body, head.charset)?,
         // That it is an error counts, and how it is explained does not.
         400.. if wanted.error_body => match input.body(&head.body, head.charset) {
-            Ok(body) => answer.body = body,
+            Ok(body) => response.body = body,
             Err(_) => keep_alive = false,
         },
         _ => keep_alive &= matches!(head.body, Body::Sized(0)),
     }
     keep_alive &= !matches!(head.body, Body::UntilClosed) && input.is_empty();
-    Ok(Received { answer, cookies, keep_alive })
+    Ok(Received { response, cookies, keep_alive })
 }
 
-fn in_utf8(charset: Charset, body: &[u8], limit: usize) -> Result<SecretBytes, Failure> {
+fn in_utf8(charset: Charset, body: &[u8], limit: usize) -> Result<SecretBytes, ReadError> {
     match charset.convert(body, limit) {
         Ok(mut text) => Ok(Zeroizing::new(std::mem::take(&mut *text).into_bytes())),
-        Err(Unconvertible::TooLong) => Err(Failure::TooLarge),
-        Err(Unconvertible::NoText) => Err(Failure::NotHttp),
+        Err(Unconvertible::TooLong) => Err(ReadError::TooLarge),
+        Err(Unconvertible::NoText) => Err(ReadError::NotHttp),
     }
 }
 
-/// Reads the head of an answer of any status, and returns its `Date`.
-pub(crate) fn read_date(stream: &mut impl Read) -> Result<Option<String>, Failure> {
-    Input::new(stream, 0).parse(parse_date, Failure::Silence)
+/// Reads the head of a response of any status, and returns its `Date`.
+pub(crate) fn read_date(stream: &mut impl Read) -> Result<Option<String>, ReadError> {
+    Input::new(stream, 0).parse(parse_date, ReadError::Silence)
 }
 
-fn parse_date(bytes: &[u8]) -> Result<Option<(Option<String>, usize)>, Failure> {
+fn parse_date(bytes: &[u8]) -> Result<Option<(Option<String>, usize)>, ReadError> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut response = Response::new(&mut headers);
     let Status::Complete(len) = response.parse(bytes).map_err(bad_head)? else {
@@ -131,7 +131,7 @@ fn parse_date(bytes: &[u8]) -> Result<Option<(Option<String>, usize)>, Failure> 
 
 struct Head {
     /// Without its body.
-    answer: HttpAnswer,
+    response: HttpResponse,
     keep_alive: bool,
     charset: Option<Charset>,
     body: Body,
@@ -146,20 +146,20 @@ enum Body {
 }
 
 /// Parses the beginning of `bytes`: what it says and how long it is, or `None` when more is needed.
-pub(super) type Parse<T> = fn(bytes: &[u8]) -> Result<Option<(T, usize)>, Failure>;
+pub(super) type Parse<T> = fn(bytes: &[u8]) -> Result<Option<(T, usize)>, ReadError>;
 
-pub(super) fn bad_head(error: httparse::Error) -> Failure {
-    if matches!(error, httparse::Error::TooManyHeaders) { Failure::LargeHead } else { Failure::NotHttp }
+pub(super) fn bad_head(error: httparse::Error) -> ReadError {
+    if matches!(error, httparse::Error::TooManyHeaders) { ReadError::LargeHead } else { ReadError::NotHttp }
 }
 
-fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
+fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, ReadError> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut response = Response::new(&mut headers);
     let Status::Complete(len) = response.parse(bytes).map_err(bad_head)? else {
         return Ok(None);
     };
     let (Some(status), Some(version)) = (response.code, response.version) else {
-        return Err(Failure::NotHttp);
+        return Err(ReadError::NotHttp);
     };
 
     let mut keep_alive = version == 1;
@@ -177,18 +177,18 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
             keep_alive &= !value.split(',').any(|token| token.trim().eq_ignore_ascii_case("close"));
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
             if !value.eq_ignore_ascii_case("chunked") {
-                return Err(Failure::NotHttp);
+                return Err(ReadError::NotHttp);
             }
             body = Body::Chunked;
         } else if name.eq_ignore_ascii_case("content-length") {
             if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(Failure::NotHttp);
+                return Err(ReadError::NotHttp);
             }
             let size = value.parse().unwrap_or(usize::MAX);
             match body {
                 // RFC 9112, 6.3: chunks go before a length, but the connection is not to be trusted.
                 Body::Chunked => {}
-                Body::Sized(other) if other != size => return Err(Failure::NotHttp),
+                Body::Sized(other) if other != size => return Err(ReadError::NotHttp),
                 _ => body = Body::Sized(size),
             }
         } else if name.eq_ignore_ascii_case("content-type") {
@@ -208,28 +208,28 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
     } else if compressed {
         body = Body::Compressed;
     }
-    let answer = HttpAnswer { status, content_type, www_authenticate, retry_after, body: SecretBytes::default() };
-    Ok(Some((Head { answer, keep_alive, charset, body, cookies }, len)))
+    let response = HttpResponse { status, content_type, www_authenticate, retry_after, body: SecretBytes::default() };
+    Ok(Some((Head { response, keep_alive, charset, body, cookies }, len)))
 }
 
-fn parse_chunk_size(bytes: &[u8]) -> Result<Option<(usize, usize)>, Failure> {
-    match httparse::parse_chunk_size(bytes).map_err(|_| Failure::NotHttp)? {
+fn parse_chunk_size(bytes: &[u8]) -> Result<Option<(usize, usize)>, ReadError> {
+    match httparse::parse_chunk_size(bytes).map_err(|_| ReadError::NotHttp)? {
         Status::Complete((len, size)) => Ok(Some((usize::try_from(size).unwrap_or(usize::MAX), len))),
         Status::Partial => Ok(None),
     }
 }
 
-fn parse_line_end(bytes: &[u8]) -> Result<Option<((), usize)>, Failure> {
+fn parse_line_end(bytes: &[u8]) -> Result<Option<((), usize)>, ReadError> {
     match bytes {
         [b'\r', b'\n', ..] => Ok(Some(((), 2))),
         [] | [b'\r'] => Ok(None),
-        _ => Err(Failure::NotHttp),
+        _ => Err(ReadError::NotHttp),
     }
 }
 
-fn parse_trailer(bytes: &[u8]) -> Result<Option<((), usize)>, Failure> {
+fn parse_trailer(bytes: &[u8]) -> Result<Option<((), usize)>, ReadError> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
-    match httparse::parse_headers(bytes, &mut headers).map_err(|_| Failure::NotHttp)? {
+    match httparse::parse_headers(bytes, &mut headers).map_err(|_| ReadError::NotHttp)? {
         Status::Complete((len, _)) => Ok(Some(((), len))),
         Status::Partial => Ok(None),
     }
@@ -264,10 +264,10 @@ impl<'a, R: Read> Input<'a, R> {
     }
 
     /// Waits for more bytes; false at the end of the connection.
-    fn fill(&mut self) -> Result<bool, Failure> {
+    fn fill(&mut self) -> Result<bool, ReadError> {
         if self.end == BUFFER {
             if self.start == 0 {
-                return Err(Failure::LargeHead);
+                return Err(ReadError::LargeHead);
             }
             self.buffer.copy_within(self.start.., 0);
             self.end -= self.start;
@@ -279,21 +279,21 @@ impl<'a, R: Read> Input<'a, R> {
         Ok(count > 0)
     }
 
-    pub(super) fn parse<T>(&mut self, parse: Parse<T>, at_end: Failure) -> Result<T, Failure> {
+    pub(super) fn parse<T>(&mut self, parse: Parse<T>, at_end: ReadError) -> Result<T, ReadError> {
         loop {
             if let Some((parsed, len)) = parse(&self.buffer[self.start..self.end])? {
                 self.start += len;
                 return Ok(parsed);
             }
             if !self.fill()? {
-                return Err(if self.is_empty() { at_end } else { Failure::Truncated });
+                return Err(if self.is_empty() { at_end } else { ReadError::Truncated });
             }
         }
     }
 
-    fn body(&mut self, body: &Body, charset: Option<Charset>) -> Result<SecretBytes, Failure> {
+    fn body(&mut self, body: &Body, charset: Option<Charset>) -> Result<SecretBytes, ReadError> {
         let body = match *body {
-            Body::Compressed => return Err(Failure::Compressed),
+            Body::Compressed => return Err(ReadError::Compressed),
             Body::Sized(size) => self.sized(size)?,
             Body::Chunked => self.chunked()?,
             Body::UntilClosed => self.until_closed()?,
@@ -304,19 +304,19 @@ impl<'a, R: Read> Input<'a, R> {
         }
     }
 
-    fn sized(&mut self, size: usize) -> Result<SecretBytes, Failure> {
+    fn sized(&mut self, size: usize) -> Result<SecretBytes, ReadError> {
         let mut body = secret_buffer(size.min(self.limit));
         self.append(&mut body, size)?;
         Ok(body)
     }
 
-    fn append(&mut self, body: &mut SecretBytes, mut len: usize) -> Result<(), Failure> {
+    fn append(&mut self, body: &mut SecretBytes, mut len: usize) -> Result<(), ReadError> {
         if len > self.limit - body.len() {
-            return Err(Failure::TooLarge);
+            return Err(ReadError::TooLarge);
         }
         while len > 0 {
             if self.is_empty() && !self.fill()? {
-                return Err(Failure::Truncated);
+                return Err(ReadError::Truncated);
             }
             let piece = self.take(len);
             len -= piece.len();
@@ -325,34 +325,34 @@ impl<'a, R: Read> Input<'a, R> {
         Ok(())
     }
 
-    fn chunked(&mut self) -> Result<SecretBytes, Failure> {
+    fn chunked(&mut self) -> Result<SecretBytes, ReadError> {
         let mut body = secret_buffer(BUFFER);
         loop {
-            match self.parse(parse_chunk_size, Failure::Truncated)? {
+            match self.parse(parse_chunk_size, ReadError::Truncated)? {
                 0 => break,
                 size => self.append(&mut body, size)?,
             }
-            self.parse(parse_line_end, Failure::Truncated)?;
+            self.parse(parse_line_end, ReadError::Truncated)?;
         }
-        self.parse(parse_trailer, Failure::Truncated)?;
+        self.parse(parse_trailer, ReadError::Truncated)?;
         Ok(body)
     }
 
     /// A response that is truncated here is not a complete message, which its parser reports.
-    fn until_closed(&mut self) -> Result<SecretBytes, Failure> {
+    fn until_closed(&mut self) -> Result<SecretBytes, ReadError> {
         let mut body = secret_buffer(BUFFER);
         loop {
             let room = self.limit - body.len();
             let piece = self.take(BUFFER);
             if piece.len() > room {
-                return Err(Failure::TooLarge);
+                return Err(ReadError::TooLarge);
             }
             push(&mut body, piece);
             match self.fill() {
                 Ok(true) => {}
                 Ok(false) => return Ok(body),
                 // Many servers end TLS without saying so.
-                Err(Failure::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => return Ok(body),
+                Err(ReadError::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => return Ok(body),
                 Err(failure) => return Err(failure),
             }
         }

@@ -9,7 +9,7 @@ use httparse::{EMPTY_HEADER, Response, Status};
 use super::client::USER_AGENT;
 use super::connection::{Socket, shut_down_on_cancel};
 use super::explain::{Way, seconds};
-use super::message::{Failure, Input, MAX_HEADERS, bad_head};
+use super::message::{Input, MAX_HEADERS, ReadError, bad_head};
 use super::{Origin, Proxy};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind};
@@ -18,7 +18,7 @@ use crate::secret::secret_buffer;
 /// Why a proxy opened no connection.
 #[derive(Debug)]
 pub(super) enum TunnelError {
-    Failed(Failure),
+    Failed(ReadError),
     /// It refuses. The schemes are those by which it authenticates users.
     Refused {
         status: u16,
@@ -52,7 +52,7 @@ pub(super) fn open(
     socket.write_all(&request)?;
     let mut input = Input::new(&mut socket, 0);
     let (status, schemes) = loop {
-        match input.parse(parse_head, Failure::Silence).map_err(TunnelError::Failed)? {
+        match input.parse(parse_head, ReadError::Silence).map_err(TunnelError::Failed)? {
             (100..200, _) => {}
             head => break head,
         }
@@ -69,19 +69,19 @@ pub(super) fn open(
 type Head = (u16, Vec<String>);
 
 /// Parses the head of a proxy's answer: its status, and the schemes that it authenticates users by.
-fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Failure> {
+fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, ReadError> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut response = Response::new(&mut headers);
     let Status::Complete(len) = response.parse(bytes).map_err(bad_head)? else {
         return Ok(None);
     };
-    let asks = response.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("proxy-authenticate"));
-    let schemes = asks.filter_map(|header| {
+    let challenges = response.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("proxy-authenticate"));
+    let schemes = challenges.filter_map(|header| {
         let scheme = str::from_utf8(header.value).ok()?.split([' ', ',']).next()?;
         let is_name = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (is_name && (1..=20).contains(&scheme.len())).then(|| scheme.to_owned())
     });
-    Ok(Some(((response.code.ok_or(Failure::NotHttp)?, schemes.take(5).collect()), len)))
+    Ok(Some(((response.code.ok_or(ReadError::NotHttp)?, schemes.take(5).collect()), len)))
 }
 
 /// Says what `proxy` did instead of opening a connection on `way`.
@@ -91,20 +91,20 @@ pub(super) fn explain(error: TunnelError, proxy: &Proxy, way: &Way<'_>) -> Error
     let proxy_named = format!("the proxy {proxy} ({named_by})");
     let no_proxy = |what: &str| (Configuration, format!("{proxy_named} {what}: it is no proxy, or not one for https"));
     let (kind, detail) = match error {
-        TunnelError::Failed(Failure::Io(error)) => {
+        TunnelError::Failed(ReadError::Io(error)) => {
             let detail = match error.kind() {
                 Io::TimedOut => format!("{proxy_named} did not answer within {}", seconds(way.request)),
                 _ => format!("the connection to {proxy_named} broke: {error}"),
             };
             return Error::new(ServerNotAvailable, way.stage, detail).because(error);
         }
-        TunnelError::Failed(Failure::Silence) => {
+        TunnelError::Failed(ReadError::Silence) => {
             (ServerNotAvailable, format!("{proxy_named} closed the connection without an answer"))
         }
-        TunnelError::Failed(Failure::Truncated) => {
+        TunnelError::Failed(ReadError::Truncated) => {
             (ServerNotAvailable, format!("{proxy_named} broke off within its answer"))
         }
-        TunnelError::Failed(Failure::LargeHead) => no_proxy("sent more headers than are read (200 lines, 32 KiB)"),
+        TunnelError::Failed(ReadError::LargeHead) => no_proxy("sent more headers than are read (200 lines, 32 KiB)"),
         TunnelError::Failed(_) => no_proxy("does not answer in HTTP/1.1"),
         TunnelError::Page => no_proxy("answered with more than a connection, such as a page"),
         // 401 is tinyproxy's answer to a wrong password.

@@ -61,7 +61,7 @@ impl Threads {
     }
 
     /// Waits up to `time` for threads that are about to end.
-    pub(crate) fn settle(&self, time: Duration) {
+    pub(crate) fn join_ending(&self, time: Duration) {
         self.wait(time);
         let over: Vec<_> = self.0.lock().extract_if(.., |running| running.ends.reached()).collect();
         over.into_iter().for_each(join);

@@ -1,4 +1,4 @@
-//! A pinentry's answers in the Assuan protocol.
+//! A pinentry's responses in the Assuan protocol.
 //!
 //! Read here, not by a library: the PIN passes through every buffer, and these are wiped.
 
@@ -8,13 +8,13 @@ use zeroize::Zeroize;
 
 use crate::secret::{SecretBytes, secret_buffer};
 
-/// A line of the protocol has at most 1,000 bytes; an answer here has a few lines.
+/// A line of the protocol has at most 1,000 bytes; a response here has a few lines.
 const LIMIT: usize = 4096;
 
 /// A command's outcome: the typed data, or an error number.
 pub(crate) type Outcome = std::result::Result<SecretBytes, u32>;
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug)]
 pub(crate) enum Broken {
     /// Reading failed; `UnexpectedEof` at the end of the input.
@@ -25,17 +25,17 @@ pub(crate) enum Broken {
     LongAnswer,
 }
 
-/// Reads answers from a stream.
-pub(crate) struct Answers {
+/// Reads responses from a stream.
+pub(crate) struct Responses {
     unread: SecretBytes,
 }
 
-impl Answers {
+impl Responses {
     pub(crate) fn new() -> Self {
         Self { unread: secret_buffer(LIMIT) }
     }
 
-    /// Reads lines up to the end of the answer. `receive` fills a buffer and returns 0 at the end.
+    /// Reads lines up to the end of the response. `receive` fills a buffer and returns 0 at the end.
     pub(crate) fn next(&mut self, mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>) -> Result<Outcome, Broken> {
         let mut data = secret_buffer(LIMIT);
         loop {
@@ -53,7 +53,7 @@ impl Answers {
                 }
                 b"D" if data.len() + rest.len() <= LIMIT => unescape_into(rest, &mut data),
                 b"D" => return Err(Broken::LongAnswer),
-                // Status lines, comments and inquiries need no answer.
+                // Status lines, comments and inquiries need no response.
                 _ => {}
             }
         }
@@ -119,7 +119,7 @@ mod tests {
 
     fn answered(text: &str) -> Result<Outcome, Broken> {
         let mut text = text.as_bytes();
-        Answers::new().next(|buffer| io::Read::read(&mut text, buffer))
+        Responses::new().next(|buffer| io::Read::read(&mut text, buffer))
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::assuan::{Answers, Broken, Outcome, escape};
+use super::assuan::{Broken, Outcome, Responses, escape};
 use super::program::{self, Complaints, deadline};
 use super::{PinRequest, text};
 use crate::cancel::CancelToken;
@@ -113,8 +113,8 @@ impl Pinentry {
             Ok((complaints, Child::spawn(&mut command, deadline, cancel)?))
         });
         let (complaints, child) = started.map_err(|error| no_prompter(format!("{name} cannot be started: {error}")))?;
-        let mut dialogue = Dialogue { child, program: &self.program, cancel, answers: Answers::new(), complaints };
-        match dialogue.answer() {
+        let mut dialogue = Dialogue { child, program: &self.program, cancel, responses: Responses::new(), complaints };
+        match dialogue.response() {
             Ok(Ok(_)) => Ok(dialogue),
             Ok(Err(code)) => Err(dialogue.broken(&format!("the PIN window cannot be shown (error {code})"))),
             // No secret has been exchanged yet.
@@ -156,7 +156,7 @@ struct Dialogue<'a> {
     child: Child,
     program: &'a Path,
     cancel: &'a CancelToken,
-    answers: Answers,
+    responses: Responses,
     complaints: Complaints,
 }
 
@@ -193,12 +193,12 @@ impl Dialogue<'_> {
 
     fn command(&mut self, line: &[u8]) -> Result<Outcome> {
         self.child.send(line).map_err(|error| self.failed(error))?;
-        self.answer()
+        self.response()
     }
 
-    fn answer(&mut self) -> Result<Outcome> {
-        let Self { child, answers, .. } = self;
-        answers.next(|buffer| child.receive(buffer)).map_err(|broken| match broken {
+    fn response(&mut self) -> Result<Outcome> {
+        let Self { child, responses, .. } = self;
+        responses.next(|buffer| child.receive(buffer)).map_err(|broken| match broken {
             Broken::Io(error) => self.failed(error),
             Broken::LongLine => self.broken("the PIN window sent a line that is too long"),
             Broken::LongAnswer => self.broken("the PIN window's answer is too long"),

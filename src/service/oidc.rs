@@ -116,7 +116,7 @@ struct Login<'a> {
 
 /// What a login asks the provider for.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct LoginRequest<'a> {
     scope: &'a str,
     /// Whether the user is to log in even if the browser still has a session.
     new_login: bool,
@@ -144,8 +144,8 @@ impl Login<'_> {
         let settings = &self.shared.settings;
         // CIS2 shows the page for the role after a new login only.
         let new_login = settings.kind == ServiceKind::Cis2 && settings.role_selection == RoleSelection::Service;
-        let asked = Asked { scope: &settings.scope, new_login };
-        let LoggedIn { mut begun, id_token, info } = self.log_in_at_provider(asked, None)?;
+        let request = LoginRequest { scope: &settings.scope, new_login };
+        let LoggedIn { mut begun, id_token, info } = self.log_in_at_provider(request, None)?;
         let user = user(settings.kind, &id_token, info.as_ref());
         info!("logged in at the provider");
 
@@ -173,7 +173,7 @@ impl Login<'_> {
 
     /// Lets the user log in in the browser. If it is the user of `session` who logs in again, that session continues
     /// whatever happens.
-    fn log_in_at_provider(&self, asked: Asked<'_>, session: Option<&OidcSession>) -> Result<LoggedIn> {
+    fn log_in_at_provider(&self, request: LoginRequest<'_>, session: Option<&OidcSession>) -> Result<LoggedIn> {
         let Self { shared, desk } = self;
         let provider = Provider::discover(shared, &self.call())?;
         // Reports a faulty secret or key before the user logs in.
@@ -191,7 +191,7 @@ impl Login<'_> {
         };
 
         let metadata = Arc::clone(&provider.metadata);
-        let address = self.address(&metadata, asked, &once);
+        let address = self.address(&metadata, request, &once);
         let exchange = Exchange::prepare(desk, provider, &once)?;
         let page = LoginPage::new(&address, &once.redirect_uri);
         let until = Instant::now() + shared.settings.login_timeout.min(LONGEST_LOGIN);
@@ -202,13 +202,13 @@ impl Login<'_> {
         drop(notice);
 
         let Redirect { outcome, iss, page } = redirect;
-        let logged_in = self.after_redirect(&metadata, exchange, (outcome, iss), &once, asked, session);
+        let logged_in = self.after_redirect(&metadata, exchange, (outcome, iss), &once, request, session);
         page.show(&logged_in);
         logged_in
     }
 
     /// Returns the address of the provider's page. It holds no secret but `state`.
-    fn address(&self, metadata: &Metadata, asked: Asked<'_>, once: &Once) -> String {
+    fn address(&self, metadata: &Metadata, request: LoginRequest<'_>, once: &Once) -> String {
         let settings = &self.shared.settings;
         let challenge = to_base64url(digest(&SHA256, once.verifier.as_bytes()).as_ref());
         let acr_values = settings.acr_values.join(" ");
@@ -216,7 +216,7 @@ impl Login<'_> {
             ("response_type", "code"),
             ("client_id", &settings.client_id),
             ("redirect_uri", &once.redirect_uri),
-            ("scope", asked.scope),
+            ("scope", request.scope),
             ("state", &once.state),
             ("nonce", &once.nonce),
             ("code_challenge", &challenge),
@@ -225,7 +225,7 @@ impl Login<'_> {
         if !acr_values.is_empty() {
             fields.push(("acr_values", &acr_values));
         }
-        if asked.new_login {
+        if request.new_login {
             fields.push(("prompt", "login"));
         }
         metadata.authorization.with_query(&fields).as_str().to_owned()
@@ -237,7 +237,7 @@ impl Login<'_> {
         exchange: Exchange<'_>,
         (outcome, iss): (std::result::Result<Zeroizing<String>, loopback::ProviderError>, Option<String>),
         once: &Once,
-        asked: Asked<'_>,
+        request: LoginRequest<'_>,
         session: Option<&OidcSession>,
     ) -> Result<LoggedIn> {
         let stage = Stage::Authentication;
@@ -253,7 +253,7 @@ impl Login<'_> {
         })?;
         let mut begun = exchange.run(Secret::from(code))?;
         info!("tokens received");
-        let id_token = self.check_id_token(&mut begun, once, asked)?;
+        let id_token = self.check_id_token(&mut begun, once, request)?;
         if let Some(session) = session {
             begun.is_again(&id_token, session)?;
         }
@@ -261,7 +261,7 @@ impl Login<'_> {
         Ok(LoggedIn { begun, id_token, info })
     }
 
-    fn check_id_token(&self, begun: &mut Begun, once: &Once, asked: Asked<'_>) -> Result<IdToken> {
+    fn check_id_token(&self, begun: &mut Begun, once: &Once, request: LoginRequest<'_>) -> Result<IdToken> {
         let settings = &self.shared.settings;
         let Begun { provider, tokens, .. } = begun;
         let metadata = Arc::clone(&provider.metadata);
@@ -274,7 +274,7 @@ impl Login<'_> {
             nonce: Some(&once.nonce),
             access_token: Some(&tokens.access),
             acr_values: &settings.acr_values,
-            login_since: asked.new_login.then_some(once.began),
+            login_since: request.new_login.then_some(once.began),
             subject: None,
         };
         let checked = provider.check_id_token(token, &expected, Stage::Authentication, &self.call())?;

@@ -32,7 +32,7 @@ pub(crate) struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happening {
     /// A program requests the ticket.
-    Asked,
+    Used,
     /// The card was removed or swapped.
     CardOut,
     /// The PC/SC service is down: the card may or may not be there.
@@ -165,7 +165,7 @@ impl Life {
         self.latest = self.latest.max(now);
         let now = self.latest;
         match happening {
-            Happening::Asked if self.locked.is_none() => self.used = now,
+            Happening::Used if self.locked.is_none() => self.used = now,
             Happening::CardOut => return self.without_card(EndReason::Removed),
             Happening::Unwatched => return self.without_card(EndReason::ReaderLost),
             Happening::CardUnseen if self.is_bound_to_card() => {
@@ -178,7 +178,7 @@ impl Life {
                     return Change::Unlocked;
                 }
             }
-            Happening::Asked | Happening::CardUnseen => {}
+            Happening::Used | Happening::CardUnseen => {}
         }
         Change::Nothing
     }

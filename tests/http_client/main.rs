@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustls::ALL_VERSIONS;
 use ticketapi::cancel::CancelToken;
-use ticketapi::http::{Call, Client, HttpAnswer, HttpRequest, HttpsSettings, Url, form};
+use ticketapi::http::{Call, Client, HttpRequest, HttpResponse, HttpsSettings, Url, form};
 use ticketapi::{ErrorKind, Result, Stage};
 
 use crate::server::{Ca, Peer, Server};
@@ -23,11 +23,11 @@ fn url(server: &Server, path: &str) -> Url {
     Url::parse(&format!("http://{}{path}", server.address)).unwrap()
 }
 
-fn send(client: &mut Client, request: &HttpRequest) -> Result<HttpAnswer> {
+fn send(client: &mut Client, request: &HttpRequest) -> Result<HttpResponse> {
     client.send(Stage::Authentication, request, &Call::within(PATIENCE, &CancelToken::new()))
 }
 
-fn get(client: &mut Client, server: &Server, path: &str) -> Result<HttpAnswer> {
+fn get(client: &mut Client, server: &Server, path: &str) -> Result<HttpResponse> {
     send(client, &HttpRequest::get(url(server, path)))
 }
 

@@ -20,7 +20,7 @@ const DAY: u64 = 24 * 60 * 60;
 
 /// What has been seen so far.
 #[derive(Default)]
-pub struct Found {
+pub struct CardFacts {
     helper: PathBuf,
     readers: Vec<Reader>,
     modules: Option<Vec<Module>>,

@@ -53,12 +53,12 @@ fn judge(size: usize) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
+    use super::super::Verdict;
     use super::*;
 
     #[test]
     fn a_ticket_larger_than_the_buffers_of_old_programs_is_reported_with_its_size() {
-        assert_eq!((judge(254).state, judge(255).state), (State::Ok, State::Warning));
+        assert_eq!((judge(254).verdict, judge(255).verdict), (Verdict::Ok, Verdict::Warning));
         assert_eq!(
             judge(1024).sentence,
             "the ticket has 1,024 bytes; old programs that offer 254 bytes get BUFFER_TOO_SMALL"

@@ -24,7 +24,7 @@ const PROVIDER: Tolerance = Tolerance { noticeable: Duration::from_secs(30), too
 
 /// What has been opened so far.
 #[derive(Default)]
-pub struct Found {
+pub struct ServerFacts {
     stream: Option<TcpStream>,
     secured: Option<Secured>,
 }
@@ -120,7 +120,7 @@ fn compare(ours: SystemTime, theirs: SystemTime, tolerance: Tolerance) -> Findin
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
+    use super::super::Verdict;
     use super::*;
 
     #[test]
@@ -128,15 +128,15 @@ mod tests {
         let ours = SystemTime::now();
         let second = Duration::from_secs(1);
         for (skew, broker, provider) in [
-            (30, State::Ok, State::Ok),
-            (31, State::Ok, State::Warning),
-            (60, State::Ok, State::Warning),
-            (61, State::Warning, State::Failed),
-            (181, State::Failed, State::Failed),
+            (30, Verdict::Ok, Verdict::Ok),
+            (31, Verdict::Ok, Verdict::Warning),
+            (60, Verdict::Ok, Verdict::Warning),
+            (61, Verdict::Warning, Verdict::Failed),
+            (181, Verdict::Failed, Verdict::Failed),
         ] {
             for theirs in [ours + second * skew, ours - second * skew] {
-                assert_eq!(compare(ours, theirs, BROKER).state, broker, "{skew:?}");
-                assert_eq!(compare(ours, theirs, PROVIDER).state, provider, "{skew:?}");
+                assert_eq!(compare(ours, theirs, BROKER).verdict, broker, "{skew:?}");
+                assert_eq!(compare(ours, theirs, PROVIDER).verdict, provider, "{skew:?}");
             }
         }
         assert_eq!(

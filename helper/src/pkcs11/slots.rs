@@ -5,7 +5,7 @@ use std::path::Path;
 use cryptoki::error::RvError;
 use cryptoki::slot::{Slot as Number, TokenInfo};
 use ticketapi::card::examination::{Slot, SlotHolds, Token as Found};
-use ticketapi::card::protocol::Failure;
+use ticketapi::card::protocol::WireError;
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use super::error::{code, failed};
@@ -47,7 +47,7 @@ fn examine(module: &Module, number: Number, issuers: &[String]) -> Slot {
         Err(error) => match code(&error) {
             Some(RvError::TokenNotPresent | RvError::DeviceRemoved) => SlotHolds::Nothing,
             Some(RvError::TokenNotRecognized) => SlotHolds::Unknown,
-            _ => SlotHolds::Failed(Failure::from(&failed(Stage::Card, &error))),
+            _ => SlotHolds::Failed(WireError::from(&failed(Stage::Card, &error))),
         },
     };
     Slot { description, may_be_reader, holds }
@@ -63,6 +63,8 @@ fn token(module: &Module, number: Number, info: &TokenInfo, issuers: &[String]) 
         label: text(info.label()),
         serial: text(info.serial_number()),
         pin: pin_status(info),
-        certificate: certificate.map(|certificate| certificate.der().to_owned()).map_err(|error| Failure::from(&error)),
+        certificate: certificate
+            .map(|certificate| certificate.der().to_owned())
+            .map_err(|error| WireError::from(&error)),
     }
 }

@@ -11,7 +11,7 @@ use cryptoki::slot::{Slot, TokenInfo};
 use ticketapi::card::certificate::choose;
 use ticketapi::card::events::Snapshot;
 use ticketapi::card::pkcs11::CardSettings;
-use ticketapi::card::protocol::{Failure, Reply};
+use ticketapi::card::protocol::{Reply, WireError};
 use ticketapi::card::{Absence, Certificate, PinStatus, PinTries};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
@@ -44,7 +44,7 @@ pub struct Missing {
 
 impl From<Missing> for Reply {
     fn from(Missing { absence, error, readers, watched }: Missing) -> Self {
-        Self::Absent { absence, failure: Failure::from(&error), readers, watched }
+        Self::Absent { absence, failure: WireError::from(&error), readers, watched }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ticketapi::card::examination::Examination;
-use ticketapi::card::protocol::{Channel, ChannelError, Failure, Request};
+use ticketapi::card::protocol::{Channel, ChannelError, Request, WireError};
 
 use super::watch::Watch;
 use crate::{pcsc, pkcs11};
@@ -20,7 +20,7 @@ pub fn serve(channel: &Channel) -> Result<(), ChannelError> {
     let watch = Watch::start(channel).map_err(|_| ChannelError::Closed)?;
     watch.busy(deadline);
     let examined = examine(module.as_deref(), &issuers);
-    channel.send(&examined.unwrap_or_else(|error| Examination::Failed(Failure::from(&error))), None)
+    channel.send(&examined.unwrap_or_else(|error| Examination::Failed(WireError::from(&error))), None)
 }
 
 fn examine(module: Option<&Path>, issuers: &[String]) -> ticketapi::Result<Examination> {

@@ -18,8 +18,8 @@ impl Read for Pieces<'_> {
 fn read_as(answer: &[u8], wanted: Wanted) -> Result<(u16, Vec<u8>, bool), String> {
     let results: Vec<_> = [1, 7, usize::MAX]
         .into_iter()
-        .map(|piece| match read_answer(&mut Pieces(answer, piece), wanted) {
-            Ok(Received { answer, keep_alive, .. }) => Ok((answer.status, answer.body.to_vec(), keep_alive)),
+        .map(|piece| match read_response(&mut Pieces(answer, piece), wanted) {
+            Ok(Received { response, keep_alive, .. }) => Ok((response.status, response.body.to_vec(), keep_alive)),
             Err(failure) => Err(format!("{failure:?}")),
         })
         .collect();
@@ -138,11 +138,11 @@ fn a_request_sets_how_much_is_read() {
 fn headers_that_callers_need_are_kept() {
     let text = "HTTP/1.1 401 No\r\ncontent-type: Application/JSON; charset=utf-8\r\n\
                 WWW-Authenticate: Bearer error=\"invalid_token\"\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n";
-    let answer = read_answer(&mut text.as_bytes(), Wanted::default()).unwrap().answer;
+    let answer = read_response(&mut text.as_bytes(), Wanted::default()).unwrap().response;
     assert_eq!(answer.www_authenticate.as_deref(), Some("Bearer error=\"invalid_token\""));
     assert_eq!(answer.retry_after.as_deref(), Some("5"));
     assert!(answer.is_of("application/json") && !answer.is_of("application/jwt"));
-    assert_eq!(format!("{answer:?}"), "HttpAnswer { status: 401, .. }");
+    assert_eq!(format!("{answer:?}"), "HttpResponse { status: 401, .. }");
 }
 
 #[test]

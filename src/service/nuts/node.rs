@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::NutsSettings;
 use super::node_login::Bearer;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::http::{Call, Client, HttpAnswer, HttpRequest, Url};
+use crate::http::{Call, Client, HttpRequest, HttpResponse, Url};
 use crate::printable::clean;
 use crate::secret::{SecretBytes, secret_buffer};
 use crate::service::json;
@@ -55,12 +55,12 @@ impl<'a> Node<'a> {
         Self { settings, client: Client::new(settings.https.clone()), bearer: None }
     }
 
-    pub(super) fn put(&mut self, step: Step, path: &str, body: SecretBytes, call: &Call<'_>) -> Result<HttpAnswer> {
+    pub(super) fn put(&mut self, step: Step, path: &str, body: SecretBytes, call: &Call<'_>) -> Result<HttpResponse> {
         let url = self.url(path);
         self.send(step, HttpRequest::put(url, "application/json", body), call)
     }
 
-    pub(super) fn post(&mut self, step: Step, path: &str, body: SecretBytes, call: &Call<'_>) -> Result<HttpAnswer> {
+    pub(super) fn post(&mut self, step: Step, path: &str, body: SecretBytes, call: &Call<'_>) -> Result<HttpResponse> {
         let url = self.url(path);
         self.send(step, HttpRequest::post(url, "application/json", body), call)
     }
@@ -71,13 +71,13 @@ impl<'a> Node<'a> {
         path: &str,
         form: SecretBytes,
         call: &Call<'_>,
-    ) -> Result<HttpAnswer> {
+    ) -> Result<HttpResponse> {
         let url = self.url(path);
         self.send(step, HttpRequest::post_form(url, form), call)
     }
 
     /// Returns the answer, or `None` while the node is too busy for one.
-    pub(super) fn poll(&mut self, step: Step, path: &str, call: &Call<'_>) -> Result<Option<HttpAnswer>> {
+    pub(super) fn poll(&mut self, step: Step, path: &str, call: &Call<'_>) -> Result<Option<HttpResponse>> {
         let answer = self.answer(step, HttpRequest::get(self.url(path)), call)?;
         if answer.status == 429 {
             return Ok(None);
@@ -94,12 +94,12 @@ impl<'a> Node<'a> {
         taken(step, answer).map(drop)
     }
 
-    fn send(&mut self, step: Step, request: HttpRequest, call: &Call<'_>) -> Result<HttpAnswer> {
+    fn send(&mut self, step: Step, request: HttpRequest, call: &Call<'_>) -> Result<HttpResponse> {
         let answer = self.answer(step, request, call)?;
         taken(step, answer)
     }
 
-    fn answer(&mut self, step: Step, request: HttpRequest, call: &Call<'_>) -> Result<HttpAnswer> {
+    fn answer(&mut self, step: Step, request: HttpRequest, call: &Call<'_>) -> Result<HttpResponse> {
         let mut request = request.accept("application/json").limit(LIMIT);
         if let Some(login) = &self.settings.api_login {
             let bearer = match self.bearer.take().filter(Bearer::is_fresh) {
@@ -123,7 +123,7 @@ impl<'a> Node<'a> {
 }
 
 /// Returns an answer with which the node has done what it was asked for.
-fn taken(step: Step, answer: HttpAnswer) -> Result<HttpAnswer> {
+fn taken(step: Step, answer: HttpResponse) -> Result<HttpResponse> {
     let error = |kind, detail: String| Err(Error::new(kind, step.stage, detail));
     let no_node = || {
         let detail = format!("nuts_node: no Nuts node answers there (it answered with status {})", answer.status);
@@ -153,7 +153,7 @@ fn taken(step: Step, answer: HttpAnswer) -> Result<HttpAnswer> {
 }
 
 /// The node's words about its refusal, fit to be shown. They have no more of a session than its existence.
-fn reason(answer: &HttpAnswer) -> Option<String> {
+fn reason(answer: &HttpResponse) -> Option<String> {
     if !answer.is_of("application/problem+json") {
         return None;
     }
@@ -188,9 +188,9 @@ pub(super) fn pause(poll: u32) -> Duration {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, kind: &str, body: &str) -> HttpAnswer {
+    fn answer(status: u16, kind: &str, body: &str) -> HttpResponse {
         let body = body.as_bytes().to_vec().into();
-        HttpAnswer { status, content_type: Some(kind.into()), www_authenticate: None, retry_after: None, body }
+        HttpResponse { status, content_type: Some(kind.into()), www_authenticate: None, retry_after: None, body }
     }
 
     fn error(step: ErrorKindOf, status: u16, kind: &str, body: &str) -> (ErrorKind, String) {

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::id_token::{BadIdToken, IdToken};
 use super::session::{Kept, OidcSession};
-use super::{Asked, Begun, LoggedIn, Login, cis2, no_id_token, refused, session};
+use super::{Begun, LoggedIn, Login, LoginRequest, cis2, no_id_token, refused, session};
 use crate::cancel::CancelToken;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -21,7 +21,7 @@ impl Login<'_> {
     pub(super) fn unlock(&self, locked: &Session) -> Result<Replacement> {
         let session = own(locked)?;
         let scope = &self.shared.settings.scope;
-        let logged_in = self.log_in_at_provider(Asked { scope, new_login: true }, Some(session))?;
+        let logged_in = self.log_in_at_provider(LoginRequest { scope, new_login: true }, Some(session))?;
         if self.shared.settings.bind_card {
             self.desk.bind_card()?;
         }
@@ -43,7 +43,7 @@ impl Login<'_> {
         let session = own(live)?;
         let words = self.shared.settings.scope.split(' ').filter(|scope| *scope != "selectedrole");
         let scope = words.chain([cis2::CHANGED_ROLE]).collect::<Vec<_>>().join(" ");
-        let mut logged_in = self.log_in_at_provider(Asked { scope: &scope, new_login: true }, Some(session))?;
+        let mut logged_in = self.log_in_at_provider(LoginRequest { scope: &scope, new_login: true }, Some(session))?;
         let info = logged_in.info.take();
         let selected = info.as_ref().and_then(|info| info.selected_role.clone());
         let mut roles = info.map(|info| info.roles).unwrap_or_default();

@@ -35,11 +35,11 @@ pub(super) fn scope(selection: RoleSelection) -> &'static str {
 /// The scope that has CIS2 show its page for another role.
 pub(super) const CHANGED_ROLE: &str = "changedrole";
 
-/// Returns `true` if a login of class `acr` is what was `asked` for: the class itself, or one that a group holds.
-pub(super) fn acr_meets(acr: &str, asked: &str) -> bool {
+/// Returns `true` if a login of class `acr` is what was requested: the class itself, or one that a group holds.
+pub(super) fn acr_meets(acr: &str, requested: &str) -> bool {
     let is_level = |level: &str| acr.strip_prefix(level).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
-    acr == asked
-        || match asked {
+    acr == requested
+        || match requested {
             "AAL2_OR_AAL3_ANY" => is_level("AAL2") || is_level("AAL3"),
             "AAL3_ANY" => is_level("AAL3"),
             _ => false,
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_group_of_classes_is_met_by_each_class_in_it() {
-        for (acr, asked, expected) in [
+        for (acr, requested, expected) in [
             ("AAL3_ANY", "AAL3_ANY", true),
             ("AAL3_SMARTCARD", "AAL3_ANY", true),
             ("AAL3_FIDO2", "AAL2_OR_AAL3_ANY", true),
@@ -87,7 +87,7 @@ mod tests {
             ("AAL3_FIDO2", "AAL3_SMARTCARD", false),
             ("", "AAL2_OR_AAL3_ANY", false),
         ] {
-            assert_eq!(acr_meets(acr, asked), expected, "{acr} for {asked}");
+            assert_eq!(acr_meets(acr, requested), expected, "{acr} for {requested}");
         }
     }
 

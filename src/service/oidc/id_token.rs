@@ -164,7 +164,7 @@ impl Claims<'_> {
 
         if !expected.acr_values.is_empty() {
             let acr = self.acr.ok_or(BadIdToken::Missing("acr"))?;
-            if !expected.acr_values.iter().any(|asked| cis2::acr_meets(&acr, asked)) {
+            if !expected.acr_values.iter().any(|requested| cis2::acr_meets(&acr, requested)) {
                 return Err(BadIdToken::Acr);
             }
         }
@@ -322,30 +322,30 @@ mod tests {
 
     #[test]
     fn a_class_that_was_asked_for_must_be_met() {
-        let asked = |values: &[&str], acr: Value| {
+        let checked = |values: &[&str], acr: Value| {
             let values: Vec<_> = values.iter().map(|&value| value.to_owned()).collect();
             let mut claims = claims();
             claims["acr"] = acr;
             check_as(&claims, &Expected { acr_values: &values, ..expected() }).map(|_| ())
         };
-        assert_eq!(asked(&["AAL2_OR_AAL3_ANY"], json!("AAL3_FIDO2")), Ok(()));
-        assert_eq!(asked(&["AAL3_ANY", "AAL2_TOTP"], json!("AAL2_TOTP")), Ok(()));
-        assert_eq!(asked(&["AAL3_ANY"], json!("AAL2_TOTP")), Err(BadIdToken::Acr));
-        assert_eq!(asked(&["gold"], json!("Gold")), Err(BadIdToken::Acr));
-        assert_eq!(asked(&["gold"], json!(null)), Err(BadIdToken::Missing("acr")));
-        assert_eq!(asked(&[], json!(null)), Ok(()));
+        assert_eq!(checked(&["AAL2_OR_AAL3_ANY"], json!("AAL3_FIDO2")), Ok(()));
+        assert_eq!(checked(&["AAL3_ANY", "AAL2_TOTP"], json!("AAL2_TOTP")), Ok(()));
+        assert_eq!(checked(&["AAL3_ANY"], json!("AAL2_TOTP")), Err(BadIdToken::Acr));
+        assert_eq!(checked(&["gold"], json!("Gold")), Err(BadIdToken::Acr));
+        assert_eq!(checked(&["gold"], json!(null)), Err(BadIdToken::Missing("acr")));
+        assert_eq!(checked(&[], json!(null)), Ok(()));
     }
 
     #[test]
     fn a_login_that_was_asked_for_must_be_new() {
-        let asked = |auth_time: Value| {
+        let checked = |auth_time: Value| {
             let mut claims = claims();
             claims["auth_time"] = auth_time;
             check_as(&claims, &Expected { login_since: Some(NOW - 20), ..expected() }).map(|_| ())
         };
-        assert_eq!(asked(json!(NOW - 80)), Ok(()));
-        assert_eq!(asked(json!(NOW - 81)), Err(BadIdToken::NoNewLogin));
-        assert_eq!(asked(json!(null)), Err(BadIdToken::Missing("auth_time")));
+        assert_eq!(checked(json!(NOW - 80)), Ok(()));
+        assert_eq!(checked(json!(NOW - 81)), Err(BadIdToken::NoNewLogin));
+        assert_eq!(checked(json!(null)), Err(BadIdToken::Missing("auth_time")));
     }
 
     #[test]

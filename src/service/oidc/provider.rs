@@ -17,7 +17,7 @@ use super::user_info::{self, BadUserInfo, MAX_USER_INFO, UserInfo};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::http::form::escape;
-use crate::http::{Client, HttpAnswer, HttpRequest, Origin, Url, form};
+use crate::http::{Client, HttpRequest, HttpResponse, Origin, Url, form};
 use crate::service::Call;
 use crate::sync::Mutex;
 
@@ -195,11 +195,11 @@ impl Provider {
     pub(super) fn fetch_keys(&mut self, stage: Stage, call: &Call<'_>) -> Result<()> {
         match self.shared.known(|known| fresh(known.keys.as_ref())) {
             Some(_) => Ok(()),
-            None => self.ask_for_keys(stage, call).map(drop),
+            None => self.request_keys(stage, call).map(drop),
         }
     }
 
-    fn ask_for_keys(&mut self, stage: Stage, call: &Call<'_>) -> Result<Arc<KeySet>> {
+    fn request_keys(&mut self, stage: Stage, call: &Call<'_>) -> Result<Arc<KeySet>> {
         let url = &self.metadata.keys;
         let request = HttpRequest::get(url.clone()).accept(JSON).limit(MAX_KEYS);
         let answer = self.client.send(stage, &request, call)?;
@@ -222,7 +222,7 @@ impl Provider {
                 return Ok(checked);
             }
         }
-        let keys = self.ask_for_keys(stage, call)?;
+        let keys = self.request_keys(stage, call)?;
         Ok(check(&keys).0)
     }
 
@@ -270,7 +270,7 @@ impl Provider {
     }
 
     /// Sends a GET with the access token, and returns the JSON that it is answered with.
-    pub(super) fn resource(&mut self, url: &Url, access: &Secret, call: &Call<'_>) -> Result<HttpAnswer> {
+    pub(super) fn resource(&mut self, url: &Url, access: &Secret, call: &Call<'_>) -> Result<HttpResponse> {
         let stage = Stage::Session;
         let request = HttpRequest::get(url.clone()).bearer(access.expose()).accept(JSON);
         let answer = self.client.send(stage, &request, call)?;
@@ -393,7 +393,7 @@ fn authenticated<'a>(
     (request, fields)
 }
 
-fn is_jwt(answer: &HttpAnswer) -> bool {
+fn is_jwt(answer: &HttpResponse) -> bool {
     answer.content_type.is_some() && answer.is_of("application/jwt")
 }
 

@@ -64,7 +64,7 @@ const LONGEST_DESCRIPTION: usize = 200;
 const LONGEST_WORD: usize = 40;
 
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct TokenResponse<'a> {
     access_token: Option<Secret>,
     token_type: Option<String>,
     id_token: Option<Secret>,
@@ -78,7 +78,7 @@ struct Answer<'a> {
 }
 
 #[derive(Deserialize)]
-struct Failure<'a> {
+struct ErrorResponse<'a> {
     #[serde(borrow, default)]
     error: Loose<'a>,
     #[serde(borrow, default)]
@@ -92,7 +92,7 @@ pub(super) fn read(status: u16, body: &[u8], sent: &[&str]) -> Result<Tokens, No
         200 => read_tokens(body).map_err(|why| NoTokens::Malformed(why, Box::new(Ending::salvaged(body)))),
         300..=399 => Err(malformed("it answers with a redirect")),
         400..=499 => {
-            let error = json::read::<Failure<'_>>(body).ok().filter(|answer| answer.error.get().is_some());
+            let error = json::read::<ErrorResponse<'_>>(body).ok().filter(|answer| answer.error.get().is_some());
             let error =
                 error.map(|answer| OAuthError::new(answer.error.or_empty(), answer.error_description.or_empty(), sent));
             Err(match error {
@@ -110,7 +110,7 @@ pub(super) fn read(status: u16, body: &[u8], sent: &[&str]) -> Result<Tokens, No
 }
 
 fn read_tokens(body: &[u8]) -> Result<Tokens, &'static str> {
-    let answer: Answer<'_> = json::read(body).map_err(|_| "its answer is not the JSON of a token endpoint")?;
+    let answer: TokenResponse<'_> = json::read(body).map_err(|_| "its answer is not the JSON of a token endpoint")?;
     let access = answer.access_token.filter(is_token).ok_or("its answer has no access token")?;
     // Others, such as MAC, cannot be sent as they are.
     if !answer.token_type.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {

@@ -24,7 +24,7 @@ const MODES: [Mode; 3] = [Mode::Normal, Mode::SessionLock, Mode::Mobility];
 #[test]
 fn a_session_ends_at_its_total_limit_however_it_is_used() {
     let mut life = limited(10, 15);
-    assert_eq!(life.on(Happening::Asked, BEGUN + 8 * MINUTE), Change::Nothing);
+    assert_eq!(life.on(Happening::Used, BEGUN + 8 * MINUTE), Change::Nothing);
     assert_eq!(life.due(), Some(BEGUN + 15 * MINUTE));
     assert_eq!(life.at(BEGUN + 15 * MINUTE - ALMOST), Change::Nothing);
     assert_eq!(life.at(BEGUN + 15 * MINUTE), Change::Ended(EndReason::Expired));
@@ -41,7 +41,7 @@ fn a_session_that_is_not_used_ends_at_its_idle_limit() {
 #[test]
 fn asking_for_the_ticket_restarts_the_idle_limit() {
     let mut life = limited(10, 600);
-    assert_eq!(life.on(Happening::Asked, BEGUN + 9 * MINUTE), Change::Nothing);
+    assert_eq!(life.on(Happening::Used, BEGUN + 9 * MINUTE), Change::Nothing);
     assert_eq!(life.due(), Some(BEGUN + 19 * MINUTE));
     assert_eq!(life.at(BEGUN + 19 * MINUTE - ALMOST), Change::Nothing);
     assert_eq!(life.at(BEGUN + 19 * MINUTE), Change::Ended(EndReason::Idle));
@@ -69,7 +69,7 @@ fn a_limit_beyond_the_end_of_time_is_none() {
 fn a_clock_that_goes_backward_brings_nothing_back() {
     let mut life = limited(10, 600);
     assert_eq!(life.at(BEGUN + 9 * MINUTE), Change::Nothing);
-    assert_eq!(life.on(Happening::Asked, BEGUN), Change::Nothing);
+    assert_eq!(life.on(Happening::Used, BEGUN), Change::Nothing);
     assert_eq!(life.due(), Some(BEGUN + 19 * MINUTE), "it was used later than it seems");
     assert_eq!(life.at(BEGUN + 19 * MINUTE), Change::Ended(EndReason::Idle));
     assert_eq!(life.at(BEGUN), Change::Ended(EndReason::Idle));
@@ -133,7 +133,7 @@ fn a_locked_session_is_unlocked_by_its_card_and_pin_alone() {
     assert_eq!(life.locked(), None);
     assert_eq!(life.on(Happening::CardOut, BEGUN + MINUTE), Change::Locked(LockReason::CardRemoved));
     let card_changes = [Happening::CardOut, Happening::CardUnseen, Happening::CardSeen, Happening::Unwatched];
-    for happening in card_changes.into_iter().chain([Happening::Asked]) {
+    for happening in card_changes.into_iter().chain([Happening::Used]) {
         assert_eq!(life.on(happening, BEGUN + 2 * MINUTE), Change::Nothing, "{happening:?}");
         assert_eq!(life.locked(), Some(LockReason::CardRemoved), "{happening:?}");
         assert!(!life.is_bound_to_card() && !life.is_unseen(), "{happening:?}");
@@ -160,7 +160,7 @@ fn the_limits_count_for_a_locked_session_too() {
     let limits = Limits { idle: Some(10 * MINUTE), total: None };
     let mut life = life(Mode::SessionLock, limits);
     assert_eq!(life.on(Happening::CardOut, BEGUN + 5 * MINUTE), Change::Locked(LockReason::CardRemoved));
-    assert_eq!(life.on(Happening::Asked, BEGUN + 9 * MINUTE), Change::Nothing);
+    assert_eq!(life.on(Happening::Used, BEGUN + 9 * MINUTE), Change::Nothing);
     assert_eq!(life.due(), Some(BEGUN + 10 * MINUTE), "who gets no ticket does not use the session");
     assert_eq!(life.at(BEGUN + 10 * MINUTE), Change::Ended(EndReason::Idle));
 }
@@ -178,7 +178,7 @@ fn unlocking_counts_as_use() {
 fn in_mobility_card_and_pin_are_due_from_time_to_time() {
     let mut life = unlimited(Mode::Mobility);
     assert_eq!(life.due(), Some(BEGUN + 60 * MINUTE));
-    assert_eq!(life.on(Happening::Asked, BEGUN + 59 * MINUTE), Change::Nothing);
+    assert_eq!(life.on(Happening::Used, BEGUN + 59 * MINUTE), Change::Nothing);
     assert_eq!(life.at(BEGUN + 60 * MINUTE - ALMOST), Change::Nothing);
     assert_eq!(life.at(BEGUN + 60 * MINUTE), Change::Locked(LockReason::ReauthenticationDue));
     assert_eq!(life.at(BEGUN + 60 * MINUTE), Change::Nothing);
