@@ -3,8 +3,8 @@
 //! The engine knows these traits and no service. A service knows neither the engine nor the
 //! configuration: it has settings of its own, which `engine/builder.rs` fills in.
 
-#[cfg(any(feature = "nuts", feature = "oidc"))]
-mod base64url;
+#[cfg(any(feature = "nuts", feature = "oidc", feature = "sign"))]
+pub(crate) mod base64url;
 #[cfg(any(feature = "nuts", feature = "oidc"))]
 mod card_binding;
 pub mod choices;

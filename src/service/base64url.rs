@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use crate::secret::secret_buffer;
 
 /// Decodes base64url without padding. `None` for anything else.
+#[cfg(any(feature = "nuts", feature = "oidc"))]
 pub(super) fn base64url(text: &[u8]) -> Option<Vec<u8>> {
     // With the whole size at once, nothing is left behind in memory.
     let mut bytes = vec![0; text.len() / 4 * 3 + 3];
@@ -24,12 +25,19 @@ pub(super) fn to_base64url(bytes: &[u8]) -> Zeroizing<String> {
 }
 
 /// Returns what a JWT with this header and these claims signs. Both consist of texts and numbers.
+#[cfg(any(feature = "nuts", feature = "oidc"))]
 pub(super) fn to_sign(header: &impl Serialize, claims: &impl Serialize) -> Zeroizing<String> {
     with_dot(&part(header), &part(claims))
 }
 
+/// Returns what a JWS with this header and this payload signs.
+#[cfg(feature = "sign")]
+pub(crate) fn to_sign_bytes(header: &impl Serialize, payload: &[u8]) -> Zeroizing<String> {
+    with_dot(&part(header), &to_base64url(payload))
+}
+
 /// Returns the JWT of what it signs and the signature.
-pub(super) fn signed(message: &str, signature: &[u8]) -> Zeroizing<String> {
+pub(crate) fn signed(message: &str, signature: &[u8]) -> Zeroizing<String> {
     with_dot(message, &to_base64url(signature))
 }
 
