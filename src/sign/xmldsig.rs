@@ -79,12 +79,14 @@ fn text(signed_info: &[u8]) -> Result<String> {
 
 /// Checks that `xml` is a canonical `SignedInfo` for `algorithm`. Returns its prefix.
 fn check(xml: &str, algorithm: Algorithm) -> Result<String> {
+    if !xml.starts_with('<') {
+        return Err(invalid("the SignedInfo is neither XML nor base64"));
+    }
     if xml.contains("<!DOCTYPE") {
         return Err(invalid("the SignedInfo has a DOCTYPE"));
     }
     // What verifiers hash is the canonical form, which has none of these; comments could hide something.
-    let outside = !xml.starts_with('<') || !xml.ends_with('>');
-    if outside || ["<?", "<!", "/>", "\r"].iter().any(|other| xml.contains(other)) {
+    if !xml.ends_with('>') || ["<?", "<!", "/>", "\r"].iter().any(|other| xml.contains(other)) {
         return Err(invalid(
             "the SignedInfo is not in canonical form: it has a declaration, a comment, an empty-element tag or the like",
         ));
@@ -109,8 +111,8 @@ fn check(xml: &str, algorithm: Algorithm) -> Result<String> {
         }
         None => return Err(invalid("the SignedInfo has no SignatureMethod, or several")),
     }
-    let name = xml.get(1..).and_then(|rest| rest.split_once("SignedInfo")).map_or("", |(prefix, _)| prefix);
-    Ok(name.to_owned())
+    let name = xml.split([' ', '>', '\n', '\t']).next().unwrap_or_default();
+    Ok(name.trim_start_matches('<').strip_suffix("SignedInfo").unwrap_or_default().to_owned())
 }
 
 /// Returns the `Algorithm` of the only child with this name.
