@@ -4,7 +4,11 @@ mod algorithm;
 mod cms;
 mod format;
 mod jws;
+mod request;
 mod xmldsig;
 
 pub use algorithm::Algorithm;
 pub use format::{Draft, Format};
+pub use request::{
+    Content, FailedSignature, KeyUse, MAX_BYTES, MAX_PAYLOADS, Payload, SignRequest, Signature, Signatures,
+};
