@@ -70,8 +70,8 @@
 //! program `ticketapi-card`, from the crate of the same name, loads it.
 //!
 //! Features, all on by default: `software-card` reads cards in PKCS#12 files, `terminal` asks on the controlling
-//! terminal, `oidc` logs in at OpenID providers, `sign` signs with the card. Without them, settings that need them
-//! fail with an error that says so.
+//! terminal, `oidc` logs in at OpenID providers, `nuts` at Nuts nodes, `sign` signs with the card. Without them, settings
+//! that need them fail with an error that says so.
 //!
 //! Errors are [`Error`]: what happened, and with [`Error::remedy`] what the user can do.
 #![forbid(unsafe_code)]

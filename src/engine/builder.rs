@@ -1,5 +1,7 @@
 //! The parts of an engine, and how the settings become parts. The only reader of [`Config`].
 
+#[cfg(test)]
+mod missing;
 #[cfg(feature = "oidc")]
 mod openid;
 

@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use der::asn1::ObjectIdentifier;
 use der::{Any, Tag, Tagged};
 use x509_cert::TbsCertificate;
-use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::ext::pkix::NameConstraints;
 use x509_cert::ext::pkix::constraints::name::GeneralSubtree;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::name::{Name, RelativeDistinguishedName};
 
 /// `emailAddress`, which an rfc822Name constraint is for as well.
-const EMAIL: der::asn1::ObjectIdentifier = der::asn1::ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1");
+const EMAIL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1");
 
 /// Whether two names are the same, whatever type their strings have.
 pub(super) fn equal(one: &Name, other: &Name) -> bool {
@@ -25,18 +25,26 @@ fn is_within(name: &Name, base: &Name) -> bool {
 }
 
 fn rdn_equal(one: &RelativeDistinguishedName, other: &RelativeDistinguishedName) -> bool {
-    let all_in = |some: &RelativeDistinguishedName, others: &RelativeDistinguishedName| {
-        some.0.iter().all(|attribute| others.0.iter().any(|other| attribute_equal(attribute, other)))
-    };
-    one.0.len() == other.0.len() && all_in(one, other) && all_in(other, one)
+    one.0.len() == other.0.len() && comparable(one) == comparable(other)
 }
 
-fn attribute_equal(one: &AttributeTypeAndValue, other: &AttributeTypeAndValue) -> bool {
-    one.oid == other.oid
-        && match (text(&one.value), text(&other.value)) {
-            (Some(one), Some(other)) => folded(&one) == folded(&other),
-            _ => one.value == other.value,
-        }
+/// The attributes as they are compared, sorted: a name can have thousands, so that each is not compared with each.
+fn comparable(rdn: &RelativeDistinguishedName) -> Vec<(ObjectIdentifier, Value<'_>)> {
+    let mut attributes: Vec<_> = rdn.0.iter().map(|attribute| (attribute.oid, Value::of(&attribute.value))).collect();
+    attributes.sort();
+    attributes
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Value<'a> {
+    Text(String),
+    Other(Tag, &'a [u8]),
+}
+
+impl<'a> Value<'a> {
+    fn of(value: &'a Any) -> Self {
+        text(value).map_or_else(|| Self::Other(value.tag(), value.value()), |text| Self::Text(folded(&text)))
+    }
 }
 
 /// The characters of the kinds of string that names are made of.
@@ -154,6 +162,7 @@ mod tests {
     use std::str::FromStr;
 
     use der::asn1::{OctetString, SetOfVec};
+    use x509_cert::attr::AttributeTypeAndValue;
 
     use super::*;
 

@@ -279,6 +279,52 @@ mod tests {
         assert!(!maps_root("      1000       1000          1\n"));
     }
 
+    /// Sets an access list that gives user 5000 `rights` and limits all but the owner to `mask`. Returns `false` on a
+    /// file system that has none.
+    #[cfg(target_os = "linux")]
+    fn set_access_list(path: &Path, rights: u16, mask: u16) -> bool {
+        use rustix::fs::{XattrFlags, setxattr};
+        use rustix::io::Errno;
+
+        const NO_ID: u32 = u32::MAX;
+        // acl(5) as the kernel stores it: version 2; then kind, rights and number of owner, user, group, mask, others.
+        let entries = [(1, 6, NO_ID), (2, rights, 5000), (4, 4, NO_ID), (0x10, mask, NO_ID), (0x20, 0, NO_ID)];
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (kind, rights, id) in entries {
+            list.extend([u16::to_le_bytes(kind), u16::to_le_bytes(rights)].concat());
+            list.extend(u32::to_le_bytes(id));
+        }
+        match setxattr(path, "system.posix_acl_access", &list, XattrFlags::empty()) {
+            Err(Errno::OPNOTSUPP) => false,
+            done => done.map(|()| true).unwrap(),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_user_whom_an_access_list_lets_write_is_another_user() {
+        let folder = folder();
+        let file = folder.path().join("file");
+        if !set_access_list(&file, 6, 6) {
+            return;
+        }
+        // `setfacl -m u:5000:rw`: also where the group is root's or private.
+        assert!(problem(&file).starts_with(&format!("{} can be changed by other users", file.display())));
+        // The mask takes the right away; or the list only lets them read.
+        for (rights, mask) in [(6, 4), (4, 4)] {
+            assert!(set_access_list(&file, rights, mask));
+            trusted(&file).unwrap();
+        }
+        #[cfg(any(feature = "nuts", feature = "oidc"))]
+        {
+            read_secret(&file, 4).unwrap_err();
+            assert!(set_access_list(&file, 4, 0));
+            read_secret(&file, 4).unwrap();
+        }
+        assert!(set_access_list(folder.path(), 7, 7));
+        assert!(problem(&file).starts_with(&format!("{} can be changed by other users", folder.path().display())));
+    }
+
     #[cfg(any(feature = "nuts", feature = "oidc"))]
     #[test]
     fn a_secret_that_others_can_read_is_refused() {
