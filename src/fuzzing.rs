@@ -64,3 +64,8 @@ pub fn path_of(broker: &BrokerAddress, url: &str) -> Option<String> {
 pub fn openid(kind: u8, data: &[u8]) {
     crate::service::oidc::fuzzing::read(kind, data);
 }
+
+/// What a Nuts node sends; `kind` selects one.
+pub fn nuts(kind: u8, data: &[u8]) {
+    crate::service::nuts::fuzzing::read(kind, data);
+}

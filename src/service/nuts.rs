@@ -4,11 +4,14 @@
 //! `contract`, `presentation`, `ticket` and `time` are pure; `node` has the requests.
 
 mod contract;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod landing;
 mod node;
 mod node_login;
 mod presentation;
 mod session;
+mod signing;
 mod ticket;
 mod time;
 mod user_token;
@@ -16,15 +19,14 @@ mod user_token;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 use tracing::info;
 
 use self::contract::DrawUp;
 use self::node::{ErrorKindOf, Node, Step, pause, to_json};
 use self::presentation::{Asked, Presentation, read_verification};
 use self::user_token::TokenSession;
-use super::{Desk, Expiry, Grant, IdentityService, Replacement, ServiceSession, Unlocking, json};
+use super::{Desk, Expiry, Grant, IdentityService, Replacement, ServiceSession, Unlocking};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::http::{HttpsSettings, Url};
@@ -156,26 +158,6 @@ struct Names<'a> {
     role_name: Option<&'a str>,
 }
 
-#[derive(Deserialize)]
-struct SigningSession {
-    #[serde(rename = "sessionID")]
-    id: String,
-    #[serde(rename = "sessionPtr")]
-    pointer: Pointer,
-}
-
-#[derive(Deserialize)]
-struct Pointer {
-    url: String,
-}
-
-#[derive(Deserialize)]
-struct Poll<'a> {
-    status: String,
-    #[serde(borrow, rename = "verifiablePresentation")]
-    presentation: Option<&'a RawValue>,
-}
-
 impl Login<'_> {
     fn run(&self) -> Result<Grant> {
         if let Some(settings) = &self.settings.user_token {
@@ -207,55 +189,22 @@ impl Login<'_> {
         let params = Params { employer: &self.settings.employer, employee };
         let body = to_json(&Signing { means: "employeeid", params, payload: contract })?;
         let answer = node.post(step, &format!("{V1}/signature/session"), body, &node.call(self.desk.cancel))?;
-        let bad = |why: &str| {
-            let detail = format!("the node's signing session cannot be used: {why}");
-            Error::new(ErrorKind::BadAnswer, Stage::Activation, detail)
-        };
-        let session: SigningSession = json::read(&answer.body).map_err(|error| bad(&error.to_string()))?;
-        // It becomes a part of an address.
-        if session.id.is_empty()
-            || session.id.len() > 128
-            || !session.id.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        {
-            return Err(bad("its id is not one"));
-        }
-        let page = Url::parse(&session.pointer.url).map_err(|why| bad(&format!("the address of its page: {why}")))?;
-        Ok((session.id, page))
+        signing::read_session(&answer.body)
     }
 
     /// Waits for the user's decision on the page. `not_shown` is cancelled if the page is not shown.
     fn wait_for_presentation(&self, node: &mut Node<'_>, id: &str, not_shown: &CancelToken) -> Result<SecretBytes> {
         let step = Step { stage: Stage::Browser, refusal: "makes no presentation", kind: ErrorKindOf::Decision };
-        let error = |kind, detail: &str| Err(Error::new(kind, Stage::Browser, detail));
         let deadline = Instant::now() + self.settings.login_timeout.min(SIGNING_WINDOW);
         let path = format!("{V1}/signature/session/{id}");
         for number in 0.. {
             self.pause(pause(number), deadline, not_shown)?;
             let Some(answer) = node.poll(step, &path, &node.call(self.desk.cancel))? else { continue };
-            let poll: Poll<'_> = json::read(&answer.body).map_err(|why| {
-                let detail = format!("the node's answer about the signing session cannot be used: {why}");
-                Error::new(ErrorKind::BadAnswer, Stage::Browser, detail)
-            })?;
-            match (&*poll.status, poll.presentation) {
-                ("created" | "in-progress", _) => {}
-                ("completed", Some(presentation)) => {
-                    let text = presentation.get().as_bytes();
-                    let mut kept = secret_buffer(text.len());
-                    kept.extend_from_slice(text);
-                    return Ok(kept);
-                }
-                ("cancelled", _) => return error(ErrorKind::Cancelled, "the contract was rejected on the node's page"),
-                ("expired", _) => return error(ErrorKind::Cancelled, NOT_IN_TIME),
-                // The node gives the presentation out once.
-                ("vp-requested", _) => {
-                    let detail = "the node has given the presentation to somebody else, or it was lost on its way";
-                    return error(ErrorKind::BadAnswer, detail);
-                }
-                ("errored" | "", _) => return error(ErrorKind::Refused, "the node did not accept what its page sent"),
-                _ => return error(ErrorKind::BadAnswer, "the node's signing session is in a state that is not known"),
+            if let Some(presentation) = signing::read_poll(&answer.body)? {
+                return Ok(presentation);
             }
         }
-        error(ErrorKind::Internal, "the node was polled too often")
+        Err(Error::new(ErrorKind::Internal, Stage::Browser, "the node was polled too often"))
     }
 
     /// Waits for `time` before the next poll, unless the login is cancelled or takes too long.

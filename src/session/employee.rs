@@ -102,6 +102,37 @@ impl AssuranceLevel {
     pub fn satisfies(self, required: Self) -> bool {
         self >= required
     }
+
+    /// Returns the level that `resource` asks for: one of the `resources` of a NutsAuthorizationCredential, in JSON,
+    /// with the member `assuranceLevel` or `authenticationAssuranceLevel`. The higher one counts if it has both;
+    /// `None` if it has neither.
+    ///
+    /// ```
+    /// use ticketapi::session::AssuranceLevel;
+    ///
+    /// let resource = r#"{"path": "/Composition/1", "operations": ["read"], "assuranceLevel": "low"}"#;
+    /// let required = AssuranceLevel::required_for(resource)?;
+    /// assert!(required.is_none_or(|required| AssuranceLevel::Low.satisfies(required)));
+    /// # Ok::<_, ticketapi::session::UnknownLevel>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownLevel`] for a level that no session satisfies, and if `resource` is not a JSON object.
+    pub fn required_for(resource: &str) -> std::result::Result<Option<Self>, UnknownLevel> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Resource {
+            assurance_level: Option<String>,
+            authentication_assurance_level: Option<String>,
+        }
+
+        let Resource { assurance_level, authentication_assurance_level } =
+            serde_json::from_str(resource).map_err(|_| UnknownLevel)?;
+        let levels = [assurance_level, authentication_assurance_level].map(|name| name.map(|name| name.parse()));
+        let [one, other] = levels.map(Option::transpose);
+        Ok(one?.max(other?))
+    }
 }
 
 impl fmt::Display for AssuranceLevel {
@@ -170,5 +201,29 @@ mod tests {
             }
         }
         assert_eq!("Low".parse::<AssuranceLevel>(), Err(UnknownLevel));
+    }
+
+    #[test]
+    fn a_resource_asks_for_a_level_in_either_spelling() {
+        use AssuranceLevel::{High, Low, Substantial};
+        for (members, required) in [
+            (r#""assuranceLevel": "low""#, Ok(Some(Low))),
+            (r#""assuranceLevel": "substantial""#, Ok(Some(Substantial))),
+            (r#""authenticationAssuranceLevel": "middle""#, Ok(Some(Substantial))),
+            (r#""authenticationAssuranceLevel": "high""#, Ok(Some(High))),
+            (r#""authenticationAssuranceLevel": "high", "assuranceLevel": "low""#, Ok(Some(High))),
+            (r#""authenticationAssuranceLevel": null, "assuranceLevel": "low""#, Ok(Some(Low))),
+            (r#""userContext": true"#, Ok(None)),
+            (r#""assuranceLevel": "none""#, Err(UnknownLevel)),
+            (r#""assuranceLevel": "low", "authenticationAssuranceLevel": "none""#, Err(UnknownLevel)),
+            (r#""assuranceLevel": 3"#, Err(UnknownLevel)),
+            (r#""assuranceLevel": "low", "assuranceLevel": "low""#, Err(UnknownLevel)),
+        ] {
+            let resource = format!(r#"{{"path": "/Composition/1", "operations": ["read"], {members}}}"#);
+            assert_eq!(AssuranceLevel::required_for(&resource), required, "{members}");
+        }
+        for text in ["", "low", "\"low\"", "[]", "{"] {
+            assert_eq!(AssuranceLevel::required_for(text), Err(UnknownLevel), "{text}");
+        }
     }
 }

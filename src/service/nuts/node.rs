@@ -123,7 +123,7 @@ impl<'a> Node<'a> {
 }
 
 /// Returns an answer with which the node has done what it was asked for.
-fn taken(step: Step, answer: HttpResponse) -> Result<HttpResponse> {
+pub(super) fn taken(step: Step, answer: HttpResponse) -> Result<HttpResponse> {
     let error = |kind, detail: String| Err(Error::new(kind, step.stage, detail));
     let no_node = || {
         let detail = format!("nuts_node: no Nuts node answers there (it answered with status {})", answer.status);
@@ -158,7 +158,8 @@ fn reason(answer: &HttpResponse) -> Option<String> {
         return None;
     }
     let problem: Problem = json::read(&answer.body).ok()?;
-    let detail = problem.detail.unwrap_or_default();
+    // Cleaned first: what hides in a text must not hide a secret either.
+    let detail = clean(&problem.detail.unwrap_or_default(), LIMIT);
     let words = detail.split(' ').map(|word| if is_secret(word) { "…" } else { word });
     Some(clean(&words.collect::<Vec<_>>().join(" "), LONGEST_REASON))
 }
@@ -204,7 +205,9 @@ mod tests {
         use ErrorKindOf::{Decision, Settings};
         let problem = "application/problem+json";
         let id = "0123456789abcdef0123456789abcdef";
-        let body = format!(r#"{{"detail":"session {id}, of \u202eeyJhbGciOiJ: not found","status":404,"title":"x"}}"#);
+        let body = format!(
+            r#"{{"detail":"session {id}, of \u202eey\u202eJhbGciOiJ: not\nfound","status":404,"title":"x"}}"#
+        );
         for (step, status, kind) in [
             (Settings, 400, ErrorKind::Configuration),
             (Settings, 404, ErrorKind::Configuration),

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -65,14 +67,7 @@ impl NutsSession {
             credentials: [],
         })?;
         let answer = Node::new(&self.settings).post(step, "/internal/auth/v1/request-access-token", body, call)?;
-        let bad = |why: &str| {
-            Error::new(ErrorKind::BadAnswer, Stage::Session, format!("the node's access token cannot be used: {why}"))
-        };
-        let read: AccessAnswer = json::read(&answer.body).map_err(|error| bad(&error.to_string()))?;
-        if !read.token_type.eq_ignore_ascii_case("bearer") || read.access_token.expose().is_empty() {
-            return Err(bad("it is not a bearer token"));
-        }
-        Ok(AccessToken::new(read.access_token.expose(), read.expires_in.map(std::time::Duration::from_secs)))
+        read_access_token(&answer.body)
     }
 
     /// Asks the node what an access token says. Returns JSON.
@@ -81,10 +76,7 @@ impl NutsSession {
             Step { stage: Stage::Session, refusal: "does not look at the access token", kind: ErrorKindOf::Decision };
         let path = "/internal/auth/v1/accesstoken/introspect";
         let answer = Node::new(&self.settings).post_form(step, path, form(&[("token", token)]), call)?;
-        let bad =
-            || Error::new(ErrorKind::BadAnswer, Stage::Session, "the node's answer about the access token is not JSON");
-        json::read::<serde::de::IgnoredAny>(&answer.body).map_err(|_| bad())?;
-        str::from_utf8(&answer.body).map(str::to_owned).map_err(|_| bad())
+        read_introspection(&answer.body)
     }
 
     pub(crate) fn assurance(&self) -> Option<AssuranceLevel> {
@@ -119,6 +111,33 @@ impl ServiceSession for NutsSession {
     fn claims(&self, _: &Call<'_>) -> Result<String> {
         self.text().map(str::to_owned)
     }
+}
+
+/// Reads the access token for what another organisation keeps.
+///
+/// # Errors
+///
+/// [`BadAnswer`](ErrorKind::BadAnswer).
+pub(super) fn read_access_token(answer: &[u8]) -> Result<AccessToken> {
+    let bad = |why: &str| {
+        Error::new(ErrorKind::BadAnswer, Stage::Session, format!("the node's access token cannot be used: {why}"))
+    };
+    let read: AccessAnswer = json::read(answer).map_err(|error| bad(&error.to_string()))?;
+    if !read.token_type.eq_ignore_ascii_case("bearer") || read.access_token.expose().is_empty() {
+        return Err(bad("it is not a bearer token"));
+    }
+    Ok(AccessToken::new(read.access_token.expose(), read.expires_in.map(Duration::from_secs)))
+}
+
+/// Checks that what the node says about an access token is JSON, and returns it.
+///
+/// # Errors
+///
+/// [`BadAnswer`](ErrorKind::BadAnswer).
+pub(super) fn read_introspection(answer: &[u8]) -> Result<String> {
+    let bad = || Error::new(ErrorKind::BadAnswer, Stage::Session, "the node's answer about the access token is not JSON");
+    json::read::<IgnoredAny>(answer).map_err(|_| bad())?;
+    str::from_utf8(answer).map(str::to_owned).map_err(|_| bad())
 }
 
 fn defect() -> Error {

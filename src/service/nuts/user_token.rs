@@ -68,8 +68,8 @@ struct TokenRequested {
 
 /// The token's members are empty while it is pending.
 #[derive(Deserialize)]
-struct TokenAnswer {
-    access_token: Secret,
+pub(super) struct TokenAnswer {
+    pub(super) access_token: Secret,
     token_type: String,
     expires_in: Option<u64>,
 }
@@ -124,19 +124,7 @@ impl Login<'_> {
         })?;
         let path = format!("{V2}/{subject}/request-user-access-token");
         let answer = node.post(step, &path, body, &node.call(self.desk.cancel))?;
-        let bad = |why: &str| {
-            let detail = format!("the node's session for an access token cannot be used: {why}");
-            Error::new(ErrorKind::BadAnswer, Stage::Activation, detail)
-        };
-        let TokenRequested { redirect_uri, session_id } =
-            json::read(&answer.body).map_err(|error| bad(&error.to_string()))?;
-        // It becomes a part of an address.
-        let is_plain = session_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        if session_id.is_empty() || session_id.len() > 128 || !is_plain {
-            return Err(bad("its id is not one"));
-        }
-        let page = Url::parse(&redirect_uri).map_err(|why| bad(&format!("the address for the browser: {why}")))?;
-        Ok((session_id, page))
+        read_requested(&answer.body)
     }
 
     fn wait_for_user_token(
@@ -154,20 +142,50 @@ impl Login<'_> {
             self.pause(pause(number), deadline, not_shown)?;
             number = if landing.show() { 0 } else { number.saturating_add(1) };
             let Some(answer) = node.poll(step, &path, &node.call(self.desk.cancel))? else { continue };
-            let bad = |why: &str| {
-                let detail = format!("the node's access token cannot be used: {why}");
-                Error::new(ErrorKind::BadAnswer, Stage::Browser, detail)
-            };
-            let answer: TokenAnswer = json::read(&answer.body).map_err(|error| bad(&error.to_string()))?;
-            if answer.access_token.expose().is_empty() {
-                continue;
-            }
-            if !answer.token_type.eq_ignore_ascii_case("Bearer") {
-                return Err(bad("it is not a bearer token"));
-            }
+            let Some(answer) = read_token(&answer.body)? else { continue };
             // So that the browser does not have to wait for a page that never comes.
             landing.show();
             return Ok(answer);
         }
     }
+}
+
+/// Reads the session's id, and the address for the browser.
+///
+/// # Errors
+///
+/// [`BadAnswer`](ErrorKind::BadAnswer).
+pub(super) fn read_requested(answer: &[u8]) -> Result<(String, Url)> {
+    let bad = |why: &str| {
+        let detail = format!("the node's session for an access token cannot be used: {why}");
+        Error::new(ErrorKind::BadAnswer, Stage::Activation, detail)
+    };
+    let TokenRequested { redirect_uri, session_id } = json::read(answer).map_err(|error| bad(&error.to_string()))?;
+    // It becomes a part of an address.
+    let is_plain = session_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if session_id.is_empty() || session_id.len() > 128 || !is_plain {
+        return Err(bad("its id is not one"));
+    }
+    let page = Url::parse(&redirect_uri).map_err(|why| bad(&format!("the address for the browser: {why}")))?;
+    Ok((session_id, page))
+}
+
+/// Reads the access token; `None` while it is pending.
+///
+/// # Errors
+///
+/// [`BadAnswer`](ErrorKind::BadAnswer).
+pub(super) fn read_token(answer: &[u8]) -> Result<Option<TokenAnswer>> {
+    let bad = |why: &str| {
+        let detail = format!("the node's access token cannot be used: {why}");
+        Error::new(ErrorKind::BadAnswer, Stage::Browser, detail)
+    };
+    let answer: TokenAnswer = json::read(answer).map_err(|error| bad(&error.to_string()))?;
+    if answer.access_token.expose().is_empty() {
+        return Ok(None);
+    }
+    if !answer.token_type.eq_ignore_ascii_case("Bearer") {
+        return Err(bad("it is not a bearer token"));
+    }
+    Ok(Some(answer))
 }
