@@ -449,6 +449,17 @@ typedef unsigned int DWORD;
 #define TICKETAPI_PIN_ON_READER 2
 
 /**
+ * A message: the login continues in the browser, until TICKETAPI_BROWSER_WAIT_OVER. If the user gives up, call
+ * ticketapi_cancel: a page that shows an error never ends the login.
+ */
+#define TICKETAPI_BROWSER_OPENED 3
+
+/**
+ * A message: the login no longer waits for the browser.
+ */
+#define TICKETAPI_BROWSER_WAIT_OVER 4
+
+/**
  * For ticketapi_role: the role as one line, for display.
  */
 #define TICKETAPI_ROLE_LINE 0
@@ -484,7 +495,7 @@ typedef unsigned int DWORD;
 #define TICKETAPI_ROLE_NAME 6
 
 /**
- * For ticketapi_assurance_level: the employer's word for it is not known.
+ * For ticketapi_assurance_level: the employer's word for it is not known. For ticketapi_required_level: none.
  */
 #define TICKETAPI_ASSURANCE_UNKNOWN 0
 
@@ -601,8 +612,8 @@ typedef struct {
    */
   int (*role)(void *user_data, const TicketApiRole *roles, unsigned int count, unsigned int *chosen);
   /**
-   * Shows a message and returns at once: TICKETAPI_INSERT_CARD or TICKETAPI_PIN_ON_READER, and its text
-   * in English.
+   * Shows a message and returns at once: TICKETAPI_INSERT_CARD, TICKETAPI_PIN_ON_READER,
+   * TICKETAPI_BROWSER_OPENED or TICKETAPI_BROWSER_WAIT_OVER, and its text in English. Others may follow.
    */
   void (*message)(void *user_data, int message, const char *text);
 } TicketApiPrompter;
@@ -928,8 +939,9 @@ int ticketapi_claims(TCK_API_INSTANCE instance,
  * Shows the pages on which users log in, at services other than the SSB, with the function `open_page` from now on,
  * such as in a window of the program. It gets `user_data` and the page's address, must return without waiting for
  * the user, and returns TICKETAPI_ANSWERED, or TICKETAPI_CANCELLED to end the login. It is called on the thread that
- * logs in. If the user closes the window, call ticketapi_cancel. NULL restores the browser of the configuration. The
- * function and `user_data` must stay valid until they are replaced.
+ * logs in. If the user closes the window, call ticketapi_cancel; TICKETAPI_BROWSER_WAIT_OVER tells the function
+ * `message` of the program's prompter when the page is no longer needed. NULL restores the browser of the
+ * configuration. The function and `user_data` must stay valid until they are replaced.
  *
  * Codes (TcktApi_getLastError(0)): TCK_API_ERR_SERVER_BUSY (a login is in progress),
  * TCK_API_ERR_INTERNAL_ERROR.
@@ -959,6 +971,17 @@ int ticketapi_set_employee(TCK_API_INSTANCE instance,
  */
 int ticketapi_assurance_level(TCK_API_INSTANCE instance,
                               unsigned int *level);
+
+/**
+ * Writes to `level` the level that `resource` asks for, a TICKETAPI_ASSURANCE_... constant: one of the `resources` of a
+ * NutsAuthorizationCredential, in JSON, with the member assuranceLevel or authenticationAssuranceLevel (the higher one
+ * counts). TICKETAPI_ASSURANCE_UNKNOWN if it has neither: every level is enough. Needs no instance.
+ *
+ * Codes (TcktApi_getLastError(0)): TCK_API_ERR_INVALID_PARAMETER (NULL, no JSON object, or a level that no session
+ * has), TCK_API_ERR_INTERNAL_ERROR.
+ */
+int ticketapi_required_level(const char *resource,
+                             unsigned int *level);
 
 /**
  * Gets an access token from the node of `authorizer` (a DID), for what its `service` keeps. The employer's node

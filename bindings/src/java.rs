@@ -3,6 +3,8 @@
 //! No Java exception is left pending: a method that fails returns null, 0 or false, and the code becomes the
 //! thread's last error. Local references of a method or a prompt are freed when it ends.
 
+mod asking;
+mod browser;
 mod gaticket;
 mod modern;
 mod nuts;
@@ -17,6 +19,7 @@ use jni::{Env, EnvUnowned, Outcome as Ended};
 use ticketapi::{Error, ErrorKind, Stage};
 use zeroize::Zeroizing;
 
+pub(crate) use browser::JavaBrowser;
 pub(crate) use prompter::JavaPrompter;
 
 use crate::boundary::{Outcome, Place, export_value, test_panic};

@@ -6,12 +6,12 @@ use std::ffi::{c_char, c_int, c_uint};
 
 use ticketapi::session::{AssuranceLevel, Employee};
 
-use crate::boundary::{TextOut, export, text_in, write_if_wanted};
+use crate::boundary::{Outcome, TextOut, export, text_in, write_if_wanted};
 use crate::c::TCK_API_INSTANCE;
 use crate::process::Process;
 use crate::status::{Failure, TCK_API_ERR_INVALID_PARAMETER};
 
-/// For ticketapi_assurance_level: the employer's word for it is not known.
+/// For ticketapi_assurance_level: the employer's word for it is not known. For ticketapi_required_level: none.
 pub const TICKETAPI_ASSURANCE_UNKNOWN: c_int = 0;
 /// For ticketapi_assurance_level: the employer says who the user is.
 pub const TICKETAPI_ASSURANCE_LOW: c_int = 1;
@@ -79,6 +79,32 @@ pub unsafe extern "C" fn ticketapi_assurance_level(instance: TCK_API_INSTANCE, l
         unsafe { write_if_wanted(level, found.unsigned_abs()) };
         Ok(())
     })
+}
+
+/// Writes to `level` the level that `resource` asks for, a TICKETAPI_ASSURANCE_... constant: one of the `resources` of a
+/// NutsAuthorizationCredential, in JSON, with the member assuranceLevel or authenticationAssuranceLevel (the higher one
+/// counts). TICKETAPI_ASSURANCE_UNKNOWN if it has neither: every level is enough. Needs no instance.
+///
+/// Codes (TcktApi_getLastError(0)): TCK_API_ERR_INVALID_PARAMETER (NULL, no JSON object, or a level that no session
+/// has), TCK_API_ERR_INTERNAL_ERROR.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ticketapi_required_level(resource: *const c_char, level: *mut c_uint) -> c_int {
+    export(0, || {
+        if level.is_null() {
+            return Err(Failure::new(TCK_API_ERR_INVALID_PARAMETER));
+        }
+        // SAFETY: the header asks this of the caller.
+        let required = required_level(unsafe { text_in(resource) }?)?;
+        // SAFETY: likewise.
+        unsafe { write_if_wanted(level, required.unsigned_abs()) };
+        Ok(())
+    })
+}
+
+/// As [`ticketapi_required_level`].
+pub(crate) fn required_level(resource: &str) -> Outcome<c_int> {
+    let required = AssuranceLevel::required_for(resource);
+    Ok(number(required.map_err(|_| Failure::new(TCK_API_ERR_INVALID_PARAMETER))?))
 }
 
 /// Gets an access token from the node of `authorizer` (a DID), for what its `service` keeps. The employer's node

@@ -10,7 +10,7 @@ use ticketapi::session::Login;
 use ticketapi::{Config, Engine};
 
 use crate::boundary::{Eternal, Handles, Outcome, Place, count_fork, library_folder, on_fork, test_panic};
-use crate::browser::{HostBrowser, OpenPage};
+use crate::browser::{HostBrowser, ProgramBrowser, SetBrowser};
 use crate::prompter::{Callbacks, HostPrompter, ProgramPrompter};
 use crate::status::{
     Failure, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_RESOURCE_ALLOCATION_FAILED,
@@ -37,7 +37,7 @@ pub(crate) struct Process {
     calls: AtomicUsize,
     setup: Mutex<Setup>,
     prompter: Mutex<Arc<dyn ProgramPrompter>>,
-    browser: Mutex<Option<OpenPage>>,
+    browser: SetBrowser,
     new_tickets: Mutex<Vec<NewTicket>>,
 }
 
@@ -180,7 +180,7 @@ impl Process {
     }
 
     /// Shows the pages of later logins with `browser`; `None` restores that of the configuration.
-    pub(crate) fn set_browser(&self, browser: Option<OpenPage>) -> Outcome {
+    pub(crate) fn set_browser(&self, browser: Option<Arc<dyn ProgramBrowser>>) -> Outcome {
         let _setup = self.setup();
         if self.calls.load(Ordering::SeqCst) > 0 {
             return Err(Failure::new(TCK_API_ERR_SERVER_BUSY));
@@ -204,7 +204,7 @@ impl Process {
     }
 
     fn build(&'static self, config: Config) -> Outcome<Engine> {
-        let prompter = HostPrompter::new(&config, &self.prompter);
+        let prompter = HostPrompter::new(&config, &self.prompter, &self.browser);
         let browser = HostBrowser::new(&config, &self.browser);
         let mut builder = Engine::builder(config).prompter(prompter).browser(browser);
         if let Some(folder) = library_folder() {

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::{Absence, PinTries};
-use ticketapi::prompt::{Notice, PinProblem, PinRequest, Prompter, SystemPrompter, text};
+use ticketapi::prompt::{LoginPage, Notice, PinProblem, PinRequest, Prompter, SystemPrompter, text};
 use ticketapi::ssb::Role;
 use ticketapi::{Config, Error, ErrorKind, Pin, Result, Stage};
 use zeroize::Zeroizing;
 
 use crate::boundary::forks;
+use crate::browser::{SetBrowser, set_browser};
 
 /// A prompt's answer: the user answered.
 pub const TICKETAPI_ANSWERED: c_int = 0;
@@ -30,6 +31,11 @@ pub const TICKETAPI_PIN_LENGTH: c_int = 2;
 pub const TICKETAPI_INSERT_CARD: c_int = 1;
 /// A message: enter the PIN on the reader's keys.
 pub const TICKETAPI_PIN_ON_READER: c_int = 2;
+/// A message: the login continues in the browser, until TICKETAPI_BROWSER_WAIT_OVER. If the user gives up, call
+/// ticketapi_cancel: a page that shows an error never ends the login.
+pub const TICKETAPI_BROWSER_OPENED: c_int = 3;
+/// A message: the login no longer waits for the browser.
+pub const TICKETAPI_BROWSER_WAIT_OVER: c_int = 4;
 
 /// Room for a PIN and its NUL.
 const PIN_ROOM: usize = 256;
@@ -108,8 +114,8 @@ pub struct TicketApiPrompter {
             chosen: *mut c_uint,
         ) -> c_int,
     >,
-    /// Shows a message and returns at once: TICKETAPI_INSERT_CARD or TICKETAPI_PIN_ON_READER, and its text
-    /// in English.
+    /// Shows a message and returns at once: TICKETAPI_INSERT_CARD, TICKETAPI_PIN_ON_READER,
+    /// TICKETAPI_BROWSER_OPENED or TICKETAPI_BROWSER_WAIT_OVER, and its text in English. Others may follow.
     pub message: Option<unsafe extern "C" fn(user_data: *mut c_void, message: c_int, text: *const c_char)>,
 }
 
@@ -153,6 +159,8 @@ pub(crate) trait ProgramPrompter: Send + Sync {
     fn enter_pin_on_reader(&self, request: &PinRequest<'_>) -> Option<Notice>;
     /// As [`Prompter::insert_card`].
     fn insert_card(self: Arc<Self>, absence: &Absence) -> Option<Notice>;
+    /// As [`Prompter::browser_opened`].
+    fn browser_opened(self: Arc<Self>) -> Option<Notice>;
 }
 
 /// When an unanswered prompt ends.
@@ -168,12 +176,17 @@ pub(crate) struct HostPrompter {
     system: SystemPrompter,
     timeout: Option<Duration>,
     program: &'static Mutex<Arc<dyn ProgramPrompter>>,
+    browser: &'static SetBrowser,
 }
 
 impl HostPrompter {
-    pub(crate) fn new(config: &Config, program: &'static Mutex<Arc<dyn ProgramPrompter>>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        program: &'static Mutex<Arc<dyn ProgramPrompter>>,
+        browser: &'static SetBrowser,
+    ) -> Self {
         let timeout = Some(config.prompt_timeout).filter(|timeout| !timeout.is_zero());
-        Self { system: SystemPrompter::new(config), timeout, program }
+        Self { system: SystemPrompter::new(config), timeout, program, browser }
     }
 
     fn program(&self) -> Arc<dyn ProgramPrompter> {
@@ -206,6 +219,14 @@ impl Prompter for HostPrompter {
 
     fn insert_card(&self, absence: &Absence, cancel: &CancelToken) -> Notice {
         self.program().insert_card(absence).unwrap_or_else(|| self.system.insert_card(absence, cancel))
+    }
+
+    fn browser_opened(&self, page: &LoginPage<'_>, cancel: &CancelToken) -> Notice {
+        self.program().browser_opened().unwrap_or_else(|| match set_browser(self.browser) {
+            // The program shows the page itself.
+            Some(_) => Notice::default(),
+            None => self.system.browser_opened(page, cancel),
+        })
     }
 }
 
@@ -269,6 +290,20 @@ impl ProgramPrompter for Callbacks {
 
     fn insert_card(self: Arc<Self>, absence: &Absence) -> Option<Notice> {
         self.show(TICKETAPI_INSERT_CARD, &text::insert_card(absence))
+    }
+
+    fn browser_opened(self: Arc<Self>) -> Option<Notice> {
+        let _shown = self.show(TICKETAPI_BROWSER_OPENED, text::BROWSER_OPENED)?;
+        Some(Notice::new(BrowserWait(self)))
+    }
+}
+
+/// The message that a login waits for the browser.
+struct BrowserWait(Arc<Callbacks>);
+
+impl Drop for BrowserWait {
+    fn drop(&mut self) {
+        let _shown = self.0.show(TICKETAPI_BROWSER_WAIT_OVER, "The login no longer waits for the browser");
     }
 }
 

@@ -119,6 +119,7 @@ impl AssuranceLevel {
     /// # Errors
     ///
     /// [`UnknownLevel`] for a level that no session satisfies, and if `resource` is not a JSON object.
+    #[cfg(feature = "nuts")]
     pub fn required_for(resource: &str) -> std::result::Result<Option<Self>, UnknownLevel> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -203,6 +204,7 @@ mod tests {
         assert_eq!("Low".parse::<AssuranceLevel>(), Err(UnknownLevel));
     }
 
+    #[cfg(feature = "nuts")]
     #[test]
     fn a_resource_asks_for_a_level_in_either_spelling() {
         use AssuranceLevel::{High, Low, Substantial};

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "harness.h"
 #include "prompts.h"
@@ -177,7 +178,43 @@ static void what_the_broker_does_not_have(const void *row)
     CHECK_EQ(ticketapi_change_role(instance), TCK_API_ERR_INVALID_INSTANCE_HANDLE);
 }
 
+static pid_t window;
+
+/* The window of a program is another process here. */
+static int open_window(void *user_data, const char *address)
+{
+    window = fork();
+    if (window == 0) {
+        execlp(user_data, user_data, address, (char *)NULL);
+        _exit(127);
+    }
+    return window > 0 ? TICKETAPI_ANSWERED : TICKETAPI_CANCELLED;
+}
+
+static void a_program_shows_the_page(const void *row)
+{
+    static const char *const cis2[] = {"--service", "cis2", NULL};
+    static const User typical = {.pin = NULL, .role = 1};
+    User user = typical;
+    char ticket[LARGE], browser[512];
+    TCK_API_INSTANCE instance;
+    (void)row;
+    start_provider(cis2);
+    snprintf(browser, sizeof browser, "%s", getenv("TICKETAPI_BROWSER"));
+    setenv("TICKETAPI_BROWSER", "/nowhere/browser", 1);
+    answer_with(&user);
+    CHECK_EQ(ticketapi_set_browser(open_window, browser), TCK_API_SUCCESS);
+    instance = TcktApi_Initialize();
+    CHECK_EQ(TcktApi_getTicket(instance, ticket, sizeof ticket, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(status_of(window), 0);
+    CHECK_EQ(user.waits, 101);
+    CHECK_EQ(user.roles, 1);
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    TcktApi_Finalize(instance);
+}
+
 const Test openid_tests[] = {
+    {"a program shows the page of an OpenID provider itself", a_program_shows_the_page, NULL},
     {"a ticket that is too large for old clients is described by its size", a_ticket_that_is_too_large_for_old_clients, NULL},
     {"a user changes the role, or keeps it", a_user_changes_the_role, NULL},
     {"the provider says who the user is", the_provider_says_who_the_user_is, NULL},

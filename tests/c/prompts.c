@@ -43,9 +43,15 @@ static int ask_role(void *user_data, const TicketApiRole *roles, unsigned int co
 static void tell(void *user_data, int message, const char *text)
 {
     User *user = user_data;
-    user->messages++;
-    CHECK(message == TICKETAPI_INSERT_CARD || message == TICKETAPI_PIN_ON_READER);
     CHECK(text[0] != 0);
+    if (message == TICKETAPI_BROWSER_OPENED || message == TICKETAPI_BROWSER_WAIT_OVER) {
+        user->waits += message == TICKETAPI_BROWSER_OPENED ? 1 : 100;
+        if (message == TICKETAPI_BROWSER_OPENED && user->while_browsing)
+            user->while_browsing();
+        return;
+    }
+    CHECK(message == TICKETAPI_INSERT_CARD || message == TICKETAPI_PIN_ON_READER);
+    user->messages++;
     snprintf(user->told, sizeof user->told, "%s", text);
 }
 

@@ -13,7 +13,9 @@ typedef struct {
     int last_try;             /* whether to use it */
     int hold_ms;              /* how long the user thinks about the PIN */
     void (*while_asked)(void); /* runs in the PIN prompt */
+    void (*while_browsing)(void); /* runs when the login goes on in the browser */
     int pins, roles, last_tries, messages;
+    int waits;                /* for the browser: those that began, and a hundred for each that is over */
     char told[128];           /* the last message */
     pthread_t asked_on;
     TicketApiPinRequest seen; /* texts in it are not valid later */

@@ -11,8 +11,9 @@ use jni::{Env, EnvUnowned, jni_sig, jni_str};
 use ticketapi::Error;
 use ticketapi::session::{Context, Session};
 
-use super::{JavaPrompter, handle, may_log_in, native, utf16, with_env};
+use super::{JavaBrowser, JavaPrompter, handle, may_log_in, native, utf16, with_env};
 use crate::boundary::{Outcome, export_quietly, export_result};
+use crate::browser::ProgramBrowser;
 use crate::process::Process;
 use crate::prompter::{Callbacks, ProgramPrompter};
 use crate::session::contexts_json;
@@ -86,6 +87,24 @@ pub extern "system" fn Java_ticketapi_Native_setPrompter<'l>(
             false => Arc::new(JavaPrompter::new(env, &prompts)?),
         };
         Process::this().set_prompter(prompter)
+    });
+    set.is_some()
+}
+
+/// `boolean setBrowser(Pages pages, Answer answer)`: null goes back to the configured browser.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_ticketapi_Native_setBrowser<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    pages: JObject<'l>,
+    answer: JObject<'l>,
+) -> jboolean {
+    let set = answering(&mut env, 0, &answer, |env| {
+        let browser: Option<Arc<dyn ProgramBrowser>> = match pages.is_null() {
+            true => None,
+            false => Some(Arc::new(JavaBrowser::new(env, &pages)?)),
+        };
+        Process::this().set_browser(browser)
     });
     set.is_some()
 }

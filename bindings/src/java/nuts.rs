@@ -8,7 +8,7 @@ use ticketapi::session::Employee;
 
 use super::handle;
 use super::modern::answering;
-use crate::nuts::number;
+use crate::nuts::{number, required_level};
 use crate::process::Process;
 use crate::status::{Failure, TCK_API_ERR_INVALID_PARAMETER};
 
@@ -49,6 +49,18 @@ pub extern "system" fn Java_ticketapi_Native_assuranceLevel<'l>(
     let instance = handle(instance);
     let level =
         answering(&mut env, instance, &answer, |_| Ok(number(Process::call(instance)?.engine.assurance_level()?)));
+    level.unwrap_or(-1)
+}
+
+/// `int requiredLevel(String resource, Answer answer)`: as `ticketapi_required_level`; -1 on failure.
+#[unsafe(no_mangle)]
+pub extern "system" fn Java_ticketapi_Native_requiredLevel<'l>(
+    mut env: EnvUnowned<'l>,
+    _: JObject<'l>,
+    resource: JString<'l>,
+    answer: JObject<'l>,
+) -> jint {
+    let level = answering(&mut env, 0, &answer, |env| required_level(&resource.try_to_string(env)?));
     level.unwrap_or(-1)
 }
 

@@ -1,76 +1,41 @@
 //! The Java program's own prompts.
-//!
-//! `ticketapi.Prompts` runs each prompt on its own daemon thread, which passes the answer to `ticketapi.Native`.
-//! The login waits here, so that a timeout or a cancellation ends the wait whatever the prompt does.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use jni::objects::{JCharArray, JObject, JString, JValue};
-use jni::refs::Global;
-use jni::sys::{jchar, jint, jlong};
-use jni::{Env, EnvUnowned, JavaVM, jni_sig, jni_str};
+use jni::objects::{JObject, JString, JValue};
+use jni::sys::jint;
+use jni::{Env, jni_sig, jni_str};
 use ticketapi::card::{Absence, PinTries};
 use ticketapi::prompt::{Notice, PinRequest};
 use ticketapi::ssb::Role;
-use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
-use zeroize::Zeroizing;
+use ticketapi::{Error, Pin, Result, Stage};
 
+use super::asking::{Answer, JavaAsking};
 use super::modern::{role_texts, string_array};
-use super::{ASKS, with_env};
-use crate::boundary::{Outcome, export_quietly};
+use crate::boundary::Outcome;
 use crate::prompter::{ProgramPrompter, Wait, problem, tries_left};
-
-/// The longest PIN that Java may return, in UTF-16 units.
-const PIN_ROOM: usize = 256;
-
-/// The value of `answer` if the user cancels.
-const CANCELLED: jint = -1;
 
 /// For `Prompts.tell`: a login waits for a card.
 const INSERT_CARD: jint = 1;
 /// For `Prompts.tell`: the PIN must be entered on the reader.
 const PIN_ON_READER: jint = 2;
 /// For `Prompts.tell`: the wait for a card is over.
-const WAIT_IS_OVER: jint = 3;
-
-/// How many local references one prompt has at once.
-const FRAME: usize = 16;
-
-/// The prompts that wait for an answer, by the numbers under which Java knows them.
-static WAITING: Mutex<BTreeMap<jlong, Arc<Prompt>>> = Mutex::new(BTreeMap::new());
-static NEXT: AtomicI64 = AtomicI64::new(1);
-
-/// A question to the user, and its result.
-#[derive(Default)]
-struct Prompt {
-    answer: Mutex<Option<Answer>>,
-    answered: Condvar,
-}
-
-enum Answer {
-    Pin(Pin),
-    Number(jint),
-    Cancelled,
-    /// The program's prompter threw this.
-    Failed(String),
-}
+const CARD_WAIT_IS_OVER: jint = 3;
+/// For `Prompts.tell`: a login waits for the browser.
+const BROWSER_OPENED: jint = 4;
+/// For `Prompts.tell`: the wait for the browser is over.
+const BROWSER_WAIT_IS_OVER: jint = 5;
 
 /// Prompts through `ticketapi.Prompts`.
-pub(crate) struct JavaPrompter {
-    vm: JavaVM,
-    prompts: Global<JObject<'static>>,
-}
+pub(crate) struct JavaPrompter(JavaAsking);
 
 impl JavaPrompter {
     pub(super) fn new(env: &mut Env<'_>, prompts: &JObject<'_>) -> Outcome<Self> {
-        Ok(Self { vm: env.get_java_vm()?, prompts: env.new_global_ref(prompts)? })
+        JavaAsking::new(env, prompts, "prompter").map(Self)
     }
 
     fn ask_about_pin(&self, last_try: bool, request: &PinRequest<'_>, wait: Wait<'_>) -> Result<Answer> {
-        self.ask(Stage::Pin, wait, |env, prompts, number| {
+        self.0.ask(Stage::Pin, wait, |env, prompts, number| {
             let card = env.new_string(request.label)?;
             let uid = match request.uid {
                 Some(uid) => env.new_string(uid)?,
@@ -100,7 +65,7 @@ impl JavaPrompter {
     fn ask_for_role(&self, roles: &[Role], wait: Wait<'_>) -> Result<usize> {
         let lines: Vec<_> = roles.iter().map(ToString::to_string).collect();
         let texts: Vec<_> = roles.iter().zip(&lines).flat_map(|(role, line)| role_texts(role, line)).collect();
-        let answer = self.ask(Stage::RoleSelection, wait, |env, prompts, number| {
+        let answer = self.0.ask(Stage::RoleSelection, wait, |env, prompts, number| {
             let texts = string_array(env, &texts)?;
             env.call_method(
                 prompts,
@@ -117,60 +82,6 @@ impl JavaPrompter {
                 .ok_or_else(|| Error::cancelled(Stage::RoleSelection)),
             _ => Err(Error::cancelled(Stage::RoleSelection)),
         }
-    }
-
-    /// Starts a prompt in Java with `begin`, and waits for its answer.
-    fn ask(
-        &self,
-        stage: Stage,
-        wait: Wait<'_>,
-        begin: impl FnOnce(&mut Env<'_>, &JObject<'_>, jlong) -> Outcome,
-    ) -> Result<Answer> {
-        let waiting = Waiting::begin();
-        let _guard = wait.cancel.on_cancel({
-            let prompt = Arc::clone(&waiting.prompt);
-            move || prompt.end(Answer::Cancelled)
-        });
-        if self.in_java(|env, prompts| begin(env, prompts, waiting.number)).is_err() {
-            return Err(Error::new(ErrorKind::NoPrompter, stage, "the program's prompter cannot be started"));
-        }
-        let answer = waiting.prompt.wait(wait.timeout);
-        if matches!(answer, None | Some(Answer::Cancelled)) {
-            // Nothing waits for it any more, so there is nothing to report.
-            let _ = self.in_java(|env, prompts| abandon(env, prompts, waiting.number));
-        }
-        match answer {
-            Some(Answer::Failed(what)) => {
-                Err(Error::new(ErrorKind::NoPrompter, stage, format!("the program's prompter failed: {what}")))
-            }
-            Some(Answer::Cancelled) => Err(Error::cancelled(stage)),
-            Some(answer) => Ok(answer),
-            None => Err(Error::new(ErrorKind::Cancelled, stage, "the program's prompter did not answer in time")),
-        }
-    }
-
-    fn tell(&self, message: jint, text: &str) {
-        // A failed message does not fail the login.
-        let _ = self.in_java(|env, prompts| {
-            let text = env.new_string(text)?;
-            let parameters = [JValue::Int(message), JValue::Object(&text)];
-            env.call_method(prompts, jni_str!("tell"), jni_sig!("(ILjava/lang/String;)V"), &parameters)?;
-            Ok(())
-        });
-    }
-
-    /// Calls Java on this thread, which may not be attached to the JVM. Frees references and clears exceptions
-    /// afterwards.
-    fn in_java(&self, call: impl FnOnce(&mut Env<'_>, &JObject<'_>) -> Outcome) -> Outcome {
-        self.vm.attach_current_thread_for_scope(|env| {
-            env.with_local_frame(FRAME, |env| {
-                let result = call(env, &self.prompts);
-                if result.is_err() {
-                    env.exception_clear();
-                }
-                result
-            })
-        })
     }
 }
 
@@ -191,7 +102,7 @@ impl ProgramPrompter for JavaPrompter {
     }
 
     fn enter_pin_on_reader(&self, _: &PinRequest<'_>) -> Option<Notice> {
-        self.tell(PIN_ON_READER, "");
+        self.0.tell(PIN_ON_READER, "");
         Some(Notice::default())
     }
 
@@ -203,139 +114,24 @@ impl ProgramPrompter for JavaPrompter {
             Absence::NoService => "the card reader service does not answer",
             _ => "no card can be used",
         };
-        self.tell(INSERT_CARD, why);
-        Some(Notice::new(Shown(self)))
+        self.0.tell(INSERT_CARD, why);
+        Some(Notice::new(Waits { prompter: self, over: CARD_WAIT_IS_OVER }))
+    }
+
+    fn browser_opened(self: Arc<Self>) -> Option<Notice> {
+        self.0.tell(BROWSER_OPENED, "");
+        Some(Notice::new(Waits { prompter: self, over: BROWSER_WAIT_IS_OVER }))
     }
 }
 
-fn abandon(env: &mut Env<'_>, prompts: &JObject<'_>, number: jlong) -> Outcome {
-    env.call_method(prompts, jni_str!("abandon"), jni_sig!("(J)V"), &[JValue::Long(number)])?;
-    Ok(())
+/// A message that a login waits, shown until this is dropped.
+struct Waits {
+    prompter: Arc<JavaPrompter>,
+    over: jint,
 }
 
-/// A message that a login waits for a card, shown until this is dropped.
-struct Shown(Arc<JavaPrompter>);
-
-impl Drop for Shown {
+impl Drop for Waits {
     fn drop(&mut self) {
-        self.0.tell(WAIT_IS_OVER, "");
+        self.prompter.0.tell(self.over, "");
     }
-}
-
-/// A prompt that Java can answer while this lives.
-struct Waiting {
-    number: jlong,
-    prompt: Arc<Prompt>,
-}
-
-impl Waiting {
-    fn begin() -> Self {
-        let (number, prompt) = (NEXT.fetch_add(1, Ordering::Relaxed), Arc::default());
-        waiting().insert(number, Arc::clone(&prompt));
-        Self { number, prompt }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        waiting().remove(&self.number);
-    }
-}
-
-fn waiting() -> MutexGuard<'static, BTreeMap<jlong, Arc<Prompt>>> {
-    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Prompt {
-    /// Only the first answer counts.
-    fn end(&self, answer: Answer) {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(answer);
-        self.answered.notify_all();
-    }
-
-    /// Returns the answer, or `None` after `timeout`.
-    fn wait(&self, timeout: Option<Duration>) -> Option<Answer> {
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        while answer.is_none() {
-            answer = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                None => self.answered.wait(answer).unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => break,
-                Some(left) => self.answered.wait_timeout(answer, left).unwrap_or_else(PoisonError::into_inner).0,
-            };
-        }
-        answer.take()
-    }
-}
-
-/// `void asking()`: marks this thread as running a prompt.
-#[unsafe(no_mangle)]
-pub extern "system" fn Java_ticketapi_Native_asking(_: EnvUnowned<'_>, _: JObject<'_>) {
-    ASKS.set(true);
-}
-
-/// `void answerPin(long prompt, char[] pin)`: null if the user cancels. The caller wipes the array.
-#[unsafe(no_mangle)]
-pub extern "system" fn Java_ticketapi_Native_answerPin<'l>(
-    mut env: EnvUnowned<'l>,
-    _: JObject<'l>,
-    prompt: jlong,
-    pin: JCharArray<'l>,
-) {
-    answer(&mut env, prompt, |env| {
-        if pin.is_null() {
-            return Ok(Answer::Cancelled);
-        }
-        let mut units = Zeroizing::new([0; PIN_ROOM]);
-        let length = pin.len(env)?;
-        let Some(units) = units.get_mut(..length) else {
-            return Ok(Answer::Failed("a PIN of more than 256 characters".into()));
-        };
-        pin.get_region(env, 0, units)?;
-        Ok(decode(units).map_or_else(|| Answer::Failed("a PIN that is not text".into()), Answer::Pin))
-    });
-}
-
-/// `void answer(long prompt, int value)`: a role's index, 1 for yes, -1 if the user cancels.
-#[unsafe(no_mangle)]
-pub extern "system" fn Java_ticketapi_Native_answer<'l>(
-    mut env: EnvUnowned<'l>,
-    _: JObject<'l>,
-    prompt: jlong,
-    value: jint,
-) {
-    answer(&mut env, prompt, |_| Ok(if value == CANCELLED { Answer::Cancelled } else { Answer::Number(value) }));
-}
-
-/// `void fail(long prompt, String what)`: the prompter threw an exception with this name.
-#[unsafe(no_mangle)]
-pub extern "system" fn Java_ticketapi_Native_fail<'l>(
-    mut env: EnvUnowned<'l>,
-    _: JObject<'l>,
-    prompt: jlong,
-    what: JString<'l>,
-) {
-    answer(&mut env, prompt, |env| Ok(Answer::Failed(what.try_to_string(env)?)));
-}
-
-/// Ends the wait for `number`, even if the answer cannot be read. Drops a late answer.
-fn answer<'l>(env: &mut EnvUnowned<'l>, number: jlong, read: impl FnOnce(&mut Env<'l>) -> Outcome<Answer>) {
-    let unreadable = Answer::Failed("its answer cannot be read".into());
-    let answer = export_quietly(unreadable, || with_env(env, read));
-    export_quietly((), || {
-        let prompt = waiting().get(&number).map(Arc::clone);
-        if let Some(prompt) = prompt {
-            prompt.end(answer);
-        }
-        Ok(())
-    });
-}
-
-fn decode(units: &[jchar]) -> Option<Pin> {
-    // A UTF-16 unit needs at most three bytes; a string that grows leaves copies.
-    let mut text = Zeroizing::new(String::with_capacity(units.len() * 3));
-    for character in char::decode_utf16(units.iter().copied()) {
-        text.push(character.ok()?);
-    }
-    Some(Pin::from(text))
 }

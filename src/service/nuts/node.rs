@@ -205,9 +205,8 @@ mod tests {
         use ErrorKindOf::{Decision, Settings};
         let problem = "application/problem+json";
         let id = "0123456789abcdef0123456789abcdef";
-        let body = format!(
-            r#"{{"detail":"session {id}, of \u202eey\u202eJhbGciOiJ: not\nfound","status":404,"title":"x"}}"#
-        );
+        let body =
+            format!(r#"{{"detail":"session {id}, of \u202eey\u202eJhbGciOiJ: not\nfound","status":404,"title":"x"}}"#);
         for (step, status, kind) in [
             (Settings, 400, ErrorKind::Configuration),
             (Settings, 404, ErrorKind::Configuration),

@@ -135,7 +135,8 @@ pub(super) fn read_access_token(answer: &[u8]) -> Result<AccessToken> {
 ///
 /// [`BadAnswer`](ErrorKind::BadAnswer).
 pub(super) fn read_introspection(answer: &[u8]) -> Result<String> {
-    let bad = || Error::new(ErrorKind::BadAnswer, Stage::Session, "the node's answer about the access token is not JSON");
+    let bad =
+        || Error::new(ErrorKind::BadAnswer, Stage::Session, "the node's answer about the access token is not JSON");
     json::read::<IgnoredAny>(answer).map_err(|_| bad())?;
     str::from_utf8(answer).map(str::to_owned).map_err(|_| bad())
 }

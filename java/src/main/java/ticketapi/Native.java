@@ -25,6 +25,8 @@ final class Native {
 
     static native boolean setPrompter(Prompts prompts, Answer answer);
 
+    static native boolean setBrowser(Pages pages, Answer answer);
+
     static native boolean session(long handle, int which, Answer answer);
 
     static native boolean changeRole(long handle, Answer answer);
@@ -41,6 +43,9 @@ final class Native {
 
     /** 0 to 3, as in the header; -1 on failure. */
     static native int assuranceLevel(long handle, Answer answer);
+
+    /** 0 to 3, as in the header; -1 on failure. */
+    static native int requiredLevel(String resource, Answer answer);
 
     static native String accessToken(long handle, String authorizer, String service, Answer answer);
 

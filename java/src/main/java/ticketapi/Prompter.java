@@ -53,6 +53,17 @@ public interface Prompter {
     default void cardWaitOver() {
     }
 
+    /**
+     * Called when a login goes on in the browser, until {@link #browserWaitOver()}. If the user gives up, call {@link
+     * TicketApi#cancel()}: a page that shows an error never ends the login.
+     */
+    default void browserOpened() {
+    }
+
+    /** Called when the wait for the browser is over. */
+    default void browserWaitOver() {
+    }
+
     /** Called when the user must enter the PIN on the reader's keys. */
     default void enterPinOnReader() {
     }

@@ -100,7 +100,7 @@ public final class Session {
     /**
      * What the service says now about the user.
      *
-     * @return JSON: UserInfo of an OpenID provider
+     * @return JSON: UserInfo of an OpenID provider, the presentation of a Nuts node
      * @throws TicketException {@link TicketException#NOT_IMPLEMENTED} by services that say nothing
      */
     public String claims() throws TicketException {
@@ -120,7 +120,7 @@ public final class Session {
         Answer answer = new Answer();
         int level = Native.assuranceLevel(handle, answer);
         answer.check(level >= 0);
-        return level == 0 ? Optional.empty() : Optional.of(AssuranceLevel.values()[level - 1]);
+        return AssuranceLevel.of(level);
     }
 
     /**

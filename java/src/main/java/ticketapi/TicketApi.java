@@ -73,6 +73,18 @@ public final class TicketApi implements AutoCloseable {
     }
 
     /**
+     * Shows the pages of all later logins of this process with {@code browser}.
+     *
+     * @param browser null for the browser in the configuration
+     * @throws TicketException {@link TicketException#BUSY} during a login
+     */
+    public static void setBrowser(Browser browser) throws TicketException {
+        load();
+        Answer answer = new Answer();
+        answer.check(Native.setBrowser(browser == null ? null : new Pages(browser), answer));
+    }
+
+    /**
      * Opens the API; the first object of a process reads the configuration.
      *
      * @return an object that should be closed

@@ -1,7 +1,14 @@
 package ticketapi.tests;
 
+import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicReference;
 import ticketapi.AssuranceLevel;
+import ticketapi.Browser;
 import ticketapi.Employee;
+import ticketapi.PinRequest;
+import ticketapi.Prompter;
+import ticketapi.Role;
 import ticketapi.Session;
 import ticketapi.TicketApi;
 import ticketapi.TicketException;
@@ -9,6 +16,7 @@ import ticketapi.TicketException;
 /** Programs of users of an employer's Nuts node, for {@link NutsNodeTest}; each prints "done" at its end. */
 public final class NutsNode {
     private static final long REFUSED = 0x80400002L;
+    private static final long NO_WAY_TO_ASK = 0x80800006L;
     private static final long INVALID_PARAMETER = 0x80100003L;
 
     private NutsNode() {
@@ -52,6 +60,110 @@ public final class NutsNode {
             TicketException rejected = code(TicketException.CANCELLED, api::logIn);
             check(rejected.getMessage().contains("rejected"), rejected.getMessage());
         }
+    }
+
+    public static void aProgramShowsThePage() throws Exception {
+        TicketApi.set("browser", "/nowhere/browser");
+        Windows windows = new Windows();
+        TicketApi.setPrompter(windows);
+        TicketApi.setBrowser(windows);
+        try (TicketApi api = TicketApi.open()) {
+            check(api.logIn().user().uid().equals("481"), "logged in");
+            windows.over.await();
+            String happened = windows.happened();
+            check(happened.startsWith("open wait ") && happened.contains("over ") && happened.contains("close "), happened);
+            api.logOut();
+        }
+    }
+
+    public static void aPageThatIsNotShown() throws Exception {
+        CountDownLatch closed = new CountDownLatch(2);
+        AtomicReference<String> address = new AtomicReference<>();
+        abstract class Failing implements Browser {
+            @Override
+            public void close() {
+                closed.countDown();
+            }
+        }
+        TicketApi.setBrowser(new Failing() {
+            @Override
+            public void open(String page) {
+                address.set(page);
+                throw new IllegalStateException("the window");
+            }
+        });
+        try (TicketApi api = TicketApi.open()) {
+            TicketException failure = code(NO_WAY_TO_ASK, api::logIn);
+            check(failure.detail().contains("browser failed: java.lang.IllegalStateException"), failure.detail());
+            check(address.get().contains("/public/auth/v1/means/employeeid/"), address.get());
+            // Nor may it log in, nor wait for the user.
+            TicketApi.setBrowser(new Failing() {
+                @Override
+                public void open(String page) throws Exception {
+                    code(TicketException.BUSY, api::logIn);
+                    code(TicketException.BUSY, () -> {
+                        TicketApi.setBrowser(null);
+                        return null;
+                    });
+                    api.cancel();
+                    new CountDownLatch(1).await();
+                }
+            });
+            code(TicketException.CANCELLED, api::logIn);
+            closed.await();
+            // The browser of the settings is a user who accepts.
+            TicketApi.setBrowser(null);
+            check(api.logIn().user().uid().equals("481"), "logged in");
+        }
+    }
+
+    public static void aUserGivesUpAtTheNotice() throws Exception {
+        AtomicReference<TicketApi> desk = new AtomicReference<>();
+        TicketApi.setBrowser(page -> { });
+        CountDownLatch over = new CountDownLatch(1);
+        TicketApi.setPrompter(new Prompter() {
+            @Override
+            public char[] pin(PinRequest asked) {
+                return null;
+            }
+
+            @Override
+            public boolean useLastTry(PinRequest asked) {
+                return false;
+            }
+
+            @Override
+            public Role role(List<Role> roles) {
+                return null;
+            }
+
+            @Override
+            public void browserOpened() {
+                try {
+                    desk.get().cancel();
+                } catch (TicketException e) {
+                    throw new AssertionError(e);
+                }
+            }
+
+            @Override
+            public void browserWaitOver() {
+                over.countDown();
+            }
+        });
+        try (TicketApi api = TicketApi.open()) {
+            desk.set(api);
+            code(TicketException.CANCELLED, api::logIn);
+            over.await();
+        }
+    }
+
+    public static void aResourceAsksForALevel() throws Exception {
+        check(AssuranceLevel.requiredFor("{\"assuranceLevel\": \"low\"}").get() == AssuranceLevel.LOW, "low");
+        check(AssuranceLevel.requiredFor("{\"authenticationAssuranceLevel\": \"middle\"}").get() == AssuranceLevel.SUBSTANTIAL,
+                "middle");
+        check(!AssuranceLevel.requiredFor("{\"userContext\": true}").isPresent(), "none");
+        code(INVALID_PARAMETER, () -> AssuranceLevel.requiredFor("{\"assuranceLevel\": \"none\"}"));
     }
 
     private interface Call {

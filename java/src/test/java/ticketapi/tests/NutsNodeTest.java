@@ -14,6 +14,26 @@ class NutsNodeTest {
         atNode("aContractIsRejected", "reject");
     }
 
+    @Test
+    void aProgramShowsThePage() throws Exception {
+        atNode("aProgramShowsThePage", "accept");
+    }
+
+    @Test
+    void aPageThatIsNotShown() throws Exception {
+        atNode("aPageThatIsNotShown", "accept");
+    }
+
+    @Test
+    void aUserGivesUpAtTheNotice() throws Exception {
+        atNode("aUserGivesUpAtTheNotice", "accept");
+    }
+
+    @Test
+    void aResourceAsksForALevel() throws Exception {
+        atNode("aResourceAsksForALevel", "accept");
+    }
+
     private static void atNode(String program, String decision) throws Exception {
         try (Desk desk = new Desk()) {
             desk.atNode(decision).run(NutsNode.class, program).done();

@@ -15,6 +15,11 @@ class OpenIdTest {
     }
 
     @Test
+    void aProgramShowsThePage() throws Exception {
+        atProvider("aProgramShowsThePage", "--service", "cis2");
+    }
+
+    @Test
     void aContextIsSwitchedTo() throws Exception {
         atProvider("aContextIsSwitchedTo", "--service", "ehealth_dk");
     }
