@@ -2,6 +2,8 @@
 //! floor.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/bare.rs"]
+mod bare;
 #[path = "openid/login.rs"]
 mod login;
 mod support;

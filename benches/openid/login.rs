@@ -1,24 +1,20 @@
 //! The part of a login that is ours, to the same requests sent bare over one connection. The browser's part, in
 //! which the provider logs the user in and makes the code, is left out of both.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use ticketapi::cancel::CancelToken;
-use ticketapi::prompt::{Browser, LoginPage, Opened, PinRequest, Prompter};
-use ticketapi::ssb::Role;
-use ticketapi::{Config, Engine, Error, Pin, Stage};
+use ticketapi::prompt::{Browser, LoginPage, NoPrompter, Opened};
+use ticketapi::{Config, Engine};
 use ticketapi_testkit::oidc::{Endpoint, User, nrbac_role};
 use ticketapi_testkit::{Browser as Visitor, OidcProvider};
 
 use crate::SUBJECT;
+use crate::bare::Bare;
 use crate::support::{Comparisons, time};
 
 /// The captured SSB user's.
@@ -42,7 +38,7 @@ pub fn compare(comparisons: &mut Comparisons) {
     let login = || {
         let visits = Visits::new(&provider);
         // A new one each time: it keeps the provider's keys.
-        let engine = Engine::builder(config.clone()).prompter(Nobody).browser(visits.clone()).build().unwrap();
+        let engine = Engine::builder(config.clone()).prompter(NoPrompter).browser(visits.clone()).build().unwrap();
         let took = time(|| engine.log_in().unwrap());
         assert_eq!(engine.session().unwrap().roles().len(), ROLES);
         engine.destroy_ticket().unwrap();
@@ -62,23 +58,6 @@ pub fn compare(comparisons: &mut Comparisons) {
         login,
         bare,
     );
-}
-
-/// Is not asked, and shows no notice.
-struct Nobody;
-
-impl Prompter for Nobody {
-    fn pin(&self, _: &PinRequest<'_>, _: &CancelToken) -> ticketapi::Result<Pin> {
-        Err(Error::cancelled(Stage::Pin))
-    }
-
-    fn use_last_try(&self, _: &PinRequest<'_>, _: &CancelToken) -> ticketapi::Result<bool> {
-        Ok(false)
-    }
-
-    fn role(&self, _: &[Role], _: &CancelToken) -> ticketapi::Result<usize> {
-        Err(Error::cancelled(Stage::RoleSelection))
-    }
 }
 
 /// The user's browser.
@@ -118,7 +97,7 @@ impl Browser for Visits {
 
 struct BareLogin<'a> {
     provider: &'a OidcProvider,
-    tls: Arc<ClientConfig>,
+    tls: Bare,
     /// The address that the browser opens.
     authorization: String,
     metadata: String,
@@ -136,20 +115,12 @@ const REDIRECT: &str = "http://127.0.0.1:1/callback";
 
 impl<'a> BareLogin<'a> {
     fn new(provider: &'a OidcProvider) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(provider.ca_file()).unwrap()).unwrap();
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.resumption = Resumption::disabled();
         let host = format!("127.0.0.1:{}", provider.port());
         let path = |endpoint| provider.address_of(endpoint).split_once(&host).unwrap().1.to_owned();
         let get = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n{more}\r\n");
         let client_id = provider.client_id();
         Self {
-            tls: Arc::new(tls),
+            tls: Bare::new(provider.ca_file()),
             authorization: format!(
                 "{}?response_type=code&client_id={client_id}&redirect_uri={REDIRECT}&scope=openid%20profile%20nationalrbacaccess\
                  &state=s&nonce=n&code_challenge={CHALLENGE}&code_challenge_method=S256&acr_values=AAL2_OR_AAL3_ANY",
@@ -168,7 +139,7 @@ impl<'a> BareLogin<'a> {
     /// Returns how long it took, without the browser's part.
     fn log_in(&self) -> Duration {
         let began = Instant::now();
-        let mut server = self.connect();
+        let mut server = self.tls.connect(self.provider.port());
         server.exchange(&self.metadata);
         let before = began.elapsed();
 
@@ -191,37 +162,5 @@ impl<'a> BareLogin<'a> {
         assert!(server.exchange(&self.user_info.replace('!', access)).contains(SUBJECT));
         server.close();
         before + began.elapsed()
-    }
-
-    fn connect(&self) -> BareServer {
-        let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, self.provider.port())).unwrap();
-        socket.set_nodelay(true).unwrap();
-        let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
-        BareServer(StreamOwned::new(ClientConnection::new(Arc::clone(&self.tls), name).unwrap(), socket))
-    }
-}
-
-struct BareServer(StreamOwned<ClientConnection, TcpStream>);
-
-impl BareServer {
-    fn exchange(&mut self, request: &str) -> String {
-        self.0.write_all(request.as_bytes()).unwrap();
-        self.0.flush().unwrap();
-        let (mut answer, mut buffer) = (Vec::new(), [0; 16 << 10]);
-        loop {
-            let count = self.0.read(&mut buffer).unwrap();
-            answer.extend_from_slice(&buffer[..count]);
-            let Some((head, body)) = std::str::from_utf8(&answer).unwrap().split_once("\r\n\r\n") else { continue };
-            let (_, length) = head.split_once("Content-Length: ").unwrap();
-            if body.len() == length.lines().next().unwrap().parse::<usize>().unwrap() {
-                assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-                return body.to_owned();
-            }
-        }
-    }
-
-    fn close(mut self) {
-        self.0.conn.send_close_notify();
-        self.0.flush().unwrap();
     }
 }

@@ -22,7 +22,7 @@ use support::{PATIENCE, kind};
 use ticketapi::prompt::NoPrompter;
 use ticketapi::session::{AssuranceLevel, Employee, Status};
 use ticketapi::{Config, Engine, ErrorKind, Stage};
-use ticketapi_testkit::nuts::{Endpoint, Misbehaviour, Version};
+use ticketapi_testkit::nuts::{Endpoint, Entry, Misbehaviour, Version};
 
 fn presentation(ticket: &ticketapi::Ticket) -> Value {
     serde_json::from_slice(&BASE64_STANDARD.decode(ticket.expose()).unwrap()).unwrap()
@@ -98,15 +98,43 @@ fn the_user_may_reject_or_not_answer() {
 }
 
 #[test]
+fn polls_begin_after_a_tenth_of_a_second_and_get_rarer() {
+    let desk = Desk::new(Version::V5).acting(Act::Nothing).set("login_timeout", "4");
+    desk.engine().get_ticket().unwrap_err();
+    let log = desk.nuts.log();
+    let polls = log.iter().filter(|entry| entry.endpoint == Some(Endpoint::Poll));
+    let begun = log.iter().find(|entry| entry.endpoint == Some(Endpoint::Session)).unwrap();
+    let times: Vec<_> = std::iter::once(begun).chain(polls).map(|entry| entry.at).collect();
+    let pauses: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // A slow computer makes them longer, never shorter; the end of the time cuts the last one.
+    let (_, whole) = pauses.split_last().unwrap();
+    for (pause, least) in whole.iter().zip([100, 200, 400, 800, 1000, 1000]) {
+        assert!(*pause >= Duration::from_millis(least), "{pauses:?}");
+    }
+    // After 0.1, 0.3, 0.7, 1.5, 2.5 and 3.5 s, and at the end.
+    assert!(pauses.len() <= 7, "{pauses:?}");
+}
+
+#[test]
 fn nothing_polls_when_no_login_is_under_way() {
-    let desk = Desk::new(Version::V5).acting(Act::Nothing).set("login_timeout", "1");
+    let desk = Desk::new(Version::V5).acting(Act::Nothing);
     let engine = desk.engine();
-    engine.get_ticket().unwrap_err();
-    let polls = desk.nuts.log().len();
-    std::thread::sleep(Duration::from_millis(1500));
-    assert_eq!(desk.nuts.log().len(), polls);
-    // 100 ms, 200 ms, 400 ms, and what is left.
-    assert!(polls <= 2 + 5, "{polls}");
+    let polls = |log: &[Entry]| log.iter().filter(|entry| entry.endpoint == Some(Endpoint::Poll)).count();
+    // The longest pause of a login is a second.
+    let is_silent = || {
+        let count = polls(&desk.nuts.log());
+        !desk.nuts.wait_for(Duration::from_millis(1500), |log| polls(log) > count)
+    };
+    std::thread::scope(|scope| {
+        let login = scope.spawn(|| engine.get_ticket());
+        assert!(desk.nuts.wait_for(PATIENCE, |log| polls(log) >= 2));
+        engine.cancel_login();
+        assert_eq!(kind(login.join().unwrap()), ErrorKind::Cancelled);
+    });
+    assert!(is_silent(), "after a login that was cancelled: {:?}", desk.nuts.log());
+    *desk.hands.act.lock().unwrap() = Act::Accept;
+    engine.get_ticket().unwrap();
+    assert!(is_silent(), "while there is a session: {:?}", desk.nuts.log());
 }
 
 #[test]
