@@ -973,7 +973,7 @@ int ticketapi_assurance_level(TCK_API_INSTANCE instance,
                               unsigned int *level);
 
 /**
- * Writes to `level` the level that `resource` asks for, a TICKETAPI_ASSURANCE_... constant: one of the `resources` of a
+ * Writes to `level` the level that `resource` requires, a TICKETAPI_ASSURANCE_... constant: one of the `resources` of a
  * NutsAuthorizationCredential, in JSON, with the member assuranceLevel or authenticationAssuranceLevel (the higher one
  * counts). TICKETAPI_ASSURANCE_UNKNOWN if it has neither: every level is enough. Needs no instance.
  *

@@ -81,7 +81,7 @@ pub unsafe extern "C" fn ticketapi_assurance_level(instance: TCK_API_INSTANCE, l
     })
 }
 
-/// Writes to `level` the level that `resource` asks for, a TICKETAPI_ASSURANCE_... constant: one of the `resources` of a
+/// Writes to `level` the level that `resource` requires, a TICKETAPI_ASSURANCE_... constant: one of the `resources` of a
 /// NutsAuthorizationCredential, in JSON, with the member assuranceLevel or authenticationAssuranceLevel (the higher one
 /// counts). TICKETAPI_ASSURANCE_UNKNOWN if it has neither: every level is enough. Needs no instance.
 ///

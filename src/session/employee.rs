@@ -103,7 +103,7 @@ impl AssuranceLevel {
         self >= required
     }
 
-    /// Returns the level that `resource` asks for: one of the `resources` of a NutsAuthorizationCredential, in JSON,
+    /// Returns the level that `resource` requires: one of the `resources` of a NutsAuthorizationCredential, in JSON,
     /// with the member `assuranceLevel` or `authenticationAssuranceLevel`. The higher one counts if it has both;
     /// `None` if it has neither.
     ///
@@ -206,7 +206,7 @@ mod tests {
 
     #[cfg(feature = "nuts")]
     #[test]
-    fn a_resource_asks_for_a_level_in_either_spelling() {
+    fn a_resource_requires_a_level_in_either_spelling() {
         use AssuranceLevel::{High, Low, Substantial};
         for (members, required) in [
             (r#""assuranceLevel": "low""#, Ok(Some(Low))),

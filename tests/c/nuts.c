@@ -165,7 +165,7 @@ static void the_configured_prompter_shows_the_notice(const void *row)
     TcktApi_Finalize(instance);
 }
 
-static void a_resource_asks_for_a_level(const void *row)
+static void a_resource_requires_a_level(const void *row)
 {
     static const struct {
         const char *resource;
@@ -193,7 +193,7 @@ const Test nuts_tests[] = {
     {"a program shows the page of a Nuts node itself", a_program_shows_the_page, NULL},
     {"a user gives up at the notice that the login goes on in the browser", a_user_gives_up_at_the_notice, NULL},
     {"the configured prompter shows that the login goes on in the browser", the_configured_prompter_shows_the_notice, NULL},
-    {"a resource asks for a level", a_resource_asks_for_a_level, NULL},
+    {"a resource requires a level", a_resource_requires_a_level, NULL},
     {"an employee of a Nuts node logs in", an_employee_logs_in, NULL},
     {"a contract of a Nuts node is rejected", a_contract_is_rejected, NULL},
     {NULL, NULL, NULL},

@@ -91,15 +91,15 @@ fn read_refusal(data: &[u8]) {
     let content_type = ["application/json", "application/problem+json", "text/html"][usize::from(*kind) % 3];
     for kind in [ErrorKindOf::Settings, ErrorKindOf::Decision] {
         let step = Step { stage: Stage::Session, refusal: "refuses", kind };
-        let answer = HttpResponse {
+        let response = HttpResponse {
             status,
             content_type: Some(content_type.into()),
             www_authenticate: None,
             retry_after: None,
             body: body.to_vec().into(),
         };
-        match taken(step, answer) {
-            Ok(answer) => assert!(answer.status < 300),
+        match taken(step, response) {
+            Ok(response) => assert!(response.status < 300),
             Err(error) => {
                 let detail = error.detail();
                 assert!(!detail.contains(is_unfit) && detail.chars().count() < 500);

@@ -118,11 +118,11 @@ impl ServiceSession for NutsSession {
 /// # Errors
 ///
 /// [`BadAnswer`](ErrorKind::BadAnswer).
-pub(super) fn read_access_token(answer: &[u8]) -> Result<AccessToken> {
+pub(super) fn read_access_token(response: &[u8]) -> Result<AccessToken> {
     let bad = |why: &str| {
         Error::new(ErrorKind::BadAnswer, Stage::Session, format!("the node's access token cannot be used: {why}"))
     };
-    let read: AccessAnswer = json::read(answer).map_err(|error| bad(&error.to_string()))?;
+    let read: AccessAnswer = json::read(response).map_err(|error| bad(&error.to_string()))?;
     if !read.token_type.eq_ignore_ascii_case("bearer") || read.access_token.expose().is_empty() {
         return Err(bad("it is not a bearer token"));
     }
@@ -134,11 +134,11 @@ pub(super) fn read_access_token(answer: &[u8]) -> Result<AccessToken> {
 /// # Errors
 ///
 /// [`BadAnswer`](ErrorKind::BadAnswer).
-pub(super) fn read_introspection(answer: &[u8]) -> Result<String> {
+pub(super) fn read_introspection(response: &[u8]) -> Result<String> {
     let bad =
         || Error::new(ErrorKind::BadAnswer, Stage::Session, "the node's answer about the access token is not JSON");
-    json::read::<IgnoredAny>(answer).map_err(|_| bad())?;
-    str::from_utf8(answer).map(str::to_owned).map_err(|_| bad())
+    json::read::<IgnoredAny>(response).map_err(|_| bad())?;
+    str::from_utf8(response).map(str::to_owned).map_err(|_| bad())
 }
 
 fn defect() -> Error {

@@ -37,12 +37,12 @@ struct Poll<'a> {
 /// # Errors
 ///
 /// [`BadAnswer`](ErrorKind::BadAnswer).
-pub(super) fn read_session(answer: &[u8]) -> Result<(String, Url)> {
+pub(super) fn read_session(response: &[u8]) -> Result<(String, Url)> {
     let bad = |why: &str| {
         let detail = format!("the node's signing session cannot be used: {why}");
         Error::new(ErrorKind::BadAnswer, Stage::Activation, detail)
     };
-    let session: SigningSession = json::read(answer).map_err(|error| bad(&error.to_string()))?;
+    let session: SigningSession = json::read(response).map_err(|error| bad(&error.to_string()))?;
     // It becomes a part of an address.
     if session.id.is_empty()
         || session.id.len() > LONGEST_ID
@@ -60,10 +60,10 @@ pub(super) fn read_session(answer: &[u8]) -> Result<(String, Url)> {
 ///
 /// [`Cancelled`](ErrorKind::Cancelled) if the user has rejected the contract, or did not answer in time;
 /// [`Refused`](ErrorKind::Refused) and [`BadAnswer`](ErrorKind::BadAnswer).
-pub(super) fn read_poll(answer: &[u8]) -> Result<Option<SecretBytes>> {
+pub(super) fn read_poll(response: &[u8]) -> Result<Option<SecretBytes>> {
     let error = |kind, detail: &str| Err(Error::new(kind, Stage::Browser, detail));
-    let poll: Poll<'_> = json::read(answer).map_err(|why| {
-        let detail = format!("the node's answer about the signing session cannot be used: {why}");
+    let poll: Poll<'_> = json::read(response).map_err(|why| {
+        let detail = format!("the node's response about the signing session cannot be used: {why}");
         Error::new(ErrorKind::BadAnswer, Stage::Browser, detail)
     })?;
     match (&*poll.status, poll.presentation) {

@@ -155,12 +155,12 @@ impl Login<'_> {
 /// # Errors
 ///
 /// [`BadAnswer`](ErrorKind::BadAnswer).
-pub(super) fn read_requested(answer: &[u8]) -> Result<(String, Url)> {
+pub(super) fn read_requested(response: &[u8]) -> Result<(String, Url)> {
     let bad = |why: &str| {
         let detail = format!("the node's session for an access token cannot be used: {why}");
         Error::new(ErrorKind::BadAnswer, Stage::Activation, detail)
     };
-    let TokenRequested { redirect_uri, session_id } = json::read(answer).map_err(|error| bad(&error.to_string()))?;
+    let TokenRequested { redirect_uri, session_id } = json::read(response).map_err(|error| bad(&error.to_string()))?;
     // It becomes a part of an address.
     let is_plain = session_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if session_id.is_empty() || session_id.len() > 128 || !is_plain {
@@ -175,12 +175,12 @@ pub(super) fn read_requested(answer: &[u8]) -> Result<(String, Url)> {
 /// # Errors
 ///
 /// [`BadAnswer`](ErrorKind::BadAnswer).
-pub(super) fn read_token(answer: &[u8]) -> Result<Option<TokenAnswer>> {
+pub(super) fn read_token(response: &[u8]) -> Result<Option<TokenAnswer>> {
     let bad = |why: &str| {
         let detail = format!("the node's access token cannot be used: {why}");
         Error::new(ErrorKind::BadAnswer, Stage::Browser, detail)
     };
-    let answer: TokenAnswer = json::read(answer).map_err(|error| bad(&error.to_string()))?;
+    let answer: TokenAnswer = json::read(response).map_err(|error| bad(&error.to_string()))?;
     if answer.access_token.expose().is_empty() {
         return Ok(None);
     }

@@ -23,11 +23,11 @@ public enum AssuranceLevel {
     }
 
     /**
-     * The level that a resource asks for: one of the {@code resources} of a NutsAuthorizationCredential, with the member
+     * The level that a resource requires: one of the {@code resources} of a NutsAuthorizationCredential, with the member
      * {@code assuranceLevel} or {@code authenticationAssuranceLevel}. The higher one counts if it has both.
      *
      * @param resource JSON
-     * @return empty if it asks for none
+     * @return empty if it requires none
      * @throws TicketException for a level that no session has, and if that is not a JSON object
      */
     public static Optional<AssuranceLevel> requiredFor(String resource) throws TicketException {

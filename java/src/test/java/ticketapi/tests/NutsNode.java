@@ -158,7 +158,7 @@ public final class NutsNode {
         }
     }
 
-    public static void aResourceAsksForALevel() throws Exception {
+    public static void aResourceRequiresALevel() throws Exception {
         check(AssuranceLevel.requiredFor("{\"assuranceLevel\": \"low\"}").get() == AssuranceLevel.LOW, "low");
         check(AssuranceLevel.requiredFor("{\"authenticationAssuranceLevel\": \"middle\"}").get() == AssuranceLevel.SUBSTANTIAL,
                 "middle");

@@ -30,8 +30,8 @@ class NutsNodeTest {
     }
 
     @Test
-    void aResourceAsksForALevel() throws Exception {
-        atNode("aResourceAsksForALevel", "accept");
+    void aResourceRequiresALevel() throws Exception {
+        atNode("aResourceRequiresALevel", "accept");
     }
 
     private static void atNode(String program, String decision) throws Exception {
