@@ -1,4 +1,4 @@
-.PHONY: help check demo bench fuzz fmt header install uninstall packages
+.PHONY: help check demo bench fuzz fmt header install uninstall packages check-packages
 
 help:
 	@echo 'make check   check everything: format, dependencies, lints, documentation, tests'
@@ -8,6 +8,7 @@ help:
 	@echo 'make fmt     format the sources'
 	@echo 'make header  write include/TicketApi.h anew from its sources'
 	@echo 'make packages   build packages for Debian, RPM systems and others into target/packages; as root, try them'
+	@echo 'make check-packages   the same, and fail if building them again gives one other byte'
 	@echo 'make install PREFIX=/usr/local DESTDIR=   build and install the C library; make uninstall removes it'
 
 check:
@@ -37,6 +38,9 @@ header:
 packages:
 	@scripts/package
 	@[ "$$(id -u)" != 0 ] || scripts/try-packages
+
+check-packages:
+	@scripts/check-packages
 
 install:
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' scripts/install install
