@@ -66,8 +66,10 @@ pub enum EndReason {
     ReaderLost,
     /// It was not used for its idle limit.
     Idle,
-    /// It reached its maximum duration, or its ticket expired and could not be renewed.
+    /// It reached its maximum duration.
     Expired,
+    /// Its ticket expired and could not be renewed (any more).
+    TicketExpired,
     /// The identity service refused to renew its ticket.
     RenewalRefused,
     /// It was locked and not unlocked in time.

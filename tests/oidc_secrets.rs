@@ -207,6 +207,8 @@ fn a_login_that_fails_shows_no_secret() {
         (Endpoint::Token, "mac-token", "BadAnswer"),
         (Endpoint::Token, "twice:access_token", "BadAnswer"),
         (Endpoint::Token, "truncated", "BadAnswer"),
+        (Endpoint::Token, "padded:2000000", "BadAnswer"),
+        (Endpoint::Token, "cut-before:scope", "BadAnswer"),
         (Endpoint::UserInfo, "with:sub=somebody-else", "BadAnswer"),
         (Endpoint::UserInfo, "status:500", "ServerNotAvailable"),
         (Endpoint::EndSession, "status:404", "a session"),

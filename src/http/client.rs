@@ -94,6 +94,21 @@ impl Client {
         request: impl FnOnce(IpAddr) -> Result<R>,
         call: &Call<'_>,
     ) -> Result<HttpResponse> {
+        match self.send_for_any_part(stage, origin, request, call)? {
+            (response, None) => Ok(response),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// As [`Client::send_from`]. If the request wants any part of its response, also returns an incomplete one, with the
+    /// reason.
+    pub(crate) fn send_for_any_part<R: Borrow<HttpRequest>>(
+        &mut self,
+        stage: Stage,
+        origin: &Origin,
+        request: impl FnOnce(IpAddr) -> Result<R>,
+        call: &Call<'_>,
+    ) -> Result<(HttpResponse, Option<Error>)> {
         call.cancel.check(stage)?;
         let time = call.left().min(self.settings.request_deadline);
         let limits = Limits { connect: self.settings.connect_deadline, deadline: Instant::now() + time };
@@ -111,7 +126,7 @@ impl Client {
         let request = request(connection.local())?;
         let request = request.borrow();
         let guard = connection.limit(limits.deadline, call.cancel).map_err(|error| way.explain(error.into(), 0))?;
-        let Received { response, cookies, keep_alive } = self
+        let Received { response, cookies, keep_alive, broken } = self
             .exchange(&mut connection, request)
             .map_err(|failure| or_cancelled(way.explain(failure, request.wanted.limit)))?;
         drop(guard);
@@ -122,7 +137,7 @@ impl Client {
         let server = self.server(origin);
         server.cookies.lock().extend(cookies);
         server.connection = keep_alive.then_some(connection);
-        Ok(response)
+        Ok((response, broken.map(|failure| or_cancelled(way.explain(failure, request.wanted.limit)))))
     }
 
     fn exchange(

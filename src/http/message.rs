@@ -58,6 +58,8 @@ pub(crate) struct Received {
     pub(crate) cookies: Cookies,
     /// Whether the connection can carry another request.
     pub(crate) keep_alive: bool,
+    /// Why the body is not complete, if a part of it is wanted.
+    pub(crate) broken: Option<ReadError>,
 }
 
 /// Why no response can be read.
@@ -85,6 +87,8 @@ impl From<io::Error> for ReadError {
 /// Reads the response to a GET or POST.
 pub(crate) fn read_response(stream: &mut impl Read, wanted: Wanted) -> Result<Received, ReadError> {
     let mut input = Input::new(stream, wanted.limit);
+    input.any_part = wanted.any_part;
+    let mut broken = None;
     let head = loop {
         let head = input.parse(parse_head, ReadError::Silence)?;
         // Interim responses may come at any time; the one to this request follows.
@@ -94,16 +98,26 @@ pub(crate) fn read_response(stream: &mut impl Read, wanted: Wanted) -> Result<Re
     };
     let Head { mut response, mut keep_alive, cookies, .. } = head;
     match response.status {
-        200..300 => response.body = input.body(&head.body, head.charset)?,
+        200..300 => {
+            broken = input.body(&head.body, head.charset, &mut response.body).err();
+            if !wanted.any_part
+                && let Some(error) = broken
+            {
+                return Err(error);
+            }
+        }
         // That it is an error counts, and how it is explained does not.
-        400.. if wanted.error_body => match input.body(&head.body, head.charset) {
-            Ok(body) => response.body = body,
-            Err(_) => keep_alive = false,
-        },
+        400.. if wanted.error_body => {
+            let mut body = SecretBytes::default();
+            match input.body(&head.body, head.charset, &mut body) {
+                Ok(()) => response.body = body,
+                Err(_) => keep_alive = false,
+            }
+        }
         _ => keep_alive &= matches!(head.body, Body::Sized(0)),
     }
-    keep_alive &= !matches!(head.body, Body::UntilClosed) && input.is_empty();
-    Ok(Received { response, cookies, keep_alive })
+    keep_alive &= !matches!(head.body, Body::UntilClosed) && input.is_empty() && broken.is_none();
+    Ok(Received { response, cookies, keep_alive, broken })
 }
 
 fn in_utf8(charset: Charset, body: &[u8], limit: usize) -> Result<SecretBytes, ReadError> {
@@ -245,11 +259,13 @@ pub(super) struct Input<'a, R> {
     used: usize,
     /// The longest body.
     limit: usize,
+    /// Whether to read as much as `limit` of a longer one.
+    any_part: bool,
 }
 
 impl<'a, R: Read> Input<'a, R> {
     pub(super) fn new(stream: &'a mut R, limit: usize) -> Self {
-        Self { stream, buffer: vec![0; BUFFER], start: 0, end: 0, used: 0, limit }
+        Self { stream, buffer: vec![0; BUFFER], start: 0, end: 0, used: 0, limit, any_part: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -291,28 +307,28 @@ impl<'a, R: Read> Input<'a, R> {
         }
     }
 
-    fn body(&mut self, body: &Body, charset: Option<Charset>) -> Result<SecretBytes, ReadError> {
-        let body = match *body {
+    /// Reads the body into `text`, which holds what has come if it breaks off.
+    fn body(&mut self, body: &Body, charset: Option<Charset>, text: &mut SecretBytes) -> Result<(), ReadError> {
+        match *body {
             Body::Compressed => return Err(ReadError::Compressed),
-            Body::Sized(size) => self.sized(size)?,
-            Body::Chunked => self.chunked()?,
-            Body::UntilClosed => self.until_closed()?,
-        };
-        match charset {
-            Some(charset) if str::from_utf8(&body).is_err() => in_utf8(charset, &body, self.limit),
-            _ => Ok(body),
+            Body::Sized(size) => {
+                *text = secret_buffer(size.min(self.limit));
+                self.append(text, size)?;
+            }
+            Body::Chunked => self.chunked(text)?,
+            Body::UntilClosed => self.until_closed(text)?,
         }
-    }
-
-    fn sized(&mut self, size: usize) -> Result<SecretBytes, ReadError> {
-        let mut body = secret_buffer(size.min(self.limit));
-        self.append(&mut body, size)?;
-        Ok(body)
+        if let Some(charset) = charset.filter(|_| str::from_utf8(text).is_err()) {
+            *text = in_utf8(charset, text, self.limit)?;
+        }
+        Ok(())
     }
 
     fn append(&mut self, body: &mut SecretBytes, mut len: usize) -> Result<(), ReadError> {
-        if len > self.limit - body.len() {
-            return Err(ReadError::TooLarge);
+        let room = self.limit - body.len();
+        let is_too_large = len > room;
+        if is_too_large {
+            len = if self.any_part { room } else { 0 };
         }
         while len > 0 {
             if self.is_empty() && !self.fill()? {
@@ -322,37 +338,37 @@ impl<'a, R: Read> Input<'a, R> {
             len -= piece.len();
             push(body, piece);
         }
-        Ok(())
+        if is_too_large { Err(ReadError::TooLarge) } else { Ok(()) }
     }
 
-    fn chunked(&mut self) -> Result<SecretBytes, ReadError> {
-        let mut body = secret_buffer(BUFFER);
+    fn chunked(&mut self, body: &mut SecretBytes) -> Result<(), ReadError> {
+        *body = secret_buffer(BUFFER);
         loop {
             match self.parse(parse_chunk_size, ReadError::Truncated)? {
                 0 => break,
-                size => self.append(&mut body, size)?,
+                size => self.append(body, size)?,
             }
             self.parse(parse_line_end, ReadError::Truncated)?;
         }
-        self.parse(parse_trailer, ReadError::Truncated)?;
-        Ok(body)
+        self.parse(parse_trailer, ReadError::Truncated)
     }
 
     /// A response that is truncated here is not a complete message, which its parser reports.
-    fn until_closed(&mut self) -> Result<SecretBytes, ReadError> {
-        let mut body = secret_buffer(BUFFER);
+    fn until_closed(&mut self, body: &mut SecretBytes) -> Result<(), ReadError> {
+        *body = secret_buffer(BUFFER);
         loop {
             let room = self.limit - body.len();
             let piece = self.take(BUFFER);
-            if piece.len() > room {
+            let is_too_large = piece.len() > room;
+            push(body, &piece[..piece.len().min(room)]);
+            if is_too_large {
                 return Err(ReadError::TooLarge);
             }
-            push(&mut body, piece);
             match self.fill() {
                 Ok(true) => {}
-                Ok(false) => return Ok(body),
+                Ok(false) => return Ok(()),
                 // Many servers end TLS without saying so.
-                Err(ReadError::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => return Ok(body),
+                Err(ReadError::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
                 Err(failure) => return Err(failure),
             }
         }

@@ -35,11 +35,13 @@ pub(crate) struct Wanted {
     pub(crate) limit: usize,
     /// Whether bodies of answers with status 4xx and 5xx are read.
     pub(crate) error_body: bool,
+    /// Whether a part of a body that is too large or breaks off is of use.
+    pub(crate) any_part: bool,
 }
 
 impl Default for Wanted {
     fn default() -> Self {
-        Self { limit: MAX_ANSWER, error_body: true }
+        Self { limit: MAX_ANSWER, error_body: true, any_part: false }
     }
 }
 
@@ -103,6 +105,16 @@ impl HttpRequest {
     #[must_use]
     pub fn without_error_body(mut self) -> Self {
         self.wanted.error_body = false;
+        self
+    }
+
+    /// Reads as much as there is of a body that is too large or breaks off; see [`Client::send_for_any_part`].
+    ///
+    /// [`Client::send_for_any_part`]: super::Client::send_for_any_part
+    #[cfg(feature = "oidc")]
+    #[must_use]
+    pub(crate) fn or_any_part(mut self) -> Self {
+        self.wanted.any_part = true;
         self
     }
 

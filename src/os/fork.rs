@@ -6,6 +6,7 @@ use std::process;
 ///
 /// A child of `fork()` has copies of its parent's connections and the process ids of its helpers.
 /// Ending them would end them for the parent.
+#[derive(Debug)]
 pub(crate) struct ForkGuard(u32);
 
 impl ForkGuard {

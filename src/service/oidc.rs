@@ -14,6 +14,7 @@ mod examination;
 mod exchange;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod homes;
 mod id_token;
 mod jws;
 mod keys;

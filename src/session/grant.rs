@@ -127,6 +127,12 @@ impl<'a> Call<'a> {
         Self { deadline: Instant::now() + time, cancel }
     }
 
+    /// Returns the limits of the next of `count` requests, if one that hangs is to leave the others their time.
+    #[cfg(feature = "oidc")]
+    pub(crate) fn share(&self, count: usize) -> Self {
+        Self::within(self.left() / u32::try_from(count.max(1)).unwrap_or(u32::MAX), self.cancel)
+    }
+
     /// Returns the remaining time.
     pub(crate) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())

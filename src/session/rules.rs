@@ -76,6 +76,8 @@ pub(crate) struct Life {
 struct TicketLife {
     expires: Duration,
     renewable: bool,
+    /// When its service stops renewing it.
+    renewable_until: Option<Duration>,
     /// When to renew it next; `None` leaves that to the next program that requests the ticket.
     renewal: Option<Duration>,
 }
@@ -86,12 +88,18 @@ impl TicketLife {
         // A ticket too short-lived to be given out would be renewed without end.
         let window = expiry.renewable.map(|time| time.min(expiry.after)).filter(|_| expiry.after > MARGIN);
         let renewal = window.map(|window| now + (window / 2).max(window.saturating_sub(RENEWAL)));
-        Some(Self { expires, renewable: expiry.renewable.is_some(), renewal })
+        let renewable_until = expiry.renewable.and_then(|time| now.checked_add(time));
+        Some(Self { expires, renewable: expiry.renewable.is_some(), renewable_until, renewal })
     }
 
     /// Returns when it is given out no longer.
     fn end(&self) -> Duration {
         self.expires.saturating_sub(MARGIN)
+    }
+
+    /// Returns when neither it nor one in its place can be given out.
+    fn last(&self) -> Option<Duration> {
+        if self.renewable { self.renewable_until.map(|until| until.max(self.end())) } else { Some(self.end()) }
     }
 }
 
@@ -144,7 +152,7 @@ impl Life {
         let limits = [
             (after(self.begun, self.limits.total), EndReason::Expired),
             (after(self.used, self.limits.idle), EndReason::Idle),
-            (self.ticket_end(false), EndReason::Expired),
+            (self.tickets_end(), EndReason::TicketExpired),
         ];
         // After a suspend both may be over: the first to come has ended it.
         let ended = limits.into_iter().filter_map(|(end, reason)| Some((end.filter(|end| *end <= now)?, reason)));
@@ -188,7 +196,7 @@ impl Life {
         [
             after(self.begun, self.limits.total),
             after(self.used, self.limits.idle),
-            self.ticket_end(false),
+            self.tickets_end(),
             self.lock_end(),
             self.reauthentication_due(),
             self.unseen.map(|since| since + UNSEEN),
@@ -200,11 +208,12 @@ impl Life {
 
     /// Returns until when the ticket may be given out if nothing but time happens.
     pub(crate) fn gives_ticket_until(&self) -> Option<Duration> {
-        [self.due(), self.ticket_end(true)].into_iter().flatten().min()
+        [self.due(), self.ticket.map(|ticket| ticket.end())].into_iter().flatten().min()
     }
 
-    fn ticket_end(&self, renewable: bool) -> Option<Duration> {
-        self.ticket.filter(|ticket| ticket.renewable == renewable).map(|ticket| ticket.end())
+    /// Returns when there will be no ticket any more. The user of a locked session may bring another.
+    fn tickets_end(&self) -> Option<Duration> {
+        self.ticket.filter(|ticket| self.locked.is_none() || !ticket.renewable).and_then(|ticket| ticket.last())
     }
 
     /// Returns why the session is locked.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod artifacts;
+mod bounded;
 mod browser;
 mod ca;
 pub mod chromium;

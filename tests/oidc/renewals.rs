@@ -176,7 +176,7 @@ fn a_session_without_a_new_refresh_token_ends_with_its_ticket() {
     assert_eq!(kind(timed.engine.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
     assert_eq!(timed.renewals(), 1);
     timed.assert_sent_nothing_twice();
-    assert_eq!(timed.end_reason(), EndReason::Expired);
+    assert_eq!(timed.end_reason(), EndReason::TicketExpired);
     assert!(timed.house.provider.wait_for_sessions(PATIENCE, 0));
 }
 
@@ -188,6 +188,19 @@ fn a_session_without_any_refresh_token_ends_with_its_ticket() {
     assert_eq!(timed.ticket(), ticket);
     timed.clock.advance(TOO_LATE - RENEWAL);
     assert_eq!(kind(timed.engine.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
+    assert_eq!(timed.renewals(), 0);
+}
+
+#[test]
+fn a_session_ends_by_itself_when_its_refresh_token_does() {
+    let seconds = Duration::from_secs;
+    let timed = Timed::new(House::with("oidc", |provider| {
+        provider.token_lifetime(seconds(9)).session_lifetime(seconds(3600), seconds(10))
+    }));
+    timed.ticket();
+    // The network is away, and nobody asks for the ticket.
+    timed.house.provider.misbehave_on_connect(&Misbehaviour::Reset);
+    assert_eq!(timed.end_reason(), EndReason::TicketExpired);
     assert_eq!(timed.renewals(), 0);
 }
 

@@ -26,6 +26,68 @@ fn a_new_ticket_outlives_the_end_of_the_old_one() {
     }
 }
 
+/// From now on a browser that knows nobody opens each page.
+fn use_another_browser_each_time(trial: &Trial) {
+    let ca_file = trial.house.config.ca_file.clone().unwrap();
+    trial.person.visits(move |_, address| ticketapi_testkit::Browser::new(&ca_file).open(address).map_err(text));
+}
+
+#[test]
+fn a_provider_that_names_no_sessions_is_left_without_any() {
+    for service in ["oidc", "cis2", "ehealth_dk"] {
+        let trial = Trial::with(service, &[], |provider| provider.without_session_ids());
+        for same_browser in [true, false] {
+            if !same_browser {
+                use_another_browser_each_time(&trial);
+            }
+            for name in ["", "wrong-nonce", "mac-token"] {
+                let what = format!("{service}, {name}, the same browser: {same_browser}");
+                let old = trial.engine.get_ticket().unwrap();
+                let new = if name.is_empty() {
+                    trial.engine.get_new_ticket().unwrap()
+                } else {
+                    trial.provider().misbehave_times(Endpoint::Token, named(name), 1);
+                    trial.fails(name, || trial.engine.get_new_ticket().map(drop));
+                    trial.engine.get_ticket_no_auth().unwrap()
+                };
+                assert_eq!(old == new, !name.is_empty(), "{what}");
+                // It may live in the session of the other login.
+                trial.engine.claims().unwrap_or_else(|error| panic!("{what}: the session is dead: {error}"));
+                trial.engine.destroy_ticket().unwrap();
+                trial.no_session_is_left(&what);
+            }
+        }
+    }
+}
+
+#[test]
+fn another_users_session_is_ended_at_once_where_sessions_have_no_names() {
+    let trial = Trial::with("oidc", &[], |provider| provider.without_session_ids().user(User::new("anna")));
+    use_another_browser_each_time(&trial);
+    trial.engine.get_ticket().unwrap();
+    trial.provider().set_user(User::new("bent"));
+    trial.engine.get_new_ticket().unwrap();
+    assert!(trial.provider().wait_for_sessions(PATIENCE, 1));
+    trial.engine.claims().unwrap();
+}
+
+#[test]
+fn a_change_of_role_leaves_no_session_where_sessions_have_no_names() {
+    for same_browser in [true, false] {
+        let trial = Trial::with("cis2", &[("role_selection", "service")], |provider| provider.without_session_ids());
+        if !same_browser {
+            use_another_browser_each_time(&trial);
+        }
+        trial.engine.get_ticket().unwrap();
+        trial.engine.change_role().unwrap();
+        trial.provider().misbehave_times(Endpoint::Token, named("old-auth-time"), 1);
+        trial.fails("old-auth-time", || trial.engine.change_role().map(drop));
+        trial.engine.claims().unwrap_or_else(|error| panic!("{same_browser}: the session is dead: {error}"));
+        trial.engine.destroy_ticket().unwrap();
+        trial.no_session_is_left("change of role");
+    }
+}
+
 #[test]
 fn a_session_outlives_a_bad_login_in_the_same_browser() {
     for (endpoint, name) in [
@@ -139,8 +201,7 @@ fn another_user_or_a_bad_answer_cannot_change_the_role() {
 fn a_change_of_role_that_fails_in_another_browser_leaves_one_session() {
     let trial = Trial::with("cis2", &[("role_selection", "service")], |provider| provider);
     let ticket = trial.engine.get_ticket().unwrap();
-    let ca_file = trial.house.config.ca_file.clone().unwrap();
-    trial.person.visits(move |_, address| ticketapi_testkit::Browser::new(&ca_file).open(address).map_err(text));
+    use_another_browser_each_time(&trial);
     for name in ["wrong-nonce", "alg-none", "without:id_token", "mac-token", "old-auth-time", "wrong-acr"] {
         trial.provider().misbehave_times(Endpoint::Token, named(name), 1);
         trial.fails(name, || trial.engine.change_role().map(drop));

@@ -72,6 +72,31 @@ fn an_id_token_that_is_none_leaves_no_session() {
 }
 
 #[test]
+fn an_answer_that_is_too_large_or_breaks_off_leaves_no_session_if_a_token_in_it_can_end_that() {
+    let trial = Trial::new();
+    for name in ["padded:2000000", "cut-before:scope", "cut-before:refresh_token"] {
+        let error = trial.refuses(Endpoint::Token, name);
+        assert_eq!(*error.kind(), ErrorKind::BadAnswer, "{name}: {error}");
+    }
+    assert_eq!(trial.provider().codes_sent_twice(), 0);
+    // An access token alone can only be revoked.
+    let trial = Trial::with("oidc", &[], |provider| provider.without_refresh_tokens().without(Endpoint::EndSession));
+    trial.refuses(Endpoint::Token, "cut-before:expires_in");
+}
+
+#[test]
+fn an_answer_without_any_token_ends_nothing_and_costs_no_second_code() {
+    let trial = Trial::with("oidc", &[IMPATIENT], |provider| provider);
+    for name in ["html", "status:500", "reset", "empty-body", "one-byte-a-second"] {
+        trial.provider().misbehave_times(Endpoint::Token, named(name), 1);
+        trial.fails(name, || trial.engine.get_ticket().map(drop));
+    }
+    let sent = |endpoint| trial.provider().log_of(endpoint).len();
+    assert_eq!([Endpoint::Token, Endpoint::EndSession, Endpoint::Revocation].map(sent), [5, 0, 0]);
+    assert_eq!(trial.provider().codes_sent_twice(), 0);
+}
+
+#[test]
 fn odd_lifetimes_do_no_harm() {
     for name in ["with:expires_in=-1", "with:expires_in=\"300\"", "without:expires_in", "with:expires_in=1e300"] {
         let trial = Trial::new();

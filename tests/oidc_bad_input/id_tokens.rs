@@ -75,7 +75,10 @@ fn an_hmac_with_the_client_s_secret_is_no_signature() {
     write(&file, secret.as_bytes(), 0o600);
     let settings = [("client_auth", "client_secret"), ("client_secret_file", file.to_str().unwrap())];
     let trial = Trial::with("oidc", &settings, |provider| provider.client(Client::with_secret("x", secret)));
-    trial.refuses(Endpoint::Token, "hs256-secret");
+    let error = trial.refuses(Endpoint::Token, "hs256-secret");
+    assert_eq!(*error.kind(), ErrorKind::BadAnswer, "{error}");
+    // Good once more: nothing but the algorithm was wrong.
+    trial.engine.get_ticket().unwrap();
 }
 
 #[test]

@@ -97,6 +97,22 @@ fn a_session_ends_here_whatever_its_end_is_answered_with() {
 }
 
 #[test]
+fn an_end_that_hangs_leaves_the_revocations_their_time() {
+    let trial = Trial::with("oidc", &[("request_timeout", "9")], |provider| provider);
+    trial.engine.get_ticket().unwrap();
+    trial.provider().misbehave(Endpoint::EndSession, named("no-answer"));
+    trial.engine.destroy_ticket().unwrap();
+    trial.no_session_is_left("revoked");
+
+    // So does a revocation that hangs.
+    let trial = Trial::with("oidc", &[("request_timeout", "9")], |provider| provider.without(Endpoint::EndSession));
+    trial.engine.get_ticket().unwrap();
+    trial.provider().misbehave_times(Endpoint::Revocation, named("no-answer"), 1);
+    trial.fails("the refresh token", || trial.engine.destroy_ticket());
+    assert_eq!(trial.provider().log_of(Endpoint::Revocation).len(), 2);
+}
+
+#[test]
 fn a_provider_without_an_end_of_sessions_has_its_tokens_revoked() {
     let trial = Trial::with("oidc", &[], |provider| provider.without(Endpoint::EndSession));
     trial.engine.get_ticket().unwrap();

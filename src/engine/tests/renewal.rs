@@ -230,7 +230,7 @@ fn a_session_ends_with_a_ticket_that_cannot_be_renewed() {
     let desktop = Desktop::new(service);
     desktop.get().unwrap();
     desktop.advance(5 * MINUTE - 5 * SECOND);
-    desktop.ended(EndReason::Expired);
+    desktop.ended(EndReason::TicketExpired);
     assert_eq!(desktop.service.session.count("renew"), 0);
     assert_eq!(desktop.get().unwrap(), "login-2");
 
@@ -241,7 +241,7 @@ fn a_session_ends_with_a_ticket_that_cannot_be_renewed() {
     wait_until(|| desktop.engine.inner.threads_are_idle());
     assert_eq!(desktop.ticket().as_deref(), Some("login-1"));
     desktop.advance(55 * SECOND);
-    desktop.ended(EndReason::Expired);
+    desktop.ended(EndReason::TicketExpired);
 }
 
 #[test]

@@ -172,6 +172,28 @@ fn what_is_larger_than_a_message_may_be_is_refused_before_it_is_read() {
 }
 
 #[test]
+fn a_part_of_a_body_is_kept_where_it_is_wanted() {
+    let wanted = Wanted { limit: 4, any_part: true, ..Wanted::default() };
+    for (answer, body, why) in [
+        ("Content-Length: 4\r\n\r\nwhole", "whol", None),
+        ("Content-Length: 9\r\n\r\ntoo large", "too ", Some("TooLarge")),
+        ("Content-Length: 4\r\n\r\ncut", "cut", Some("Truncated")),
+        ("Content-Length: 9\r\n\r\ncut", "cut", Some("Truncated")),
+        ("Transfer-Encoding: chunked\r\n\r\n3\r\ntoo\r\n3\r\n la\r\n", "too ", Some("TooLarge")),
+        ("Transfer-Encoding: chunked\r\n\r\n3\r\ncut\r\n1", "cut", Some("Truncated")),
+        ("\r\ntoo large", "too ", Some("TooLarge")),
+    ] {
+        for piece in [1, 3, usize::MAX] {
+            let text = format!("HTTP/1.1 200 OK\r\n{answer}");
+            let received = read_response(&mut Pieces(text.as_bytes(), piece), wanted).unwrap();
+            assert_eq!(String::from_utf8_lossy(&received.response.body), body, "{answer:?}");
+            assert_eq!(received.broken.map(|error| format!("{error:?}")).as_deref(), why, "{answer:?}");
+            assert!(!received.keep_alive || why.is_none(), "{answer:?}");
+        }
+    }
+}
+
+#[test]
 fn a_head_may_have_as_many_lines_as_gateways_add() {
     let with = |count| format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{}\r\nx", "X-Trace: y\r\n".repeat(count));
     assert_eq!(read(with(MAX_HEADERS - 1).as_bytes()), ok("x", true));

@@ -78,9 +78,10 @@ impl Login<'_> {
         let kept = Kept::new(self.shared, &begun.tokens, &id_token);
         let expiry = kept.expiry();
         begun.kept = true;
-        let is_other = session.kept(|old| are_different(old.session.as_deref(), id_token.session.as_deref()));
+        let home = kept.home.clone();
         let ending = session.replace(kept);
-        if is_other && let Err(error) = begun.provider.end(&ending, &self.call()) {
+        let is_same = home.zip(ending.home.as_ref()).is_some_and(|(now, before)| now.is_same(before));
+        if !is_same && let Err(error) = begun.provider.end(&ending, &self.call()) {
             warn!(%error, "the session before could not be ended at the provider");
         }
         info!("the same user has logged in again");
@@ -105,10 +106,7 @@ impl Begun {
     pub(super) fn is_again(&mut self, id_token: &IdToken, session: &OidcSession) -> Result<()> {
         let (browser_session, auth_time) = session.kept(|kept| (kept.session.clone(), kept.auth_time));
         let is_same_user = session.subject.as_deref() == Some(&id_token.subject);
-        self.kept = match (&browser_session, &id_token.session) {
-            (Some(before), Some(now)) => before == now,
-            _ => is_same_user,
-        };
+        self.kept = browser_session.is_some() && browser_session == id_token.session;
         if !is_same_user {
             return Err(refused(&BadIdToken::OtherUser));
         }
@@ -118,10 +116,6 @@ impl Begun {
         }
         Ok(())
     }
-}
-
-fn are_different(before: Option<&str>, now: Option<&str>) -> bool {
-    before.zip(now).is_some_and(|(before, now)| before != now)
 }
 
 fn own(session: &Session) -> Result<&OidcSession> {

@@ -113,7 +113,8 @@ impl Work {
             Ok(tokens) => Ok(Begun::new(self.provider, tokens, self.owner)),
             Err(no) => {
                 let server = provider.token_server().to_string();
-                if let NoTokens::Malformed(_, ending) = &no {
+                // Without a token nothing ends a session that has begun: a code is sent once.
+                if let NoTokens::Malformed(_, ending) | NoTokens::Incomplete(_, ending) = &no {
                     end(provider, ending);
                 }
                 Err(no.into_error(&server, STAGE))

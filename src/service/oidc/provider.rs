@@ -1,12 +1,13 @@
 //! Requests to a provider, for one login or one call about a session.
 
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{debug, warn};
 
 use super::client_auth::{ClientAuth, Proof};
 use super::discovery::{self, MAX_METADATA, Metadata};
+use super::homes::{EndsAnother, Homes};
 use super::id_token::{BadIdToken, Expected, IdToken, UnverifiedIdToken};
 use super::jws::BadJws;
 use super::keys::KeySet;
@@ -34,14 +35,8 @@ const JSON: &str = "application/json";
 pub(super) struct Shared {
     pub(super) settings: OidcSettings,
     known: Mutex<Known>,
-    /// The sessions at the provider that sessions of this service live in. A browser that the provider knows leads each
-    /// login to the same one.
-    homes: Mutex<Vec<Weak<Home>>>,
+    pub(super) homes: Homes,
 }
-
-/// A session at the provider, by its id. A login without an id may live in any.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Home(Option<String>);
 
 /// What the provider has said about itself, and when.
 #[derive(Debug, Default)]
@@ -52,27 +47,7 @@ struct Known {
 
 impl Shared {
     pub(super) fn new(settings: OidcSettings) -> Self {
-        Self { settings, known: Mutex::default(), homes: Mutex::default() }
-    }
-
-    /// Notes that one of our sessions lives in the provider's session `id`, until the last clone of what this returns
-    /// is dropped.
-    pub(super) fn live_in(&self, id: Option<&str>) -> Arc<Home> {
-        let home = Arc::new(Home(id.map(str::to_owned)));
-        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-        homes.retain(|other| other.strong_count() > 0);
-        homes.push(Arc::downgrade(&home));
-        home
-    }
-
-    /// Returns `true` if ending the provider's session of `ending` would end another one of our sessions.
-    fn is_shared(&self, ending: &Ending) -> bool {
-        let id = ending.home.as_ref().map_or(ending.session.as_ref(), |home| home.0.as_ref());
-        let homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-        homes.iter().filter_map(Weak::upgrade).any(|other| {
-            let is_own = ending.home.as_ref().is_some_and(|home| Arc::ptr_eq(home, &other));
-            !is_own && (id.is_none() || other.0.is_none() || id == other.0.as_ref())
-        })
+        Self { settings, known: Mutex::default(), homes: Homes::default() }
     }
 
     fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
@@ -150,7 +125,8 @@ impl Provider {
     ) -> Result<std::result::Result<Tokens, NoTokens>> {
         let url = self.token_url().clone();
         let (request, fields) = authenticated(&self.shared.settings.client_id, url.clone(), fields, proof);
-        let answer = self.client.send_from(
+        let request = request.or_any_part();
+        let (answer, incomplete) = self.client.send_for_any_part(
             stage,
             url.origin(),
             |_| {
@@ -159,6 +135,9 @@ impl Provider {
             },
             call,
         )?;
+        if let Some(error) = incomplete {
+            return Ok(Err(NoTokens::Incomplete(error, Box::new(Ending::salvaged(&answer.body)))));
+        }
         let secrets: Vec<_> =
             fields.iter().filter(|(name, _)| SECRET.contains(name)).map(|(_, value)| *value).collect();
         Ok(token::read(answer.status, &answer.body, &secrets))
@@ -285,18 +264,34 @@ impl Provider {
     }
 
     /// Ends the session with these tokens, and revokes them. If another session lives in the provider's session, that
-    /// goes on.
+    /// goes on, and this one ends with it at the latest.
     ///
     /// # Errors
     ///
     /// If the session may live on.
     pub(super) fn end(&mut self, ending: &Ending, call: &Call<'_>) -> Result<()> {
-        if self.shared.is_shared(ending) {
+        let ends_another = self.shared.homes.ends_another(ending, ending.home.as_ref());
+        if ends_another != EndsAnother::No {
+            if ends_another == EndsAnother::Maybe {
+                self.shared.homes.postpone(ending);
+            }
             // The revocation of its refresh token would end the provider's session too.
             let access_alone = Ending { access: ending.access.clone(), ..Ending::default() };
             return self.revoke(&access_alone, call).unwrap_or(Ok(()));
         }
-        let ended = self.end_session(ending, call);
+        self.end_alone(ending, call)?;
+        let mut postponed = self.shared.homes.take_postponed(ending.home.as_ref());
+        while let Some(ending) = postponed.pop() {
+            if let Err(error) = self.end_alone(&ending, &call.share(postponed.len() + 1)) {
+                debug!(%error, "a session from before could not be ended at the provider, or is over");
+            }
+        }
+        Ok(())
+    }
+
+    fn end_alone(&mut self, ending: &Ending, call: &Call<'_>) -> Result<()> {
+        let revocations = self.revocation().map_or(0, |_| ending.tokens().count());
+        let ended = self.end_session(ending, &call.share(1 + revocations));
         let revoked = self.revoke(ending, call);
         match (ended, revoked) {
             // Without its refresh token the session cannot continue.
@@ -340,17 +335,20 @@ impl Provider {
         })
     }
 
+    /// Returns the endpoint that revokes tokens.
+    fn revocation(&self) -> Option<&Url> {
+        // The client's secret is with the supplier.
+        let is_of_back_end = matches!(self.settings().client_auth, ClientAuth::BackEnd(_));
+        self.metadata.revocation.as_ref().filter(|_| !is_of_back_end)
+    }
+
     /// Revokes the refresh token and the access token. Returns `None` if the provider has no endpoint for it.
     fn revoke(&mut self, ending: &Ending, call: &Call<'_>) -> Option<Result<()>> {
-        let url = self.metadata.revocation.clone()?;
-        // The client's secret is with the supplier.
-        if matches!(self.settings().client_auth, ClientAuth::BackEnd(_)) {
-            return None;
-        }
-        let tokens = [("refresh_token", &ending.refresh), ("access_token", &ending.access)];
+        let url = self.revocation()?.clone();
         let mut result = None;
-        for (kind, token) in tokens.into_iter().filter_map(|(kind, token)| Some((kind, token.as_ref()?))) {
-            let revoked = self.revoke_one(&url, kind, token, call);
+        let count = ending.tokens().count();
+        for (index, (kind, token)) in ending.tokens().enumerate() {
+            let revoked = self.revoke_one(&url, kind, token, &call.share(count - index));
             // The first one decides: without its refresh token the session cannot continue.
             result = result.or(Some(revoked));
         }

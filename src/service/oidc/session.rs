@@ -8,8 +8,9 @@ use tracing::{debug, warn};
 
 use super::client_auth::ClientAuth;
 use super::ehealth_dk;
+use super::homes::Home;
 use super::id_token::{Expected, IdToken};
-use super::provider::{Home, Provider, Shared, now};
+use super::provider::{Provider, Shared, now};
 use super::secret::Secret;
 use super::token::{Ending, NoTokens, Tokens};
 use crate::clock::{Clock, SystemClock};
@@ -41,7 +42,7 @@ pub(super) struct Kept {
     id_token: Option<Secret>,
     /// The provider's id of the browser session.
     pub(super) session: Option<String>,
-    home: Option<Arc<Home>>,
+    pub(super) home: Option<Arc<Home>>,
     /// What the tickets are for: each renewal asks for it again.
     pub(super) context: Context,
     pub(super) auth_time: Option<i64>,
@@ -68,10 +69,11 @@ enum Refresh {
 impl Kept {
     /// Keeps the tokens of an answer.
     pub(super) fn new(shared: &Shared, tokens: &Tokens, id_token: &IdToken) -> Self {
+        let id = id_token.session.as_deref().or(tokens.session.as_deref());
         Self {
             id_token: Some(id_token.text.clone()),
             session: id_token.session.clone(),
-            home: Some(shared.live_in(id_token.session.as_deref().or(tokens.session.as_deref()))),
+            home: Some(shared.homes.live_in(id, &id_token.subject)),
             auth_time: id_token.auth_time,
             logged_in: SystemClock.now(),
             ..Self::of(shared, tokens, Some(id_token))
@@ -231,7 +233,7 @@ impl OidcSession {
                     }
                     // Refused before it was used.
                     NoTokens::Refused(_) | NoTokens::Unavailable(429) => put_back(token),
-                    NoTokens::Unavailable(_) | NoTokens::Malformed(..) => {}
+                    NoTokens::Unavailable(_) | NoTokens::Malformed(..) | NoTokens::Incomplete(..) => {}
                 }
                 return Err(no.into_error(&server, stage));
             }

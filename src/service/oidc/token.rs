@@ -1,14 +1,16 @@
 //! What the token endpoint answers: tokens, or an OAuth error (RFC 6749, 5.1 and 5.2).
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 
+use super::homes::Home;
 use super::id_token::UnverifiedIdToken;
 use super::json::{self, Loose, Seconds};
-use super::provider::Home;
 use super::secret::{Secret, quotes};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::printable;
@@ -28,7 +30,7 @@ pub(super) struct Tokens {
 }
 
 /// A response without usable tokens.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum NoTokens {
     /// An OAuth error.
     Refused(OAuthError),
@@ -36,6 +38,8 @@ pub(super) enum NoTokens {
     Unavailable(u16),
     /// Anything else, such as a page. Tokens in it are good for ending what has begun.
     Malformed(&'static str, Box<Ending>),
+    /// The answer is too large, or breaks off. Tokens in what has come of it are good for the same.
+    Incomplete(Error, Box<Ending>),
 }
 
 /// What ends a session.
@@ -132,14 +136,43 @@ fn read_tokens(body: &[u8]) -> Result<Tokens, &'static str> {
 }
 
 impl Ending {
-    /// Returns the tokens in an answer that is not as it should be. Of two the last counts.
-    fn salvaged(body: &[u8]) -> Self {
-        let members: HashMap<String, Loose<'_>> = json::read(body).unwrap_or_default();
-        let token = |name| members.get(name).and_then(Loose::get).map(|text| Secret::new(text.to_owned()));
-        let [id_token, access, refresh] =
-            ["id_token", "access_token", "refresh_token"].map(|name| token(name).filter(is_token));
-        let session = members.get("session_state").and_then(Loose::get).map(str::to_owned);
-        Self { id_token, access, refresh, session, home: None }
+    /// Returns the tokens that can be revoked, with their kinds, the most important first.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = (&'static str, &Secret)> {
+        let tokens = [("refresh_token", &self.refresh), ("access_token", &self.access)];
+        tokens.into_iter().filter_map(|(kind, token)| Some((kind, token.as_ref()?)))
+    }
+
+    /// Returns the tokens in an answer that is not as it should be, up to where it is no JSON. Of two the last counts.
+    pub(super) fn salvaged(body: &[u8]) -> Self {
+        struct Members<'a>(&'a mut Ending);
+
+        impl<'de> Visitor<'de> for Members<'_> {
+            type Value = ();
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the answer of a token endpoint")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+                while let Some(name) = members.next_key::<Cow<'_, str>>()? {
+                    let value: Loose<'_> = members.next_value()?;
+                    let token = || value.get().map(|text| Secret::new(text.to_owned())).filter(is_token);
+                    match &*name {
+                        "id_token" => self.0.id_token = token(),
+                        "access_token" => self.0.access = token(),
+                        "refresh_token" => self.0.refresh = token(),
+                        "session_state" => self.0.session = value.get().map(str::to_owned),
+                        _ => {}
+                    }
+                }
+                Ok(())
+            }
+        }
+
+        let mut ending = Self::default();
+        // It fails where the JSON does.
+        let _ = serde_json::Deserializer::from_slice(body).deserialize_map(Members(&mut ending));
+        ending
     }
 }
 
@@ -193,6 +226,7 @@ impl NoTokens {
                 let detail = format!("{server} cannot answer now (HTTP status {status})");
                 Error::new(ErrorKind::ServerNotAvailable, stage, detail)
             }
+            Self::Incomplete(error, _) => error,
             Self::Malformed(why, _) => {
                 Error::new(ErrorKind::BadAnswer, stage, format!("{server} does not give out tokens: {why}"))
             }
@@ -270,6 +304,22 @@ mod tests {
             let texts =
                 [ending.id_token, ending.access, ending.refresh].map(|token| token.unwrap().expose().to_owned());
             assert_eq!(texts, ["a.b.c", "at-1", "rt-1"]);
+        }
+    }
+
+    #[test]
+    fn tokens_before_the_place_where_an_answer_breaks_off_can_end_the_session() {
+        let whole = r#"{"access_token":"at-1","expires_in":300,"id_token":"a.b.c","refresh_token":"rt-1","x":[1]}"#;
+        for (until, expected) in [
+            ("\"x\"", [Some("a.b.c"), Some("at-1"), Some("rt-1")]),
+            ("t-1\",\"x", [Some("a.b.c"), Some("at-1"), None]),
+            ("b.c\",", [None, Some("at-1"), None]),
+            ("t-1\",\"e", [None, None, None]),
+            ("{", [None, None, None]),
+        ] {
+            let ending = Ending::salvaged(&whole.as_bytes()[..whole.find(until).unwrap()]);
+            let tokens = [&ending.id_token, &ending.access, &ending.refresh];
+            assert_eq!(tokens.map(|token| token.as_ref().map(Secret::expose)), expected, "{until}");
         }
     }
 

@@ -239,7 +239,9 @@ fn a_ticket_is_renewed_before_it_expires() {
     ] {
         let life = with_ticket(after, renewable);
         assert_eq!(life.renewal(), Some(BEGUN + renewal * SECOND), "{after} {renewable:?}");
-        assert_eq!(life.due(), Some(BEGUN + 30 * MINUTE), "a renewal is no change of the session");
+        let last = renewable.map_or(0, |until| until.max(after - 5));
+        let due = BEGUN + (last * SECOND).min(30 * MINUTE);
+        assert_eq!(life.due(), Some(due), "a renewal is no change of the session");
     }
     assert_eq!(with_ticket(300, None).renewal(), None);
     assert_eq!(with_ticket(5, Some(5)).renewal(), None, "it could not be given out anyway");
@@ -265,10 +267,31 @@ fn a_session_ends_with_a_ticket_that_cannot_be_renewed() {
     let mut life = with_ticket(300, None);
     assert_eq!(life.due(), Some(BEGUN + 295 * SECOND));
     assert_eq!(life.at(BEGUN + 295 * SECOND - ALMOST), Change::Nothing);
-    assert_eq!(life.at(BEGUN + 295 * SECOND), Change::Ended(EndReason::Expired));
+    assert_eq!(life.at(BEGUN + 295 * SECOND), Change::Ended(EndReason::TicketExpired));
     let mut life = with_ticket(300, Some(1800));
     life.is_not_renewable();
-    assert_eq!(life.at(BEGUN + 295 * SECOND), Change::Ended(EndReason::Expired));
+    assert_eq!(life.at(BEGUN + 295 * SECOND), Change::Ended(EndReason::TicketExpired));
+}
+
+#[test]
+fn a_session_ends_when_its_ticket_has_expired_and_can_no_longer_be_renewed() {
+    for (after, renewable, last) in [(300, 900, 900), (300, 296, 296), (300, 60, 295)] {
+        let mut life = with_ticket(after, Some(renewable));
+        assert_eq!(life.due(), Some(BEGUN + last * SECOND));
+        assert_eq!(life.at(BEGUN + last * SECOND - ALMOST), Change::Nothing);
+        assert_eq!(life.at(BEGUN + last * SECOND), Change::Ended(EndReason::TicketExpired));
+    }
+    let mut renewed = with_ticket(300, Some(900));
+    renewed.renewed(Some(Expiry { after: 300 * SECOND, renewable: Some(900 * SECOND) }), BEGUN + 240 * SECOND);
+    assert_eq!(renewed.due(), Some(BEGUN + 1140 * SECOND));
+
+    // Its user brings another ticket.
+    let mut locked = with_ticket(300, Some(900));
+    assert_eq!(locked.on(Happening::CardOut, BEGUN + SECOND), Change::Locked(LockReason::CardRemoved));
+    assert_eq!(locked.at(BEGUN + 901 * SECOND), Change::Nothing);
+    assert_eq!(locked.on(Happening::Proved, BEGUN + 902 * SECOND), Change::Unlocked);
+    locked.renewed(Some(Expiry { after: 300 * SECOND, renewable: Some(900 * SECOND) }), BEGUN + 902 * SECOND);
+    assert_eq!((locked.at(BEGUN + 903 * SECOND), locked.gives_ticket()), (Change::Nothing, true));
 }
 
 #[test]

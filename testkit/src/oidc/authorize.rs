@@ -154,7 +154,10 @@ impl Provider {
             self.codes.pop_front();
         }
         let asked = asked.clone();
-        let mut parameters = vec![("session_state".to_owned(), sid.to_owned()), ("code".to_owned(), value.clone())];
+        let mut parameters = vec![("code".to_owned(), value.clone())];
+        if self.settings.session_ids {
+            parameters.insert(0, ("session_state".to_owned(), sid.to_owned()));
+        }
         self.add_common(&asked, &mut parameters);
         let uri = asked.redirect_uri.clone();
         self.codes.push_back(Code { value, asked, sid: sid.into(), issued: Instant::now(), used: false });

@@ -1,6 +1,5 @@
 //! Clients that the provider knows, and how they prove it.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use base64::Engine;
@@ -9,6 +8,7 @@ use openssl::pkey::{PKey, Public};
 use serde_json::Value;
 
 use super::jose::{Algorithm, Key, Parsed, random_text};
+use crate::bounded::Bounded;
 use crate::error::{Result, write_key};
 use crate::http::{HttpRequest, decode_form, percent_decode};
 
@@ -113,12 +113,12 @@ pub(crate) struct Doorkeeper {
     pub(crate) clients: Vec<Client>,
     /// The methods that discovery lists.
     pub(crate) methods: Vec<String>,
-    seen: HashSet<String>,
+    seen: Bounded<()>,
 }
 
 impl Doorkeeper {
-    pub(crate) fn new(clients: Vec<Client>, methods: Vec<String>) -> Self {
-        Self { clients, methods, seen: HashSet::new() }
+    pub(crate) fn new(clients: Vec<Client>, methods: Vec<String>, capacity: usize) -> Self {
+        Self { clients, methods, seen: Bounded::new(capacity) }
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<&Client> {
@@ -227,8 +227,11 @@ impl Doorkeeper {
         }
         match claims["jti"].as_str() {
             None | Some("") => refuse("no jti"),
-            Some(jti) if !self.seen.insert(jti.into()) => refuse("jti was used before"),
-            Some(_) => Ok(()),
+            Some(jti) if self.seen.contains(jti) => refuse("jti was used before"),
+            Some(jti) => {
+                self.seen.insert(jti.into(), ());
+                Ok(())
+            }
         }
     }
 }

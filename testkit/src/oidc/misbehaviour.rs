@@ -78,7 +78,7 @@ impl Endpoint {
 
 /// Something a provider should not do.
 ///
-/// Where a client gets no usable answer from the token endpoint for its code, no session is left behind, as it
+/// Where a client gets no token from the token endpoint for its code, no session is left behind, as it
 /// could not end it. With all others the session begins, so that a test can see whether it is ended.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -91,6 +91,8 @@ pub enum Misbehaviour {
     Body(String, Vec<u8>),
     /// Announces the answer's length and closes in the middle of it.
     Truncated,
+    /// Announces the answer's length and closes before this member of the JSON.
+    CutBefore(String),
     /// Resets the connection instead of answering.
     Reset,
     /// Never answers, and keeps the connection open.
@@ -140,6 +142,7 @@ pub const MISBEHAVIOURS: &[(&str, &str)] = &[
     ("empty-body", "200 with nothing in it"),
     ("html", "200 with a page in HTML"),
     ("truncated", "half an answer, then the connection closes"),
+    ("cut-before:NAME", "the answer breaks off before NAME"),
     ("reset", "the connection is reset"),
     ("no-answer", "nothing comes"),
     ("one-byte-a-second", "the answer comes at one byte a second"),
@@ -210,6 +213,7 @@ impl Misbehaviour {
             "empty-body" => Self::Body("application/json".into(), Vec::new()),
             "html" => Self::html(),
             "truncated" => Self::Truncated,
+            "cut-before" => Self::CutBefore(or("scope")),
             "reset" => Self::Reset,
             "no-answer" => Self::NoAnswer,
             "one-byte-a-second" => Self::OneByteASecond,

@@ -12,6 +12,7 @@ use super::jose::{Algorithm, Key, left_half, random_text};
 use super::log::Outcome;
 use super::misbehaviour::Endpoint;
 use super::user::User;
+use crate::bounded::Bounded;
 use crate::error::Result;
 use crate::http::HttpRequest;
 
@@ -58,6 +59,7 @@ pub(crate) struct Settings {
     pub(crate) refresh_tokens: bool,
     pub(crate) rotates_refresh_tokens: bool,
     pub(crate) issuer_in_redirect: bool,
+    pub(crate) session_ids: bool,
     pub(crate) pages: bool,
     pub(crate) without: HashSet<Endpoint>,
     pub(crate) acr_values: Vec<String>,
@@ -125,10 +127,10 @@ pub(crate) struct Provider {
     pub(crate) chosen_role: Option<String>,
     pub(crate) sessions: VecDeque<Session>,
     pub(crate) codes: VecDeque<Code>,
-    pub(crate) pending: HashMap<String, Asked>,
+    pub(crate) pending: Bounded<Asked>,
     /// Codes and refresh tokens that came, and may have been used.
-    pub(crate) sent: HashSet<String>,
-    pub(crate) sent_twice: Vec<Endpoint>,
+    pub(crate) sent: Bounded<()>,
+    pub(crate) sent_twice: HashMap<Endpoint, usize>,
     pub(crate) secrets: VecDeque<String>,
 }
 
@@ -212,15 +214,15 @@ impl Provider {
             keys: vec![Key::new(settings.algorithm, 1)?],
             encryption_key: Key::new(Algorithm::Rs256, 0)?,
             next_key: 2,
-            doorkeeper: Doorkeeper::new(clients, settings.methods.clone()),
+            doorkeeper: Doorkeeper::new(clients, settings.methods.clone(), settings.capacity * 10),
             users: users.into_iter().map(|user| (user.sub.clone(), user)).collect(),
             present,
             chosen_role: None,
             sessions: VecDeque::new(),
             codes: VecDeque::new(),
-            pending: HashMap::new(),
-            sent: HashSet::new(),
-            sent_twice: Vec::new(),
+            pending: Bounded::new(settings.capacity),
+            sent: Bounded::new(settings.capacity * 10),
+            sent_twice: HashMap::new(),
             secrets: VecDeque::new(),
             settings,
         })
@@ -389,7 +391,7 @@ impl Provider {
         nonce: Option<&str>,
         context: Map<String, Value>,
     ) -> std::result::Result<Answer, ErrorStack> {
-        let (now, lifetime) = (self.now(), self.settings.token_lifetime);
+        let (now, lifetime, capacity) = (self.now(), self.settings.token_lifetime, self.settings.capacity);
         let Some(session) = self.session(sid) else {
             return Ok(OAuthError::new("invalid_grant", "Session not active").into());
         };
@@ -400,7 +402,9 @@ impl Provider {
         claims.insert("azp".into(), json!(client_id));
         claims.insert("iat".into(), json!(now));
         claims.insert("exp".into(), json!(exp));
-        claims.insert("sid".into(), json!(sid));
+        if self.settings.session_ids {
+            claims.insert("sid".into(), json!(sid));
+        }
         claims.insert("auth_time".into(), json!(session.auth_time));
         claims.insert("acr".into(), json!(session.acr));
         if self.settings.token_padding > 0 {
@@ -433,7 +437,9 @@ impl Provider {
         body.insert("token_type".into(), json!("Bearer"));
         body.insert("expires_in".into(), json!(lifetime.as_secs()));
         body.insert("scope".into(), json!(scope.join(" ")));
-        body.insert("session_state".into(), json!(sid));
+        if self.settings.session_ids {
+            body.insert("session_state".into(), json!(sid));
+        }
         let refresh_token = if self.settings.refresh_tokens { Some(random_text(96)?) } else { None };
         if let Some(refresh_token) = &refresh_token {
             body.insert("refresh_token".into(), json!(refresh_token));
@@ -444,10 +450,14 @@ impl Provider {
             let (scope, client_id) = (scope.to_vec(), client_id.to_owned());
             if let Some(value) = refresh_token.clone() {
                 let (scope, client_id) = (scope.clone(), client_id.clone());
-                session.refresh.push(RefreshToken { value, scope, client_id, used: false });
+                push(&mut session.refresh, RefreshToken { value, scope, client_id, used: false }, capacity);
             }
             let expires = Instant::now() + lifetime;
-            session.access.push(AccessToken { value: access_token, scope, client_id, context, expires });
+            push(
+                &mut session.access,
+                AccessToken { value: access_token, scope, client_id, context, expires },
+                capacity,
+            );
             (session.used, session.handed_out) = (Instant::now(), true);
         }
         if let Some(refresh_token) = refresh_token {
@@ -455,6 +465,14 @@ impl Provider {
         }
         Ok(Answer::new(Content::Tokens { body, claims, sid: sid.into() }, Outcome::Tokens))
     }
+}
+
+/// Adds to a list that drops its oldest elements.
+pub(crate) fn push<T>(list: &mut Vec<T>, element: T, capacity: usize) {
+    if list.len() >= capacity {
+        list.remove(0);
+    }
+    list.push(element);
 }
 
 /// The members of the metadata that are addresses.

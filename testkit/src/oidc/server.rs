@@ -9,7 +9,7 @@ use super::client::{OAuthError, form_of};
 use super::jose::{Forgery, base64url};
 use super::log::{Entry, Outcome};
 use super::misbehaviour::{Endpoint, Misbehaviour};
-use super::provider::{Answer, Content, ENDPOINT_MEMBERS, Provider};
+use super::provider::{Answer, Content, ENDPOINT_MEMBERS, Provider, push};
 use crate::http::{self, HttpRequest, encode_form};
 use crate::server::{Application, Incoming, Manner, Nothing, Reply};
 
@@ -99,6 +99,7 @@ impl Provider {
         let (mut reply, _) = self.write(answer, forgery)?;
         match misbehaviour {
             Misbehaviour::Twice(name) => repeat_member(&mut reply.bytes, name),
+            Misbehaviour::CutBefore(name) => reply.manner = Manner::Cut(place_of_member(&reply.bytes, name)),
             Misbehaviour::Truncated => reply.manner = Manner::Cut(reply.bytes.len() - reply.bytes.len() / 4),
             Misbehaviour::OneByteASecond => reply.manner = Manner::OneByteASecond,
             Misbehaviour::Delay(delay) => reply.delay = *delay,
@@ -235,8 +236,9 @@ impl Provider {
                 if let Some(Value::Null) = body.get("id_token") {
                     body.insert("id_token".into(), json!(token));
                 }
+                let capacity = self.settings.capacity;
                 if let Some(session) = self.session_mut(&sid) {
-                    session.id_tokens.push(token);
+                    push(&mut session.id_tokens, token, capacity);
                 }
                 ("application/json", Value::Object(body).to_string())
             }
@@ -281,6 +283,12 @@ fn add_keys(members: &mut Map<String, Value>, count: usize) {
     if let Some(Value::Array(keys)) = members.get_mut("keys") {
         keys.splice(0..0, others);
     }
+}
+
+/// Returns where a member of the JSON object begins that an answer ends with.
+fn place_of_member(answer: &[u8], name: &str) -> usize {
+    let name = json!(name).to_string().into_bytes();
+    answer.windows(name.len()).rposition(|bytes| bytes == name).unwrap_or(answer.len() / 2)
 }
 
 /// Repeats a member of the JSON object that an answer ends with.

@@ -36,10 +36,11 @@ impl Provider {
             Endpoint::Refresh => value(&form, "refresh_token"),
             _ => None,
         };
-        if let Some(secret) = single
-            && !self.sent.insert(secret.into())
-        {
-            self.sent_twice.push(endpoint);
+        let Some(secret) = single else { return };
+        if self.sent.contains(secret) {
+            *self.sent_twice.entry(endpoint).or_default() += 1;
+        } else {
+            self.sent.insert(secret.into(), ());
         }
     }
 

@@ -175,18 +175,23 @@ impl<A: Application> Shared<A> {
         drop(state);
         self.record(entry);
         let close = reply.close || !request.keep_alive;
-        (Reply { close, bytes: self.dated(reply.bytes), ..reply }, endpoint.ok())
+        (self.dated(Reply { close, ..reply }), endpoint.ok())
     }
 
     /// The answer with a `Date` after its status line.
-    fn dated(&self, mut answer: Vec<u8>) -> Vec<u8> {
+    fn dated(&self, mut reply: Reply) -> Reply {
         let (now, ahead) = (SystemTime::now(), Duration::from_secs(self.clock_ahead.unsigned_abs()));
         let now = if self.clock_ahead < 0 { now - ahead } else { now + ahead };
-        if let Some(end) = answer.windows(2).position(|pair| pair == b"\r\n") {
+        if let Some(end) = reply.bytes.windows(2).position(|pair| pair == b"\r\n") {
             let date = format!("Date: {}\r\n", httpdate::fmt_http_date(now));
-            answer.splice(end + 2..end + 2, date.into_bytes());
+            if let Manner::Cut(length) = &mut reply.manner
+                && *length > end
+            {
+                *length += date.len();
+            }
+            reply.bytes.splice(end + 2..end + 2, date.into_bytes());
         }
-        answer
+        reply
     }
 
     fn record(&self, entry: A::Entry) {

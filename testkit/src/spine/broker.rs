@@ -1,6 +1,5 @@
 //! Processes requests: issues challenges, opens and ends sessions.
 
-use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use super::refusal::Refusal;
 use super::role::Role;
 use super::session_service::{self, SessionAnswer};
 use super::verify::Verifier;
+use crate::bounded::Bounded;
 use crate::http::HttpRequest;
 
 /// What the broker sends and enforces; see [`SpineBuilder`](super::SpineBuilder).
@@ -355,7 +355,7 @@ impl Broker {
 
     pub(crate) fn open_sessions(&mut self) -> usize {
         self.end_old_sessions();
-        self.sessions.items.len()
+        self.sessions.len()
     }
 
     fn end_old_sessions(&mut self) {
@@ -394,41 +394,6 @@ fn new_ticket() -> String {
     format!("AQIC5w{}+{}/{}=@AAJTSQACMDE=#", &text[..14], &text[14..25], &text[25..39])
 }
 
-/// A map that drops its oldest entries, so that the simulator does not grow in long tests.
-struct Bounded<V> {
-    items: HashMap<String, V>,
-    order: VecDeque<String>,
-    capacity: usize,
-}
-
-impl<V> Bounded<V> {
-    fn new(capacity: usize) -> Self {
-        Self { items: HashMap::new(), order: VecDeque::new(), capacity }
-    }
-
-    fn insert(&mut self, key: String, value: V) {
-        if self.order.len() >= self.capacity
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.items.remove(&oldest);
-        }
-        self.order.push_back(key.clone());
-        self.items.insert(key, value);
-    }
-
-    fn get_mut(&mut self, key: &str) -> Option<&mut V> {
-        self.items.get_mut(key)
-    }
-
-    fn remove(&mut self, key: &str) -> Option<V> {
-        self.items.remove(key)
-    }
-
-    fn retain(&mut self, keep: impl Fn(&V) -> bool) {
-        self.items.retain(|_, value| keep(value));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -439,14 +404,5 @@ mod tests {
         let ticket = new_ticket();
         assert_eq!(ticket.len(), captured.len());
         assert!("+/=@#".chars().all(|special| ticket.contains(special)), "{ticket}");
-    }
-
-    #[test]
-    fn a_full_map_drops_the_oldest_entry() {
-        let mut map = Bounded::new(2);
-        for key in ["a", "b", "c"] {
-            map.insert(key.into(), ());
-        }
-        assert!(map.get_mut("a").is_none() && map.get_mut("b").is_some() && map.order.len() == 2);
     }
 }
