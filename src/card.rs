@@ -21,10 +21,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::cancel::CancelToken;
 use crate::error::Result;
+#[cfg(feature = "sign")]
+use crate::error::{Error, ErrorKind, Stage};
 use crate::printable;
 use crate::secret::Pin;
 
 pub use certificate::Certificate;
+#[cfg(feature = "sign")]
+pub use certificate::{Signer, SignerChoice};
 pub use digest::Digest;
 use events::{CardWatch, Presence};
 pub use pkcs11::AfterLogin;
@@ -48,6 +52,25 @@ pub trait CardReader: Send + Sync {
         absent: &mut dyn FnMut(Absence),
         cancel: &CancelToken,
     ) -> Result<Box<dyn SmartCard>>;
+
+    /// Waits up to `wait` for a card with a key to sign with, and reads what it shows without a PIN; otherwise as
+    /// [`CardReader::wait_for_card`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`CardReader::wait_for_card`]; [`NotImplemented`](crate::ErrorKind::NotImplemented) if cards of this
+    /// kind sign nothing but logins.
+    #[cfg(feature = "sign")]
+    fn wait_for_signer(
+        &self,
+        _choice: &SignerChoice,
+        _wait: Duration,
+        _absent: &mut dyn FnMut(Absence),
+        _cancel: &CancelToken,
+    ) -> Result<Box<dyn SignerCard>> {
+        let detail = "cards of this kind sign nothing but logins";
+        Err(Error::new(ErrorKind::NotImplemented, Stage::Card, detail))
+    }
 
     /// Watches the readers for insertions and removals. `None` if there are no such readers.
     ///
@@ -102,6 +125,40 @@ pub trait SmartCard: Send {
     /// [`CardFailed`](crate::ErrorKind::CardFailed): this card can no longer be used. Only if `sign` was called without
     /// a PIN and [`PinStatus::pin_pad`] is false now, the reader has no keys, and `sign` may be called with a PIN.
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>>;
+}
+
+/// A card that signs documents, for one request. Dropping it leaves the card logged out.
+#[cfg(feature = "sign")]
+pub trait SignerCard: Send {
+    /// As [`SmartCard::label`].
+    fn label(&self) -> &str;
+
+    /// Returns the certificate to sign with. `None` before the login if reading it needs the PIN.
+    fn signer(&self) -> Option<&Signer>;
+
+    /// As [`SmartCard::pin_status`].
+    fn pin_status(&self) -> PinStatus;
+
+    /// Logs in to the card with `pin`; see [`SmartCard::sign`]. Returns the certificate to sign with and those of its
+    /// issuers as far as the card has them, each before its own issuer's. Keeps the PIN, if the key needs it for each
+    /// signature, where the module runs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SmartCard::sign`].
+    fn log_in(&mut self, pin: Option<Pin>, cancel: &CancelToken) -> Result<(Signer, Vec<Vec<u8>>)>;
+
+    /// Signs a hash with the algorithm that the key was chosen for. Returns the raw signature.
+    ///
+    /// # Errors
+    ///
+    /// [`CardFailed`](crate::ErrorKind::CardFailed), [`Cancelled`](crate::ErrorKind::Cancelled).
+    fn sign(&mut self, hash: &[u8], cancel: &CancelToken) -> Result<Vec<u8>>;
+
+    /// Returns `true` if the card can sign nothing more.
+    fn is_lost(&self) -> bool {
+        false
+    }
 }
 
 /// A card's PIN status (PKCS#11 `CK_TOKEN_INFO`).

@@ -73,6 +73,8 @@ pub struct Config {
     pub token_serial: Option<String>,
     /// Names of the issuers whose certificates may log in; empty accepts any.
     pub certificate_issuers: Vec<String>,
+    /// Names of the issuers whose certificates may sign documents; empty accepts any.
+    pub signing_issuers: Vec<String>,
     /// A PKCS#12 file to use as the card.
     pub software_card: Option<PathBuf>,
     /// Where users are asked.
@@ -200,6 +202,7 @@ impl Default for Config {
             token_label: None,
             token_serial: None,
             certificate_issuers: Vec::new(),
+            signing_issuers: Vec::new(),
             software_card: None,
             prompter: PrompterKind::Auto,
             pinentry: None,

@@ -9,6 +9,8 @@ mod monitor;
 mod nuts;
 mod outcome;
 mod service_calls;
+#[cfg(feature = "sign")]
+mod sign;
 mod ssb;
 mod state;
 #[cfg(test)]

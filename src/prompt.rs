@@ -126,13 +126,15 @@ pub struct PinRequest<'a> {
     pub status: PinStatus,
     /// Why the PIN is asked for again, if the last one was not accepted.
     pub problem: Option<PinProblem>,
+    /// What the PIN is for, such as "sign 3 documents: …", and for which program. `None` for a login.
+    pub purpose: Option<&'a str>,
 }
 
 impl<'a> PinRequest<'a> {
     /// Returns the first request for the PIN of the card with this name: for tests of a [`Prompter`]. The other fields
     /// may be changed.
     pub fn new(label: &'a str, status: PinStatus) -> Self {
-        Self { label, uid: None, status, problem: None }
+        Self { label, uid: None, status, problem: None, purpose: None }
     }
 
     /// Returns the PIN tries left, if the card reports them or reported them with the last wrong PIN.

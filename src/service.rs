@@ -15,6 +15,7 @@ mod json;
 pub(crate) mod nuts;
 #[cfg(feature = "oidc")]
 pub(crate) mod oidc;
+pub(crate) mod pin;
 #[cfg(any(feature = "nuts", feature = "oidc"))]
 #[cfg_attr(not(feature = "oidc"), expect(dead_code, reason = "parts of it are for OpenID providers"))]
 mod private_key;

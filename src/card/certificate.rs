@@ -1,5 +1,8 @@
 //! Certificates on a card: which one is for authentication, and its user. Pure.
 
+#[cfg(feature = "sign")]
+mod signer;
+
 use std::time::SystemTime;
 
 use der::asn1::{Any, AnyRef, BitStringRef, OctetStringRef};
@@ -16,6 +19,9 @@ use super::{Digest, ber};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::printable;
 use crate::secret::SecretBytes;
+
+#[cfg(feature = "sign")]
+pub use signer::{Signed, Signer, SignerChoice, chain, choose_signer};
 
 /// Microsoft's extended key usage for smartcard logon.
 const SMARTCARD_LOGON: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.2");
@@ -105,9 +111,6 @@ impl Certificate {
             .ok_or_else(|| no_certificate("the certificate's subject does not have exactly one common name".into()))?;
         let usages = extension(&tbs, rfc5280::ID_CE_KEY_USAGE)?;
         let usages = usages.map(|der| KeyUsage::from_der(&der)).transpose().map_err(unreadable)?;
-        let purposes = extension(&tbs, rfc5280::ID_CE_EXT_KEY_USAGE)?;
-        let purposes =
-            purposes.as_deref().map(|der| Vec::<AnyRef<'_>>::from_der(der)).transpose().map_err(unreadable)?;
         Ok(Self {
             // The broker verifies the issuer's signature over these bytes. A certificate that is not DER as a
             // whole cannot be part of its messages.
@@ -118,9 +121,7 @@ impl Certificate {
             not_before: tbs.validity.not_before.to_date_time(),
             not_after: tbs.validity.not_after.to_date_time(),
             public_key: public_key(&tbs.public_key, &uid)?,
-            for_login: purposes.is_some_and(|purposes| {
-                purposes.iter().any(|purpose| is(*purpose, rfc5280::ID_KP_CLIENT_AUTH) || is(*purpose, SMARTCARD_LOGON))
-            }),
+            for_login: is_for_login(&tbs)?,
             for_signatures_only: usages.is_some_and(|KeyUsage(usages)| {
                 usages.contains(KeyUsages::DigitalSignature) && !usages.contains(KeyUsages::NonRepudiation)
             }),
@@ -197,14 +198,7 @@ impl Certificate {
     }
 
     fn check_validity(&self, now: SystemTime) -> Result<()> {
-        let detail = if now < self.not_before.to_system_time() {
-            format!("the certificate of {} is not valid before {}", self.uid, date(self.not_before))
-        } else if now > self.not_after.to_system_time() {
-            format!("the certificate of {} expired on {}", self.uid, date(self.not_after))
-        } else {
-            return Ok(());
-        };
-        Err(Error::new(ErrorKind::CertificateNotValid, Stage::Card, detail))
+        check_validity(&self.uid, self.not_before, self.not_after, now)
     }
 
     fn is_issued_by(&self, issuers: &[String]) -> bool {
@@ -396,6 +390,26 @@ fn text(ber::Value { tag, contents }: ber::Value<'_>) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn check_validity(uid: &str, not_before: DateTime, not_after: DateTime, now: SystemTime) -> Result<()> {
+    let detail = if now < not_before.to_system_time() {
+        format!("the certificate of {uid} is not valid before {}", date(not_before))
+    } else if now > not_after.to_system_time() {
+        format!("the certificate of {uid} expired on {}", date(not_after))
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::CertificateNotValid, Stage::Card, detail))
+}
+
+/// Returns `true` if the extended key usages are those of a login.
+fn is_for_login(tbs: &TbsCertificate<'_>) -> Result<bool> {
+    let purposes = extension(tbs, rfc5280::ID_CE_EXT_KEY_USAGE)?;
+    let purposes = purposes.as_deref().map(|der| Vec::<AnyRef<'_>>::from_der(der)).transpose().map_err(unreadable)?;
+    Ok(purposes.is_some_and(|purposes| {
+        purposes.iter().any(|purpose| is(*purpose, rfc5280::ID_KP_CLIENT_AUTH) || is(*purpose, SMARTCARD_LOGON))
+    }))
 }
 
 fn date(time: DateTime) -> String {

@@ -7,6 +7,8 @@ mod encryption;
 mod key;
 mod password;
 mod pkcs12;
+#[cfg(feature = "sign")]
+mod signer;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -57,12 +59,29 @@ impl CardReader for SoftwareCardReader {
         _: &mut dyn FnMut(Absence),
         cancel: &CancelToken,
     ) -> Result<Box<dyn SmartCard>> {
+        Ok(Box::new(self.card(cancel)?))
+    }
+
+    #[cfg(feature = "sign")]
+    fn wait_for_signer(
+        &self,
+        choice: &super::SignerChoice,
+        _: Duration,
+        _: &mut dyn FnMut(Absence),
+        cancel: &CancelToken,
+    ) -> Result<Box<dyn super::SignerCard>> {
+        Ok(Box::new(signer::SoftwareSigner::new(self.card(cancel)?, choice.clone())))
+    }
+}
+
+impl SoftwareCardReader {
+    fn card(&self, cancel: &CancelToken) -> Result<SoftwareCard> {
         cancel.check(Stage::Card)?;
         let file = read_trusted(&self.path, MAX_FILE)
             .map_err(|error| unusable(ErrorKind::Configuration, &self.path, &format!("cannot be read: {error}")))?;
         pkcs12::check(&file).map_err(|error| not_opened(&self.path, error))?;
         let label = printable::name(&self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy());
-        Ok(Box::new(SoftwareCard { settings: self.clone(), label, file, certificate: None }))
+        Ok(SoftwareCard { settings: self.clone(), label, file, certificate: None })
     }
 }
 

@@ -41,6 +41,7 @@ pub(super) const KEYS: &[(&str, Apply)] = &[
     ("token_label", |config, value, _| some(&mut config.token_label, text(value))),
     ("token_serial", |config, value, _| some(&mut config.token_serial, text(value))),
     ("certificate_issuers", |config, value, _| keep(&mut config.certificate_issuers, Ok(list(value)))),
+    ("signing_issuers", |config, value, _| keep(&mut config.signing_issuers, Ok(list(value)))),
     ("software_card", |config, value, folder| some(&mut config.software_card, path(value, folder))),
     ("prompter", |config, value, _| {
         let kinds = [

@@ -13,7 +13,7 @@ fn the_settings_page_names_every_key_and_its_variable_in_this_order() {
 }
 
 /// A value for each key that is not its default, and how it shows in the settings.
-const VALUES: [(&str, &str, &str); 67] = [
+const VALUES: [(&str, &str, &str); 68] = [
     ("service", "cis2", "service: Cis2"),
     ("environment", "dep", "environment: Dep"),
     ("base_url", "https://gas.example", "gas.example"),
@@ -30,6 +30,7 @@ const VALUES: [(&str, &str, &str); 67] = [
     ("token_label", "x", "token_label: Some(\"x\")"),
     ("token_serial", "x", "token_serial: Some(\"x\")"),
     ("certificate_issuers", " A ;;B c;", "certificate_issuers: [\"A\", \"B c\"]"),
+    ("signing_issuers", "A;B c", "signing_issuers: [\"A\", \"B c\"]"),
     ("software_card", "/s", "software_card: Some(\"/s\")"),
     ("prompter", "none", "prompter: None"),
     ("pinentry", "x", "pinentry: Some(\"x\")"),

@@ -18,6 +18,8 @@ use crate::card::pkcs11::{CardSettings, known_modules};
 #[cfg(feature = "software-card")]
 use crate::card::software::SoftwareCardReader;
 use crate::card::{Absence, CardReader, SmartCard};
+#[cfg(feature = "sign")]
+use crate::card::{SignerCard, SignerChoice};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error::Result;
@@ -76,6 +78,12 @@ pub(super) struct Settings {
     /// Time allowed for one call to the service.
     pub(super) call_timeout: Duration,
     pub(super) policy: Policy,
+    /// Names of the issuers whose certificates may sign documents; empty accepts any.
+    #[cfg(feature = "sign")]
+    pub(super) signing_issuers: Vec<String>,
+    /// The service's ids of users are those in their cards' certificates.
+    #[cfg(feature = "sign")]
+    pub(super) users_are_of_cards: bool,
 }
 
 impl EngineBuilder {
@@ -173,6 +181,10 @@ impl EngineBuilder {
                 lock_timeout: config.lock_timeout,
                 reauthentication: config.reauthentication,
             },
+            #[cfg(feature = "sign")]
+            users_are_of_cards: matches!(config.service, ServiceKind::Ssb | ServiceKind::Cis2),
+            #[cfg(feature = "sign")]
+            signing_issuers: config.signing_issuers,
         };
         let parts = Parts { settings, service, reader, prompter, browser, clock, listener };
         Ok(Engine { inner: Arc::new(Inner::new(parts)), remote })
@@ -225,6 +237,17 @@ impl CardReader for InstalledHelper {
         cancel: &CancelToken,
     ) -> Result<Box<dyn SmartCard>> {
         self.find()?.wait_for_card(wait, absent, cancel)
+    }
+
+    #[cfg(feature = "sign")]
+    fn wait_for_signer(
+        &self,
+        choice: &SignerChoice,
+        wait: Duration,
+        absent: &mut dyn FnMut(Absence),
+        cancel: &CancelToken,
+    ) -> Result<Box<dyn SignerCard>> {
+        self.find()?.wait_for_signer(choice, wait, absent, cancel)
     }
 
     fn watch(&self) -> Result<Option<Box<dyn CardWatch>>> {

@@ -9,6 +9,8 @@ use crate::session::Role;
 
 /// The title of windows for logins at the SSB, and of what asks for a card's PIN.
 pub(crate) const TITLE: &str = "NHS Spine login";
+/// What the card is used for, where it signs documents.
+const SIGNATURE: &str = "Signature";
 /// The heading of the role list.
 pub const CHOOSE_ROLE: &str = "Choose your role";
 /// Asks for search words if there are many roles.
@@ -121,6 +123,10 @@ fn asking(what: &str, request: &PinRequest<'_>) -> String {
         // No report does not mean that all tries are left.
         (None, _) => String::new(),
     };
+    let what = match request.purpose {
+        Some(purpose) => format!("{what} to {}", clean(purpose, LONGEST_TEXT)),
+        None => what.to_owned(),
+    };
     format!("{what}{tries}\n{}", card(request))
 }
 
@@ -129,7 +135,8 @@ fn card(request: &PinRequest<'_>) -> String {
         Some(uid) => format!("card of user {uid} ({})", request.label),
         None => format!("card \"{}\"", request.label),
     };
-    clean(&format!("{TITLE}: {of}"), LONGEST_TEXT)
+    let title = if request.purpose.is_some() { SIGNATURE } else { TITLE };
+    clean(&format!("{title}: {of}"), LONGEST_TEXT)
 }
 
 #[cfg(test)]
@@ -139,7 +146,18 @@ mod tests {
 
     fn request(tries: PinTries, problem: Option<PinProblem>) -> PinRequest<'static> {
         let status = PinStatus::new(tries, 4, 8);
-        PinRequest { label: "NHS\x1b[2J card", uid: Some("123456789012"), status, problem }
+        PinRequest { label: "NHS\x1b[2J card", uid: Some("123456789012"), status, problem, purpose: None }
+    }
+
+    #[test]
+    fn the_user_is_told_what_a_pin_is_for_that_is_not_for_a_login() {
+        let request = PinRequest { purpose: Some("sign 2 documents: a\nb, for rx"), ..request(PinTries::Last, None) };
+        assert_eq!(
+            enter_pin(&request),
+            "Enter your PIN to sign 2 documents: a b, for rx (last try: a wrong PIN locks the card)\n\
+             Signature: card of user 123456789012 (NHS [2J card)"
+        );
+        assert!(last_try(&request).ends_with("card)") && last_try(&request).contains("Signature"));
     }
 
     #[test]

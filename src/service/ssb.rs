@@ -25,14 +25,15 @@ use rand::RngCore;
 use rand::rngs::OsRng;
 use tracing::{info, warn};
 
+use super::pin::PinPrompt;
 use super::roles::RoleSettings;
 use super::{Desk, Grant, IdentityService, ServiceSession, Unlocking};
 use crate::cancel::CancelToken;
-use crate::card::{Certificate, PinStatus, PinTries, SmartCard};
+use crate::card::{Certificate, SmartCard};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fork::ForkGuard;
-use crate::prompt::{Notice, PinProblem, PinRequest};
-use crate::secret::{Pin, Ticket};
+use crate::prompt::Notice;
+use crate::secret::Ticket;
 use crate::session::{Limits, Session, User};
 use crate::sync::mpsc;
 
@@ -50,9 +51,6 @@ pub use self::transport::{HttpsTransport, Request, Transport};
 pub use crate::http::{BadAddress, Origin as BrokerAddress};
 #[doc(hidden)]
 pub use crate::http::{HttpsSettings, Probe};
-
-/// A prompter that ignores its arguments could repeat one PIN for ever, and lock the card.
-const MAX_PINS: u32 = 3;
 
 /// The settings of a login at the broker.
 #[derive(Clone, Debug)]
@@ -235,64 +233,13 @@ impl Login<'_> {
     fn sign(&self, card: &mut dyn SmartCard, challenge: &[u8]) -> Result<Vec<u8>> {
         let label = card.label().to_owned();
         let uid = card.certificate().map(|certificate| certificate.uid().to_owned());
-        let mut problem = None;
-        let mut wrong_pin = None;
-        let mut doubted = false;
-        for _ in 0..MAX_PINS {
-            let request = PinRequest { label: &label, uid: uid.as_deref(), status: card.pin_status(), problem };
-            let (pin, _notice) = match self.ask_pin(&request) {
-                // A module may report wrong limits: a user who enters such a PIN again insists on it.
-                Ok((Some(pin), _)) if !fits(&pin, &request.status, doubted) => {
-                    doubted = request.status.may_allow(pin.expose().len());
-                    problem = Some(PinProblem::WrongLength);
-                    continue;
-                }
-                Ok(asked) => asked,
-                // A user who cancels after a wrong PIN gives up because of it.
-                Err(error) if *error.kind() == ErrorKind::Cancelled && !self.desk.cancel.is_cancelled() => {
-                    return Err(wrong_pin.unwrap_or(error));
-                }
-                Err(error) => return Err(error),
-            };
-            self.desk.cancel.check(Stage::Pin)?;
-            match card.sign(pin, self.settings.digest, challenge, self.desk.cancel) {
-                Ok(signature) => return Ok(signature),
-                Err(error) => match *error.kind() {
-                    // The reader turned out to have no PIN pad.
-                    _ if request.status.pin_pad && !card.pin_status().pin_pad => problem = None,
-                    // A reader with a PIN pad cannot ask the user whether to continue.
-                    ErrorKind::PinIncorrect { tries_left } if !request.status.pin_pad => {
-                        problem = Some(PinProblem::Incorrect { tries_left });
-                        wrong_pin = Some(error);
-                    }
-                    _ => return Err(error),
-                },
-            }
-        }
-        Err(wrong_pin.unwrap_or_else(|| {
-            let detail = "the PIN was too short or too long each time, so it was not tried";
-            Error::new(ErrorKind::PinIncorrect { tries_left: None }, Stage::Pin, detail)
-        }))
-    }
-
-    /// Asks for the PIN once. Returns `None` if the reader's PIN pad is used, which the user is shown until the
-    /// notice is dropped.
-    fn ask_pin(&self, request: &PinRequest<'_>) -> Result<(Option<Pin>, Notice)> {
-        self.desk.cancel.check(Stage::Pin)?;
-        match request.status.tries {
-            PinTries::Locked => {
-                let detail = format!("the PIN of {} is locked", request.label);
-                return Err(Error::new(ErrorKind::PinLocked, Stage::Pin, detail));
-            }
-            PinTries::Last if !self.desk.prompter.use_last_try(request, self.desk.cancel)? => {
-                return Err(Error::cancelled(Stage::Pin));
-            }
-            PinTries::Last | PinTries::Unknown | PinTries::Low => {}
-        }
-        if request.status.pin_pad {
-            return Ok((None, self.desk.prompter.enter_pin_on_reader(request, self.desk.cancel)));
-        }
-        Ok((Some(self.desk.prompter.pin(request, self.desk.cancel)?), Notice::default()))
+        let Desk { prompter, cancel, .. } = *self.desk;
+        let prompt = PinPrompt { prompter, cancel, label: &label, uid: uid.as_deref(), purpose: None };
+        prompt.unlock(
+            card,
+            |card| card.pin_status(),
+            |card, pin| card.sign(pin, self.settings.digest, challenge, cancel),
+        )
     }
 
     /// Chooses the role and sends it to the broker.
@@ -335,10 +282,4 @@ fn certificate(card: &dyn SmartCard) -> Result<&Certificate> {
 
 fn defect(detail: &str) -> Error {
     Error::new(ErrorKind::Internal, Stage::Authentication, detail)
-}
-
-/// Returns `true` if the PIN's length allows a try. A PIN that the card cannot have would only use up a try.
-fn fits(pin: &Pin, status: &PinStatus, insists: bool) -> bool {
-    let length = pin.expose().len();
-    status.allows(length) || insists && status.may_allow(length)
 }

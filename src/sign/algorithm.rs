@@ -68,6 +68,22 @@ impl Algorithm {
         }
     }
 
+    /// Returns the DER `DigestInfo` of a hash, which PKCS#1 v1.5 pads and signs.
+    #[doc(hidden)]
+    pub fn digest_info(self, hash: &[u8]) -> Vec<u8> {
+        // RFC 8017, 9.2, note 1.
+        let sha2 = |number, len| {
+            [0x30, 0x11 + len, 0x30, 0x0d, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, number, 5, 0, 4, len]
+        };
+        let prefix = match self {
+            Self::Rs1 => vec![0x30, 0x21, 0x30, 9, 6, 5, 0x2b, 0x0e, 3, 2, 0x1a, 5, 0, 4, 20],
+            Self::Rs256 | Self::Ps256 | Self::Es256 => sha2(1, 32).to_vec(),
+            Self::Rs384 | Self::Es384 => sha2(2, 48).to_vec(),
+            Self::Rs512 => sha2(3, 64).to_vec(),
+        };
+        [&prefix, hash].concat()
+    }
+
     /// Returns `true` for elliptic keys. Their raw signatures are the numbers r and s, one after the other, each as
     /// long as the curve's numbers.
     pub fn is_ecdsa(self) -> bool {
@@ -95,6 +111,7 @@ impl FromStr for Algorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::card::Digest;
 
     #[test]
     fn each_algorithm_is_found_by_its_name_and_hashes_to_its_length() {
@@ -102,6 +119,8 @@ mod tests {
             assert_eq!(algorithm.to_string().parse::<Algorithm>().unwrap(), algorithm);
             assert_eq!(algorithm.hash(b"payload").len(), algorithm.hash_len());
         }
+        assert_eq!(Algorithm::Rs256.digest_info(&Algorithm::Rs256.hash(b"x")), Digest::Sha256.digest_info(b"x"));
+        assert_eq!(Algorithm::Rs1.digest_info(&Algorithm::Rs1.hash(b"x")), Digest::Sha1.digest_info(b"x"));
         for other in ["", "rs256", "RS256 ", "none", "HS256"] {
             assert_eq!(*other.parse::<Algorithm>().unwrap_err().kind(), ErrorKind::InvalidParameter);
         }

@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::format::invalid;
-use super::{Algorithm, Format};
+use super::{Algorithm, Format, xmldsig};
 use crate::error::{Error, Result};
 use crate::printable;
 
@@ -17,7 +19,7 @@ pub const MAX_BYTES: usize = 16 << 20;
 /// The longest id of a payload, in bytes.
 const LONGEST_ID: usize = 256;
 
-/// A request for signatures. See `Engine::sign`.
+/// A request for signatures. See [`Engine::sign`](crate::Engine::sign).
 ///
 /// ```
 /// use ticketapi::sign::{Format, SignRequest};
@@ -42,7 +44,7 @@ pub struct SignRequest {
 }
 
 /// Which of a card's keys signs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum KeyUse {
     /// The one for content commitment: its certificate has the key usage nonRepudiation, and is not for logging in.
@@ -146,6 +148,10 @@ impl SignRequest {
             }
             if !ids.insert(id) {
                 return Err(invalid(&format!("two payloads have the id {id}")));
+            }
+            if *format == Format::XmlDsig {
+                xmldsig::check_payload(*algorithm, content.bytes())
+                    .map_err(|error| invalid(&format!("the payload {id} cannot be signed: {}", error.detail())))?;
             }
             let Content::Hash(hash) = content else { continue };
             if *format != Format::Raw || algorithm.is_ecdsa() {

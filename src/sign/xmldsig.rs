@@ -58,6 +58,11 @@ impl Draft {
     }
 }
 
+/// Checks a payload.
+pub(super) fn check_payload(algorithm: Algorithm, signed_info: &[u8]) -> Result<()> {
+    check(&text(signed_info)?, algorithm).map(drop)
+}
+
 /// Returns the element as text, without white space around it.
 fn text(signed_info: &[u8]) -> Result<String> {
     let given = signed_info.trim_ascii();

@@ -47,6 +47,17 @@ impl Key {
     }
 }
 
+#[cfg(feature = "sign")]
+impl Key {
+    /// Signs a SHA-256 hash with PSS, blinded. `None` for a key whose public exponent is long.
+    pub(super) fn sign_pss(&self, hash: &[u8]) -> Option<rsa::Result<Vec<u8>>> {
+        match self {
+            Self::Usual(key) => Some(key.sign_with_rng(&mut OsRng, rsa::Pss::new_blinded::<sha2::Sha256>(), hash)),
+            Self::LongExponent(_) => None,
+        }
+    }
+}
+
 impl LongExponentKey {
     fn from_pkcs8(der: &[u8]) -> Option<Self> {
         let info = PrivateKeyInfo::try_from(der).ok()?;

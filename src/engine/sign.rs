@@ -1,0 +1,198 @@
+//! Signing documents, in reading order: card, PIN, user, signatures.
+
+use std::env;
+use std::time::SystemTime;
+
+use tracing::{info, warn};
+
+use super::Engine;
+use super::state::Inner;
+use crate::cancel::CancelToken;
+use crate::card::certificate::Signed;
+use crate::card::{Signer, SignerCard, SignerChoice};
+use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::printable;
+use crate::prompt::Notice;
+use crate::service::pin::PinPrompt;
+use crate::sign::{Content, FailedSignature, Format, Payload, SignRequest, Signature, Signatures};
+
+impl Engine {
+    /// Signs documents with the user's card. Asks for the PIN, for this request alone; a session continues.
+    ///
+    /// Every signature is verified with the signer's certificate. What cannot be signed is in
+    /// [`Signatures::failed`] with its reason, so a card that is taken out meanwhile leaves what it has signed before.
+    /// Blocks for as long as the user takes; [`Engine::cancel_login`] ends it. Uses the card in this process also if
+    /// an agent holds the session.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidParameter`](ErrorKind::InvalidParameter), see [`SignRequest::check`];
+    /// [`NoCertificate`](ErrorKind::NoCertificate), [`NoKey`](ErrorKind::NoKey) and
+    /// [`CertificateNotValid`](ErrorKind::CertificateNotValid) if the card has none to sign with;
+    /// [`KeyNotSupported`](ErrorKind::KeyNotSupported) if it has no key for the algorithm;
+    /// [`UserNotValid`](ErrorKind::UserNotValid) if it is another user's than the session's; and those of the stages
+    /// [`Card`](Stage::Card), [`Pin`](Stage::Pin) and [`Signing`](Stage::Signing) of [`Engine::get_ticket`].
+    pub fn sign(&self, request: &SignRequest) -> Result<Signatures> {
+        self.sign_telling(request, &mut |_| {})
+    }
+
+    /// As [`Engine::sign`]. Calls `done` with the number of payloads that have been dealt with, after each.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Engine::sign`].
+    #[doc(hidden)]
+    pub fn sign_telling(&self, request: &SignRequest, done: &mut dyn FnMut(usize)) -> Result<Signatures> {
+        request.check()?;
+        let uid = self.uid_of_card();
+        self.inner.sign(request, uid.as_deref(), done)
+    }
+
+    /// The user of the session, whose card must sign.
+    fn uid_of_card(&self) -> Option<String> {
+        let of_card = self.inner.parts.settings.users_are_of_cards;
+        let own = self.inner.lock().session.as_ref().map(|kept| kept.session.clone());
+        let session = own.or_else(|| self.session())?;
+        let card = session.grant.card.as_ref().map(|certificate| certificate.uid().to_owned());
+        card.or_else(|| of_card.then(|| session.user().uid.clone()))
+    }
+}
+
+impl Inner {
+    fn sign(&self, request: &SignRequest, uid: Option<&str>, done: &mut dyn FnMut(usize)) -> Result<Signatures> {
+        let cancel = self.lock().calls.cancel.clone();
+        info!(payloads = request.payloads.len(), algorithm = %request.algorithm, "signing begins");
+        let mut card = self.wait_for_signer(request, &cancel)?;
+        if let Some(signer) = card.signer() {
+            check_user(signer, uid)?;
+        }
+        let (signer, chain) = self.log_in(card.as_mut(), request, &cancel)?;
+        check_user(&signer, uid)?;
+        let mut work = Work {
+            request,
+            certificates: [vec![signer.der().to_vec()], chain.clone()].concat(),
+            signer: &signer,
+            time: SystemTime::now(),
+            card: card.as_mut(),
+            cancel: &cancel,
+            ended: None,
+        };
+        let (mut signatures, mut failed) = (Vec::new(), Vec::new());
+        for (index, payload) in request.payloads.iter().enumerate() {
+            let id = payload.id.clone();
+            match work.sign(payload) {
+                Ok(bytes) => signatures.push(Signature { id, bytes }),
+                Err(error) => failed.push(FailedSignature { id, error }),
+            }
+            done(index + 1);
+        }
+        let Work { time, .. } = work;
+        info!(signed = signatures.len(), failed = failed.len(), "signing ends");
+        // Cancelled before there was anything to keep.
+        if signatures.is_empty()
+            && let Some(FailedSignature { error, .. }) = failed.first()
+            && *error.kind() == ErrorKind::Cancelled
+        {
+            return Err(error.clone());
+        }
+        let certificate = signer.der().to_vec();
+        Ok(Signatures { algorithm: request.algorithm, certificate, chain, time, signatures, failed })
+    }
+
+    fn wait_for_signer(&self, request: &SignRequest, cancel: &CancelToken) -> Result<Box<dyn SignerCard>> {
+        let settings = &self.parts.settings;
+        let mut choice = SignerChoice::new(request.key, request.algorithm);
+        choice.issuers.clone_from(&settings.signing_issuers);
+        let mut notice = Notice::default();
+        let mut absent = |absence| {
+            // Closes one notice before the next is shown.
+            drop(std::mem::take(&mut notice));
+            notice = self.parts.prompter.insert_card(&absence, cancel);
+        };
+        self.parts.reader.wait_for_signer(&choice, settings.card_wait, &mut absent, cancel)
+    }
+
+    /// Asks for the PIN until the card accepts it.
+    fn log_in(
+        &self,
+        card: &mut dyn SignerCard,
+        request: &SignRequest,
+        cancel: &CancelToken,
+    ) -> Result<(Signer, Vec<Vec<u8>>)> {
+        let label = card.label().to_owned();
+        let uid = card.signer().map(|signer| signer.uid().to_owned());
+        let program = env::current_exe().ok();
+        let program = program.as_deref().and_then(|program| program.file_name());
+        let program = program.map_or_else(String::new, |name| {
+            format!(" (for {})", printable::clean(&name.to_string_lossy(), LONGEST_PROGRAM))
+        });
+        let purpose = format!("{}{program}", request.purpose());
+        PinPrompt {
+            prompter: self.parts.prompter.as_ref(),
+            cancel,
+            label: &label,
+            uid: uid.as_deref(),
+            purpose: Some(&purpose),
+        }
+        .unlock(card, |card| card.pin_status(), |card, pin| card.log_in(pin, cancel))
+    }
+}
+
+/// The longest name of a program in a prompt, in characters.
+const LONGEST_PROGRAM: usize = 40;
+
+fn check_user(signer: &Signer, uid: Option<&str>) -> Result<()> {
+    match uid {
+        Some(uid) if uid != signer.uid() => {
+            let detail = format!("the card that is to sign is of user {}, and {uid} is logged in", signer.uid());
+            Err(Error::new(ErrorKind::UserNotValid, Stage::Card, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The signatures of one request.
+struct Work<'a> {
+    request: &'a SignRequest,
+    signer: &'a Signer,
+    /// The signer's first.
+    certificates: Vec<Vec<u8>>,
+    time: SystemTime,
+    card: &'a mut dyn SignerCard,
+    cancel: &'a CancelToken,
+    /// Why nothing more can be signed.
+    ended: Option<Error>,
+}
+
+impl Work<'_> {
+    fn sign(&mut self, payload: &Payload) -> Result<Vec<u8>> {
+        if let Some(ended) = &self.ended {
+            return Err(ended.clone());
+        }
+        let SignRequest { algorithm, format, .. } = *self.request;
+        match (&payload.content, format) {
+            (Content::Bytes(bytes), Format::Raw) => self.sign_message(bytes),
+            (Content::Bytes(bytes), _) => {
+                let draft = format.draft(algorithm, &self.certificates, bytes, self.time)?;
+                let signature = self.sign_message(draft.to_sign())?;
+                draft.signed(&signature)
+            }
+            (Content::Hash(hash), _) => self.sign_hash(hash, Signed::Hash(hash)),
+        }
+    }
+
+    fn sign_message(&mut self, message: &[u8]) -> Result<Vec<u8>> {
+        self.sign_hash(&self.request.algorithm.hash(message), Signed::Message(message))
+    }
+
+    fn sign_hash(&mut self, hash: &[u8], signed: Signed<'_>) -> Result<Vec<u8>> {
+        let signature = self.card.sign(hash, self.cancel).inspect_err(|error| {
+            warn!(%error, "a payload could not be signed");
+            if self.card.is_lost() || *error.kind() == ErrorKind::Cancelled {
+                self.ended = Some(error.clone());
+            }
+        })?;
+        self.signer.verify(self.request.algorithm, signed, &signature)?;
+        Ok(signature)
+    }
+}
