@@ -8,6 +8,11 @@ mod connection;
 #[doc(hidden)]
 pub mod protocol;
 mod remote;
+#[cfg(windows)]
+#[path = "agent/pipe.rs"]
+#[doc(hidden)]
+pub mod socket;
+#[cfg(unix)]
 #[doc(hidden)]
 pub mod socket;
 

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
-// Avoids half of libc's cost. `use-libc-auxv` asks libc where the vDSO is: valgrind hides it, and a rustix
-// that looked for itself would end a host under valgrind.
-use rustix::time::ClockId as TickId;
+use crate::os::clock;
 
 /// The clock for sessions; tests provide their own.
 pub trait Clock: Send + Sync {
@@ -17,31 +14,18 @@ pub trait Clock: Send + Sync {
     fn tick(&self) -> u64;
 }
 
-/// The system's clocks: `CLOCK_BOOTTIME`, and `CLOCK_REALTIME_COARSE` for the tick.
+/// The system's clocks; on Linux `CLOCK_BOOTTIME`, and `CLOCK_REALTIME_COARSE` for the tick.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
-#[cfg(target_os = "linux")]
-const SINCE_BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
-#[cfg(target_os = "linux")]
-const COARSE: TickId = TickId::RealtimeCoarse;
-// This clock includes suspended time there.
-#[cfg(not(target_os = "linux"))]
-const SINCE_BOOT: ClockId = ClockId::CLOCK_MONOTONIC;
-#[cfg(not(target_os = "linux"))]
-const COARSE: TickId = TickId::Realtime;
-
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
-        // Only an unknown clock makes it fail.
-        clock_gettime(SINCE_BOOT).map(Duration::from).unwrap_or_default()
+        clock::since_boot()
     }
 
     #[inline]
     fn tick(&self) -> u64 {
-        let now = rustix::time::clock_gettime(COARSE);
-        // A thousand million nanoseconds fit into 30 bits.
-        now.tv_sec.cast_unsigned() << 30 | now.tv_nsec.cast_unsigned()
+        clock::tick()
     }
 }
 

@@ -1,23 +1,20 @@
-//! Messages on a stream socket: those of the card helper and those of the agent.
+//! Messages on a stream socket, or on a pipe where there is none: those of the card helper and those of the agent.
 //!
 //! A frame is its length (four bytes, little-endian) followed by that many bytes of postcard, at least one. Every
 //! buffer that a message passes through is allocated at its full size and wiped, because it may hold a PIN or a
 //! ticket.
 
 use std::hint::black_box;
+use std::io;
 use std::mem;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use rustix::event::PollFlags;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Stage};
-use crate::os::ipc::until_ready;
+use crate::os::ipc::{Socket, receive, send_all, until_readable};
 use crate::printable;
 use crate::secret::{SecretBytes, secret_buffer, wipe};
 
@@ -177,19 +174,19 @@ impl Inbox {
 /// Sending never raises SIGPIPE (`MSG_NOSIGNAL`).
 #[derive(Clone)]
 pub struct Channel {
-    socket: Arc<UnixStream>,
+    socket: Arc<Socket>,
     inbox: Arc<Mutex<Inbox>>,
     limit: usize,
 }
 
 impl Channel {
     /// Wraps `socket`, for frames of up to `limit` bytes.
-    pub fn new(socket: UnixStream, limit: usize) -> Self {
+    pub fn new(socket: Socket, limit: usize) -> Self {
         Self { socket: Arc::new(socket), inbox: Arc::new(Mutex::new(Inbox::new(limit))), limit }
     }
 
     /// Returns the socket, to shut it down from another thread or to poll it.
-    pub fn socket(&self) -> &Arc<UnixStream> {
+    pub fn socket(&self) -> &Arc<Socket> {
         &self.socket
     }
 
@@ -206,15 +203,8 @@ impl Channel {
     }
 
     /// As [`Channel::send`], for frames that are encoded already.
-    pub(crate) fn send_frames(&self, mut frames: &[u8], until: Option<Instant>) -> Result<(), ChannelError> {
-        while !frames.is_empty() {
-            match send(&*self.socket, frames, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-                Ok(sent) => frames = &frames[sent..],
-                Err(Errno::AGAIN | Errno::INTR) => self.wait(PollFlags::OUT, until)?,
-                Err(_) => return Err(ChannelError::Closed),
-            }
-        }
-        Ok(())
+    pub(crate) fn send_frames(&self, frames: &[u8], until: Option<Instant>) -> Result<(), ChannelError> {
+        send_all(&self.socket, frames, until).map_err(no_exchange)
     }
 
     /// Waits for a frame until `until`. A frame that has already arrived is read even later.
@@ -226,7 +216,7 @@ impl Channel {
         loop {
             match self.read()? {
                 Some(frame) => return Ok(frame),
-                None => self.wait(PollFlags::IN, until)?,
+                None => until_readable(&self.socket, until).map_err(no_exchange)?,
             }
         }
     }
@@ -244,25 +234,25 @@ impl Channel {
                 inbox.done();
                 return Ok(Some(frame));
             }
-            match recv(&*self.socket, inbox.room()?, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => return Err(ChannelError::Closed),
-                Ok((count, _)) => inbox.add(count),
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(Errno::INTR) => {}
+            match receive(&self.socket, inbox.room()?) {
+                Ok(0) => return Err(ChannelError::Closed),
+                Ok(count) => inbox.add(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(ChannelError::Closed),
             }
         }
     }
 
-    fn wait(&self, ready: PollFlags, until: Option<Instant>) -> Result<(), ChannelError> {
-        until_ready(&*self.socket, ready, until).map_err(|error| match error.kind() {
-            std::io::ErrorKind::TimedOut => ChannelError::Timeout,
-            _ => ChannelError::Closed,
-        })
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn no_exchange(error: io::Error) -> ChannelError {
+    match error.kind() {
+        io::ErrorKind::TimedOut => ChannelError::Timeout,
+        _ => ChannelError::Closed,
     }
 }
 
@@ -293,7 +283,10 @@ impl Frame {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
     use std::time::Duration;
+
+    use rustix::net::{SendFlags, send};
 
     use super::*;
 

@@ -4,8 +4,13 @@ pub(crate) mod fork;
 pub(crate) mod threads;
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(unix)]
-pub use unix::fs;
-#[cfg(unix)]
-pub(crate) use unix::{child, ipc, privilege, thread, timer};
+use unix as system;
+#[cfg(windows)]
+use windows as system;
+
+pub use system::fs;
+pub(crate) use system::{child, clock, ipc, privilege, thread, timer};

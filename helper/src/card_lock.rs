@@ -4,23 +4,29 @@
 //! users enter a wrong PIN, the card locks. A program that resets the card after its login would end a login that
 //! another program has just begun. And OpenSC 0.23 deadlocks when a card is reset while it identifies that card.
 //!
-//! A lock is a file in the user's own folder (`flock(2)`), where no other user can hold, see or remove it. The
+//! A lock is a file in the user's own folder (`flock(2)`, or `LockFileEx`), where no other user can hold, see or remove it. The
 //! system releases it when its holder exits or is killed. Programs with other folders, as in some sandboxes, and
 //! programs of other users do not wait.
 
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+use std::fs::{File, TryLockError};
+use std::io;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
-use rustix::io::{Errno, retry_on_intr};
-use ticketapi::agent::socket::Folder;
 use ticketapi::cancel::CancelToken;
 use ticketapi::os::fs::own_folder;
 use ticketapi::{Error, ErrorKind, Result, Stage};
+
+#[cfg(unix)]
+use unix::open;
+#[cfg(windows)]
+use windows::open;
 
 /// How long to wait for another program. Signing, a reset and most searches take less than a second; entering a
 /// PIN at the reader takes longer.
@@ -58,28 +64,19 @@ impl CardLock {
     }
 }
 
-/// Returns `None` if the folder cannot be used. Only this user or root can cause that.
-fn open(folder: &Path, name: &str) -> Option<File> {
-    // An existing folder is checked by `Folder::open`.
-    let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    let folder = Folder::open(folder).ok()?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    openat(&folder, name, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from)
-}
-
 fn lock(file: File, cancel: &CancelToken, patience: Duration) -> Result<CardLock> {
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match file.try_lock() {
         Ok(()) => return Ok(CardLock { _file: Some(file) }),
-        Err(Errno::WOULDBLOCK) => cancel.check(Stage::Pin)?,
+        Err(TryLockError::WouldBlock) => cancel.check(Stage::Pin)?,
         // Some file systems do not support locks.
-        Err(_) => return Ok(CardLock { _file: None }),
+        Err(TryLockError::Error(_)) => return Ok(CardLock { _file: None }),
     }
     let (locked, result) = mpsc::channel();
     let cancelled = locked.clone();
     let _guard = cancel.on_cancel(move || drop(cancelled.send(None)));
-    // flock has no timeout. A lock obtained after the deadline is released at once.
+    // The system has no timeout for it. A lock obtained after the deadline is released at once.
     let wait = move || {
-        if retry_on_intr(|| flock(&file, FlockOperation::LockExclusive)).is_ok() {
+        if lock_retried(&file).is_ok() {
             let _ = locked.send(Some(file));
         }
     };
@@ -94,6 +91,16 @@ fn lock(file: File, cancel: &CancelToken, patience: Duration) -> Result<CardLock
     }
 }
 
+/// A signal may interrupt the wait.
+fn lock_retried(file: &File) -> io::Result<()> {
+    loop {
+        match file.lock() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            locked => return locked,
+        }
+    }
+}
+
 /// The last bytes in hexadecimal. In a certificate they are the issuer's signature, which is unique.
 fn end(bytes: &[u8]) -> String {
     bytes[bytes.len().saturating_sub(32)..].iter().map(|byte| format!("{byte:02x}")).collect()
@@ -103,6 +110,7 @@ fn end(bytes: &[u8]) -> String {
 mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
     use tempfile::TempDir;
 

@@ -9,7 +9,7 @@ use ticketapi::card::events::Snapshot;
 use ticketapi::card::protocol::{Channel, ChannelError, Reply};
 
 use crate::pcsc::reader_state;
-use crate::program::{process, watch};
+use crate::program::process;
 
 /// How often to try a service that is down, and how long to wait before reading again after a change.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub fn stream(channel: &Channel) -> Result<(), ChannelError> {
     let socket = Arc::clone(channel.socket());
     let end = move || {
-        watch::wait_until_closed(&socket);
+        process::until_closed(&socket, None);
         process::vanish()
     };
     thread::Builder::new().name("watch".to_owned()).spawn(end).map_err(|_| ChannelError::Closed)?;

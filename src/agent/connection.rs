@@ -1,6 +1,5 @@
 //! A program's connection to the agent: every wait has a deadline.
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,15 +7,17 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::protocol::{Hello, MAX_REPLY, Reply, Request, VERSION};
-use super::socket::{Folder, Unusable, is_same_user};
+use super::socket::{Unusable, connect};
 use crate::framing::{Channel, ChannelError};
 use crate::os::fork::ForkGuard;
+use crate::os::ipc::Socket;
 
 /// The time that the agent gets for connecting, and for an answer that it has at hand.
 pub(crate) const PROMPT: Duration = Duration::from_secs(3);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(windows, expect(dead_code, reason = "there is no agent yet"))]
 pub(crate) enum NoReply {
     /// No agent is running.
     #[error("no ticketapi agent is running: {0}")]
@@ -65,27 +66,13 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to the agent at `path`, once it is known to be the user's own.
     pub(crate) fn open(path: &Path, service: &str) -> Result<Self, NoReply> {
-        let (folder, name) = path.parent().zip(path.file_name()).ok_or(NoReply::Gone)?;
-        let usable = Folder::open(folder).and_then(|folder| folder.check_socket(name));
-        usable.map_err(|unusable| match unusable {
-            Unusable::Absent(_) => NoReply::Absent(unusable),
-            _ => NoReply::Unusable(unusable),
-        })?;
-        let socket = connect(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => NoReply::Silent,
-            std::io::ErrorKind::ConnectionRefused => NoReply::Absent(Unusable::Abandoned(path.to_owned())),
-            std::io::ErrorKind::NotFound => NoReply::Absent(Unusable::Absent(path.to_owned())),
-            _ => NoReply::Unusable(Unusable::Refused(path.to_owned(), error)),
-        })?;
-        if !is_same_user(&socket).unwrap_or(false) {
-            return Err(NoReply::Stranger);
-        }
+        let socket = connect(path)?;
         let (channel, owner) = (Channel::new(socket, MAX_REPLY), ForkGuard::this_process());
         Ok(Self { channel, owner, unchecked: Some(service.to_owned()) })
     }
 
     /// The socket, to shut it down from another thread.
-    pub(crate) fn socket(&self) -> &Arc<UnixStream> {
+    pub(crate) fn socket(&self) -> &Arc<Socket> {
         self.channel.socket()
     }
 
@@ -128,23 +115,4 @@ impl Connection {
         let frame = self.channel.receive(Some(Instant::now() + silence))?;
         Ok(Reply::decode(frame.bytes())?)
     }
-}
-
-/// Connects, and waits at most [`PROMPT`] for room in the queue of an agent that is busy.
-#[cfg(target_os = "linux")]
-fn connect(path: &Path) -> std::io::Result<UnixStream> {
-    use rustix::net::sockopt::{Timeout, set_socket_timeout};
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    set_socket_timeout(&socket, Timeout::Send, Some(PROMPT))?;
-    let address = SocketAddrUnix::new(path)?;
-    rustix::io::retry_on_intr(|| connect(&socket, &address))?;
-    Ok(socket.into())
-}
-
-/// Connects. An agent with a full queue refuses here.
-#[cfg(not(target_os = "linux"))]
-fn connect(path: &Path) -> std::io::Result<UnixStream> {
-    UnixStream::connect(path)
 }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::AgentSettings;
+use super::connection::{NoReply, PROMPT};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::os::fs::own_folder;
 
@@ -116,4 +117,43 @@ pub fn is_same_user(socket: &UnixStream) -> io::Result<bool> {
     #[cfg(not(target_os = "linux"))]
     let uid = nix::unistd::getpeereid(socket)?.0.as_raw();
     Ok(uid == geteuid().as_raw())
+}
+
+/// Connects to the agent at `path`, once it is known to be the user's own.
+pub(super) fn connect(path: &Path) -> Result<UnixStream, NoReply> {
+    let (folder, name) = path.parent().zip(path.file_name()).ok_or(NoReply::Gone)?;
+    let usable = Folder::open(folder).and_then(|folder| folder.check_socket(name));
+    usable.map_err(|unusable| match unusable {
+        Unusable::Absent(_) => NoReply::Absent(unusable),
+        _ => NoReply::Unusable(unusable),
+    })?;
+    let socket = open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => NoReply::Silent,
+        std::io::ErrorKind::ConnectionRefused => NoReply::Absent(Unusable::Abandoned(path.to_owned())),
+        std::io::ErrorKind::NotFound => NoReply::Absent(Unusable::Absent(path.to_owned())),
+        _ => NoReply::Unusable(Unusable::Refused(path.to_owned(), error)),
+    })?;
+    if !is_same_user(&socket).unwrap_or(false) {
+        return Err(NoReply::Stranger);
+    }
+    Ok(socket)
+}
+
+/// Connects, and waits at most [`PROMPT`] for room in the queue of an agent that is busy.
+#[cfg(target_os = "linux")]
+fn open(path: &Path) -> std::io::Result<UnixStream> {
+    use rustix::net::sockopt::{Timeout, set_socket_timeout};
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(PROMPT))?;
+    let address = SocketAddrUnix::new(path)?;
+    rustix::io::retry_on_intr(|| connect(&socket, &address))?;
+    Ok(socket.into())
+}
+
+/// Connects. An agent with a full queue refuses here.
+#[cfg(not(target_os = "linux"))]
+fn open(path: &Path) -> std::io::Result<UnixStream> {
+    UnixStream::connect(path)
 }

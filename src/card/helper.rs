@@ -49,7 +49,7 @@ const DETACHING: Duration = Duration::from_millis(200);
 /// that no module recognises, because another program may be using them.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-const PROGRAM: &str = "ticketapi-card";
+const PROGRAM: &str = if cfg!(windows) { "ticketapi-card.exe" } else { "ticketapi-card" };
 
 /// How to reach cards through the helper process.
 #[derive(Clone, Debug)]

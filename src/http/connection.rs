@@ -1,13 +1,11 @@
 //! One connection to a server: found, opened, secured, and never waited for too long.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
@@ -15,7 +13,7 @@ use super::tunnel::{self, TunnelError};
 use super::{Origin, Proxy};
 use crate::cancel::{CancelGuard, CancelToken};
 use crate::os::fork::ForkGuard;
-use crate::os::ipc::{above_stdio, until_done, until_ready};
+use crate::os::ipc::{begin_connecting, shut_down, until_done, until_ready};
 use crate::os::thread;
 
 /// A TCP stream that does not block, whose calls end at a deadline.
@@ -219,10 +217,7 @@ impl Drop for Connection {
 
 pub(super) fn shut_down_on_cancel(stream: &TcpStream, cancel: &CancelToken) -> io::Result<CancelGuard> {
     let stream = stream.try_clone()?;
-    Ok(cancel.on_cancel(move || {
-        // Fails where the connection is gone already.
-        let _ = stream.shutdown(Shutdown::Both);
-    }))
+    Ok(cancel.on_cancel(move || shut_down(&stream)))
 }
 
 /// Connects to the server, directly or through a proxy. Also returns until when to agree on TLS.
@@ -299,17 +294,7 @@ pub(super) fn connect(addresses: &[SocketAddr], deadline: Instant, cancel: &Canc
 
 /// Connects without blocking, as a cancellation must end it at once.
 fn connect_to(address: &SocketAddr, deadline: Instant, cancel: &CancelToken) -> io::Result<TcpStream> {
-    let socket = above_stdio(net::socket_with(
-        if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 },
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    )?)?;
-    match net::connect(&socket, address) {
-        Ok(()) | Err(Errno::INPROGRESS) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    let stream = TcpStream::from(socket);
+    let stream = begin_connecting(address)?;
     let _guard = shut_down_on_cancel(&stream, cancel)?;
     loop {
         // It also returns on a signal, when the connection may not be there yet.
@@ -331,6 +316,8 @@ mod tests {
     use std::net::{SocketAddrV4, TcpListener};
 
     use std::thread;
+
+    use rustix::net::{self, AddressFamily, SocketType};
 
     use super::*;
 

@@ -1,6 +1,7 @@
 //! Unix.
 
 pub(crate) mod child;
+pub(crate) mod clock;
 pub mod fs;
 pub(crate) mod ipc;
 pub(crate) mod privilege;

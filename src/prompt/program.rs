@@ -2,18 +2,16 @@
 
 use std::env;
 use std::io::{self, PipeReader, Read};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
-
-use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::text;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::child::Child;
-use crate::os::fs::trusted;
+use crate::os::fs::{can_be_run, trusted};
+use crate::os::ipc::nonblocking_pipe;
 use crate::os::privilege::{self, search_path};
 use crate::printable::clean;
 
@@ -113,9 +111,7 @@ pub(super) struct Complaints(PipeReader);
 impl Complaints {
     /// For the child that `command` starts next.
     pub(super) fn of(command: &mut Command) -> io::Result<Self> {
-        let (reader, writer) = io::pipe()?;
-        fcntl_setfl(&reader, OFlags::NONBLOCK)?;
-        fcntl_setfl(&writer, OFlags::NONBLOCK)?;
+        let (reader, writer) = nonblocking_pipe()?;
         command.stderr(writer);
         Ok(Self(reader))
     }
@@ -164,33 +160,5 @@ pub fn locate(name: &Path) -> io::Result<PathBuf> {
 
 /// Returns a command that runs the program `name`; the program sees that name as its own.
 pub(super) fn command(name: &Path) -> io::Result<Command> {
-    let mut command = privilege::command(&locate(name)?);
-    command.arg0(name);
-    Ok(command)
-}
-
-fn can_be_run(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn only_a_file_that_somebody_may_run_is_a_program() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("zenity");
-        assert!(!can_be_run(&file));
-        fs::write(&file, "").unwrap();
-        for (mode, can) in [(0o644, false), (0o700, true), (0o645, true)] {
-            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-            assert_eq!(can_be_run(&file), can, "{mode:o}");
-        }
-        assert!(!can_be_run(folder.path()));
-    }
+    Ok(privilege::command_named(&locate(name)?, name))
 }

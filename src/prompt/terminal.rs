@@ -1,6 +1,10 @@
 //! Prompts on the controlling terminal, `/dev/tty`, whatever standard input and output are.
 
 mod list;
+#[cfg(unix)]
+mod tty;
+#[cfg(windows)]
+#[path = "terminal/console.rs"]
 mod tty;
 
 use std::io;

@@ -1,9 +1,5 @@
 //! Resets a card whose helper had to be killed, without a PKCS#11 module.
 
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -20,27 +16,14 @@ const DEADLINE: Duration = Duration::from_millis(1800);
 
 /// Starts another process for the reset, so that this one can be reaped at once.
 pub fn detach(channel: &Channel) -> Result<(), ChannelError> {
-    let socket = channel.socket().try_clone().map_err(|_| ChannelError::Closed)?;
-    start(socket).map_err(|_| ChannelError::Closed)?;
+    process::start_in_my_place(NOW_ARGUMENT, channel.socket()).map_err(|_| ChannelError::Closed)?;
     channel.send(&Reply::Detached, None)
 }
 
 /// Starts another process that resets the card in `reader`, because this one is about to end.
 pub fn hand_over(reader: &str) -> io::Result<()> {
-    let (ours, theirs) = UnixStream::pair()?;
-    start(theirs)?;
-    Channel::new(ours, MAX_FRAME).send(&Request::Reset { reader }, None).map_err(io::Error::other)
-}
-
-fn start(socket: UnixStream) -> io::Result<()> {
-    Command::new(std::env::current_exe()?)
-        .arg(NOW_ARGUMENT)
-        .stdin(OwnedFd::from(socket))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()?;
-    Ok(())
+    let socket = process::start(NOW_ARGUMENT)?;
+    Channel::new(socket, MAX_FRAME).send(&Request::Reset { reader }, None).map_err(io::Error::other)
 }
 
 /// Resets the card in the request's reader.

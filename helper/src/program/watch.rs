@@ -1,15 +1,10 @@
 //! Ends the helper when the program that started it has disconnected, or when a call takes too long. Works even
 //! while a module hangs, and resets the card.
 
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::alarm;
 use ticketapi::card::protocol::Channel;
 
 use super::{process, reset};
@@ -17,8 +12,8 @@ use super::{process, reset};
 /// The program that started the helper enforces the deadline. This covers a program that is stopped.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How often the deadline is checked, in milliseconds.
-const INTERVAL: u16 = 1000;
+/// How often the deadline is checked.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The thread that watches this process.
 pub struct Watch(Arc<Mutex<State>>);
@@ -35,7 +30,7 @@ impl Watch {
         let watch = Self(Arc::clone(&state));
         let socket = Arc::clone(channel.socket());
         thread::Builder::new().name("watch".to_owned()).spawn(move || {
-            while !is_closed(&socket, PollTimeout::from(INTERVAL))
+            while !process::until_closed(&socket, Some(INTERVAL))
                 && lock(&state).until.is_none_or(|until| Instant::now() < until)
             {}
             let reader = lock(&state).reset.take();
@@ -64,24 +59,10 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until the other end of the socket is closed.
-pub fn wait_until_closed(socket: &UnixStream) {
-    while !is_closed(socket, PollTimeout::NONE) {}
-}
-
-fn is_closed(socket: &UnixStream, timeout: PollTimeout) -> bool {
-    // Without requested events poll reports only a hang-up.
-    let mut sockets = [PollFd::new(socket.as_fd(), PollFlags::empty())];
-    match poll(&mut sockets, timeout) {
-        Ok(0) | Err(Errno::EINTR) => false,
-        Ok(_) | Err(_) => true,
-    }
-}
-
 fn end(reader: Option<String>) -> ! {
-    // Starting a process needs memory, and a module may have left the heap in any state. The alarm ends this
-    // process if that hangs.
-    alarm::set(2);
+    // Starting a process needs memory, and a module may have left the heap in any state. The process ends
+    // even if that hangs.
+    process::vanish_soon();
     if let Some(reader) = reader {
         // If this fails, ending the process is still the best option.
         let _ = reset::hand_over(&reader);

@@ -1,9 +1,7 @@
 //! The helper as a child process.
 
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,13 +9,13 @@ use super::{failed, not_installed};
 use crate::cancel::CancelToken;
 use crate::card::protocol::{Channel, ChannelError, Hello, MAX_FRAME, Reply, VERSION};
 use crate::error::{Error, Result, Stage};
+use crate::os::child::{Process, spawn_connected};
 use crate::os::fork::ForkGuard;
-use crate::os::ipc::socket_pair;
 use crate::os::privilege::command;
 
 /// A running helper; killed and reaped when dropped.
 pub(in crate::card) struct Helper {
-    child: Child,
+    child: Process,
     pub(in crate::card) channel: Channel,
     pub(super) owner: ForkGuard,
 }
@@ -27,17 +25,14 @@ impl Helper {
         let cannot_start = |error: std::io::Error| {
             not_installed(format!("the card helper {} cannot be started: {error}", program.display()))
         };
-        let (ours, theirs) = socket_pair().map_err(cannot_start)?;
         let mut helper = command(program);
-        helper.args(argument).stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
-        // A Ctrl-C for this program must not keep the helper from resetting the card.
-        helper.process_group(0);
+        helper.args(argument).stdout(Stdio::null()).stderr(Stdio::null());
         #[cfg(target_os = "linux")]
         if argument.is_none() {
             super::opensc::cache_no_pin(&mut helper);
         }
-        let child = helper.spawn().map_err(cannot_start)?;
-        Ok(Self { child, channel: Channel::new(ours, MAX_FRAME), owner: ForkGuard::this_process() })
+        let (child, socket) = spawn_connected(&mut helper).map_err(cannot_start)?;
+        Ok(Self { child, channel: Channel::new(socket, MAX_FRAME), owner: ForkGuard::this_process() })
     }
 
     /// Exchanges versions. No module runs in the helper before this.

@@ -1,6 +1,5 @@
 //! A helper that watches the readers.
 
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -123,7 +122,7 @@ impl CardWatch for HelperWatch {
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     let Watcher::Running(helper) = &self.watcher else { continue };
-                    match self.sleeper.sleep(Some(helper.channel.socket().as_fd())) {
+                    match self.sleeper.sleep(Some(helper.channel.socket())) {
                         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Ok(None),
                         slept => slept.map_err(cannot_wait)?,
                     }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,24 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::cancel::{CancelGuard, CancelToken};
 use crate::os::fork::ForkGuard;
-use crate::os::ipc::socket_pair;
-use crate::os::ipc::until_done;
+use crate::os::ipc::{Socket, socket_pair, until_done};
 use crate::os::thread;
+
+/// A child process as the system sees it.
+pub(crate) type Process = process::Child;
+
+/// Starts `command` with a connection to it as its standard input, in a process group of its own: a Ctrl-C for this
+/// program must not end the child before its work is done.
+pub(crate) fn spawn_connected(command: &mut Command) -> io::Result<(Process, Socket)> {
+    let (ours, theirs) = socket_pair()?;
+    let child = command.stdin(OwnedFd::from(theirs)).process_group(0).spawn()?;
+    Ok((child, ours))
+}
+
+/// Keeps the child that `command` starts away from the signals of this process's terminal.
+pub(crate) fn set_apart(command: &mut Command) {
+    command.process_group(0);
+}
 
 /// A running child, killed and reaped on drop.
 pub(crate) struct Child {

@@ -101,6 +101,11 @@ fn open_trusted(path: &Path, limit: u64) -> io::Result<(io::Take<File>, fs::Meta
     Ok((file.take(limit + 1), metadata))
 }
 
+/// Returns `true` if `file` is a program that somebody may run.
+pub(crate) fn can_be_run(file: &Path) -> bool {
+    file.metadata().is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
+}
+
 /// The user's own folder for sockets and locks: the one in `$XDG_RUNTIME_DIR`; or else in `/run/user/UID`, if the
 /// system has created it for this user (programs of `cron` and `su` do not have the variable); or else in the
 /// user's home. It may not exist or not be private yet.
@@ -234,6 +239,19 @@ mod tests {
             chown(&file, Some(0), Some(100)).unwrap();
             assert!(problem(&file).contains("chmod go-w"));
         }
+    }
+
+    #[test]
+    fn only_a_file_that_somebody_may_run_is_a_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("zenity");
+        assert!(!can_be_run(&file));
+        fs::write(&file, "").unwrap();
+        for (mode, can) in [(0o644, false), (0o700, true), (0o645, true)] {
+            set(&file, mode);
+            assert_eq!(can_be_run(&file), can, "{mode:o}");
+        }
+        assert!(!can_be_run(folder.path()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -80,5 +81,12 @@ pub(crate) fn command(path: &Path) -> Command {
         let harmless = HARMLESS.into_iter().filter_map(|name| Some((name, env::var_os(name)?)));
         command.env_clear().env("PATH", PATH).envs(harmless);
     }
+    command
+}
+
+/// As [`command`]; the program sees `name` as its own.
+pub(crate) fn command_named(path: &Path, name: &Path) -> Command {
+    let mut command = command(path);
+    command.arg0(name);
     command
 }

@@ -1,7 +1,6 @@
 //! Sleeping until a time, including time suspended.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,8 +9,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::cancel::{CancelGuard, CancelToken};
-use crate::os::ipc::socket_pair;
-use crate::os::ipc::until_any_ready;
+use crate::os::ipc::{Socket, socket_pair, until_any_ready};
 
 /// The longest sleep where no timer counts suspended time.
 const UNCOUNTED: Duration = Duration::from_secs(60);
@@ -66,9 +64,9 @@ impl Sleeper {
     /// # Errors
     ///
     /// [`TimedOut`](io::ErrorKind::TimedOut) when the time has come.
-    pub(crate) fn sleep(&self, socket: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    pub(crate) fn sleep(&self, socket: Option<&Socket>) -> io::Result<()> {
         let sockets = [PollFd::new(&self.reader, PollFlags::IN)];
-        let sockets = sockets.into_iter().chain(socket.map(|socket| PollFd::from_borrowed_fd(socket, PollFlags::IN)));
+        let sockets = sockets.into_iter().chain(socket.map(|socket| PollFd::new(socket, PollFlags::IN)));
         self.alarm.wait(sockets.collect())
     }
 }
@@ -193,11 +191,10 @@ mod tests {
 
     #[test]
     fn a_socket_that_can_be_read_ends_a_sleep() {
-        use std::os::fd::AsFd;
         let (reader, writer) = socket_pair().unwrap();
         let sleeper = Sleeper::new().unwrap();
         std::io::Write::write_all(&mut &writer, b"x").unwrap();
-        sleeper.sleep(Some(reader.as_fd())).unwrap();
+        sleeper.sleep(Some(&reader)).unwrap();
     }
 
     /// This machine cannot be suspended; the kernel shows which clock the timer uses.

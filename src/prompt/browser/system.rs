@@ -5,25 +5,25 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use rustix::termios::tcgetwinsize;
 
 use super::{Browser, BrowserChoice, LoginPage, Opened, qr};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::os::child::{Process, set_apart};
 use crate::os::{privilege, thread};
 use crate::prompt::{Terminal, desktop, program, shown, text};
 
 /// What opens a page in the browser that the user has chosen.
-#[cfg(not(target_os = "macos"))]
+#[cfg(all(unix, not(target_os = "macos")))]
 const OPENERS: [&str; 3] = ["xdg-open", "x-www-browser", "sensible-browser"];
 #[cfg(target_os = "macos")]
 const OPENERS: [&str; 1] = ["open"];
+#[cfg(windows)]
+const OPENERS: [&str; 1] = ["rundll32.exe"];
 
 /// A program that fails within this time has shown no page. Later, the user has closed the browser.
 const STARTING: Duration = Duration::from_secs(8);
@@ -37,7 +37,7 @@ const LATER: Duration = Duration::from_secs(1);
 pub struct SystemBrowser {
     choice: BrowserChoice,
     /// Browsers that were still running when their login ended, to be reaped.
-    running: Arc<Mutex<Vec<Child>>>,
+    running: Arc<Mutex<Vec<Process>>>,
 }
 
 impl SystemBrowser {
@@ -66,7 +66,7 @@ impl SystemBrowser {
                 Err(error) => Err(no_browser(format!("{} cannot be used: {error}", name.display())).because(error)),
             },
             BrowserChoice::System => {
-                let has_desktop = cfg!(target_os = "macos") || desktop::is_there();
+                let has_desktop = cfg!(any(target_os = "macos", windows)) || desktop::is_there();
                 let programs: Vec<_> = OPENERS.into_iter().filter_map(program::find).collect();
                 if has_desktop && !programs.is_empty() {
                     Ok(Way::Programs(programs))
@@ -127,7 +127,7 @@ impl Browser for SystemBrowser {
             }
             Way::StandardError => {
                 let mut stderr = io::stderr().lock();
-                let columns = stderr.is_terminal().then(|| tcgetwinsize(&stderr).map_or(80, |size| size.ws_col.into()));
+                let columns = stderr.is_terminal().then(|| columns(&stderr));
                 stderr.write_all(words(page, columns).as_bytes()).map_err(not_printed)?;
                 Ok(Opened::default())
             }
@@ -140,7 +140,7 @@ enum Ended {
     /// It did its work, or ran for long.
     Worked,
     /// It is still running, and the login has ended.
-    Stopped(Child),
+    Stopped(Process),
     Failed(String),
 }
 
@@ -148,7 +148,16 @@ enum Ended {
 fn commands(programs: Vec<PathBuf>) -> Vec<(PathBuf, Vec<OsString>)> {
     let manager = is_service().then(|| program::find("systemd-run")).flatten();
     let through = |program: &PathBuf| manager.clone().map(|manager| (manager, manager_arguments(program)));
-    programs.into_iter().flat_map(|program| through(&program).into_iter().chain([(program, Vec::new())])).collect()
+    programs
+        .into_iter()
+        .flat_map(|program| through(&program).into_iter().chain([(program.clone(), opener_arguments(&program))]))
+        .collect()
+}
+
+/// Returns the arguments of an opener of Windows, which calls this function.
+fn opener_arguments(program: &Path) -> Vec<OsString> {
+    let is_opener = cfg!(windows) && program.ends_with(OPENERS[0]);
+    is_opener.then(|| "url.dll,FileProtocolHandler".into()).into_iter().collect()
 }
 
 /// Returns `true` if this process is a service of systemd, such as the agent. Browsers cannot live in the sandbox of a
@@ -177,7 +186,8 @@ fn run(program: &Path, arguments: &[OsString], address: &str, stop: &CancelToken
     let mut command = privilege::command(program);
     command.args(arguments).arg(address);
     // A browser outlives the login and says much: keep it off the host's files and its terminal's signals.
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    set_apart(&mut command);
     let (ended, code) = watch(&mut command, stop)?;
     if code == NOT_LOADED && program::has_libraries_of_its_own() {
         return Ok(watch(program::without_libraries(&mut command), stop)?.0);
@@ -204,9 +214,20 @@ fn watch(command: &mut Command, stop: &CancelToken) -> io::Result<(Ended, Option
 }
 
 /// Reaps the browsers of earlier logins that have ended.
-fn reap(running: &Mutex<Vec<Child>>) {
+fn reap(running: &Mutex<Vec<Process>>) {
     let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
     running.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+}
+
+/// The width of the terminal that is standard error.
+#[cfg(unix)]
+fn columns(stderr: &io::StderrLock<'_>) -> usize {
+    rustix::termios::tcgetwinsize(stderr).map_or(80, |size| size.ws_col.into())
+}
+
+#[cfg(windows)]
+fn columns(_: &io::StderrLock<'_>) -> usize {
+    80
 }
 
 /// The address for a user who opens it; as a QR code too, if `columns` has room for it.

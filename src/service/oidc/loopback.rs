@@ -13,16 +13,15 @@ mod tests;
 
 use std::io::{self, ErrorKind as Io, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use zeroize::Zeroizing;
 
 use self::request::{Judgement, Verdict};
-use crate::cancel::{CancelGuard, CancelToken};
+use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::os::ipc::{above_stdio, socket_pair, until_any_ready};
+use crate::os::ipc::{Wake, above_stdio, until_any_ready};
 use crate::prompt::Opened;
 use crate::secret::SecretBytes;
 use crate::service::choices::RedirectUri;
@@ -124,7 +123,7 @@ impl Loopback {
         let failed = |error: io::Error| {
             Error::new(ErrorKind::Internal, Stage::Browser, format!("the redirect cannot be waited for: {error}"))
         };
-        let (wake, _hooks) = woken_by([cancel, opened.failed()]).map_err(failed)?;
+        let wake = Wake::by([cancel, opened.failed()]).map_err(failed)?;
         let mut clients: Vec<Client> = Vec::new();
         loop {
             cancel.check(Stage::Browser)?;
@@ -153,10 +152,10 @@ impl Loopback {
         }
     }
 
-    fn until_ready(&self, wake: &UnixStream, clients: &[Client], until: Instant) -> io::Result<()> {
+    fn until_ready(&self, wake: &Wake, clients: &[Client], until: Instant) -> io::Result<()> {
         let listeners = self.listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN));
         let clients = clients.iter().map(|client| PollFd::new(&client.stream, PollFlags::IN));
-        let mut sockets: Vec<_> = listeners.chain(clients).chain([PollFd::new(wake, PollFlags::IN)]).collect();
+        let mut sockets: Vec<_> = listeners.chain(clients).chain(wake.poll_fd()).collect();
         until_any_ready(&mut sockets, Some(until))
     }
 
@@ -294,17 +293,4 @@ fn not_listening(uri: &RedirectUri, address: SocketAddr, error: io::Error) -> Er
         _ => format!("redirect_uri: {address} cannot be listened at: {error}"),
     };
     Error::new(ErrorKind::Configuration, Stage::Browser, detail).because(error)
-}
-
-/// Returns a socket that becomes readable once one of the tokens is cancelled, while the guards live.
-fn woken_by<const N: usize>(tokens: [&CancelToken; N]) -> io::Result<(UnixStream, Vec<CancelGuard>)> {
-    let (wake, other_end) = socket_pair()?;
-    let mut guards = Vec::new();
-    for token in tokens {
-        let other_end = other_end.try_clone()?;
-        guards.push(token.on_cancel(move || {
-            let _ = other_end.shutdown(Shutdown::Both);
-        }));
-    }
-    Ok((wake, guards))
 }

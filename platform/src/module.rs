@@ -1,0 +1,69 @@
+//! The library or program that this code is in.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::windows::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::ptr;
+
+use windows_sys::Win32::Foundation::HMODULE;
+use windows_sys::Win32::System::Diagnostics::Debug::{
+    SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX, SEM_NOOPENFILEERRORBOX, SetErrorMode,
+};
+use windows_sys::Win32::System::LibraryLoader::{
+    GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, GET_MODULE_HANDLE_EX_FLAG_PIN,
+    GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT, GetModuleFileNameW, GetModuleHandleExW,
+    LOAD_LIBRARY_SEARCH_DEFAULT_DIRS, SetDefaultDllDirectories,
+};
+use windows_sys::Win32::UI::WindowsAndMessaging::{GetSystemMetrics, SM_REMOTESESSION};
+
+/// The longest path.
+const LONGEST: usize = 32_768;
+
+/// Keeps the library loaded until the process ends: its threads and thread-local values may outlive `FreeLibrary`.
+pub fn pin() {
+    // If it fails, the library was not loaded by its users' `LoadLibrary`.
+    let _ = this(GET_MODULE_HANDLE_EX_FLAG_PIN);
+}
+
+/// Returns the path that it was loaded from.
+///
+/// # Errors
+///
+/// If the system does not know it.
+pub fn path() -> io::Result<PathBuf> {
+    let module = this(GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT)?;
+    let mut name = vec![0; LONGEST];
+    // SAFETY: the buffer has the given length.
+    let length = unsafe { GetModuleFileNameW(module, name.as_mut_ptr(), LONGEST as u32) } as usize;
+    if length == 0 || length == LONGEST {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(OsString::from_wide(&name[..length]).into())
+}
+
+fn this(flag: u32) -> io::Result<HMODULE> {
+    let mut module: HMODULE = ptr::null_mut();
+    let inside = this as fn(u32) -> io::Result<HMODULE>;
+    // SAFETY: with this flag the name is an address, of which any is allowed; `module` is writable.
+    let found =
+        unsafe { GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | flag, inside as *const u16, &mut module) };
+    super::check(found)?;
+    Ok(module)
+}
+
+/// For programs of ours: libraries are searched for beside the program and in the system's folder only, not in the
+/// current folder or on the `PATH`; and a crash shows no window that keeps the process alive.
+pub fn harden_program() {
+    // SAFETY: both calls only take flags. Without the first, Windows' own order applies.
+    unsafe {
+        SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_DEFAULT_DIRS);
+        SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX | SEM_NOOPENFILEERRORBOX);
+    }
+}
+
+/// Returns `true` if this process runs in a session of Remote Desktop Services.
+pub fn is_remote_session() -> bool {
+    // SAFETY: the call only takes a number.
+    unsafe { GetSystemMetrics(SM_REMOTESESSION) != 0 }
+}

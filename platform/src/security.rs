@@ -1,0 +1,211 @@
+//! Users, and who may change files.
+
+use std::ffi::c_void;
+use std::io;
+use std::mem;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::path::Path;
+use std::ptr;
+
+use windows_sys::Win32::Foundation::{ERROR_SUCCESS, GENERIC_ALL, GENERIC_READ, GENERIC_WRITE, LocalFree};
+use windows_sys::Win32::Security::Authorization::{
+    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetNamedSecurityInfoW,
+    SDDL_REVISION_1, SE_FILE_OBJECT,
+};
+use windows_sys::Win32::Security::{
+    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetTokenInformation, INHERIT_ONLY_ACE,
+    OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
+};
+use windows_sys::Win32::Storage::FileSystem::{
+    DELETE, FILE_APPEND_DATA, FILE_DELETE_CHILD, FILE_READ_DATA, FILE_WRITE_DATA, WRITE_DAC, WRITE_OWNER,
+};
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
+
+use crate::check;
+
+/// Administrators, SYSTEM, TrustedInstaller, and the owner's own rights: the owner is checked by itself.
+const TRUSTED: [&str; 4] =
+    ["S-1-5-32-544", "S-1-5-18", "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464", "S-1-3-4"];
+
+/// Kinds of access lists' entries that grant rights; see `ACE_HEADER`.
+const ALLOWED: u8 = 0;
+const ALLOWED_CALLBACK: u8 = 9;
+
+/// Rights that matter if others have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Changing a file.
+    Change,
+    /// Adding files to a folder, or replacing those in it.
+    Add,
+    /// Replacing what is in a folder, or the folder.
+    Replace,
+    /// Reading a file.
+    Read,
+}
+
+impl Rights {
+    fn mask(self) -> u32 {
+        let control = DELETE | WRITE_DAC | WRITE_OWNER | GENERIC_ALL;
+        match self {
+            Self::Change => control | GENERIC_WRITE | FILE_WRITE_DATA | FILE_APPEND_DATA,
+            // The number is also that of FILE_ADD_FILE.
+            Self::Add => control | GENERIC_WRITE | FILE_DELETE_CHILD | FILE_WRITE_DATA,
+            Self::Replace => control | FILE_DELETE_CHILD,
+            Self::Read => control | GENERIC_READ | FILE_READ_DATA,
+        }
+    }
+}
+
+/// Why a file is not trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It belongs to neither this user, Administrators, SYSTEM nor TrustedInstaller.
+    Owner,
+    /// Others have the right.
+    Others,
+}
+
+/// Returns the security identifier of this process's user.
+///
+/// # Errors
+///
+/// If the system does not tell.
+pub fn user_sid() -> io::Result<String> {
+    let mut token = ptr::null_mut();
+    // SAFETY: the process is this one, and `token` is writable.
+    check(unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &mut token) })?;
+    // SAFETY: the handle is new and belongs to nobody else.
+    let token = unsafe { OwnedHandle::from_raw_handle(token) };
+    // Aligned for the structure, with room for the identifier behind it: 68 bytes at most.
+    let mut buffer = [0_u64; 32];
+    let mut length = 0;
+    // SAFETY: the buffer has the given size.
+    check(unsafe {
+        let size = mem::size_of_val(&buffer) as u32;
+        GetTokenInformation(token.as_raw_handle(), TokenUser, buffer.as_mut_ptr().cast(), size, &mut length)
+    })?;
+    // SAFETY: the call has written this structure; the identifier that it points at is in the buffer too.
+    sid_text(unsafe { (*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid })
+}
+
+/// Returns why others than this user and the system's administrators have `rights` to the file at `path`.
+///
+/// # Errors
+///
+/// If its owner and access list cannot be read.
+pub fn fault(path: &Path, rights: Rights) -> io::Result<Option<Fault>> {
+    let me = user_sid()?;
+    let is_trusted = |sid: &str| sid == me || TRUSTED.contains(&sid);
+    let wide = crate::wide(path.as_os_str())?;
+    let (mut owner, mut list): (PSID, *mut ACL) = (ptr::null_mut(), ptr::null_mut());
+    let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
+    // SAFETY: the path ends with a zero, and all results are writable.
+    let code = unsafe {
+        let what = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
+        let none = ptr::null_mut();
+        GetNamedSecurityInfoW(
+            wide.as_ptr(),
+            SE_FILE_OBJECT,
+            what,
+            &mut owner,
+            none,
+            &mut list,
+            none.cast(),
+            &mut descriptor,
+        )
+    };
+    if code != ERROR_SUCCESS {
+        return Err(io::Error::from_raw_os_error(code as i32));
+    }
+    let _descriptor = Local(descriptor);
+    if !is_trusted(&sid_text(owner)?) {
+        return Ok(Some(Fault::Owner));
+    }
+    // A file without a list is everybody's.
+    if list.is_null() {
+        return Ok(Some(Fault::Others));
+    }
+    // SAFETY: the list is in the descriptor, which lives until the end of this function.
+    let count = u32::from(unsafe { (*list).AceCount });
+    for index in 0..count {
+        let mut entry: *mut c_void = ptr::null_mut();
+        // SAFETY: the list has an entry of this index, and `entry` is writable.
+        check(unsafe { GetAce(list, index, &mut entry) })?;
+        // SAFETY: each entry begins with a header.
+        let header = unsafe { *entry.cast::<ACE_HEADER>() };
+        let for_this_file = u32::from(header.AceFlags) & INHERIT_ONLY_ACE == 0;
+        if !for_this_file || !matches!(header.AceType, ALLOWED | ALLOWED_CALLBACK) {
+            continue;
+        }
+        let entry = entry.cast::<ACCESS_ALLOWED_ACE>();
+        // SAFETY: entries of these kinds have this form, and the identifier begins at the last field.
+        let (mask, sid) = unsafe { ((*entry).Mask, ptr::addr_of_mut!((*entry).SidStart).cast::<c_void>()) };
+        if mask & rights.mask() != 0 && !is_trusted(&sid_text(sid)?) {
+            return Ok(Some(Fault::Others));
+        }
+    }
+    Ok(None)
+}
+
+fn sid_text(sid: PSID) -> io::Result<String> {
+    let mut text = ptr::null_mut();
+    // SAFETY: the callers' identifiers are valid, and `text` is writable.
+    check(unsafe { ConvertSidToStringSidW(sid, &mut text) })?;
+    let text = Local(text.cast());
+    let start = text.0.cast::<u16>();
+    // SAFETY: the text ends with a zero.
+    let units = unsafe {
+        let length = (0..).take_while(|&at| *start.add(at) != 0).count();
+        std::slice::from_raw_parts(start, length)
+    };
+    Ok(String::from_utf16_lossy(units))
+}
+
+/// Memory that a call has allocated.
+struct Local(*mut c_void);
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // SAFETY: the calls whose results are kept here allocate with LocalAlloc, and nobody else frees it.
+        unsafe { LocalFree(self.0) };
+    }
+}
+
+/// Who may use an object of this process.
+pub(crate) struct Descriptor(Local);
+
+impl Descriptor {
+    /// Only this user.
+    pub(crate) fn of_this_user() -> io::Result<Self> {
+        let text = crate::wide(format!("D:P(A;;GA;;;{})", user_sid()?).as_ref())?;
+        let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
+        // SAFETY: the text ends with a zero, and `descriptor` is writable; the size is not asked for.
+        check(unsafe {
+            ConvertStringSecurityDescriptorToSecurityDescriptorW(
+                text.as_ptr(),
+                SDDL_REVISION_1,
+                &mut descriptor,
+                ptr::null_mut(),
+            )
+        })?;
+        Ok(Self(Local(descriptor)))
+    }
+
+    /// Valid while this lives. The object is not inherited.
+    pub(crate) fn attributes(&self) -> SECURITY_ATTRIBUTES {
+        SECURITY_ATTRIBUTES {
+            nLength: mem::size_of::<SECURITY_ATTRIBUTES>() as u32,
+            lpSecurityDescriptor: self.0.0,
+            bInheritHandle: 0,
+        }
+    }
+}
+
+/// Returns a number that nobody can guess.
+pub(crate) fn random() -> io::Result<u128> {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    // The keys come from the system's generator for cryptography.
+    let half = || u128::from(RandomState::new().build_hasher().finish());
+    Ok(half() << 64 | half())
+}

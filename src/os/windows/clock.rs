@@ -1,0 +1,10 @@
+//! The system's clocks.
+
+use std::time::Duration;
+
+pub(crate) use ticketapi_platform::clock::coarse_wall_clock as tick;
+
+/// The time since the computer was started, including suspends.
+pub(crate) fn since_boot() -> Duration {
+    ticketapi_platform::clock::since_boot()
+}
