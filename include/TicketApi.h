@@ -190,7 +190,11 @@
 
 /* An unsigned 32-bit number. Other headers define another DWORD: PC/SC's is larger. */
 #ifndef TICKETAPI_NO_DWORD
+#ifdef _WIN32
+typedef unsigned long DWORD; /* as in windows.h */
+#else
 typedef unsigned int DWORD;
+#endif
 #endif
 
 /* Test whether a code is a failure, and its group. */

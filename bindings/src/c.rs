@@ -223,12 +223,21 @@ pub extern "C" fn TcktApi_Finalize(instance: TCK_API_INSTANCE) {
 pub extern "C" fn TcktApi_isTerminalServiceSession(instance: TCK_API_INSTANCE) -> c_int {
     export_value(instance, 0, || {
         Process::engine(instance)?;
-        Ok(c_int::from(REMOTE.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))))
+        Ok(c_int::from(is_remote()))
     })
 }
 
-/// Variables that sshd, xrdp and Citrix's Linux VDA set in their sessions.
-const REMOTE: &[&str] = &["SSH_CONNECTION", "XRDP_SESSION", "CITRIX_SESSION_ID"];
+#[cfg(unix)]
+fn is_remote() -> bool {
+    /// Variables that sshd, xrdp and Citrix's Linux VDA set in their sessions.
+    const REMOTE: &[&str] = &["SSH_CONNECTION", "XRDP_SESSION", "CITRIX_SESSION_ID"];
+    REMOTE.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+#[cfg(windows)]
+fn is_remote() -> bool {
+    ticketapi_platform::module::is_remote_session()
+}
 
 /// Returns the library's version as 0xMMmmpppp (major, minor, patch).
 #[unsafe(no_mangle)]
