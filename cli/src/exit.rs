@@ -9,7 +9,8 @@ pub fn code(kind: &ErrorKind) -> ExitCode {
     ExitCode::from(number(kind.group()))
 }
 
-fn number(group: Group) -> u8 {
+/// Returns the number of that code.
+pub fn number(group: Group) -> u8 {
     match group {
         Group::CardDevice => 3,
         Group::Authentication => 4,

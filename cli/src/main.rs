@@ -8,6 +8,7 @@ mod options;
 mod progress;
 mod session;
 mod show;
+mod sign;
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
             (session::access_token(&common, &authorizer, &service), common)
         }
         Command::Agent { verbose, common } => (agent(&common, verbose), common),
+        Command::Sign { options, common } => return sign::run(&options, &common),
         Command::Logout(common) => (session::logout(&common), common),
     };
     match outcome {

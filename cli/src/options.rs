@@ -1,8 +1,11 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
+use ticketapi::Error;
+use ticketapi::sign::{Algorithm, Format};
 
 /// Log in to a healthcare identity service, and hand its ticket to programs.
 #[derive(Debug, Parser)]
@@ -81,6 +84,16 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Sign documents with the card, and ask for the PIN each time
+    ///
+    /// Writes a file beside each FILE, or into DIR: its name and .sig, .p7s, .jws or .signature.xml. With --json the
+    /// answer has the form of NHS Credential Management's, and without FILE so has the request, on standard input.
+    Sign {
+        #[command(flatten)]
+        options: SignOptions,
+        #[command(flatten)]
+        common: Common,
+    },
     /// End the session, here and at the service
     Logout(Common),
     /// Keep one session for all programs of this user, until a signal ends it
@@ -96,6 +109,36 @@ pub enum Command {
     /// Checks every step from the settings to the identity service. Starts no session, asks nothing and tries
     /// no PIN.
     Doctor(Common),
+}
+
+/// What to sign, and how.
+#[derive(Args, Debug)]
+pub struct SignOptions {
+    /// What the documents are, for the PIN prompt
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
+    /// raw, cms (detached, in DER), jws (compact) or xmldsig (each FILE is a canonical SignedInfo, or its base64)
+    #[arg(long, value_name = "FORMAT", default_value = "raw", value_parser = parse::<Format>)]
+    pub format: Format,
+    /// RS256, RS384, RS512, PS256, ES256, ES384, or RS1, which uses SHA-1
+    #[arg(long, value_name = "NAME", default_value = "RS256", value_parser = parse::<Algorithm>)]
+    pub algorithm: Algorithm,
+    /// Sign with the key for logging in instead of the one for signatures
+    #[arg(long)]
+    pub login_key: bool,
+    /// Write the signatures into the folder DIR
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Replace signature files that exist
+    #[arg(long)]
+    pub overwrite: bool,
+    /// The documents; - is standard input, whose signature goes to standard output
+    #[arg(value_name = "FILE", required_unless_present = "json")]
+    pub files: Vec<PathBuf>,
+}
+
+fn parse<T: FromStr<Err = Error>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: Error| error.detail().to_owned())
 }
 
 /// Options of every command.
@@ -158,6 +201,15 @@ mod tests {
         for wrong in [&[][..], &["--patient", "a"], &["--episode", "a"], &["--list", "--care-team", "a"]] {
             assert!(!parses(wrong), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn signing_needs_a_file_unless_a_request_is_read() {
+        let parses = |arguments: &[&str]| Options::try_parse_from([&["ticketapi", "sign"], arguments].concat()).is_ok();
+        assert!(
+            parses(&["a"]) && parses(&["--json"]) && parses(&["--format", "cms", "--algorithm", "ES384", "a", "b"])
+        );
+        assert!(!parses(&[]) && !parses(&["--format", "pdf", "a"]) && !parses(&["--algorithm", "none", "a"]));
     }
 
     #[test]

@@ -23,14 +23,14 @@ use crate::settings;
 use crate::show;
 
 /// An engine and its terminal.
-struct Desk {
-    engine: Arc<Engine>,
+pub struct Desk {
+    pub engine: Arc<Engine>,
     interrupt: Interrupt,
-    progress: Progress,
+    pub progress: Progress,
 }
 
 impl Desk {
-    fn new(common: &Common) -> Result<Self> {
+    pub fn new(common: &Common) -> Result<Self> {
         Self::with(settings(common)?.0, |prompter| prompter)
     }
 

@@ -73,7 +73,8 @@ pub fn usage(message: &str) {
     let _ = json(&json!({ "error": { "kind": "Usage", "group": "command line", "message": message.trim_end() } }));
 }
 
-fn failure(error: &Error) -> Value {
+/// Formats an error.
+pub fn failure(error: &Error) -> Value {
     json!({
         "kind": kind(error.kind()),
         "group": error.kind().group().as_str(),

@@ -17,7 +17,7 @@ pub const MAX_PAYLOADS: usize = 250;
 pub const MAX_BYTES: usize = 16 << 20;
 
 /// The longest id of a payload, in bytes.
-const LONGEST_ID: usize = 256;
+const LONGEST_ID: usize = 4096;
 
 /// A request for signatures. See [`Engine::sign`](crate::Engine::sign).
 ///
@@ -144,7 +144,7 @@ impl SignRequest {
         let mut ids = HashSet::new();
         for Payload { id, content } in payloads {
             if id.is_empty() || id.len() > LONGEST_ID || id.chars().any(printable::is_unfit) {
-                return Err(invalid("a payload's id is empty, longer than 256 bytes, or has control characters"));
+                return Err(invalid("a payload's id is empty, longer than 4,096 bytes, or has control characters"));
             }
             if !ids.insert(id) {
                 return Err(invalid(&format!("two payloads have the id {id}")));
@@ -253,7 +253,7 @@ mod tests {
         whole.check().unwrap();
         assert_eq!(refused(&whole.payload("3", "x")), "the payloads to sign have more than 16 MiB together");
         assert_eq!(refused(&many(2).payload("1", "y")), "two payloads have the id 1");
-        for id in ["", "a\nb", &"x".repeat(257)] {
+        for id in ["", "a\nb", &"x".repeat(4097)] {
             assert!(refused(&SignRequest::new().payload(id, "x")).starts_with("a payload's id is"));
         }
         SignRequest::new().hash("1", [0; 32]).check().unwrap();

@@ -1,0 +1,182 @@
+//! `ticketapi sign`, with a software card: what it writes is verified by others.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use support::{Desk, PIN, Run, UID};
+use ticketapi_testkit::CardSpec;
+
+const PAYLOAD: &[u8] = b"two tablets\r\n";
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    let card = desk.path("signing.p12");
+    desk.identity(&CardSpec::new(UID).for_signing()).write_pkcs12(&card, PIN).unwrap();
+    fs::write(desk.path("authority.pem"), desk.ca.certificate().to_pem().unwrap()).unwrap();
+    fs::write(desk.path("document"), PAYLOAD).unwrap();
+    desk.set("software_card", card.to_str().unwrap())
+}
+
+fn run_with(desk: &Desk, arguments: &[&str], input: &[u8]) -> Run {
+    let mut command = desk.command(arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A program that refuses its arguments does not read.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    Run::of(child.wait_with_output().unwrap())
+}
+
+fn openssl(arguments: &[&str]) -> bool {
+    Command::new("openssl").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    openssl::base64::encode_block(bytes)
+}
+
+#[test]
+fn a_signature_is_written_beside_its_document_and_never_over_another_file() {
+    let desk = desk();
+    let document = desk.text("document");
+    let signature = format!("{document}.p7s");
+    let verified = || {
+        let authority = desk.text("authority.pem");
+        openssl(&[
+            "cms", "-verify", "-cades", "-binary", "-inform", "DER", "-purpose", "any", "-in", &signature, "-content",
+            &document, "-CAfile", &authority,
+        ])
+    };
+    let run = desk.run(&["sign", "--format", "cms", "--title", "Prescription", &document]);
+    assert_eq!((run.code, &*run.stdout), (0, &*format!("{signature}\n")), "{}", run.stderr);
+    assert!(verified());
+    fs::write(&document, b"ten tablets").unwrap();
+    assert!(!verified());
+    let before = fs::read(&signature).unwrap();
+    let asked = desk.path("asked");
+    desk.answering_pin(&format!("touch {}; echo 'D {PIN}'", asked.display()));
+    let run = desk.run(&["sign", "--format", "cms", &document]);
+    assert_eq!((run.code, &*run.stdout), (1, ""));
+    assert!(run.stderr.contains("document.p7s exists; --overwrite replaces it"), "{}", run.stderr);
+    assert!(!asked.exists() && fs::read(&signature).unwrap() == before);
+    assert_eq!(desk.run(&["sign", "--format", "cms", "--overwrite", &document]).code, 0);
+    assert!(verified() && asked.exists());
+}
+
+#[test]
+fn many_documents_are_signed_with_one_pin_into_a_folder() {
+    let desk = desk();
+    let counted = desk.path("pins");
+    desk.answering_pin(&format!("echo >>{}; echo 'D {PIN}'", counted.display()));
+    let files: Vec<_> = (0..8).map(|number| desk.text(&format!("document{number}"))).collect();
+    files.iter().for_each(|file| fs::write(file, file).unwrap());
+    let out = desk.text("out");
+    fs::create_dir(&out).unwrap();
+    let arguments: Vec<_> = ["sign", "--out", &out].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let run = desk.run(&arguments);
+    assert_eq!((run.code, run.stdout.lines().count(), &*run.stderr), (0, 8, ""));
+    assert_eq!(fs::read_to_string(counted).unwrap().lines().count(), 1);
+    let certificate = desk.text("certificate.pem");
+    let key = desk.text("key.pem");
+    let source = desk.text("signing.p12");
+    assert!(openssl(&["pkcs12", "-in", &source, "-passin", &format!("pass:{PIN}"), "-nokeys", "-out", &certificate]));
+    let pem = Command::new("openssl").args(["x509", "-in", &certificate, "-pubkey", "-noout"]).output().unwrap().stdout;
+    fs::write(&key, pem).unwrap();
+    for (number, file) in files.iter().enumerate() {
+        let signature = format!("{out}/document{number}.sig");
+        assert!(openssl(&["dgst", "-sha256", "-verify", &key, "-signature", &signature, file]), "{signature}");
+    }
+}
+
+#[test]
+fn standard_input_is_signed_to_standard_output() {
+    let desk = desk();
+    let run = run_with(&desk, &["sign", "--format", "jws", "-"], PAYLOAD);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.stdout.split('.').count(), 3, "{}", run.stdout);
+}
+
+fn request(payloads: &[(&str, &[u8])]) -> Vec<u8> {
+    let payloads: Vec<_> = payloads.iter().map(|(id, bytes)| json!({ "id": id, "payload": base64(bytes) })).collect();
+    let request = json!({ "algorithm": "RS1", "requestType": 1, "version": 1, "flags": 0, "payloads": payloads });
+    request.to_string().into_bytes()
+}
+
+#[test]
+fn a_request_of_credential_management_gets_an_answer_of_its_form() {
+    let desk = desk();
+    let run = run_with(&desk, &["sign", "--json"], &request(&[("a", PAYLOAD), ("b", b"x")]));
+    let answer = run.json();
+    assert_eq!((run.code, &answer["status_code"], &answer["status_string"]), (0, &json!(0), &json!("Success")));
+    assert_eq!((&answer["failed_signatures"], &answer["message"]), (&json!([]), &json!("")));
+    let ids: Vec<_> = answer["signatures"].as_array().unwrap().iter().map(|one| &one["id"]).collect();
+    assert_eq!(ids, ["a", "b"]);
+    let bytes = |value: &Value| openssl::base64::decode_block(value.as_str().unwrap()).unwrap();
+    let certificate = openssl::x509::X509::from_der(&bytes(&answer["certificate"])).unwrap();
+    let key = certificate.public_key().unwrap();
+    let mut verifier = openssl::sign::Verifier::new(openssl::hash::MessageDigest::sha1(), &key).unwrap();
+    assert!(verifier.verify_oneshot(&bytes(&answer["signatures"][0]["signature"]), PAYLOAD).unwrap());
+    assert!(answer["timestamp"].as_str().unwrap().ends_with('Z'));
+}
+
+#[test]
+fn a_request_that_cannot_be_served_gets_an_answer_with_the_reason_and_no_signatures() {
+    let desk = desk();
+    let twice = request(&[("a", PAYLOAD), ("a", PAYLOAD)]);
+    for (input, kind) in [
+        (&b"{"[..], "InvalidParameter"),
+        (b"{\"payloads\": []}", "InvalidParameter"),
+        (b"{\"payloads\": [{\"id\": \"a\", \"payload\": \"?\"}]}", "InvalidParameter"),
+        (b"{\"algorithm\": \"none\", \"payloads\": [{\"id\": \"a\", \"payload\": \"eA==\"}]}", "InvalidParameter"),
+        (&twice, "InvalidParameter"),
+    ] {
+        let run = run_with(&desk, &["sign", "--json"], input);
+        let answer = run.json();
+        assert_eq!((run.code, &answer["status_string"], &answer["signatures"]), (1, &json!(kind), &json!([])));
+        assert_eq!(answer["error"]["kind"], kind);
+        assert_ne!(answer["message"], "");
+    }
+    desk.answering_pin("echo 'ERR 83886179 cancelled'; continue");
+    let run = run_with(&desk, &["sign", "--json"], &request(&[("a", PAYLOAD)]));
+    assert_eq!(
+        (run.code, &run.json()["status_string"], &run.json()["status_code"]),
+        (4, &json!("Cancelled"), &json!(4))
+    );
+}
+
+#[test]
+fn the_card_to_log_in_with_signs_only_when_its_key_is_asked_for() {
+    let desk = desk();
+    let login = desk.text("card.p12");
+    let desk = desk.set("software_card", &login);
+    let document = desk.text("document");
+    let run = desk.run(&["sign", &document]);
+    assert_eq!(run.code, 3, "{}", run.stderr);
+    assert!(run.stderr.contains("no certificate for signatures"), "{}", run.stderr);
+    assert_eq!(desk.run(&["sign", "--login-key", &document]).code, 0);
+}
+
+#[test]
+fn files_that_cannot_be_signed_together_are_refused_before_the_pin() {
+    let desk = desk();
+    desk.answering_pin("echo 'ERR 83886179 cancelled'; continue");
+    fs::create_dir(desk.path("other")).unwrap();
+    let (one, other, out) = (desk.text("document"), desk.text("other/document"), desk.text("out"));
+    fs::copy(&one, &other).unwrap();
+    for (arguments, words) in [
+        (&["sign", &one, "missing"][..], "missing cannot be read"),
+        (&["sign", &one, "-"], "standard input (-) is signed alone"),
+        (&["sign", "--out", &out, &one], "is not a folder"),
+        (&["sign", "--out", &desk.text("other"), &one, &other], "two signatures would be written to"),
+        (&["sign", &one, &one], "two signatures would be written to"),
+        (&["sign", "--format", "xmldsig", &one], "neither XML nor base64"),
+        (&["sign", &desk.text("other")], "cannot be read"),
+    ] {
+        let run = desk.run(arguments);
+        assert_eq!((run.code, &*run.stdout), (1, ""), "{arguments:?}");
+        assert!(run.stderr.contains(words), "{}", run.stderr);
+    }
+}
