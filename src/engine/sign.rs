@@ -188,7 +188,12 @@ impl Work<'_> {
     fn sign_hash(&mut self, hash: &[u8], signed: Signed<'_>) -> Result<Vec<u8>> {
         let signature = self.card.sign(hash, self.cancel).inspect_err(|error| {
             warn!(%error, "a payload could not be signed");
-            if self.card.is_lost() || *error.kind() == ErrorKind::Cancelled {
+            let ends = match error.kind() {
+                // The key takes the PIN at each signature, and has refused it: every other one would use up a try.
+                ErrorKind::PinIncorrect { .. } | ErrorKind::PinLocked | ErrorKind::Cancelled => true,
+                _ => self.card.is_lost(),
+            };
+            if ends {
                 self.ended = Some(error.clone());
             }
         })?;
