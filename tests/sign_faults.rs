@@ -35,12 +35,7 @@ struct FaultyReader {
 }
 
 impl CardReader for FaultyReader {
-    fn wait_for_card(
-        &self,
-        _: Duration,
-        _: &mut dyn FnMut(Absence),
-        _: &CancelToken,
-    ) -> Result<Box<dyn SmartCard>> {
+    fn wait_for_card(&self, _: Duration, _: &mut dyn FnMut(Absence), _: &CancelToken) -> Result<Box<dyn SmartCard>> {
         unreachable!("nobody logs in")
     }
 

@@ -132,7 +132,9 @@ impl Signer {
             Signed::Message(message) => algorithm.hash(message),
         };
         let fits = match (&self.key, algorithm, signed) {
-            (SignerKey::Rsa(key), _, Signed::Message(message)) if verify_fast(key, algorithm, message, signature) => true,
+            (SignerKey::Rsa(key), _, Signed::Message(message)) if verify_fast(key, algorithm, message, signature) => {
+                true
+            }
             (SignerKey::Rsa(key), Algorithm::Ps256, _) => key.verify(Pss::new::<Sha256>(), &hash, signature).is_ok(),
             (SignerKey::Rsa(key), ..) => {
                 let info = algorithm.digest_info(&hash);
