@@ -160,8 +160,7 @@ impl Engine {
     }
 
     /// As [`Engine::session`], for this process only, not the agent. Does not block.
-    #[doc(hidden)]
-    pub fn own_session(&self) -> Option<Arc<Session>> {
+    pub(crate) fn own_session(&self) -> Option<Arc<Session>> {
         let mut state = self.inner.lock();
         self.inner.catch_up(&mut state);
         let live = state.session.as_ref().filter(|kept| kept.life.gives_ticket());

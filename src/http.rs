@@ -24,7 +24,7 @@ use std::time::Duration;
 pub use crate::session::grant::Call;
 pub use client::Client;
 pub use cookies::CookieJar;
-pub use explain::unexpected_status;
+pub(crate) use explain::unexpected_status;
 pub use form::form;
 pub use message::{HttpResponse, MAX_ANSWER};
 pub use origin::{BadAddress, Origin};

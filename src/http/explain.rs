@@ -114,7 +114,7 @@ fn named(proxy: &Proxy) -> String {
 }
 
 /// Returns the error of an answer whose status says that there is nothing to read.
-pub fn unexpected_status(origin: &Origin, stage: Stage, status: u16) -> Error {
+pub(crate) fn unexpected_status(origin: &Origin, stage: Stage, status: u16) -> Error {
     let (kind, detail) = match status {
         500.. => (ErrorKind::ServerNotAvailable, format!("HTTP status {status}")),
         300..400 => (ErrorKind::BadAnswer, format!("a redirect (HTTP status {status}), which is not followed")),

@@ -113,7 +113,7 @@ impl Origin {
     }
 
     /// Returns `true` for a host of this computer: `localhost`, `127.0.0.0/8`, `::1`.
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
     }
 }

@@ -62,7 +62,7 @@ impl ProxySetting {
     /// # Errors
     ///
     /// [`Configuration`](ErrorKind::Configuration) for a variable that names no proxy.
-    pub fn proxy_to(&self, origin: &Origin) -> Result<Option<Proxy>> {
+    pub(crate) fn proxy_to(&self, origin: &Origin) -> Result<Option<Proxy>> {
         // Plain http is for this computer only.
         if origin.is_loopback() || !origin.is_tls() {
             return Ok(None);

@@ -103,7 +103,7 @@ impl HttpRequest {
 
     /// Reads no body of an answer with an error status.
     #[must_use]
-    pub fn without_error_body(mut self) -> Self {
+    pub(crate) fn without_error_body(mut self) -> Self {
         self.wanted.error_body = false;
         self
     }
