@@ -5,6 +5,7 @@ pub mod card;
 mod error;
 mod module;
 mod objects;
+pub mod signing;
 mod slots;
 mod token;
 

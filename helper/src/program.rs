@@ -3,6 +3,7 @@
 mod examine;
 pub(crate) mod process;
 mod reset;
+mod sign;
 pub(crate) mod watch;
 
 use std::io::IsTerminal;
@@ -59,11 +60,16 @@ fn serve(channel: &Channel) -> Result<(), ChannelError> {
         return Ok(());
     }
     let frame = channel.receive(None)?;
-    let Request::Find { settings, deadline } = frame.message()? else {
-        return Err(ChannelError::Malformed(0));
+    let (settings, choice, deadline) = match frame.message()? {
+        Request::Find { settings, deadline } => (settings, None, deadline),
+        Request::FindSigner { settings, choice, deadline } => (settings, Some(choice), deadline),
+        _ => return Err(ChannelError::Malformed(0)),
     };
     let watch = Watch::start(channel).map_err(|_| ChannelError::Closed)?;
     watch.busy(deadline);
+    if let Some(choice) = choice {
+        return sign::serve(channel, &watch, &settings, &choice, deadline);
+    }
     match Pkcs11Reader::exclusive(settings).search() {
         Ok(Search::Found(card)) => serve_card(channel, &watch, card, deadline),
         Ok(Search::Absent(missing)) => channel.send(&Reply::from(missing), None),

@@ -7,6 +7,8 @@
 #[cfg(target_os = "linux")]
 mod opensc;
 mod process;
+#[cfg(feature = "sign")]
+mod signing;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -15,11 +17,15 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::process::{Helper, interrupt};
 use self::process::{Received, receive};
+#[cfg(feature = "sign")]
+use self::signing::HelperSigner;
 use self::watch::HelperWatch;
 use super::events::{CardWatch, Presence, Snapshot};
 use super::pkcs11::{AfterLogin, CardSettings, known_places};
-use super::protocol::{Channel, RESET_ARGUMENT, Reply, Request, Reset};
+use super::protocol::{Channel, ChannelError, RESET_ARGUMENT, Reply, Request, Reset};
 use super::{Absence, CardReader, Certificate, PinStatus, SmartCard};
+#[cfg(feature = "sign")]
+use super::{SignerCard, SignerChoice};
 use crate::cancel::CancelToken;
 use crate::card::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
@@ -146,8 +152,63 @@ impl CardReader for HelperReader {
         absent: &mut dyn FnMut(Absence),
         cancel: &CancelToken,
     ) -> Result<Box<dyn SmartCard>> {
-        let HelperSettings { card: settings, .. } = &self.settings;
-        if settings.modules.is_empty() {
+        let request = Request::Find { settings: self.settings.card.clone(), deadline: self.settings.deadline };
+        let found = |reply| match reply {
+            Reply::Card { label, certificate, pin, reader, presence } => {
+                tracing::debug!(reader, ?presence, tries = ?pin.tries, "card found");
+                let certificate = certificate.as_deref().map(Certificate::from_der).transpose();
+                Some(certificate.map(|certificate| ((label, certificate, pin, presence), reader)))
+            }
+            _ => None,
+        };
+        let ((label, certificate, pin, presence), held) = self.wait_for(&request, &found, wait, absent, cancel)?;
+        Ok(Box::new(HelperCard { label, certificate, pin, presence, held }))
+    }
+
+    #[cfg(feature = "sign")]
+    fn wait_for_signer(
+        &self,
+        choice: &SignerChoice,
+        wait: Duration,
+        absent: &mut dyn FnMut(Absence),
+        cancel: &CancelToken,
+    ) -> Result<Box<dyn SignerCard>> {
+        Ok(Box::new(HelperSigner::find(self, choice, wait, absent, cancel)?))
+    }
+
+    fn watch(&self) -> Result<Option<Box<dyn CardWatch>>> {
+        Ok(Some(Box::new(self.start_watch(&CancelToken::new())?)))
+    }
+}
+
+/// Reads a reply that reports a card, and returns its reader with it. `None` for another reply.
+type Found<'a, T> = &'a dyn Fn(Reply) -> Option<Result<(T, Option<String>)>>;
+
+/// The result of a search.
+enum Search<T> {
+    Card(T, Held),
+    Absent(Missing),
+}
+
+/// The fields of [`Reply::Absent`].
+struct Missing {
+    absence: Absence,
+    error: Error,
+    readers: Snapshot,
+    watched: bool,
+}
+
+impl HelperReader {
+    /// Searches until there is a card, for at most `wait`.
+    fn wait_for<T>(
+        &self,
+        request: &Request<'_>,
+        found: Found<'_, T>,
+        wait: Duration,
+        absent: &mut dyn FnMut(Absence),
+        cancel: &CancelToken,
+    ) -> Result<(T, Held)> {
+        if self.settings.card.modules.is_empty() {
             let places = known_places();
             return Err(not_installed(format!("no PKCS#11 module is configured, and none was found ({places})")));
         }
@@ -156,8 +217,8 @@ impl CardReader for HelperReader {
         let over = || until.is_some_and(|until| until <= Instant::now());
         let (mut reported, mut events) = (None, None);
         loop {
-            let missing = match self.search(cancel)? {
-                Search::Card(card) => return Ok(card),
+            let missing = match self.search(request, found, cancel)? {
+                Search::Card(card, held) => return Ok((card, held)),
                 Search::Absent(missing) => missing,
             };
             if over() {
@@ -173,72 +234,55 @@ impl CardReader for HelperReader {
         }
     }
 
-    fn watch(&self) -> Result<Option<Box<dyn CardWatch>>> {
-        Ok(Some(Box::new(self.start_watch(&CancelToken::new())?)))
-    }
-}
-
-/// The result of a search.
-enum Search {
-    Card(Box<dyn SmartCard>),
-    Absent(Missing),
-}
-
-/// The fields of [`Reply::Absent`].
-struct Missing {
-    absence: Absence,
-    error: Error,
-    readers: Snapshot,
-    watched: bool,
-}
-
-impl HelperReader {
     /// Searches once, or again if the search hangs: the user has not been asked for a PIN yet.
-    fn search(&self, cancel: &CancelToken) -> Result<Search> {
+    fn search<T>(&self, request: &Request<'_>, found: Found<'_, T>, cancel: &CancelToken) -> Result<Search<T>> {
         let (began, deadline) = (Instant::now(), self.settings.deadline);
         let first = deadline.checked_sub(SECOND_SEARCH).filter(|time| *time >= FIRST_SEARCH).unwrap_or(deadline);
-        match self.search_within(first, cancel) {
+        match self.search_within(request, found, first, cancel) {
             Err(error) if *error.kind() == ErrorKind::CardFailed && (first..deadline).contains(&began.elapsed()) => {
                 tracing::warn!(%error, "the search for the card is repeated");
-                self.search_within(deadline.saturating_sub(began.elapsed()), cancel)
+                self.search_within(request, found, deadline.saturating_sub(began.elapsed()), cancel)
             }
             looked => looked,
         }
     }
 
     /// Searches with a new helper, because an earlier one may have outdated information about the readers.
-    fn search_within(&self, time: Duration, cancel: &CancelToken) -> Result<Search> {
-        let HelperSettings { program, card: settings, .. } = &self.settings;
+    fn search_within<T>(
+        &self,
+        request: &Request<'_>,
+        found: Found<'_, T>,
+        time: Duration,
+        cancel: &CancelToken,
+    ) -> Result<Search<T>> {
+        let HelperSettings { program, card: card_settings, .. } = &self.settings;
         cancel.check(Stage::Card)?;
         let until = Some(Instant::now() + time);
         let mut helper = Helper::start(program, None)?;
         let _guard = cancel.on_cancel(interrupt(&helper.channel));
         helper.greet(program, until, cancel)?;
-        let request = Request::Find { settings: settings.clone(), deadline: self.settings.deadline };
-        match helper.channel.send(&request, until).and_then(|()| receive(&helper.channel, until)) {
-            Ok(Reply::Card { label, certificate, pin, reader, presence }) => {
-                tracing::debug!(reader, ?presence, tries = ?pin.tries, "card found");
-                Ok(Search::Card(Box::new(HelperCard {
-                    label,
-                    certificate: certificate.as_deref().map(Certificate::from_der).transpose()?,
-                    pin,
-                    presence,
-                    // Without a name nothing can be reset.
-                    reset: reader.filter(|_| settings.after_login == AfterLogin::Reset),
-                    settings: self.settings.clone(),
-                    resetting: Arc::clone(&self.resetting),
-                    helper: Some(helper),
-                    progress: Progress::NotTried,
-                    cancel: cancel.clone(),
-                })))
-            }
+        match helper.channel.send(request, until).and_then(|()| receive(&helper.channel, until)) {
             Ok(Reply::Absent { absence, failure, readers, watched }) => {
                 let error = Error::from(failure);
                 tracing::debug!(%error, ?readers, "no card yet");
                 Ok(Search::Absent(Missing { absence, error, readers, watched }))
             }
             Ok(Reply::Failed(failure)) => Err(failure.into()),
-            other => Err(helper.lost(other.err(), Stage::Card, cancel)),
+            Ok(reply) => {
+                let Some(card) = found(reply) else { return Err(helper.lost(None, Stage::Card, cancel)) };
+                let (card, reader) = card?;
+                let held = Held {
+                    // Without a name nothing can be reset.
+                    reset: reader.filter(|_| card_settings.after_login == AfterLogin::Reset),
+                    settings: self.settings.clone(),
+                    resetting: Arc::clone(&self.resetting),
+                    helper: Some(helper),
+                    progress: Progress::NotTried,
+                    cancel: cancel.clone(),
+                };
+                Ok(Search::Card(card, held))
+            }
+            Err(error) => Err(helper.lost(Some(error), Stage::Card, cancel)),
         }
     }
 
@@ -272,12 +316,17 @@ impl Events {
     }
 }
 
-/// The card that a helper uses.
+/// The card that a helper logs in with.
 struct HelperCard {
     label: String,
     certificate: Option<Certificate>,
     pin: PinStatus,
     presence: Option<Presence>,
+    held: Held,
+}
+
+/// A helper that holds a card.
+struct Held {
     /// The reader whose card must be reset if the helper cannot do it.
     reset: Option<String>,
     settings: HelperSettings,
@@ -292,8 +341,8 @@ struct HelperCard {
 enum Progress {
     /// No PIN has been sent.
     NotTried,
-    /// The PIN was wrong; the helper waits for another.
-    WrongPin,
+    /// The PIN was wrong, or has opened the card to sign documents: the helper waits for the next request.
+    Waiting,
     /// The helper releases the card, at most until then.
     Ending(Instant),
 }
@@ -316,40 +365,61 @@ impl SmartCard for HelperCard {
     }
 
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
-        cancel.check(Stage::Signing)?;
-        let (Some(helper), Progress::NotTried | Progress::WrongPin) = (&mut self.helper, self.progress) else {
-            return Err(failed(Stage::Signing, "the card has already been released"));
-        };
-        self.cancel = cancel.clone();
+        let Self { held, certificate, pin: status, .. } = self;
+        let until = held.until(pin.is_none());
+        let helper = held.helper(cancel)?;
         let _guard = cancel.on_cancel(interrupt(&helper.channel));
-        let pin_pad = if pin.is_none() { PIN_PAD_WAIT } else { Duration::ZERO };
-        let until = Some(Instant::now() + self.settings.deadline + pin_pad);
         let request = Request::Sign { pin: pin.as_ref().map(Pin::expose), digest, message };
         let sent = helper.channel.send(&request, until);
         drop(pin);
         let result = match sent.and_then(|()| receive(&helper.channel, until)) {
             Ok(Reply::WrongPin { failure, pin }) => {
-                self.pin = pin;
-                self.progress = Progress::WrongPin;
+                *status = pin;
+                held.progress = Progress::Waiting;
                 return Err(failure.into());
             }
-            Ok(Reply::Signature { signature, certificate }) => Certificate::from_der(&certificate).map(|certificate| {
-                self.certificate = Some(certificate);
+            Ok(Reply::Signature { signature, certificate: der }) => Certificate::from_der(&der).map(|der| {
+                *certificate = Some(der);
                 signature
             }),
             Ok(Reply::Failed(failure)) => Err(failure.into()),
-            other => {
-                let error = helper.lost(other.err(), Stage::Signing, cancel);
-                self.give_up();
-                return Err(error);
-            }
+            other => return Err(held.lost(other.err(), cancel)),
         };
-        self.progress = Progress::Ending(Instant::now() + self.settings.deadline.min(ENDING));
+        held.ends();
         result
     }
 }
 
-impl HelperCard {
+impl Held {
+    /// Returns the helper, if a PIN may be sent to it.
+    fn helper(&mut self, cancel: &CancelToken) -> Result<&mut Helper> {
+        cancel.check(Stage::Signing)?;
+        self.cancel = cancel.clone();
+        match (&mut self.helper, self.progress) {
+            (Some(helper), Progress::NotTried | Progress::Waiting) => Ok(helper),
+            _ => Err(failed(Stage::Signing, "the card has already been released")),
+        }
+    }
+
+    /// Returns until when the helper must reply, to a PIN or after one on the reader's PIN pad.
+    fn until(&self, pin_pad: bool) -> Option<Instant> {
+        let pin_pad = if pin_pad { PIN_PAD_WAIT } else { Duration::ZERO };
+        Some(Instant::now() + self.settings.deadline + pin_pad)
+    }
+
+    /// The helper releases the card now.
+    fn ends(&mut self) {
+        self.progress = Progress::Ending(Instant::now() + self.settings.deadline.min(ENDING));
+    }
+
+    /// Gives the helper up, and returns the error for a missing reply or an unexpected one.
+    fn lost(&mut self, error: Option<ChannelError>, cancel: &CancelToken) -> Error {
+        let text = "the card has already been released";
+        let error = self.helper.as_mut().map(|helper| helper.lost(error, Stage::Signing, cancel));
+        self.give_up();
+        error.unwrap_or_else(|| failed(Stage::Signing, text))
+    }
+
     /// Kills the helper. The card may remain logged in, so another helper resets it, which this process does not
     /// wait for.
     fn give_up(&mut self) {
@@ -362,13 +432,13 @@ impl HelperCard {
     }
 }
 
-impl Drop for HelperCard {
+impl Drop for Held {
     fn drop(&mut self) {
         let Some(helper) = self.helper.as_ref().filter(|helper| helper.owner.is_this_process()) else { return };
         let until = match self.progress {
             Progress::NotTried => return,
             Progress::Ending(until) => until,
-            Progress::WrongPin => {
+            Progress::Waiting => {
                 let until = Instant::now() + self.settings.deadline.min(ENDING);
                 // If it cannot be sent, there will be no reply either.
                 let _ = helper.channel.send(&Request::End, Some(until));

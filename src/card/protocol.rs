@@ -9,6 +9,15 @@
 //! End  (instead of Sign)  Done
 //! ```
 //!
+//! To sign documents:
+//!
+//! ```text
+//! FindSigner            Signer | Absent | Failed
+//! LogIn (once or more)  WrongPin | LoggedIn | Failed Done
+//! SignHash (any number) Signed
+//! End                   Done
+//! ```
+//!
 //! A helper started with [`RESET_ARGUMENT`] takes one [`Request::Reset`] and no [`Hello`]. It answers
 //! [`Reply::Detached`] as soon as it can be reaped, and [`Reply::Done`] later.
 //!
@@ -23,6 +32,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "sign")]
+use super::SignerChoice;
 use super::events::{Presence, Snapshot};
 use super::pkcs11::CardSettings;
 use super::{Absence, PinStatus};
@@ -32,7 +43,7 @@ use crate::printable;
 pub use crate::framing::{Channel, ChannelError, WireError};
 
 /// The protocol version. A helper of another version is not used.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The argument of a helper that only resets a card.
 pub const RESET_ARGUMENT: &str = "reset";
@@ -89,6 +100,29 @@ pub enum Request<'a> {
         /// Time allowed. The helper ends itself if it takes much longer.
         deadline: Duration,
     },
+    /// Search for a card to sign documents with, once.
+    #[cfg(feature = "sign")]
+    FindSigner {
+        /// As for [`Request::Find`]. Label and serial number select the token for the key of a login only.
+        settings: CardSettings,
+        /// Which certificate.
+        choice: SignerChoice,
+        /// Time allowed for each operation. The helper ends itself if it takes much longer.
+        deadline: Duration,
+    },
+    /// Log in to sign documents. May be repeated after a wrong PIN.
+    #[cfg(feature = "sign")]
+    LogIn {
+        /// `None` for the reader's PIN pad.
+        #[serde(borrow)]
+        pin: Option<&'a str>,
+    },
+    /// Sign a hash.
+    #[cfg(feature = "sign")]
+    SignHash {
+        /// That of the algorithm of the choice.
+        hash: &'a [u8],
+    },
 }
 
 /// A reply of the helper.
@@ -142,6 +176,27 @@ pub enum Reply {
     Done(Reset),
     /// A detached process continues the reset.
     Detached,
+    /// The card to sign documents with.
+    #[cfg(feature = "sign")]
+    Signer {
+        /// The token's label.
+        #[serde(deserialize_with = "printable::read_name")]
+        label: String,
+        /// The certificate of the key, as DER.
+        certificate: Vec<u8>,
+        /// The certificates of its issuers, nearest first, as DER.
+        chain: Vec<Vec<u8>>,
+        /// The PIN status.
+        pin: PinStatus,
+        /// The slot's description, if the slot may be a PC/SC reader.
+        reader: Option<String>,
+    },
+    /// Hashes may be signed now.
+    #[cfg(feature = "sign")]
+    LoggedIn,
+    /// The raw signature of the hash, or why there is none.
+    #[cfg(feature = "sign")]
+    Signed(std::result::Result<Vec<u8>, WireError>),
 }
 
 /// The outcome of a card reset.

@@ -1,6 +1,7 @@
 //! Signing documents, in reading order: card, PIN, user, signatures.
 
 use std::env;
+use std::sync::TryLockError;
 use std::time::SystemTime;
 
 use tracing::{info, warn};
@@ -21,7 +22,8 @@ impl Engine {
     ///
     /// Every signature is verified with the signer's certificate. What cannot be signed is in
     /// [`Signatures::failed`] with its reason, so a card that is taken out meanwhile leaves what it has signed before.
-    /// Blocks for as long as the user takes; [`Engine::cancel_login`] ends it. Uses the card in this process also if
+    /// Blocks for as long as the user takes; [`Engine::cancel_login`] and [`Engine::destroy_ticket`] end it. One
+    /// request at a time. Uses the card in this process also if
     /// an agent holds the session.
     ///
     /// # Errors
@@ -30,7 +32,8 @@ impl Engine {
     /// [`NoCertificate`](ErrorKind::NoCertificate), [`NoKey`](ErrorKind::NoKey) and
     /// [`CertificateNotValid`](ErrorKind::CertificateNotValid) if the card has none to sign with;
     /// [`KeyNotSupported`](ErrorKind::KeyNotSupported) if it has no key for the algorithm;
-    /// [`UserNotValid`](ErrorKind::UserNotValid) if it is another user's than the session's; and those of the stages
+    /// [`UserNotValid`](ErrorKind::UserNotValid) if it is another user's than the session's;
+    /// [`CardBusy`](ErrorKind::CardBusy) during another request of this process; and those of the stages
     /// [`Card`](Stage::Card), [`Pin`](Stage::Pin) and [`Signing`](Stage::Signing) of [`Engine::get_ticket`].
     pub fn sign(&self, request: &SignRequest) -> Result<Signatures> {
         self.sign_telling(request, &mut |_| {})
@@ -60,7 +63,21 @@ impl Engine {
 
 impl Inner {
     fn sign(&self, request: &SignRequest, uid: Option<&str>, done: &mut dyn FnMut(usize)) -> Result<Signatures> {
-        let cancel = self.lock().calls.cancel.clone();
+        let _one = match self.signing.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                let detail = "this program is having other documents signed; wait for that to end";
+                return Err(Error::new(ErrorKind::CardBusy, Stage::Card, detail));
+            }
+            Ok(one) => one,
+            // A prompter panicked.
+            Err(TryLockError::Poisoned(one)) => one.into_inner(),
+        };
+        // A token of its own, because a prompt that is dismissed cancels it.
+        let (calls, cancel) = (self.lock().calls.cancel.clone(), CancelToken::new());
+        let _guard = calls.on_cancel({
+            let cancel = cancel.clone();
+            move || cancel.cancel()
+        });
         info!(payloads = request.payloads.len(), algorithm = %request.algorithm, "signing begins");
         let mut card = self.wait_for_signer(request, &cancel)?;
         if let Some(signer) = card.signer() {

@@ -32,6 +32,9 @@ pub(super) struct Inner {
     /// The ticket of `state.session` while it is live; written under its lock.
     pub(super) ticket: TicketCell,
     pub(super) threads: Threads,
+    /// Held while documents are signed.
+    #[cfg(feature = "sign")]
+    pub(super) signing: std::sync::Mutex<()>,
 }
 
 pub(super) struct State {
@@ -140,7 +143,14 @@ impl State {
 impl Inner {
     pub(super) fn new(parts: Parts) -> Self {
         let state = Mutex::new(State::new());
-        Self { parts, state, ticket: TicketCell::default(), threads: Threads::default() }
+        Self {
+            parts,
+            state,
+            ticket: TicketCell::default(),
+            threads: Threads::default(),
+            #[cfg(feature = "sign")]
+            signing: std::sync::Mutex::default(),
+        }
     }
 
     /// Returns `true` if nothing happens but the monitor's wait.

@@ -87,7 +87,10 @@ impl TestCa {
     ///
     /// Keys come from a store of this process; see [`CardSpec::key_number`].
     pub fn issue(&self, spec: &CardSpec) -> Result<CardIdentity> {
-        let key = stored_key(spec.key_bits, spec.key_number)?;
+        let key = match spec.curve {
+            Some(curve) => PKey::ec_gen(curve)?,
+            None => stored_key(spec.key_bits, spec.key_number)?,
+        };
         let mut builder = X509Builder::new()?;
         builder.set_version(2)?;
         let serial = match &spec.serial {
@@ -154,6 +157,7 @@ pub struct CardSpec {
     unit: String,
     string_type: Asn1Type,
     key_bits: u32,
+    curve: Option<&'static str>,
     key_number: u32,
     valid_days: (i64, i64),
     serial: Option<Vec<u8>>,
@@ -193,6 +197,7 @@ impl CardSpec {
             unit: "people".into(),
             string_type: Asn1Type::PRINTABLESTRING,
             key_bits: 2048,
+            curve: None,
             key_number: 0,
             valid_days: (-1, 730),
             serial: None,
@@ -204,6 +209,12 @@ impl CardSpec {
     /// The RSA key's length. Real cards have 1024, 2048, 3072 or 4096 bits.
     pub fn key_bits(mut self, bits: u32) -> Self {
         self.key_bits = bits;
+        self
+    }
+
+    /// Gives it an elliptic key instead, a new one, on this curve as OpenSSL names it: `prime256v1`.
+    pub fn curve(mut self, curve: &'static str) -> Self {
+        self.curve = Some(curve);
         self
     }
 

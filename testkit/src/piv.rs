@@ -87,6 +87,8 @@ impl Counts {
 pub enum Fault {
     /// Leaves the reader instead of answering a command of this kind.
     RemovedAt(Command),
+    /// Leaves the reader instead of making the signature of this number; 1 is its first.
+    RemovedAtSignature(u32),
     /// Leaves the reader instead of answering this many commands later; 1 is the next.
     RemovedAfter(u32),
     /// Answers commands of this kind with an error (6F 00).
@@ -342,6 +344,9 @@ impl Shared {
                 return None;
             }
             Some(Fault::RemovedAt(kind)) if kind == command => return None,
+            Some(Fault::RemovedAtSignature(number)) if command == Command::Sign && state.counts.sign == number => {
+                return None;
+            }
             Some(Fault::RemovedAfter(0 | 1)) => {
                 state.fault = None;
                 return None;

@@ -140,7 +140,7 @@ impl Pkcs11Card {
         Ok(())
     }
 
-    fn token(&self) -> Result<&Token> {
+    pub(super) fn token(&self) -> Result<&Token> {
         self.token.as_ref().ok_or_else(ended)
     }
 
@@ -238,7 +238,7 @@ impl Pkcs11Card {
 
     /// Ends an operation that a failed call may have left active. The login remains, because the new session is
     /// opened before the old one is closed.
-    fn renew_session(&mut self) {
+    pub(super) fn renew_session(&mut self) {
         if let Some(token) = &mut self.token
             && let Ok(session) = token.context.open_ro_session(token.slot)
         {
@@ -247,7 +247,7 @@ impl Pkcs11Card {
     }
 
     /// Signs. `login` is set for keys that need the PIN at each use.
-    fn sign_as(
+    pub(super) fn sign_as(
         &mut self,
         mechanism: &Mechanism<'_>,
         key: &Key,
@@ -283,7 +283,7 @@ fn is_logged_in(error: &CallError) -> bool {
     matches!(code(error), Some(RvError::UserAlreadyLoggedIn | RvError::UserAnotherAlreadyLoggedIn))
 }
 
-enum SignError {
+pub(super) enum SignError {
     Call(CallError),
     Other(Error),
 }
@@ -335,6 +335,18 @@ impl SmartCard for Pkcs11Card {
     }
 
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
+        self.with_login(pin, cancel, |card, pin| card.sign_with_card(pin, digest, message))
+    }
+}
+
+impl Pkcs11Card {
+    /// Logs in, and signs by `sign`.
+    pub(super) fn with_login<T>(
+        &mut self,
+        pin: Option<Pin>,
+        cancel: &CancelToken,
+        sign: impl FnOnce(&mut Self, Option<&AuthPin>) -> Result<T>,
+    ) -> Result<T> {
         cancel.check(Stage::Signing)?;
         let pin_pad = pin.is_none();
         // A token without a reader is software: it has no try counter and nothing to reset.
@@ -345,7 +357,7 @@ impl SmartCard for Pkcs11Card {
         let signed = self.check_pin(pin.as_ref()).and_then(|()| {
             let pin = pin.map(|pin| AuthPin::from(pin.expose()));
             self.log_in(pin.as_ref())?;
-            self.sign_with_card(pin.as_ref(), digest, message)
+            sign(self, pin.as_ref())
         });
         // The user is asked again, which may take long.
         let again = signed.as_ref().is_err_and(|error| self.may_sign_again(pin_pad, error));

@@ -3,7 +3,7 @@
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use ticketapi::card::Certificate;
-use ticketapi::card::certificate::{Candidate, PrivateKey};
+use ticketapi::card::certificate::{Candidate, PrivateKey, Signer};
 
 use super::error::{CallResult, is_lost};
 
@@ -103,8 +103,17 @@ impl Key {
     /// Returns `true` if this is the key of a certificate with this `CKA_ID`. Compares the modulus, or else the
     /// id.
     pub fn belongs_to(&self, certificate: &Certificate, id: &[u8]) -> bool {
+        self.is_of(|modulus| certificate.has_modulus(modulus), id)
+    }
+
+    /// Does the same as [`Key::belongs_to`] for a certificate to sign documents with.
+    pub fn signs_for(&self, certificate: &Signer, id: &[u8]) -> bool {
+        self.is_of(|modulus| certificate.has_modulus(modulus), id)
+    }
+
+    fn is_of(&self, has_modulus: impl Fn(&[u8]) -> bool, id: &[u8]) -> bool {
         match &self.modulus {
-            Some(modulus) => certificate.has_modulus(modulus),
+            Some(modulus) => has_modulus(modulus),
             None => !id.is_empty() && self.id == id,
         }
     }

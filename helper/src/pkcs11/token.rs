@@ -161,10 +161,7 @@ impl Scan {
                 }
             };
             self.known.push(description);
-            let allowed =
-                |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| is_same(wanted, &text(is)));
-            if !(allowed(&settings.token_label, info.label()) && allowed(&settings.token_serial, info.serial_number()))
-            {
+            if !is_wanted(settings, &info) {
                 if info.token_initialized() {
                     self.others.push(describe(&info));
                 }
@@ -181,6 +178,12 @@ impl Scan {
 /// Trims a text field of PKCS#11, which is padded with blanks, or by some modules with NUL.
 pub fn text(field: &str) -> String {
     field.split('\0').next().unwrap_or_default().trim().to_owned()
+}
+
+/// Returns `true` if label and serial number are those that the settings ask for.
+pub fn is_wanted(settings: &CardSettings, info: &TokenInfo) -> bool {
+    let allowed = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| is_same(wanted, &text(is)));
+    allowed(&settings.token_label, info.label()) && allowed(&settings.token_serial, info.serial_number())
 }
 
 /// Compares a token's text with the wanted one. Some texts are in ISO 8859-1, of which only ASCII could be
@@ -316,6 +319,20 @@ impl Token {
     /// Keys, and on some cards certificates, are visible only after the login. So before it the certificate's
     /// purpose counts more than a visible key.
     pub fn open(module: &Module, slot: Slot, info: &TokenInfo, issuers: &[String]) -> Result<Self> {
+        let (mut token, certificates, keys) = Self::read(module, slot, info)?;
+        match chosen(&certificates, &keys, true, issuers) {
+            Err(_) if certificates.is_empty() => {}
+            chosen => {
+                let (certificate, id) = chosen?;
+                (token.certificate, token.id) = (Some(certificate), id);
+            }
+        }
+        token.issuers = issuers.to_vec();
+        Ok(token)
+    }
+
+    /// Opens a session and reads what is visible, without choosing a certificate.
+    pub fn read(module: &Module, slot: Slot, info: &TokenInfo) -> Result<(Self, Vec<CertificateObject>, Vec<Key>)> {
         let call_failed = |error| failed(Stage::Card, &error);
         let context = &module.context;
         let session = context.open_ro_session(slot).map_err(call_failed)?;
@@ -329,13 +346,9 @@ impl Token {
                 Err(_) => {}
             }
         }
-        let (certificate, id) = match chosen(&certificates, &keys, true, issuers) {
-            Err(_) if certificates.is_empty() => (None, Vec::new()),
-            chosen => chosen.map(|(certificate, id)| (Some(certificate), id))?,
-        };
         let slot_info = context.get_slot_info(slot);
         let reader = slot_info.ok().filter(|info| info.hardware_slot() || info.removable_device());
-        Ok(Self {
+        let token = Self {
             context: context.clone(),
             calls: module.calls.clone(),
             slot,
@@ -344,10 +357,11 @@ impl Token {
             serial: text(info.serial_number()),
             reader: reader.map(|info| text(info.slot_description())),
             pin: pin_status(info),
-            certificate,
-            id,
-            issuers: issuers.to_vec(),
-        })
+            certificate: None,
+            id: Vec::new(),
+            issuers: Vec::new(),
+        };
+        Ok((token, certificates, keys))
     }
 
     /// Returns the keys that may be the certificate's, best first, after the login. Chooses the certificate again

@@ -22,6 +22,7 @@ pub fn run(fault: Fault) -> Option<CK_RV> {
             None
         }
         Fault::Exit => std::process::exit(3),
+        Fault::Wrong => None,
         Fault::Corrupt => {
             // SAFETY: unsound on purpose: this is the corruption that the script asks for.
             unsafe {

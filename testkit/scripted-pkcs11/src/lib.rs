@@ -9,7 +9,8 @@
 //! env SOFTHSM2_CONF /tmp/x/softhsm2.conf          sets a variable before the real module is loaded
 //! log /tmp/x/calls                                appends a line for each call: the function's name
 //! fault C_Sign 1 error 0x30                       a fault at the first call of C_Sign:
-//! fault C_Sign 2 hang                             error, hang, crash, exit or corrupt (the heap)
+//! fault C_Sign 2 hang                             error, hang, crash, exit or corrupt (the heap); for C_Sign also
+//!                                                 wrong (another signature)
 //! hold C_SignInit /tmp/x/go                       waits until the file exists
 //! flag USER_PIN_FINAL_TRY C_Login 1               sets a token flag after that many calls of C_Login
 //! clear-flag LOGIN_REQUIRED                       never sets this flag
@@ -39,7 +40,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cryptoki_sys::*;
 
-use script::Script;
+use script::{Fault, Script};
 
 struct Module {
     script: Script,
@@ -193,9 +194,27 @@ scripted! {
     C_FindObjectsFinal(session: CK_SESSION_HANDLE);
     C_GetAttributeValue(session: CK_SESSION_HANDLE, object: CK_OBJECT_HANDLE, template: CK_ATTRIBUTE_PTR, count: CK_ULONG);
     C_SignInit(session: CK_SESSION_HANDLE, mechanism: CK_MECHANISM_PTR, key: CK_OBJECT_HANDLE);
-    C_Sign(session: CK_SESSION_HANDLE, data: CK_BYTE_PTR, length: CK_ULONG, signature: CK_BYTE_PTR, signature_length: CK_ULONG_PTR);
+    C_Sign(session: CK_SESSION_HANDLE, data: CK_BYTE_PTR, length: CK_ULONG, signature: CK_BYTE_PTR, signature_length: CK_ULONG_PTR) -> spoil;
     C_SignUpdate(session: CK_SESSION_HANDLE, data: CK_BYTE_PTR, length: CK_ULONG);
     C_SignFinal(session: CK_SESSION_HANDLE, signature: CK_BYTE_PTR, length: CK_ULONG_PTR);
+}
+
+/// Changes the signature, if the script says so.
+fn spoil(
+    module: &Module,
+    answer: CK_RV,
+    _: CK_SESSION_HANDLE,
+    _: CK_BYTE_PTR,
+    _: CK_ULONG,
+    signature: CK_BYTE_PTR,
+    _: CK_ULONG_PTR,
+) -> CK_RV {
+    let is_wrong = matches!(module.script.fault("C_Sign", counted("C_Sign")), Some(Fault::Wrong));
+    if is_wrong && answer == CKR_OK && !signature.is_null() {
+        // SAFETY: the real module has just written a signature there, of at least one byte.
+        unsafe { *signature ^= 1 };
+    }
+    answer
 }
 
 /// The module's entry point (PKCS#11 `C_GetFunctionList`).

@@ -40,6 +40,8 @@ pub enum Fault {
     Exit,
     /// Corrupts the heap; the call goes on.
     Corrupt,
+    /// Returns another signature.
+    Wrong,
 }
 
 impl Script {
@@ -89,6 +91,7 @@ fn fault(words: &[&str]) -> Option<Fault> {
         ["crash"] => Some(Fault::Crash),
         ["exit"] => Some(Fault::Exit),
         ["corrupt"] => Some(Fault::Corrupt),
+        ["wrong"] => Some(Fault::Wrong),
         _ => None,
     }
 }
