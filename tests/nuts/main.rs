@@ -3,6 +3,7 @@
 #![cfg(feature = "nuts")]
 
 mod bad_answers;
+mod bad_turns;
 mod desk;
 #[path = "../support/logged.rs"]
 mod logged;

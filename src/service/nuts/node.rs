@@ -140,6 +140,8 @@ pub(super) fn taken(step: Step, answer: HttpResponse) -> Result<HttpResponse> {
         status @ 400..=599 => {
             let Some(reason) = reason(&answer) else { return no_node() };
             let kind = match (status, step.kind) {
+                // The employer is another node's.
+                (500, _) if reason.contains("could not resolve an assertionKey for issuer") => ErrorKind::Configuration,
                 // So a node says that another one has refused.
                 (503, ErrorKindOf::Decision) => ErrorKind::Refused,
                 (500.., _) => ErrorKind::ServerNotAvailable,

@@ -118,6 +118,9 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
+    use base64::Engine as _;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
     use super::*;
 
     #[test]
@@ -141,5 +144,30 @@ mod tests {
         assert!(problem(0o644).contains("other users can read it"), "{}", problem(0o644));
         assert!(problem(0o600).contains("OpenSSH's form"), "{}", problem(0o600));
         assert!(problem(0o600).starts_with("nuts_token_key /"));
+    }
+
+    #[test]
+    fn a_jwt_is_issued_a_little_earlier_and_made_anew_before_it_expires() {
+        // RFC 7517, A.2
+        const KEY: &str = r#"{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+            "y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","d":"870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE"}"#;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key.jwk");
+        fs::write(&file, KEY).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let login = NodeLogin { file, user: "clinic".into(), audience: "node".into() };
+        let earliest = now();
+        let mut bearer = login.bearer().unwrap();
+        let claims = bearer.expose().split('.').nth(1).unwrap();
+        let claims: serde_json::Value =
+            serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+        let (issued, expires) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap());
+        assert!((earliest - CLOCK_SKEW..=now() - CLOCK_SKEW).contains(&issued) && claims["nbf"] == issued, "{claims}");
+        assert!(expires - issued <= 24 * 60 * 60, "{claims}");
+        assert_eq!((&claims["iss"], &claims["aud"][0]), (&"clinic".into(), &"node".into()));
+        assert!(bearer.is_fresh());
+        // It is not used for as long as it is valid.
+        bearer.made -= FRESH;
+        assert!(!bearer.is_fresh() && expires > now());
     }
 }
