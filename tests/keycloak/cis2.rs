@@ -8,6 +8,7 @@ use ticketapi::prompt::{Browser, LoginPage, Opened};
 use ticketapi::{Engine, Error, ErrorKind, Result, Stage};
 use ticketapi_testkit::chromium::Chromium;
 use ticketapi_testkit::keycloak::{CIS2_WITH_KEY, CIS2_WITH_SECRET, CLIENT_KEY_ID, password};
+use ticketapi_testkit::oidc::{Algorithm, Key};
 
 use crate::site::{Site, keycloak, payload};
 use crate::support::{Asked, User, kind};
@@ -41,6 +42,44 @@ fn a_client_with_a_key_gets_the_id_token_and_the_user_chooses_here() {
     assert_eq!((user.asked().len(), site.browser.opened()), (2, 1));
     engine.destroy_ticket().unwrap();
     site.wait_for_sessions(0);
+}
+
+#[test]
+fn keycloak_takes_assertions_of_each_algorithm_with_each_form_of_key() {
+    for algorithm in [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256, Algorithm::Es256] {
+        let name = algorithm.name();
+        let key = Key::new(algorithm, 7).unwrap().key_id("key-1");
+        let client = format!("client-{name}");
+        keycloak().add_client("cis2", &client, CIS2_WITH_KEY, &key).unwrap();
+        let site = Site::cis2(&format!("keys-{name}").to_lowercase(), "one");
+        let file = site.folder.path().join("key");
+        let site = site
+            .set("client_id", &client)
+            .set("client_auth", "private_key_jwt")
+            .set("client_key_file", file.to_str().unwrap())
+            .set("client_key_id", "key-1")
+            .set("client_key_algorithm", name);
+        for form in ["PKCS#8", "PKCS#1", "JWK"] {
+            match form {
+                "PKCS#8" => key.write_pkcs8(&file).unwrap(),
+                // P-256 in its traditional form is SEC1, which is not read.
+                "PKCS#1" if algorithm == Algorithm::Es256 => continue,
+                "PKCS#1" => key.write_traditional(&file).unwrap(),
+                _ => key.write_jwk(&file).unwrap(),
+            }
+            let engine = site.engine(&User::new());
+            engine.log_in().unwrap_or_else(|error| panic!("{name} {form}: {error}"));
+            engine.destroy_ticket().unwrap();
+        }
+        site.wait_for_sessions(0);
+
+        // The wrong algorithm, which Keycloak refuses.
+        let other = if name == "RS512" { "RS256" } else { "RS512" };
+        if algorithm != Algorithm::Es256 {
+            let error = site.set("client_key_algorithm", other).engine(&User::new()).log_in().unwrap_err();
+            assert_eq!(*error.kind(), ErrorKind::Configuration, "{name}: {error}");
+        }
+    }
 }
 
 #[test]

@@ -370,4 +370,45 @@ mod tests {
         let with_code = words(&PAGE, Some(80));
         assert!(with_code.len() > text.len() + 500 && with_code.starts_with(&text), "{with_code}");
     }
+
+    /// Scans the codes on a terminal that shows `text`, with four pixels for each half of a character. What is not black
+    /// is light.
+    fn scan(text: &str, columns: u16) -> Vec<String> {
+        let rows = u16::try_from(text.lines().count() + 20).unwrap();
+        let mut terminal = vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0);
+        terminal.process(text.replace('\n', "\r\n").as_bytes());
+        let is_light = |row: usize, column: usize| {
+            let (row, half) = (u16::try_from(row / 2).unwrap(), row % 2);
+            let cell = terminal.screen().cell(row, u16::try_from(column).unwrap()).unwrap();
+            let is_foreground = match cell.contents() {
+                "█" => true,
+                "▀" => half == 0,
+                "▄" => half == 1,
+                _ => false,
+            };
+            let colour = if is_foreground { cell.fgcolor() } else { cell.bgcolor() };
+            colour != vt100::Color::Idx(0)
+        };
+        let (width, height) = (usize::from(columns), 2 * usize::from(rows));
+        let pixel = |x: usize, y: usize| if is_light(y / 4, x / 4) { 255 } else { 0 };
+        let mut image = rqrr::PreparedImage::prepare_from_greyscale(4 * width, 4 * height, pixel);
+        image.detect_grids().iter().map(|code| code.decode().unwrap().1).collect()
+    }
+
+    #[test]
+    fn the_code_on_a_terminal_leads_to_the_page_and_the_words_say_from_where_it_leads_back() {
+        let long = format!("https://id.example/auth?{}state=x", "nonce=0123456789ABCDEF&".repeat(25));
+        for address in [PAGE.address, &long] {
+            let page = LoginPage { address, ..PAGE };
+            let text = words(&page, Some(180));
+            assert_eq!(scan(&text, 200), [address], "{text}");
+            let limits = format!(
+                "A browser of another device cannot finish the login, unless {} leads here from there.",
+                PAGE.redirect_uri.unwrap()
+            );
+            assert!(text.contains(&limits), "{text}");
+            // A login that ends on the page can be finished on the device that scans the code.
+            assert!(!words(&LoginPage::without_redirect(address), Some(180)).contains("another device"));
+        }
+    }
 }

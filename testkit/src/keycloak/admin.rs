@@ -6,6 +6,7 @@ use super::{ADMIN, Keycloak, password};
 use crate::browser::{Browser, Page, Sent};
 use crate::error::{Error, Result};
 use crate::http::encode_form;
+use crate::oidc::Key;
 
 impl Keycloak {
     /// How many sessions the user has.
@@ -43,6 +44,19 @@ impl Keycloak {
         user["groups"] = groups.into();
         user["credentials"] = json!([{ "type": "password", "value": password(name), "temporary": false }]);
         self.ask("POST", &format!("{realm}/users"), Some(&user)).map(drop)
+    }
+
+    /// Adds a client that is like another and signs its requests with this key.
+    pub fn add_client(&self, realm: &str, id: &str, like: &str, key: &Key) -> Result<()> {
+        let query = encode_form([("clientId", like)]);
+        let mut client = self.ask("GET", &format!("{realm}/clients?{query}"), None)?[0].take();
+        if let Some(client) = client.as_object_mut() {
+            client.remove("id");
+        }
+        client["clientId"] = id.into();
+        client["attributes"]["token.endpoint.auth.signing.alg"] = key.algorithm().name().into();
+        client["attributes"]["jwks.string"] = json!({ "keys": [key.public_jwk()?] }).to_string().into();
+        self.ask("POST", &format!("{realm}/clients"), Some(&client)).map(drop)
     }
 
     /// Makes the realm sign with a new key from now on. It continues to publish the old one.
