@@ -10,6 +10,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -19,6 +20,11 @@ use ticketapi::{Config, Engine};
 use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::DEFAULT_PIN;
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard};
+#[cfg(feature = "oidc")]
+use ticketapi_testkit::{
+    OidcProvider,
+    oidc::{Endpoint, Entry},
+};
 
 /// Makes a copy of this test act as the host.
 const HOST: &str = "TICKETAPI_TEST_HOST";
@@ -44,14 +50,32 @@ struct Host {
 }
 
 impl Host {
-    fn start(desk: &Desk, pcscd: &Pcscd) -> Self {
+    fn with_card(desk: &Desk, pcscd: &Pcscd) -> Self {
+        Self::start(desk.folder.path(), |host| {
+            host.env("TICKETAPI_BASE_URL", desk.spine.url()).env("TICKETAPI_CA_FILE", desk.path("ca.pem"));
+            host.env("TICKETAPI_PKCS11_MODULE", opensc_module());
+            host.env("TICKETAPI_HELPER", pcscd.helper_wrapper(&helper_program()).unwrap());
+        })
+    }
+
+    #[cfg(feature = "oidc")]
+    fn with_browser(provider: &OidcProvider, folder: &Path) -> Self {
+        let browser = folder.join("browser");
+        let page = "import ssl, sys, urllib.request as u; u.urlopen(sys.argv[2], context=ssl.create_default_context(cafile=sys.argv[1]))";
+        support::script(&browser, &format!("exec python3 -c '{page}' {} \"$1\"\n", provider.ca_file().display()));
+        Self::start(folder, |host| {
+            host.env("TICKETAPI_SERVICE", "oidc").env("TICKETAPI_ISSUER", provider.issuer());
+            host.env("TICKETAPI_CLIENT_ID", provider.client_id()).env("TICKETAPI_CA_FILE", provider.ca_file());
+            host.env("TICKETAPI_BROWSER", &browser).env("TICKETAPI_BIND_CARD", "false").env("TICKETAPI_PROXY", "none");
+        })
+    }
+
+    fn start(folder: &Path, set_up: impl FnOnce(&mut Command)) -> Self {
         let mut host = Command::new(std::env::current_exe().unwrap());
         // On its main thread, because libtest would otherwise measure the time.
         host.args(["a_host", "--exact", "--nocapture", "--test-threads=1"]).env(HOST, "1");
-        host.env("TICKETAPI_BASE_URL", desk.spine.url()).env("TICKETAPI_CA_FILE", desk.path("ca.pem"));
-        host.env("TICKETAPI_PKCS11_MODULE", opensc_module()).env("TICKETAPI_AGENT", "never");
-        host.env("TICKETAPI_HELPER", pcscd.helper_wrapper(&helper_program()).unwrap());
-        host.env("XDG_CONFIG_HOME", desk.folder.path());
+        host.env("TICKETAPI_AGENT", "never").env("XDG_CONFIG_HOME", folder);
+        set_up(&mut host);
         let mut child = host.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         Self { child, output: Box::new(output) }
@@ -100,9 +124,59 @@ impl Drop for Host {
     }
 }
 
+/// How long to measure.
+fn seconds() -> u64 {
+    std::env::var("TICKETAPI_TEST_SECONDS").map_or(4, |number| number.parse().unwrap())
+}
+
+#[test]
+#[cfg(feature = "oidc")]
+fn an_idle_session_in_the_browser_wakes_for_renewals_alone() {
+    // Tickets of 16 s are renewed after 8 s.
+    const LIFETIME: Duration = Duration::from_secs(16);
+    let provider = OidcProvider::builder().token_lifetime(LIFETIME).start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut host = Host::with_browser(&provider, folder.path());
+    host.until("ready");
+    drop(std::io::Write::write_all(host.child.stdin.as_mut().unwrap(), b"x"));
+    host.until("has a session");
+
+    let renewals = || provider.log_of(Endpoint::Refresh).len();
+    let wait_for_renewal = || {
+        let before = renewals();
+        let renewed = |log: &[Entry]| log.iter().filter(|one| one.endpoint == Some(Endpoint::Refresh)).count() > before;
+        assert!(provider.wait_for(PATIENCE, renewed), "it is not renewed");
+    };
+    // The threads that stay: the program's and the monitor. Not the browser's.
+    let waits = |host: &Host| {
+        let all = host
+            .threads()
+            .into_iter()
+            .filter(|(name, _)| !name.ends_with("ticketapi-renew") && !name.ends_with("python3"));
+        all.map(|(name, (_, waits))| (name, waits)).collect::<BTreeMap<_, _>>()
+    };
+    wait_for_renewal();
+    let (before, renewed) = (waits(&host), renewals());
+    for _ in 0..(seconds() / 8).max(2) {
+        wait_for_renewal();
+    }
+    let (after, count) = (waits(&host), renewals() - renewed);
+    for (name, waits) in &after {
+        println!("{name}: woken {} times in {count} renewals", waits - before.get(name).unwrap_or(&0));
+    }
+    assert!(after.keys().any(|name| name.ends_with("ticketapi-keep")), "{after:?}");
+    for (name, waits) in after {
+        // When a renewal begins and when it has ended. It may have to wait for a lock, too.
+        let allowed = if name.ends_with("ticketapi-keep") { 5 * count as u64 + 3 } else { 0 };
+        let woken = waits - before.get(&name).unwrap_or_else(|| panic!("{name} has come"));
+        assert!(woken <= allowed, "{name} was woken {woken} times in {count} renewals");
+    }
+    assert_eq!(provider.refresh_tokens_sent_twice(), 0);
+}
+
 #[test]
 fn an_idle_session_wakes_no_thread() {
-    let seconds = std::env::var("TICKETAPI_TEST_SECONDS").map_or(4, |number| number.parse().unwrap());
+    let seconds = seconds();
     // With limits, which the engine must enforce.
     let desk = Desk::with(|spine| spine.roles(1).session_minutes(10, 600));
     let pcscd = Pcscd::start().unwrap();
@@ -110,7 +184,7 @@ fn an_idle_session_wakes_no_thread() {
     card.insert(pcscd.port()).unwrap();
     assert!(card.wait_until_seen(PATIENCE));
 
-    let mut host = Host::start(&desk, &pcscd);
+    let mut host = Host::with_card(&desk, &pcscd);
     host.until("ready");
     let ours = |host: &Host| host.threads().into_keys().filter(|name| name.contains("ticketapi")).collect::<Vec<_>>();
     assert_eq!(ours(&host), Vec::<String>::new(), "an engine alone has no thread and no helper");
