@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]
 
-#[allow(dead_code, reason = "each test program uses its own part")]
 mod common;
 #[path = "oidc/party.rs"]
 #[allow(dead_code, reason = "each test program uses its own part")]
