@@ -108,6 +108,8 @@
  *     token_serial         serial number of the token to use (the only one)
  *     certificate_issuers  issuers whose certificates may log in: a list, or names separated by ;
  *                          (any)
+ *     signing_issuers      issuers whose certificates may sign documents (ticketapi sign): a list,
+ *                          or names separated by ; (any)
  *     software_card        a PKCS#12 file to use as the card (none)
  *     prompter             where the user is asked: auto, desktop, terminal or none (auto)
  *     pinentry             the program that asks for the PIN, even on a terminal (pinentry on the
@@ -556,6 +558,10 @@ typedef struct {
    * Why the PIN is asked for: TICKETAPI_PIN_FIRST, TICKETAPI_PIN_WRONG or TICKETAPI_PIN_LENGTH.
    */
   int problem;
+  /**
+   * What the PIN is for, such as "sign 3 documents: ...", UTF-8; NULL for a login.
+   */
+  const char *purpose;
 } TicketApiPinRequest;
 
 /**
@@ -665,6 +671,55 @@ typedef struct {
    */
   const char *role;
 } TicketApiEmployee;
+
+/**
+ * A payload for ticketapi_sign.
+ */
+typedef struct {
+  /**
+   * Its bytes, or its hash.
+   */
+  const void *data;
+  /**
+   * How many these are.
+   */
+  unsigned int size;
+} TicketApiPayload;
+
+/**
+ * A request for ticketapi_sign. Fields that are zero have the usual meaning, so that a program sets those it needs.
+ */
+typedef struct {
+  /**
+   * What the documents are, for the PIN prompt; NULL for none.
+   */
+  const char *title;
+  /**
+   * "RS256" (NULL means this), "RS384", "RS512", "PS256", "ES256", "ES384", or "RS1", which uses SHA-1.
+   */
+  const char *algorithm;
+  /**
+   * "raw" (NULL means this), "cms" (detached, in DER), "jws" (compact), or "xmldsig" (each payload is a
+   * canonical SignedInfo element, or its base64).
+   */
+  const char *format;
+  /**
+   * 1 to sign with the key for logging in instead of the one for signatures.
+   */
+  int login_key;
+  /**
+   * 1 if the payloads are hashes, of the algorithm; only for RSA keys and "raw".
+   */
+  int hashes;
+  /**
+   * The payloads: 1 to 250, of at most 16 MiB together.
+   */
+  const TicketApiPayload *payloads;
+  /**
+   * How many these are.
+   */
+  unsigned int count;
+} TicketApiSignRequest;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1015,6 +1070,58 @@ int ticketapi_introspect(TCK_API_INSTANCE instance,
                          char *buffer,
                          unsigned int size,
                          unsigned int *used);
+
+/**
+ * Signs documents with the user's card. Asks for the PIN, for this request alone; a session continues. The library
+ * hashes the payloads, and verifies each signature with the signer's certificate.
+ *
+ * Blocks for as long as the user takes, as TcktApi_getTicket does; ticketapi_cancel ends it. The card is used in
+ * this process also if an agent holds the session. The results are kept for `instance`: ticketapi_signature,
+ * ticketapi_signer and ticketapi_signing_time return them, until the next ticketapi_sign or TcktApi_Finalize.
+ *
+ * TCK_API_SUCCESS means that every payload was signed. If only some could not be, the code is that of the first of
+ * these, and the results are kept all the same.
+ *
+ * Codes: TCK_API_ERR_INVALID_PARAMETER (the description says what is wrong with the request; nobody is prompted),
+ * TCK_API_ERR_NO_CERT_FOUND, TCK_API_ERR_NO_KEY_FOUND and TCK_API_ERR_SMARTCARD_NOT_VALID (the card has no
+ * certificate for signatures, no key for it, or none that is valid today), TCK_API_ERR_SMARTCARD_NOT_SUPPORTED (its
+ * key does not suit the algorithm), TCK_API_ERR_USER_NOT_VALID (the card is another user's than the session's), and
+ * the other codes of TcktApi_getTicket that are about cards and PINs.
+ */
+int ticketapi_sign(TCK_API_INSTANCE instance,
+                   const TicketApiSignRequest *request);
+
+/**
+ * Returns the signature of payload number `index` of the last ticketapi_sign, starting at 0, in the request's format.
+ * Buffers as for TcktApi_getTicketNoAuth: the bytes, which may be zero, then a NUL.
+ *
+ * Codes: the one why this payload was not signed; TCK_API_ERR_RESOURCE_NOT_AVAILABLE (there is no such payload, or
+ * ticketapi_sign failed as a whole), TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_INVALID_PARAMETER,
+ * TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_INTERNAL_ERROR.
+ */
+int ticketapi_signature(TCK_API_INSTANCE instance,
+                        unsigned int index,
+                        char *buffer,
+                        unsigned int size,
+                        unsigned int *used);
+
+/**
+ * Returns a certificate of the last ticketapi_sign, in DER: number 0 is the signer's, the next ones are those of its
+ * issuers as far as the card has them. Buffers and codes as for ticketapi_signature;
+ * TCK_API_ERR_RESOURCE_NOT_AVAILABLE after the last one.
+ */
+int ticketapi_signer(TCK_API_INSTANCE instance,
+                     unsigned int index,
+                     char *buffer,
+                     unsigned int size,
+                     unsigned int *used);
+
+/**
+ * Writes the time of the last ticketapi_sign to `time`, in seconds since the beginning of 1970 (UTC). Codes as for
+ * ticketapi_signature.
+ */
+int ticketapi_signing_time(TCK_API_INSTANCE instance,
+                           unsigned int *time);
 
 /*
  * The names that old clients look up with dlsym(). Clients that declare their pointers as

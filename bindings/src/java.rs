@@ -9,6 +9,7 @@ mod gaticket;
 mod modern;
 mod nuts;
 mod prompter;
+mod sign;
 
 use std::cell::Cell;
 use std::ffi::c_long;

@@ -14,6 +14,7 @@ pub mod java;
 pub mod nuts;
 pub mod prompter;
 pub mod session;
+pub mod sign;
 pub mod status;
 
 mod process;

@@ -12,6 +12,7 @@ use ticketapi::{Config, Engine};
 use crate::boundary::{Eternal, Handles, Outcome, Place, count_fork, library_folder, on_fork, test_panic};
 use crate::browser::{HostBrowser, ProgramBrowser, SetBrowser};
 use crate::prompter::{Callbacks, HostPrompter, ProgramPrompter};
+use crate::sign::Signed;
 use crate::status::{
     Failure, TCK_API_ERR_INVALID_INSTANCE_HANDLE, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_RESOURCE_ALLOCATION_FAILED,
     TCK_API_ERR_SERVER_BUSY,
@@ -39,6 +40,8 @@ pub(crate) struct Process {
     prompter: Mutex<Arc<dyn ProgramPrompter>>,
     browser: SetBrowser,
     new_tickets: Mutex<Vec<NewTicket>>,
+    /// The results of the last request for signatures, of each handle.
+    signed: Mutex<Vec<(c_long, Arc<Signed>)>>,
 }
 
 #[derive(Default)]
@@ -80,6 +83,7 @@ impl Process {
                 prompter: Mutex::new(Arc::new(Callbacks::default())),
                 browser: Mutex::new(None),
                 new_tickets: Mutex::default(),
+                signed: Mutex::default(),
             }
         })
     }
@@ -131,6 +135,7 @@ impl Process {
             return Err(Failure::new(TCK_API_ERR_INVALID_INSTANCE_HANDLE));
         }
         process.new_tickets().retain(|new| new.handle != handle);
+        process.all_signed().retain(|(of, _)| *of != handle);
         process.rest_when_unused();
         Ok(())
     }
@@ -203,6 +208,17 @@ impl Process {
         self.new_tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the results of the last request for signatures on `handle`.
+    pub(crate) fn signed(handle: c_long) -> Outcome<Option<Arc<Signed>>> {
+        let (process, _) = Self::with_handle(handle)?;
+        let signed = process.all_signed();
+        Ok(signed.iter().find(|(of, _)| *of == handle).map(|(_, signed)| Arc::clone(signed)))
+    }
+
+    fn all_signed(&self) -> MutexGuard<'_, Vec<(c_long, Arc<Signed>)>> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn build(&'static self, config: Config) -> Outcome<Engine> {
         let prompter = HostPrompter::new(&config, &self.prompter, &self.browser);
         let browser = HostBrowser::new(&config, &self.browser);
@@ -233,6 +249,19 @@ impl Drop for Call {
 }
 
 impl Call {
+    /// Drops the results of an earlier request for signatures.
+    pub(crate) fn forget_signed(&self) {
+        self.process.all_signed().retain(|(of, _)| *of != self.handle);
+    }
+
+    /// Keeps the results of a request for signatures until the handle is closed.
+    pub(crate) fn keep_signed(&self, signed: Arc<Signed>) {
+        self.forget_signed();
+        if self.process.handles.is_live(self.handle) {
+            self.process.all_signed().push((self.handle, signed));
+        }
+    }
+
     /// Logs in again, and passes the ticket to `write`. If the caller's buffer is too small, the next call returns
     /// the same ticket without another login.
     pub(crate) fn new_ticket(&self, write: impl FnOnce(&[u8]) -> Outcome) -> Outcome {

@@ -59,6 +59,8 @@ pub struct TicketApiPinRequest {
     pub longest: c_uint,
     /// Why the PIN is asked for: TICKETAPI_PIN_FIRST, TICKETAPI_PIN_WRONG or TICKETAPI_PIN_LENGTH.
     pub problem: c_int,
+    /// What the PIN is for, such as "sign 3 documents: ...", UTF-8; NULL for a login.
+    pub purpose: *const c_char,
 }
 
 /// A role of the user, UTF-8; no field is NULL. Valid during the call.
@@ -336,11 +338,17 @@ struct CPinRequest<'a> {
     request: &'a PinRequest<'a>,
     card: CString,
     uid: Option<CString>,
+    purpose: Option<CString>,
 }
 
 impl<'a> CPinRequest<'a> {
     fn new(request: &'a PinRequest<'a>) -> Self {
-        Self { request, card: c_text(request.label), uid: request.uid.map(c_text) }
+        Self {
+            request,
+            card: c_text(request.label),
+            uid: request.uid.map(c_text),
+            purpose: request.purpose.map(c_text),
+        }
     }
 
     fn as_c(&self) -> TicketApiPinRequest {
@@ -353,6 +361,7 @@ impl<'a> CPinRequest<'a> {
             shortest: status.min_len.max(1) as c_uint,
             longest: status.max_len as c_uint,
             problem: problem(self.request),
+            purpose: self.purpose.as_ref().map_or(ptr::null(), |purpose| purpose.as_ptr()),
         }
     }
 }

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
 fn generate(folder: &Path) -> Result<String, String> {
     let config = cbindgen::Config::from_file(folder.join("cbindgen.toml"))?;
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for source in ["status.rs", "c.rs", "prompter.rs", "session.rs", "browser.rs", "nuts.rs"] {
+    for source in ["status.rs", "c.rs", "prompter.rs", "session.rs", "browser.rs", "nuts.rs", "sign.rs"] {
         builder = builder.with_src(folder.join("src").join(source));
     }
     let bindings = builder.generate().map_err(|error| error.to_string())?;

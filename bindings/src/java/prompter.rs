@@ -41,11 +41,15 @@ impl JavaPrompter {
                 Some(uid) => env.new_string(uid)?,
                 None => JString::null(),
             };
+            let purpose = match request.purpose {
+                Some(purpose) => env.new_string(purpose)?,
+                None => JString::null(),
+            };
             let status = &request.status;
             env.call_method(
                 prompts,
                 jni_str!("pin"),
-                jni_sig!("(JZLjava/lang/String;Ljava/lang/String;IZIII)V"),
+                jni_sig!("(JZLjava/lang/String;Ljava/lang/String;IZIIILjava/lang/String;)V"),
                 &[
                     JValue::Long(number),
                     JValue::Bool(last_try),
@@ -56,6 +60,7 @@ impl JavaPrompter {
                     JValue::Int(status.min_len.max(1) as jint),
                     JValue::Int(status.max_len as jint),
                     JValue::Int(problem(request)),
+                    JValue::Object(&purpose),
                 ],
             )?;
             Ok(())

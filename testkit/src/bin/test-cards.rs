@@ -4,7 +4,7 @@
 //! three variables: `TEST_MODULE` and `TEST_MODULE_CONF` name the PKCS#11 module and configuration of the good
 //! card, `TEST_CARDS` a folder with:
 //!
-//! - `good.p12` and `expired.p12`, software cards with the PIN 1234;
+//! - `good.p12` and `expired.p12`, software cards with the PIN 1234, and `signs.p12`, which signs documents;
 //! - a configuration `<name>.toml` for each card of [`CARDS`], through PKCS#11, with the same PIN;
 //! - `canary.p12` and `canary.toml`, a software card and a token whose PIN can be searched for.
 //!
@@ -81,6 +81,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     cards.good.write_pkcs12(&folder.path().join("good.p12"), PIN)?;
     cards.expired.write_pkcs12(&folder.path().join("expired.p12"), PIN)?;
     cards.good.write_pkcs12(&folder.path().join("canary.p12"), CANARY_PIN)?;
+    ca.issue(&CardSpec::default().for_signing())?.write_pkcs12(&folder.path().join("signs.p12"), PIN)?;
     let tokens =
         CARDS.iter().map(|card| make(card, &cards, &helper, &module, folder.path())).collect::<Result<Vec<_>, _>>()?;
 

@@ -6,6 +6,7 @@ final class Answer {
 
     private final long handle;
     private Session session;
+    private Signatures signatures;
     private TicketException failure;
 
     Answer() {
@@ -23,6 +24,18 @@ final class Answer {
 
     void session(char[] ticket, String[] texts, int chosen) {
         session = new Session(handle, ticket, texts, chosen);
+    }
+
+    void signatures(byte[][] certificates, long time, String[] ids, byte[][] bytes) {
+        signatures = new Signatures(certificates, time, ids, bytes);
+    }
+
+    void notSigned(int index, long code, String stage, String detail, String remedy) {
+        signatures.failed(index, new TicketException(code, stage, detail, remedy, -1));
+    }
+
+    Signatures signatures() {
+        return signatures;
     }
 
     Session session() {

@@ -51,6 +51,10 @@ final class Native {
 
     static native String introspect(long handle, String token, Answer answer);
 
+    /** Title or null, algorithm, format; then each payload's id and content. */
+    static native boolean sign(long handle, String[] texts, boolean loginKey, boolean hashes, String[] ids,
+            byte[][] payloads, Answer answer);
+
     static native boolean logOut(long handle, Answer answer);
 
     static native boolean cancel(long handle, Answer answer);

@@ -22,8 +22,10 @@ public final class PinRequest {
     private final int shortest;
     private final int longest;
     private final Problem problem;
+    private final String purpose;
 
-    PinRequest(String card, String uid, int triesLeft, boolean triesLow, int shortest, int longest, int problem) {
+    PinRequest(String card, String uid, int triesLeft, boolean triesLow, int shortest, int longest, int problem,
+            String purpose) {
         this.card = card;
         this.uid = uid;
         this.triesLeft = triesLeft;
@@ -31,6 +33,16 @@ public final class PinRequest {
         this.shortest = shortest;
         this.longest = longest;
         this.problem = Problem.values()[problem];
+        this.purpose = purpose;
+    }
+
+    /**
+     * What the PIN is for, such as "sign 3 documents: ...".
+     *
+     * @return empty for a login
+     */
+    public Optional<String> purpose() {
+        return Optional.ofNullable(purpose);
     }
 
     /**

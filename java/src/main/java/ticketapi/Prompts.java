@@ -18,8 +18,8 @@ final class Prompts extends Asking {
     }
 
     void pin(long prompt, boolean lastTry, String card, String uid, int triesLeft, boolean triesLow, int shortest,
-            int longest, int problem) {
-        PinRequest request = new PinRequest(card, uid, triesLeft, triesLow, shortest, longest, problem);
+            int longest, int problem, String purpose) {
+        PinRequest request = new PinRequest(card, uid, triesLeft, triesLow, shortest, longest, problem, purpose);
         ask(prompt, () -> {
             if (lastTry) {
                 Native.answer(prompt, prompter.useLastTry(request) ? 1 : CANCELLED);

@@ -153,6 +153,21 @@ public final class TicketApi implements AutoCloseable {
     }
 
     /**
+     * Signs documents with the user's card. Asks for the PIN, for this request alone; a session continues. Blocks for
+     * as long as the user takes; {@link #cancel()} ends it.
+     *
+     * @param request what to sign, and how
+     * @return the signatures, each of which was verified, and what could not be signed
+     * @throws TicketException if the request is wrong, the card cannot sign, or the user gives up: nothing was signed
+     */
+    public Signatures sign(SignRequest request) throws TicketException {
+        Answer answer = new Answer();
+        answer.check(Native.sign(handle, request.texts(), request.usesLoginKey(), request.hasHashes(), request.ids(),
+                request.payloads(), answer));
+        return answer.signatures();
+    }
+
+    /**
      * Returns the current session. Never prompts, and uses neither card nor network.
      *
      * @return empty if no user is logged in

@@ -9,6 +9,8 @@ import ticketapi.PinRequest;
 import ticketapi.Prompter;
 import ticketapi.Role;
 import ticketapi.Session;
+import ticketapi.SignRequest;
+import ticketapi.Signatures;
 import ticketapi.TicketApi;
 import ticketapi.TicketException;
 
@@ -17,6 +19,7 @@ public final class Modern {
     private static final long SERVER_BUSY = TicketException.BUSY;
     private static final long NO_WAY_TO_ASK = 0x80800006L;
     private static final long INVALID_HANDLE = 0x80100005L;
+    private static final long INVALID_PARAMETER = 0x80100003L;
 
     private Modern() {
     }
@@ -53,6 +56,53 @@ public final class Modern {
             offered = roles;
             return roles.get(1);
         }
+    }
+
+    public static void documentsAreSigned() throws Exception {
+        User user = new User();
+        TicketApi.setPrompter(user);
+        byte[] payload = "two tablets".getBytes("UTF-8");
+        try (TicketApi api = TicketApi.open()) {
+            Signatures signatures = api.sign(new SignRequest().title("for A. Patient").payload("a", payload).payload("b", new byte[0]));
+            check(user.request.purpose().get().startsWith("sign 2 documents: for A. Patient (for "), "the purpose");
+            check(signatures.failed().isEmpty() && signatures.chain().isEmpty(), "all are signed");
+            check(new java.util.ArrayList<>(signatures.signatures().keySet()).equals(Arrays.asList("a", "b")), "their order");
+            java.security.cert.Certificate certificate = java.security.cert.CertificateFactory.getInstance("X.509")
+                    .generateCertificate(new java.io.ByteArrayInputStream(signatures.certificate()));
+            java.security.Signature verifier = java.security.Signature.getInstance("SHA256withRSA");
+            verifier.initVerify(certificate);
+            verifier.update(payload);
+            check(verifier.verify(signatures.signatures().get("a")), "the signature");
+            check(Math.abs(signatures.time().getEpochSecond() - System.currentTimeMillis() / 1000) < 600, "the time");
+            byte[] hash = java.security.MessageDigest.getInstance("SHA-512").digest(payload);
+            signatures = api.sign(new SignRequest().algorithm(SignRequest.Algorithm.RS512).hashes().payload("a", hash));
+            verifier = java.security.Signature.getInstance("SHA512withRSA");
+            verifier.initVerify(certificate);
+            verifier.update(payload);
+            check(verifier.verify(signatures.signatures().get("a")), "the signature of a hash");
+            signatures = api.sign(new SignRequest().format(SignRequest.Format.JWS).payload("a", payload));
+            check(new String(signatures.signatures().get("a"), "US-ASCII").split("[.]").length == 3, "a JWS");
+            check(user.pins == 3 && !api.session().isPresent(), "a PIN for each request, and no session");
+        }
+    }
+
+    public static void aWrongRequestAsksForNoPin() throws Exception {
+        User user = new User();
+        TicketApi.setPrompter(user);
+        try (TicketApi api = TicketApi.open()) {
+            for (SignRequest request : Arrays.asList(new SignRequest(),
+                    new SignRequest().payload("a", new byte[1]).payload("a", new byte[1]),
+                    new SignRequest().format(SignRequest.Format.XMLDSIG).payload("a", new byte[1]),
+                    new SignRequest().hashes().payload("a", new byte[1]))) {
+                try {
+                    api.sign(request);
+                    check(false, "it is signed");
+                } catch (TicketException e) {
+                    check(e.code() == INVALID_PARAMETER && !e.getMessage().isEmpty(), e.toString());
+                }
+            }
+        }
+        check(user.pins == 0, "no PIN");
     }
 
     public static void aUserLogsIn() throws Exception {

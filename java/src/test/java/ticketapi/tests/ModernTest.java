@@ -21,6 +21,11 @@ class ModernTest {
     }
 
     @TestFactory
+    Stream<DynamicTest> withSignatures() {
+        return Stream.of("documentsAreSigned", "aWrongRequestAsksForNoPin").map(name -> test(name, "signs.p12"));
+    }
+
+    @TestFactory
     Stream<DynamicTest> withSettings() {
         return Stream.of(
                 test("aPrompterThatBlocksIsAbandoned", "good.p12", "TICKETAPI_PROMPT_TIMEOUT", "1"),
