@@ -229,7 +229,7 @@ impl Drop for Attributes {
 }
 
 /// Returns the command line, from which the program gets the same arguments if it follows the rules of Microsoft's C
-/// library.
+/// library. Words that need no quotes have none, for programs that follow others, such as `cmd` and `rundll32`.
 fn command_line(command: &Command) -> io::Result<Vec<u16>> {
     let mut line = Vec::new();
     for word in std::iter::once(command.get_program()).chain(command.get_args()) {
@@ -248,6 +248,11 @@ fn command_line(command: &Command) -> io::Result<Vec<u16>> {
 fn quote(word: &OsStr, line: &mut Vec<u16>) {
     const QUOTE: u16 = b'"' as u16;
     const BACKSLASH: u16 = b'\\' as u16;
+    let is_special = |unit| [u16::from(b' '), u16::from(b'\t'), QUOTE].contains(&unit);
+    if !line.is_empty() && !word.is_empty() && !word.encode_wide().any(is_special) {
+        line.extend(word.encode_wide());
+        return;
+    }
     line.push(QUOTE);
     let mut backslashes = 0;
     for unit in word.encode_wide() {
@@ -297,11 +302,30 @@ mod tests {
     #[test]
     fn arguments_are_quoted_as_the_c_library_reads_them() {
         let mut line = Vec::new();
-        for word in ["a b", r"c:\x\", r#"say "no""#, "", r#"\""#] {
+        for word in ["program", "a b", r"c:\x\", r"c:\x y\", r#"say "no""#, "", r#"\""#] {
             quote(OsStr::new(word), &mut line);
             line.push(u16::from(b' '));
         }
         let line = OsString::from_wide(&line).into_string().unwrap();
-        assert_eq!(line, r#""a b" "c:\x\\" "say \"no\"" "" "\\\"" "#);
+        assert_eq!(line, r#""program" "a b" c:\x\ "c:\x y\\" "say \"no\"" "" "\\\"" "#);
+    }
+
+    #[test]
+    fn a_child_has_its_arguments_its_input_and_a_status() {
+        let mut command = Command::new(r"C:\windows\system32\cmd.exe");
+        command.args(["/c", "exit", "7"]);
+        let mut child = Process::start(&command, None, None).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+        child.kill().unwrap();
+        let (ours, theirs) = crate::pipe::Pipe::pair().unwrap();
+        let mut command = Command::new(r"C:\windows\system32\cmd.exe");
+        command.args(["/c", "echo", "%TICKETAPI_TEST%"]).env("TICKETAPI_TEST", "from the environment");
+        let mut child = Process::start(&command, None, Some(theirs.as_handle())).unwrap();
+        drop(theirs);
+        assert!(child.wait().unwrap().success());
+        let mut buffer = [0; 100];
+        ours.until_readable(&[], None).unwrap();
+        let count = ours.receive(&mut buffer).unwrap();
+        assert!(String::from_utf8_lossy(&buffer[..count]).contains("from the environment"));
     }
 }

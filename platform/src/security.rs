@@ -209,3 +209,18 @@ pub(crate) fn random() -> io::Result<u128> {
     let half = || u128::from(RandomState::new().build_hasher().finish());
     Ok(half() << 64 | half())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_of_this_user_is_trusted_and_one_that_is_not_there_is_an_error() {
+        assert!(user_sid().unwrap().starts_with("S-1-"));
+        let file = std::env::temp_dir().join(format!("ticketapi-{}", std::process::id()));
+        std::fs::write(&file, "text").unwrap();
+        assert_eq!(fault(&file, Rights::Change).unwrap(), None);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(fault(&file, Rights::Change).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

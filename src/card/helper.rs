@@ -57,6 +57,10 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 const PROGRAM: &str = if cfg!(windows) { "ticketapi-card.exe" } else { "ticketapi-card" };
 
+/// Where the helper is if it is neither beside the library nor in its prefix.
+const SYSTEM_FOLDERS: &[&str] =
+    if cfg!(windows) { &[] } else { &["/usr/local/libexec/ticketapi", "/usr/libexec/ticketapi"] };
+
 /// How to reach cards through the helper process.
 #[derive(Clone, Debug)]
 pub struct HelperSettings {
@@ -83,7 +87,7 @@ pub fn find_helper(configured: Option<&Path>, folders: &[PathBuf]) -> Result<Pat
             .iter()
             .flat_map(|folder| [Some(folder.clone()), prefix(folder).map(|prefix| prefix.join("libexec/ticketapi"))])
             .flatten()
-            .chain(["/usr/local/libexec/ticketapi".into(), "/usr/libexec/ticketapi".into()])
+            .chain(SYSTEM_FOLDERS.iter().map(PathBuf::from))
             .map(|folder| folder.join(PROGRAM))
             .collect(),
     };

@@ -33,6 +33,7 @@ pub enum AfterLogin {
 }
 
 /// The modules of the makers whose cards are in use, then OpenSC, then SoftHSM.
+#[cfg(unix)]
 const NAMES: [&str; 6] = [
     "libgclib.so",
     "libOcsCryptoki.so",
@@ -42,6 +43,7 @@ const NAMES: [&str; 6] = [
     "libsofthsm2.so",
 ];
 
+#[cfg(unix)]
 const DIRECTORIES: [&str; 13] = [
     "/usr/lib/pkcs11",
     "/usr/lib/x86_64-linux-gnu/pkcs11",
@@ -56,6 +58,18 @@ const DIRECTORIES: [&str; 13] = [
     "/usr/local/AWP/lib",
     "/Library/OpenSC/lib",
     "/opt/homebrew/lib",
+];
+
+/// The modules of two makers whose cards are in use, then OpenSC, where their installers put them.
+#[cfg(windows)]
+const NAMES: [&str; 3] = ["gclib.dll", "OcsCryptoki.dll", "opensc-pkcs11.dll"];
+
+#[cfg(windows)]
+const DIRECTORIES: [&str; 4] = [
+    r"C:\Program Files\Gemalto\Classic Client\BIN",
+    r"C:\Program Files (x86)\Gemalto\Classic Client\BIN",
+    r"C:\Program Files\Oberthur Technologies\AWP\DLLs",
+    r"C:\Program Files\OpenSC Project\OpenSC\pkcs11",
 ];
 
 /// Returns the known modules on this machine, best first, each once.

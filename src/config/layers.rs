@@ -32,7 +32,8 @@ impl Config {
     /// names, else `$XDG_CONFIG_HOME/ticketapi/config.toml`, else `/etc/ticketapi/config.toml`,
     /// where there is one; then from the environment. A program with more rights than its user has,
     /// because it is setuid or setgid, has file capabilities or runs as root with another user's home,
-    /// reads `/etc/ticketapi/config.toml` alone.
+    /// reads `/etc/ticketapi/config.toml` alone. On Windows the files are `%APPDATA%\ticketapi\config.toml` and
+    /// `%ProgramData%\ticketapi\config.toml`.
     ///
     /// # Errors
     ///
@@ -52,7 +53,7 @@ impl Config {
         // Asked once: there is a variable for each key.
         let raised = is_raised();
         let variable = |name: &str| if raised { None } else { env::var_os(name) };
-        let file = file.map(Path::to_owned).or_else(|| find_file(&variable, Path::new("/etc")));
+        let file = file.map(Path::to_owned).or_else(|| find_file(&variable, &system_folder()));
         if raised {
             tracing::warn!("this program has more rights than its user: the environment's settings are not used");
         }
@@ -126,14 +127,35 @@ fn find_file(variable: &dyn Fn(&str) -> Option<OsString>, system: &Path) -> Opti
     if let Some(named) = path("TICKETAPI_CONFIG") {
         return Some(named);
     }
-    // The XDG base directory specification has relative paths ignored.
-    let user = path("XDG_CONFIG_HOME")
-        .filter(|home| home.is_absolute())
-        .or_else(|| path("HOME").map(|home| home.join(".config")));
-    user.into_iter()
+    user_folder(path)
+        .into_iter()
         .chain([system.to_owned()])
         .map(|folder| folder.join("ticketapi/config.toml"))
         .find(|file| file.exists())
+}
+
+/// The user's folder of configurations.
+#[cfg(unix)]
+fn user_folder(path: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    // The XDG base directory specification has relative paths ignored.
+    path("XDG_CONFIG_HOME").filter(|home| home.is_absolute()).or_else(|| path("HOME").map(|home| home.join(".config")))
+}
+
+#[cfg(unix)]
+fn system_folder() -> PathBuf {
+    "/etc".into()
+}
+
+/// The user's folder of configurations.
+#[cfg(windows)]
+fn user_folder(path: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    path("APPDATA").filter(|folder| folder.is_absolute())
+}
+
+/// Users may add folders to it, which belong to them and are refused for others.
+#[cfg(windows)]
+fn system_folder() -> PathBuf {
+    env::var_os("ProgramData").map_or_else(|| r"C:\ProgramData".into(), PathBuf::from)
 }
 
 /// A value of the file as the text that the environment would have.
