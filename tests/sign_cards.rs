@@ -18,7 +18,7 @@ use support::{Asked, Desk, PIN, UID, User, kind};
 use ticketapi::cancel::CancelToken;
 use ticketapi::prompt::{PinRequest, Prompter};
 use ticketapi::session::Role;
-use ticketapi::sign::{Algorithm, KeyUse, SignRequest, Signatures};
+use ticketapi::sign::{Algorithm, FailedSignature, KeyUse, SignRequest, Signatures};
 use ticketapi::{Engine, Error, ErrorKind, Pin, Result};
 use ticketapi_testkit::artifacts::{helper_program, opensc_module, scripted_module};
 use ticketapi_testkit::piv::{DEFAULT_PIN, Fault};
@@ -210,6 +210,23 @@ fn certificates_of_issuers_on_the_card_come_with_it() {
 }
 
 #[test]
+fn a_key_that_refuses_the_pin_at_one_signature_is_not_tried_again() {
+    let desk = Desk::new();
+    let hsm = SoftHsm::new().unwrap();
+    let token = hsm.add_token("signature", SIGNING_PIN).unwrap();
+    let signer = desk.ca.issue(&CardSpec::new(UID).for_signing()).unwrap();
+    token.add_certificate(&signer, 1).unwrap();
+    token.add_always_authenticate_key(&signer, 1).unwrap();
+    // The first is that of the request, the others are those of the signatures.
+    let cards = Cards::use_hsm(desk, hsm).scripted("fault C_Login 3 error 0xa0");
+    let signed = cards.desk.engine(&User::typing(&[SIGNING_PIN])).sign(&three()).unwrap();
+    assert_eq!((signed.signatures.len(), signed.failed.len()), (1, 2));
+    let refused = |failed: &FailedSignature| matches!(failed.error.kind(), ErrorKind::PinIncorrect { .. });
+    assert!(signed.failed.iter().all(refused), "{:?}", signed.failed);
+    assert_eq!(cards.calls("C_Login"), 3);
+}
+
+#[test]
 fn a_key_that_always_authenticates_signs_every_payload_with_one_pin() {
     let desk = Desk::new();
     let hsm = SoftHsm::new().unwrap();
@@ -359,7 +376,7 @@ fn the_readers_pin_pad_is_used() {
 fn a_module_that_fails_at_one_signature_loses_no_other_one() {
     for (fault, lost, words) in [
         ("fault C_Sign 2 error 0x30", 1..2, "CKR_DEVICE_ERROR"),
-        ("fault C_Sign 2 error 0x32", 1..2, "the card was taken out"),
+        ("fault C_Sign 2 error 0x32", 1..3, "the card was taken out"),
         ("fault C_Sign 2 crash", 1..3, "crashed"),
         ("fault C_Sign 2 hang", 1..3, "did not answer in time"),
         ("fault C_Sign 3 exit", 2..3, "crashed"),

@@ -236,6 +236,11 @@ impl Pkcs11Card {
         self.sign_as(&Mechanism::RsaPkcs, key, login, &digest.digest_info(message)).map_err(Error::from)
     }
 
+    /// Notes that the card may have been removed.
+    pub(super) fn may_be_gone(&mut self) {
+        self.failed = true;
+    }
+
     /// Ends an operation that a failed call may have left active. The login remains, because the new session is
     /// opened before the old one is closed.
     pub(super) fn renew_session(&mut self) {
@@ -362,7 +367,7 @@ impl Pkcs11Card {
         // The user is asked again, which may take long.
         let again = signed.as_ref().is_err_and(|error| self.may_sign_again(pin_pad, error));
         self.lock = lock.filter(|_| !again);
-        self.failed = signed.as_ref().is_err_and(|error| *error.kind() == ErrorKind::CardFailed);
+        self.failed |= signed.as_ref().is_err_and(|error| *error.kind() == ErrorKind::CardFailed);
         signed
     }
 }

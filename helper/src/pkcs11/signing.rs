@@ -14,12 +14,12 @@ use ticketapi::card::{Signer, SignerChoice};
 use ticketapi::sign::{Algorithm, KeyUse};
 use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
 
-use super::card::Pkcs11Card;
-use super::error::failed;
+use super::card::{Pkcs11Card, SignError};
+use super::error::{failed, is_lost};
 use super::lock_for_search;
 use super::module::{self, Module};
 use super::objects::{self, CertificateObject, Key};
-use super::token::{Missing, Token, is_wanted};
+use super::token::{Missing, Token, chosen, is_wanted};
 use crate::pcsc::Readers;
 
 /// A card with a certificate to sign documents with.
@@ -53,7 +53,12 @@ pub fn search(settings: &CardSettings, choice: &SignerChoice) -> Result<Search> 
     };
     let (mut tokens, mut objects, mut candidates, mut problem) = (Vec::new(), Vec::new(), Vec::new(), None);
     for module in &modules {
-        for slot in module.context.get_all_slots().map_err(|error| failed(Stage::Card, &error))? {
+        let slots = module.context.get_all_slots().unwrap_or_else(|error| {
+            // Another module may have the card.
+            problem.get_or_insert_with(|| failed(Stage::Card, &error));
+            Vec::new()
+        });
+        for slot in slots {
             let (token, certificates, keys) = match read(module, slot, settings, choice) {
                 Ok(Some(token)) => token,
                 Ok(None) => continue,
@@ -104,7 +109,10 @@ fn read(module: &Module, slot: Slot, settings: &CardSettings, choice: &SignerCho
     if !info.token_initialized() || !is_chosen {
         return Ok(None);
     }
-    Token::read(module, slot, &info).map(Some)
+    let (mut token, certificates, keys) = Token::read(module, slot, &info)?;
+    // The certificate to log in with gives its name to the lock of the card, which logins have too.
+    token.certificate = chosen(&certificates, &keys, true, &settings.issuers).ok().map(|(certificate, _)| certificate);
+    Ok(Some((token, certificates, keys)))
 }
 
 impl SigningCard {
@@ -132,7 +140,7 @@ impl SigningCard {
                 let text = "the card has no private key for its certificate to sign with";
                 Error::new(ErrorKind::NoKey, Stage::Signing, text)
             })?;
-            Ok(serve(&mut SigningKey { card, key, pin, algorithm: *algorithm }))
+            Ok(serve(&mut SigningKey { card, key, pin, algorithm: *algorithm, ended: None }))
         })
     }
 
@@ -153,16 +161,31 @@ pub struct SigningKey<'a> {
     key: Key,
     pin: Option<&'a AuthPin>,
     algorithm: Algorithm,
+    /// Why it signs nothing more.
+    ended: Option<Error>,
 }
 
 impl SigningKey<'_> {
-    /// Returns the raw signature of a hash.
+    /// Returns the raw signature of a hash. After the card has been lost, or has refused the PIN for one signature,
+    /// all others fail: the PIN is tried neither again nor with another card that has come meanwhile.
     pub fn sign(&mut self, hash: &[u8]) -> Result<Vec<u8>> {
+        if let Some(ended) = &self.ended {
+            return Err(ended.clone());
+        }
         let (mechanism, data) = input(self.algorithm, hash);
         let login = self.key.always_authenticate.then_some(self.pin);
-        // The next hash must not find this one's operation.
-        let signed = self.card.sign_as(&mechanism, &self.key, login, &data).inspect_err(|_| self.card.renew_session());
-        Ok(signed?)
+        self.card.sign_as(&mechanism, &self.key, login, &data).map_err(|error| {
+            let lost = matches!(&error, SignError::Call(error) if is_lost(error));
+            let error = Error::from(error);
+            self.card.may_be_gone();
+            if lost || error.stage() == Stage::Pin {
+                self.ended = Some(error.clone());
+            } else {
+                // The next hash must not find this one's operation.
+                self.card.renew_session();
+            }
+            error
+        })
     }
 }
 

@@ -387,7 +387,7 @@ impl Token {
 }
 
 /// Chooses the certificate to log in with. Returns it with its `CKA_ID`.
-fn chosen(
+pub fn chosen(
     certificates: &[CertificateObject],
     keys: &[Key],
     hidden: bool,

@@ -68,14 +68,14 @@ fn sign_hashes(
     key: &mut SigningKey<'_>,
     limit: Duration,
 ) -> Result<(), ChannelError> {
-    watch.idle();
     channel.send(&Reply::LoggedIn, None)?;
     loop {
+        // Also while it waits for the next hash: a program that is stopped must not keep the card logged in.
+        watch.busy(limit);
         let frame = channel.receive(None)?;
         let Request::SignHash { hash } = frame.message()? else { return Ok(()) };
         watch.busy(limit);
         let signed = key.sign(hash).map_err(|error| WireError::from(&error));
-        watch.idle();
         channel.send(&Reply::Signed(signed), None)?;
     }
 }

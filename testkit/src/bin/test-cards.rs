@@ -30,11 +30,18 @@ struct Card {
 
 struct Identities {
     good: CardIdentity,
+    signature: CardIdentity,
     expired: CardIdentity,
 }
 
 const CARDS: &[Card] = &[
     Card { name: "good", fill: |token, cards| token.add_identity(&cards.good, 1), script: &[] },
+    // With a certificate to sign documents with, too.
+    Card {
+        name: "signature",
+        fill: |token, cards| token.add_identity(&cards.good, 1).and_then(|()| token.add_identity(&cards.signature, 2)),
+        script: &[],
+    },
     Card { name: "canary", fill: |token, cards| token.add_identity(&cards.good, 1), script: &[] },
     Card { name: "expired", fill: |token, cards| token.add_identity(&cards.expired, 1), script: &[] },
     Card { name: "no-certificate", fill: |token, cards| token.add_key(&cards.good, 1), script: &[] },
@@ -76,8 +83,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     let folder = tempfile::TempDir::with_prefix("test-cards-")?;
     let ca = TestCa::load_or_create(&state)?;
-    let cards =
-        Identities { good: ca.issue(&CardSpec::default())?, expired: ca.issue(&CardSpec::default().expired())? };
+    let cards = Identities {
+        good: ca.issue(&CardSpec::default())?,
+        signature: ca.issue(&CardSpec::default().for_signing().key_number(1))?,
+        expired: ca.issue(&CardSpec::default().expired())?,
+    };
     cards.good.write_pkcs12(&folder.path().join("good.p12"), PIN)?;
     cards.expired.write_pkcs12(&folder.path().join("expired.p12"), PIN)?;
     cards.good.write_pkcs12(&folder.path().join("canary.p12"), CANARY_PIN)?;
