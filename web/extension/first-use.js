@@ -1,0 +1,3 @@
+"use strict";
+
+document.getElementById("origin").textContent = decodeURIComponent(location.hash.slice(1));
