@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -89,6 +90,64 @@ fn many_documents_are_signed_with_one_pin_into_a_folder() {
         let signature = format!("{out}/document{number}.sig");
         assert!(openssl(&["dgst", "-sha256", "-verify", &key, "-signature", &signature, file]), "{signature}");
     }
+}
+
+/// Verifies a JWS with the certificate in its header, and writes its payload.
+const VERIFY_JWS: &str = "
+import base64, json, sys
+from jwcrypto import jwk, jws
+token = open(sys.argv[1]).read()
+header = token.split('.')[0]
+header = json.loads(base64.urlsafe_b64decode(header + '=' * (-len(header) % 4)))
+pem = '-----BEGIN CERTIFICATE-----\\n' + header['x5c'][0] + '\\n-----END CERTIFICATE-----\\n'
+verified = jws.JWS()
+verified.allowed_algs = ['PS256']
+verified.deserialize(token, jwk.JWK.from_pem(pem.encode()))
+sys.stdout.buffer.write(verified.payload)
+";
+
+#[test]
+fn a_python_library_verifies_a_jws_that_was_written() {
+    let desk = desk();
+    let document = desk.text("document");
+    let run = desk.run(&["sign", "--format", "jws", "--algorithm", "PS256", &document]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    // The one that has Debian's packages, whatever else is on the path.
+    let system = Path::new("/usr/bin/python3");
+    let python = if system.exists() { system } else { Path::new("python3") };
+    let verified = Command::new(python).args(["-c", VERIFY_JWS]).arg(format!("{document}.jws")).output().unwrap();
+    assert_eq!(verified.stdout, PAYLOAD, "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
+#[test]
+fn xmlsec_verifies_a_signature_element_that_was_written() {
+    let desk = desk();
+    let document = "<Prescription><line>two tablets</line></Prescription>";
+    let digest = base64(&openssl::sha::sha256(document.as_bytes()));
+    let signed_info = format!(
+        "<SignedInfo xmlns=\"http://www.w3.org/2000/09/xmldsig#\">\
+         <CanonicalizationMethod Algorithm=\"http://www.w3.org/2001/10/xml-exc-c14n#\"></CanonicalizationMethod>\
+         <SignatureMethod Algorithm=\"http://www.w3.org/2001/04/xmldsig-more#rsa-sha256\"></SignatureMethod>\
+         <Reference URI=\"\"><Transforms>\
+         <Transform Algorithm=\"http://www.w3.org/2000/09/xmldsig#enveloped-signature\"></Transform>\
+         <Transform Algorithm=\"http://www.w3.org/2001/10/xml-exc-c14n#\"></Transform></Transforms>\
+         <DigestMethod Algorithm=\"http://www.w3.org/2001/04/xmlenc#sha256\"></DigestMethod>\
+         <DigestValue>{digest}</DigestValue></Reference></SignedInfo>"
+    );
+    // As $prepare gives it.
+    fs::write(desk.path("digest"), base64(signed_info.as_bytes())).unwrap();
+    let run = desk.run(&["sign", "--format", "xmldsig", &desk.text("digest")]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let signature = fs::read_to_string(desk.path("digest.signature.xml")).unwrap();
+    assert!(signature.contains(&signed_info));
+    let verifies = |document: &str| {
+        let file = desk.path("signed.xml");
+        fs::write(&file, document.replace("</P", &format!("{signature}</P"))).unwrap();
+        let mut command = Command::new("xmlsec1");
+        command.args(["--verify", "--trusted-pem", &desk.text("authority.pem")]).arg(file);
+        command.output().unwrap().status.success()
+    };
+    assert!(verifies(document) && !verifies(&document.replace("two", "ten")));
 }
 
 #[test]
