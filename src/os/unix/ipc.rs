@@ -13,6 +13,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+#[cfg(feature = "oidc")]
 use crate::cancel::{CancelGuard, CancelToken};
 
 /// A connection to another process of this computer.
@@ -127,11 +128,13 @@ pub(crate) fn shut_down(stream: &TcpStream) {
 }
 
 /// Ends a wait for sockets once a token is cancelled.
+#[cfg(feature = "oidc")]
 pub(crate) struct Wake {
     socket: UnixStream,
     _guards: Vec<CancelGuard>,
 }
 
+#[cfg(feature = "oidc")]
 impl Wake {
     /// Wakes when one of the tokens is cancelled.
     pub(crate) fn by<const N: usize>(tokens: [&CancelToken; N]) -> io::Result<Self> {

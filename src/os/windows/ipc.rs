@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
 use ticketapi_platform::pipe::set_nonblocking;
 
+#[cfg(feature = "oidc")]
 use crate::cancel::{CancelGuard, CancelToken};
 
 /// A connection to another process of this computer.
@@ -175,10 +176,12 @@ pub(crate) fn shut_down(stream: &TcpStream) {
 }
 
 /// Ends a wait for sockets once a token is cancelled.
+#[cfg(feature = "oidc")]
 pub(crate) struct Wake {
     _guards: Vec<CancelGuard>,
 }
 
+#[cfg(feature = "oidc")]
 impl Wake {
     /// Wakes when one of the tokens is cancelled.
     #[expect(clippy::unnecessary_wraps, reason = "other systems have no room for another socket at times")]
