@@ -151,7 +151,15 @@ fn check_calls(folder: &Path, module: &Path, bare: &Bare, request: &SignRequest,
     let ours = calls();
     assert!(ours.contains("C_Login") && ours.ends_with("C_Finalize\n"), "{ours}");
     bare.sign(&logging, hashes);
-    assert_eq!(ours, calls());
+    let floor = calls();
+    assert!(ours == floor, "they differ: {}", differ(&ours, &floor));
+}
+
+/// Shows the first calls that differ.
+fn differ(ours: &str, floor: &str) -> String {
+    let mut pairs = ours.lines().zip(floor.lines()).enumerate();
+    let differs = pairs.find(|(_, (ours, floor))| ours != floor);
+    differs.map_or_else(|| "one makes more calls".to_owned(), |(at, pair)| format!("call {at}: {pair:?}"))
 }
 
 /// The compiled `bare.c`.

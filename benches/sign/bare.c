@@ -94,10 +94,12 @@ int main(int argc, char **argv) {
     number info[64]; /* larger than CK_TOKEN_INFO and CK_SLOT_INFO */
     CALL(GET_SLOT_LIST, 0, (number *)0, &count);
     CALL(GET_SLOT_LIST, 0, slots, &count);
-    for (number at = 0; at < count; at++) {
+    number at = 0;
+    while (!slot && at < count) {
         CALL(GET_TOKEN_INFO, slots[at], info);
         if (info[12] & 0x400) /* flags: CKF_TOKEN_INITIALIZED */
             slot = slots[at];
+        at++;
     }
     CALL(OPEN_SESSION, slot, 4UL, (void *)0, (void *)0, &session); /* CKF_SERIAL_SESSION */
     number objects[10];
@@ -115,6 +117,9 @@ int main(int argc, char **argv) {
     if (find_class(CKO_PRIVATE_KEY, objects) || find_class(CKO_PUBLIC_KEY, objects))
         return 2;
     CALL(GET_SLOT_INFO, slot, info);
+    /* The other tokens could have a certificate, too. */
+    for (; at < count; at++)
+        CALL(GET_TOKEN_INFO, slots[at], info);
     if (write(0, certificate, parts[1].length) < 0)
         return 2;
 
@@ -142,7 +147,7 @@ int main(int argc, char **argv) {
         void *parameter;
         number length;
     } rsa_pkcs = {1, 0, 0};
-    for (int at = 0; at < hashes; at++) {
+    for (at = 0; at < hashes; at++) {
         unsigned char signature[512];
         number signature_length = sizeof signature;
         CALL(SIGN_INIT, session, &rsa_pkcs, objects[0]);
