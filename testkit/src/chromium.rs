@@ -2,6 +2,7 @@
 //!
 //! Needs Debian's `chromium` and `chromium-driver`.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,9 +28,16 @@ pub struct Chromium {
 impl Chromium {
     /// Starts a browser. It takes any server's certificate: what it shows is on this computer.
     pub fn start() -> Result<Self> {
-        let folder =
-            TempDir::with_prefix("ticketapi-chromium-").context(|| "cannot make a folder for Chromium".into())?;
-        let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
+        Self::start_with(&[], |_| Ok(()))
+    }
+
+    /// As [`Chromium::start`], with arguments, and with a profile that `prepare` has put files into.
+    pub fn start_with(arguments: &[String], prepare: impl FnOnce(&Path) -> io::Result<()>) -> Result<Self> {
+        let problem = || "cannot make a folder for Chromium".into();
+        let folder = TempDir::with_prefix("ticketapi-chromium-").context(problem)?;
+        let profile = folder.path().join("profile");
+        std::fs::create_dir(&profile).and_then(|()| prepare(&profile)).context(problem)?;
+        let profile = format!("--user-data-dir={}", profile.display());
         // The browser is in the driver's process group, and ends with it.
         let driver = Leash::start(["chromedriver".into(), "--port=0".into()], &[], folder, Ending::Kill)?;
         let port: u16 = driver.wait_for(Duration::from_secs(60), |line| {
@@ -37,11 +45,15 @@ impl Chromium {
         })?;
         let url = format!("http://127.0.0.1:{port}/session");
         // Root has no sandbox.
-        let options =
-            json!({ "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", profile] });
+        let mut all = vec!["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", &profile];
+        all.extend(arguments.iter().map(String::as_str));
+        let options = json!({ "args": all });
         let capabilities = json!({
             "browserName": "chrome", "acceptInsecureCerts": true, "goog:chromeOptions": options,
-            "timeouts": { "implicit": PATIENCE.as_millis() as u64, "pageLoad": PATIENCE.as_millis() as u64 },
+            "timeouts": {
+                "implicit": PATIENCE.as_millis() as u64, "pageLoad": PATIENCE.as_millis() as u64,
+                "script": PATIENCE.as_millis() as u64,
+            },
         });
         let session = command("POST", &url, &json!({ "capabilities": { "alwaysMatch": capabilities } }))?;
         let id = session["sessionId"].as_str().unwrap_or_default();
@@ -91,6 +103,23 @@ impl Chromium {
     /// Clicks the first element of this CSS selector. Waits for it.
     pub fn click(&self, selector: &str) -> Result<()> {
         self.post(&format!("element/{}/click", self.find(selector)?), &json!({})).map(drop)
+    }
+
+    /// Runs a script in the page, and returns the text that the script passes to its last argument.
+    pub fn run(&self, script: &str) -> Result<String> {
+        let value = self.post("execute/async", &json!({ "script": script, "args": [] }))?;
+        Ok(value.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// A picture of the page, as PNG.
+    pub fn screenshot(&self) -> Result<Vec<u8>> {
+        Ok(openssl::base64::decode_block(&self.get("screenshot")?)?)
+    }
+
+    /// Lets what follows happen in the page's first frame.
+    pub fn enter_frame(&self) -> Result<()> {
+        let frame = self.find("iframe")?;
+        self.post("frame", &json!({ "id": { ELEMENT: frame } })).map(drop)
     }
 
     /// The folder with the browser's profile.

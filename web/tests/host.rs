@@ -2,48 +2,18 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
-use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
-use support::{Desk, PIN, User};
-use ticketapi::agent::AgentUse;
-use ticketapi::{Engine, Error, Pin, Stage};
-use ticketapi_agent::Agent;
+use support::{Desk, InThread, PATIENCE, PIN, User, program};
+use ticketapi::{Error, Pin, Stage};
 
 const ORIGIN: &str = "https://app.example";
-
-/// An agent in a thread.
-struct InThread {
-    stop: UnixStream,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl InThread {
-    fn start(desk: &Desk, user: &User) -> Self {
-        let folder = desk.path("run");
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).unwrap();
-        let mut config = desk.config.clone();
-        config.agent_socket = Some(folder.join("agent.sock"));
-        let agent = Agent::listen(Engine::builder(config.clone()).prompter(user.clone()), &config).unwrap();
-        let stop = agent.stopper().unwrap();
-        Self { stop, thread: Some(std::thread::spawn(|| agent.serve().unwrap())) }
-    }
-}
-
-impl Drop for InThread {
-    fn drop(&mut self) {
-        (&self.stop).write_all(&[0]).unwrap();
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
 
 /// The host of one page.
 struct Host {
@@ -214,7 +184,7 @@ fn closing_the_page_during_a_login_cancels_it() {
     // Other calls do not wait for the login.
     assert_eq!(host.call("status")["value"], "loggingin");
     host.end();
-    is_cancelled.recv_timeout(support::PATIENCE).unwrap();
+    is_cancelled.recv_timeout(PATIENCE).unwrap();
     assert_eq!(desk.spine.open_sessions(), 0);
 }
 
@@ -252,9 +222,6 @@ fn a_page_that_watches_learns_that_the_session_has_ended() {
     let mut host = Host::for_page(&desk);
     host.call("getTicket");
     host.call("watch");
-    let mut config = desk.config.clone();
-    config.agent_socket = Some(desk.path("run/agent.sock"));
-    config.agent = AgentUse::Require;
-    Engine::builder(config).build().unwrap().destroy_ticket().unwrap();
+    program(&desk).destroy_ticket().unwrap();
     assert_eq!(host.receive(), Some(json!({ "event": "sessionended" })));
 }
