@@ -1,6 +1,6 @@
-//! Pages in a real Firefox with the extension. `scripts/check-web` runs it.
+//! Pages in a real Firefox with the extension: who gets the ticket of the agent's session.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod pages;
 mod support;
@@ -106,7 +106,6 @@ impl Drop for Firefox {
 }
 
 #[test]
-#[ignore = "needs Debian's firefox-esr"]
 fn only_a_page_of_an_allowed_origin_gets_the_ticket_in_firefox() {
     let desk = Desk::new();
     let _agent = InThread::start(&desk, &User::new());
@@ -116,8 +115,12 @@ fn only_a_page_of_an_allowed_origin_gets_the_ticket_in_firefox() {
     let manifest = include_str!("../install/firefox.json.in");
     pages::install(&home.join(".mozilla/native-messaging-hosts"), manifest, &desk, &allowed).unwrap();
     let mut firefox = Firefox::start(&home);
-    firefox.open(&format!("{allowed}/"));
-    let ticket = firefox.call("navigator.ticketapi.getTicket()");
+    // On a busy computer the extension may not be there in time for the first page.
+    let first = (0..10).map(|_| {
+        firefox.open(&format!("{allowed}/"));
+        firefox.call("navigator.ticketapi.getTicket()")
+    });
+    let ticket = { first }.find(|ticket| ticket != REFUSED).expect("an allowed page gets a ticket");
     assert_eq!(program(&desk).get_ticket_no_auth().unwrap().expose(), ticket);
     for address in
         [format!("https://localhost:{tls}/"), format!("http://127.0.0.1:{plain}/"), format!("{allowed}/sandboxed")]
