@@ -5,7 +5,7 @@
 use std::io::{ErrorKind, Read};
 
 use libfuzzer_sys::fuzz_target;
-use ticketapi::agent::protocol::{WireError, Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SessionData, StatusData};
+use ticketapi::agent::protocol::{Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SessionData, StatusData, WireError};
 use ticketapi::engine::Status;
 use ticketapi::framing::{Inbox, PREFIX};
 use ticketapi::ssb::assertion::read_assertion;

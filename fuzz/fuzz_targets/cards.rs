@@ -19,7 +19,7 @@ use sha1::Sha1;
 use tempfile::TempDir;
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::certificate::{Candidate, PrivateKey, choose};
-use ticketapi::card::protocol::{Channel, ChannelError, WireError, Hello, MAX_FRAME, Reply, Request};
+use ticketapi::card::protocol::{Channel, ChannelError, Hello, MAX_FRAME, Reply, Request, WireError};
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::card::{CardReader, Certificate};
 use ticketapi::challenge::{self, Digest};
