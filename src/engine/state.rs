@@ -157,7 +157,9 @@ impl Inner {
     #[cfg(test)]
     pub(super) fn threads_are_idle(&self) -> bool {
         let state = self.lock();
-        state.exchange.is_none() && state.login.is_none() && !state.untold.is_being_told()
+        // A monitor that was woken has not planned anew yet.
+        let monitor_waits = state.monitor.as_ref().is_none_or(|wake| !wake.is_cancelled());
+        monitor_waits && state.exchange.is_none() && state.login.is_none() && !state.untold.is_being_told()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
