@@ -79,7 +79,10 @@ impl Inner {
                 warn!(%error, "the session cannot be watched");
                 return false;
             }
-            state.monitor = Some(CancelToken::new());
+            // Cancelled, as that of a monitor that has been woken: it plans next.
+            let wake = CancelToken::new();
+            wake.cancel();
+            state.monitor = Some(wake);
         }
         true
     }

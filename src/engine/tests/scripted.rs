@@ -58,11 +58,17 @@ impl Desktop {
 
     /// The ticket, as every way to ask without a prompt has it.
     pub(super) fn ticket(&self) -> Option<String> {
-        let ticket = self.engine.get_ticket_no_auth().ok().map(|ticket| ticket.expose().to_owned());
-        let read = self.engine.with_ticket(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
-        let session = self.engine.session().map(|session| session.ticket().expose().to_owned());
-        assert_eq!((&read, &session), (&ticket, &ticket));
-        ticket
+        let ask = || self.engine.get_ticket_no_auth().ok().map(|ticket| ticket.expose().to_owned());
+        loop {
+            let ticket = ask();
+            let read = self.engine.with_ticket(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+            let session = self.engine.session().map(|session| session.ticket().expose().to_owned());
+            // Not renewed meanwhile.
+            if ask() == ticket {
+                assert_eq!((&read, &session), (&ticket, &ticket));
+                return ticket;
+            }
+        }
     }
 
     pub(super) fn get(&self) -> Result<String> {

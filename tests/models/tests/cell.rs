@@ -17,7 +17,7 @@ mod sync {
 
 use std::sync::Arc;
 
-use cell::{Found, Lending, TicketCell};
+use cell::{Lookup, Lending, TicketCell};
 use loom::thread;
 use secret::Ticket;
 
@@ -42,7 +42,7 @@ fn lend(cell: &TicketCell, text: &str) {
     cell.lend(Some(TICK));
 }
 
-fn read(cell: &TicketCell) -> Found<String> {
+fn read(cell: &TicketCell) -> Lookup<String> {
     cell.read(Lending::Brief, || TICK, |bytes| String::from_utf8(bytes.to_vec()).unwrap())
 }
 
@@ -57,10 +57,10 @@ fn a_reader_gets_one_whole_ticket_or_none() {
         lend(&cell, TICKETS[0]);
         lend(&cell, TICKETS[1]);
         match reader.join().unwrap() {
-            Found::Ticket(text) => assert!(TICKETS[..2].contains(&text.as_str()), "{text}"),
-            Found::Nothing | Found::Elsewhere => {}
+            Lookup::Ticket(text) => assert!(TICKETS[..2].contains(&text.as_str()), "{text}"),
+            Lookup::Nothing | Lookup::Elsewhere => {}
         }
-        assert_eq!(read(&cell), Found::Ticket(TICKETS[1].to_owned()));
+        assert_eq!(read(&cell), Lookup::Ticket(TICKETS[1].to_owned()));
     });
 }
 
@@ -80,8 +80,8 @@ fn a_removed_ticket_is_not_read_by_threads_that_know_of_its_removal() {
         cell.set(None);
         gone.store(true, loom::sync::atomic::Ordering::Release);
         match reader.join().unwrap() {
-            (true, found) => assert_eq!(found, Found::Nothing),
-            (false, Found::Ticket(text)) => assert_eq!(text, TICKETS[1]),
+            (true, found) => assert_eq!(found, Lookup::Nothing),
+            (false, Lookup::Ticket(text)) => assert_eq!(text, TICKETS[1]),
             (false, _) => {}
         }
     });
@@ -104,11 +104,11 @@ fn a_reader_gets_a_long_ticket_whole_whatever_replaces_it() {
                 None => cell.set(None),
             }
             match reader.join().unwrap() {
-                Found::Ticket(text) => assert!(text == first || Some(&*text) == second, "{text}"),
-                Found::Nothing => assert_eq!(second, None),
-                Found::Elsewhere => {}
+                Lookup::Ticket(text) => assert!(text == first || Some(&*text) == second, "{text}"),
+                Lookup::Nothing => assert_eq!(second, None),
+                Lookup::Elsewhere => {}
             }
-            assert_eq!(read(&cell), second.map_or(Found::Nothing, |second| Found::Ticket(second.to_owned())));
+            assert_eq!(read(&cell), second.map_or(Lookup::Nothing, |second| Lookup::Ticket(second.to_owned())));
         });
     }
 }
@@ -124,7 +124,7 @@ fn two_readers_do_not_disturb_each_other() {
         });
         lend(&cell, TICKETS[2]);
         for reader in readers {
-            if let Found::Ticket(text) = reader.join().unwrap() {
+            if let Lookup::Ticket(text) = reader.join().unwrap() {
                 assert!([TICKETS[0], TICKETS[2]].contains(&text.as_str()), "{text}");
             }
         }
@@ -142,9 +142,9 @@ fn a_ticket_is_read_only_in_the_tick_that_it_is_lent_for() {
         });
         // The next ticket replaces it, first lent for no tick, then for the tick that is read.
         cell.set(Some(&ticket(TICKETS[1])));
-        assert_eq!(read(&cell), Found::Elsewhere);
-        assert_ne!(reader.join().unwrap(), Found::Ticket(()));
+        assert_eq!(read(&cell), Lookup::Elsewhere);
+        assert_ne!(reader.join().unwrap(), Lookup::Ticket(()));
         cell.lend(Some(TICK + 1));
-        assert_eq!(cell.read(Lending::Brief, || TICK + 1, |_| ()), Found::Ticket(()));
+        assert_eq!(cell.read(Lending::Brief, || TICK + 1, |_| ()), Lookup::Ticket(()));
     });
 }
