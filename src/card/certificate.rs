@@ -103,29 +103,21 @@ impl Certificate {
     /// [`NoCertificate`](ErrorKind::NoCertificate) if it cannot be parsed or its subject does not have exactly one
     /// common name; [`KeyNotSupported`](ErrorKind::KeyNotSupported) if its key is not RSA of 1,024 to 4,096 bits.
     pub fn from_der(der: &[u8]) -> Result<Self> {
-        // DER is used unchanged as far as it is read, because the issuer goes into messages.
-        let canonical = if RawCertificate::from_der(der).is_ok() { None } else { Some(canonical(der)?) };
-        let encoded = canonical.as_ref().map_or(der, |canonical| canonical.as_slice());
-        let tbs = RawCertificate::from_der(encoded).map_err(unreadable)?.tbs;
-        let uid = common_name(tbs.subject)
-            .ok_or_else(|| no_certificate("the certificate's subject does not have exactly one common name".into()))?;
-        let usages = extension(&tbs, rfc5280::ID_CE_KEY_USAGE)?;
-        let usages = usages.map(|der| KeyUsage::from_der(&der)).transpose().map_err(unreadable)?;
-        Ok(Self {
-            // The broker verifies the issuer's signature over these bytes. A certificate that is not DER as a
-            // whole cannot be part of its messages.
-            der: if AnyRef::from_der(der).is_ok() { der } else { encoded }.to_vec(),
-            issuer_common_name: common_name(tbs.issuer),
-            issuer: tbs.issuer.into(),
-            serial: tbs.serial.into(),
-            not_before: tbs.validity.not_before.to_date_time(),
-            not_after: tbs.validity.not_after.to_date_time(),
-            public_key: public_key(&tbs.public_key, &uid)?,
-            for_login: is_for_login(&tbs)?,
-            for_signatures_only: usages.is_some_and(|KeyUsage(usages)| {
-                usages.contains(KeyUsages::DigitalSignature) && !usages.contains(KeyUsages::NonRepudiation)
-            }),
-            uid,
+        read(der, |der, uid, usages, tbs| {
+            Ok(Self {
+                der,
+                issuer_common_name: common_name(tbs.issuer),
+                issuer: tbs.issuer.into(),
+                serial: tbs.serial.into(),
+                not_before: tbs.validity.not_before.to_date_time(),
+                not_after: tbs.validity.not_after.to_date_time(),
+                public_key: public_key(&tbs.public_key, &uid)?,
+                for_login: is_for_login(tbs)?,
+                for_signatures_only: usages.is_some_and(|KeyUsage(usages)| {
+                    usages.contains(KeyUsages::DigitalSignature) && !usages.contains(KeyUsages::NonRepudiation)
+                }),
+                uid,
+            })
         })
     }
 
@@ -157,8 +149,7 @@ impl Certificate {
     /// Returns `true` if its key has this modulus (`CKA_MODULUS`).
     #[doc(hidden)]
     pub fn has_modulus(&self, modulus: &[u8]) -> bool {
-        let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
-        self.public_key.n().to_bytes_be() == modulus[zeros..]
+        has_modulus(&self.public_key, modulus)
     }
 
     /// How well its purposes suit a login; more is better.
@@ -390,6 +381,31 @@ fn text(ber::Value { tag, contents }: ber::Value<'_>) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Reads a certificate in DER or BER, and passes it to `build` with the user's id and the key usage.
+fn read<T>(
+    der: &[u8],
+    build: impl FnOnce(Vec<u8>, String, Option<KeyUsage>, &TbsCertificate<'_>) -> Result<T>,
+) -> Result<T> {
+    // DER is used unchanged as far as it is read, because the issuer goes into messages.
+    let canonical = if RawCertificate::from_der(der).is_ok() { None } else { Some(canonical(der)?) };
+    let encoded = canonical.as_ref().map_or(der, |canonical| canonical.as_slice());
+    let tbs = RawCertificate::from_der(encoded).map_err(unreadable)?.tbs;
+    let uid = common_name(tbs.subject)
+        .ok_or_else(|| no_certificate("the certificate's subject does not have exactly one common name".into()))?;
+    let usages = extension(&tbs, rfc5280::ID_CE_KEY_USAGE)?;
+    let usages = usages.map(|der| KeyUsage::from_der(&der)).transpose().map_err(unreadable)?;
+    // Signatures by the issuer are over these bytes. A certificate that is not DER as a whole cannot be part of
+    // messages.
+    let der = if AnyRef::from_der(der).is_ok() { der } else { encoded }.to_vec();
+    build(der, uid, usages, &tbs)
+}
+
+/// Returns `true` if `key` has this modulus (`CKA_MODULUS`).
+fn has_modulus(key: &RsaPublicKey, modulus: &[u8]) -> bool {
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    key.n().to_bytes_be() == modulus[zeros..]
 }
 
 fn check_validity(uid: &str, not_before: DateTime, not_after: DateTime, now: SystemTime) -> Result<()> {

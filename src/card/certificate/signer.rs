@@ -71,22 +71,17 @@ impl Signer {
     ///
     /// Those of [`Certificate::from_der`]; keys on P-256 and P-384 are supported, too.
     pub fn from_der(der: &[u8]) -> Result<Self> {
-        let canonical = if RawCertificate::from_der(der).is_ok() { None } else { Some(canonical(der)?) };
-        let encoded = canonical.as_ref().map_or(der, |canonical| canonical.as_slice());
-        let tbs = RawCertificate::from_der(encoded).map_err(unreadable)?.tbs;
-        let uid = common_name(tbs.subject)
-            .ok_or_else(|| no_certificate("the certificate's subject does not have exactly one common name".into()))?;
-        let usages = extension(&tbs, rfc5280::ID_CE_KEY_USAGE)?;
-        let usages = usages.map(|der| KeyUsage::from_der(&der)).transpose().map_err(unreadable)?;
-        Ok(Self {
-            der: if AnyRef::from_der(der).is_ok() { der } else { encoded }.to_vec(),
-            issuer_common_name: common_name(tbs.issuer),
-            not_before: tbs.validity.not_before.to_date_time(),
-            not_after: tbs.validity.not_after.to_date_time(),
-            key: signer_key(&tbs.public_key, &uid)?,
-            for_login: is_for_login(&tbs)?,
-            for_commitment: usages.is_some_and(|KeyUsage(usages)| usages.contains(KeyUsages::NonRepudiation)),
-            uid,
+        read(der, |der, uid, usages, tbs| {
+            Ok(Self {
+                der,
+                issuer_common_name: common_name(tbs.issuer),
+                not_before: tbs.validity.not_before.to_date_time(),
+                not_after: tbs.validity.not_after.to_date_time(),
+                key: signer_key(&tbs.public_key, &uid)?,
+                for_login: is_for_login(tbs)?,
+                for_commitment: usages.is_some_and(|KeyUsage(usages)| usages.contains(KeyUsages::NonRepudiation)),
+                uid,
+            })
         })
     }
 
@@ -103,22 +98,7 @@ impl Signer {
     /// Returns `true` if its key has this modulus (`CKA_MODULUS`).
     #[doc(hidden)]
     pub fn has_modulus(&self, modulus: &[u8]) -> bool {
-        let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
-        matches!(&self.key, SignerKey::Rsa(key) if key.n().to_bytes_be() == modulus[zeros..])
-    }
-
-    /// Returns `true` if its key is this point (`CKA_EC_POINT`), which may be in an OCTET STRING.
-    #[doc(hidden)]
-    pub fn has_point(&self, point: &[u8]) -> bool {
-        let (SignerKey::P256(own) | SignerKey::P384(own)) = &self.key else { return false };
-        let inside = OctetStringRef::from_der(point).map(|string| string.as_bytes());
-        own == point || inside.is_ok_and(|inside| own == inside)
-    }
-
-    /// Returns `true` if its key is RSA.
-    #[doc(hidden)]
-    pub fn is_rsa(&self) -> bool {
-        matches!(self.key, SignerKey::Rsa(_))
+        matches!(&self.key, SignerKey::Rsa(key) if has_modulus(key, modulus))
     }
 
     /// Verifies a raw signature.
