@@ -114,6 +114,18 @@ impl Notice {
     }
 }
 
+/// Returns what shows that a card is needed, and why, until it is dropped: for [`CardReader::wait_for_card`].
+///
+/// [`CardReader::wait_for_card`]: crate::card::CardReader::wait_for_card
+pub(crate) fn ask_for_card<'a>(prompter: &'a dyn Prompter, cancel: &'a CancelToken) -> impl FnMut(Absence) + 'a {
+    let mut notice = Notice::default();
+    move |absence| {
+        // Closes one notice before the next is shown.
+        drop(std::mem::take(&mut notice));
+        notice = prompter.insert_card(&absence, cancel);
+    }
+}
+
 /// A request for a PIN.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

@@ -63,13 +63,9 @@ impl Pkcs11Reader {
         let _lock = lock_for_search();
         // Read before the module sees the card: a card that is swapped during the search has another counter.
         let before = Readers::now();
-        let modules = match module::load(&self.settings.modules, self.exclusive) {
-            Ok(modules) => modules,
-            // The module may start once there is a reader or a card.
-            Err(unusable) if unusable.may_start && !before.has_card() => {
-                return Ok(Tried::Done(Search::Absent(Missing::without_reader(unusable.error, &before))));
-            }
-            Err(unusable) => return Err(unusable.error),
+        let modules = match load(&self.settings, self.exclusive, &before)? {
+            Loaded::Modules(modules) => modules,
+            Loaded::Absent(missing) => return Ok(Tried::Done(Search::Absent(missing))),
         };
         let found = match token::search(&modules, &self.settings, &before) {
             Ok(token::Search::Found(token)) => Ok(token),
@@ -92,12 +88,7 @@ impl Pkcs11Reader {
                 return if before.has_card() { Ok(Tried::Unsure(error)) } else { Err(error) };
             }
         };
-        // Not every module names its slots after PC/SC's readers.
-        if let Some(slot) = &token.reader
-            && let Some(reader) = before.of_slot(slot)
-        {
-            token.reader = Some(reader.to_owned());
-        }
+        token.name_reader(&before);
         let presence = |readers: &Readers| readers.presence(token.reader.as_deref()?);
         let here = presence(&before);
         if here.is_none() && presence(&Readers::now()).is_some() {
@@ -138,6 +129,24 @@ impl Pkcs11Reader {
 /// Takes the lock if there are cards, which another program could reset during the search.
 fn lock_for_search() -> Option<CardLock> {
     Readers::now().has_card().then(|| CardLock::with_cards(card_lock::PATIENCE))
+}
+
+/// The modules of the settings.
+enum Loaded {
+    Modules(Vec<Module>),
+    /// None starts, but one may once there is a reader or a card.
+    Absent(Missing),
+}
+
+/// Loads the modules that can be loaded. `before` is the readers' state.
+fn load(settings: &CardSettings, exclusive: bool, before: &Readers) -> Result<Loaded> {
+    match module::load(&settings.modules, exclusive) {
+        Ok(modules) => Ok(Loaded::Modules(modules)),
+        Err(unusable) if unusable.may_start && !before.has_card() => {
+            Ok(Loaded::Absent(Missing::without_reader(unusable.error, before)))
+        }
+        Err(unusable) => Err(unusable.error),
+    }
 }
 
 /// The result of a search.

@@ -4,6 +4,7 @@
 //! process for each login, and this process loads neither a module nor the PC/SC library. When a call returns, no
 //! thread and no child is left.
 
+mod held;
 #[cfg(target_os = "linux")]
 mod opensc;
 mod process;
@@ -15,14 +16,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::held::{ENDING, Held, report_reset};
+use self::process::receive;
 pub(super) use self::process::{Helper, interrupt};
-use self::process::{Received, receive};
 #[cfg(feature = "sign")]
 use self::signing::HelperSigner;
 use self::watch::HelperWatch;
 use super::events::{CardWatch, Presence, Snapshot};
-use super::pkcs11::{AfterLogin, CardSettings, known_places};
-use super::protocol::{Channel, ChannelError, RESET_ARGUMENT, Reply, Request, Reset};
+use super::pkcs11::{CardSettings, known_places};
+use super::protocol::{Channel, Reply, Request};
 use super::{Absence, CardReader, Certificate, PinStatus, SmartCard};
 #[cfg(feature = "sign")]
 use super::{SignerCard, SignerChoice};
@@ -44,12 +46,6 @@ const FIRST_SEARCH: Duration = Duration::from_secs(10);
 
 /// The additional time for entering a PIN on the reader's PIN pad.
 pub const PIN_PAD_WAIT: Duration = Duration::from_secs(60);
-
-/// How long a helper may take to release the card.
-const ENDING: Duration = Duration::from_secs(2);
-
-/// How long a helper may take to begin the reset of a card that another helper left behind.
-const DETACHING: Duration = Duration::from_millis(200);
 
 /// How often to search for cards that PC/SC does not report: tokens that are not cards in its readers, and cards
 /// that no module recognises, because another program may be using them.
@@ -259,7 +255,7 @@ impl HelperReader {
         time: Duration,
         cancel: &CancelToken,
     ) -> Result<Search<T>> {
-        let HelperSettings { program, card: card_settings, .. } = &self.settings;
+        let program = &self.settings.program;
         cancel.check(Stage::Card)?;
         let until = Some(Instant::now() + time);
         let mut helper = Helper::start(program, None)?;
@@ -275,15 +271,7 @@ impl HelperReader {
             Ok(reply) => {
                 let Some(card) = found(reply) else { return Err(helper.lost(None, Stage::Card, cancel)) };
                 let (card, reader) = card?;
-                let held = Held {
-                    // Without a name nothing can be reset.
-                    reset: reader.filter(|_| card_settings.after_login == AfterLogin::Reset),
-                    settings: self.settings.clone(),
-                    resetting: Arc::clone(&self.resetting),
-                    helper: Some(helper),
-                    progress: Progress::NotTried,
-                    cancel: cancel.clone(),
-                };
+                let held = Held::new(helper, reader, &self.settings, &self.resetting, cancel);
                 Ok(Search::Card(card, held))
             }
             Err(error) => Err(helper.lost(Some(error), Stage::Card, cancel)),
@@ -329,28 +317,6 @@ struct HelperCard {
     held: Held,
 }
 
-/// A helper that holds a card.
-struct Held {
-    /// The reader whose card must be reset if the helper cannot do it.
-    reset: Option<String>,
-    settings: HelperSettings,
-    resetting: Resetting,
-    /// None once the helper was killed or has ended.
-    helper: Option<Helper>,
-    progress: Progress,
-    cancel: CancelToken,
-}
-
-#[derive(Clone, Copy)]
-enum Progress {
-    /// No PIN has been sent.
-    NotTried,
-    /// The PIN was wrong, or has opened the card to sign documents: the helper waits for the next request.
-    Waiting,
-    /// The helper releases the card, at most until then.
-    Ending(Instant),
-}
-
 impl SmartCard for HelperCard {
     fn label(&self) -> &str {
         &self.label
@@ -379,7 +345,7 @@ impl SmartCard for HelperCard {
         let result = match sent.and_then(|()| receive(&helper.channel, until)) {
             Ok(Reply::WrongPin { failure, pin }) => {
                 *status = pin;
-                held.progress = Progress::Waiting;
+                held.waits();
                 return Err(failure.into());
             }
             Ok(Reply::Signature { signature, certificate: der }) => Certificate::from_der(&der).map(|der| {
@@ -391,91 +357,6 @@ impl SmartCard for HelperCard {
         };
         held.ends();
         result
-    }
-}
-
-impl Held {
-    /// Returns the helper, if a PIN may be sent to it.
-    fn helper(&mut self, cancel: &CancelToken) -> Result<&mut Helper> {
-        cancel.check(Stage::Signing)?;
-        self.cancel = cancel.clone();
-        match (&mut self.helper, self.progress) {
-            (Some(helper), Progress::NotTried | Progress::Waiting) => Ok(helper),
-            _ => Err(failed(Stage::Signing, "the card has already been released")),
-        }
-    }
-
-    /// Returns until when the helper must reply, to a PIN or after one on the reader's PIN pad.
-    fn until(&self, pin_pad: bool) -> Option<Instant> {
-        let pin_pad = if pin_pad { PIN_PAD_WAIT } else { Duration::ZERO };
-        Some(Instant::now() + self.settings.deadline + pin_pad)
-    }
-
-    /// The helper releases the card now.
-    fn ends(&mut self) {
-        self.progress = Progress::Ending(Instant::now() + self.settings.deadline.min(ENDING));
-    }
-
-    /// Gives the helper up, and returns the error for a missing reply or an unexpected one.
-    fn lost(&mut self, error: Option<ChannelError>, cancel: &CancelToken) -> Error {
-        let text = "the card has already been released";
-        let error = self.helper.as_mut().map(|helper| helper.lost(error, Stage::Signing, cancel));
-        self.give_up();
-        error.unwrap_or_else(|| failed(Stage::Signing, text))
-    }
-
-    /// Kills the helper. The card may remain logged in, so another helper resets it, which this process does not
-    /// wait for.
-    fn give_up(&mut self) {
-        self.helper = None;
-        let Some(reader) = &self.reset else { return };
-        match reset_apart(&self.settings.program, reader) {
-            Ok(channel) => *self.resetting.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel),
-            Err(error) => tracing::warn!(%error, "the card was not reset"),
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let Some(helper) = self.helper.as_ref().filter(|helper| helper.owner.is_this_process()) else { return };
-        let until = match self.progress {
-            Progress::NotTried => return,
-            Progress::Ending(until) => until,
-            Progress::Waiting => {
-                let until = Instant::now() + self.settings.deadline.min(ENDING);
-                // If it cannot be sent, there will be no reply either.
-                let _ = helper.channel.send(&Request::End, Some(until));
-                until
-            }
-        };
-        let ended = {
-            let _guard = self.cancel.on_cancel(interrupt(&helper.channel));
-            receive(&helper.channel, Some(until))
-        };
-        report_reset(&ended);
-        if !matches!(ended, Ok(Reply::Done(_))) {
-            self.give_up();
-        }
-    }
-}
-
-/// Makes a new helper reset the card in `reader`, in a process that is not a child of this one.
-fn reset_apart(program: &Path, reader: &str) -> Result<Channel> {
-    let until = Some(Instant::now() + DETACHING);
-    let mut helper = Helper::start(program, Some(RESET_ARGUMENT))?;
-    let sent = helper.channel.send(&Request::Reset { reader }, until);
-    match sent.and_then(|()| receive(&helper.channel, until)) {
-        Ok(Reply::Detached) => Ok(helper.channel.clone()),
-        other => Err(helper.lost(other.err(), Stage::Card, &CancelToken::new())),
-    }
-}
-
-fn report_reset(reply: &Received) {
-    match reply {
-        Ok(Reply::Done(Reset::Failed(reason))) => tracing::warn!(reason, "the card could not be reset"),
-        Ok(Reply::Done(reset)) => tracing::debug!(?reset, "the helper has released the card"),
-        _ => tracing::warn!("the helper did not release the card in time"),
     }
 }
 

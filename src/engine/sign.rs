@@ -13,7 +13,7 @@ use crate::card::certificate::Signed;
 use crate::card::{Signer, SignerCard, SignerChoice};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::printable;
-use crate::prompt::Notice;
+use crate::prompt::ask_for_card;
 use crate::service::pin::PinPrompt;
 use crate::sign::{Content, FailedSignature, Format, Payload, SignRequest, Signature, Signatures};
 
@@ -23,8 +23,7 @@ impl Engine {
     /// Every signature is verified with the signer's certificate. What cannot be signed is in
     /// [`Signatures::failed`] with its reason, so a card that is taken out meanwhile leaves what it has signed before.
     /// Blocks for as long as the user takes; [`Engine::cancel_login`] and [`Engine::destroy_ticket`] end it. One
-    /// request at a time. Uses the card in this process also if
-    /// an agent holds the session.
+    /// request at a time. Uses the card in this process also if an agent holds the session.
     ///
     /// # Errors
     ///
@@ -120,12 +119,7 @@ impl Inner {
         let settings = &self.parts.settings;
         let mut choice = SignerChoice::new(request.key, request.algorithm);
         choice.issuers.clone_from(&settings.signing_issuers);
-        let mut notice = Notice::default();
-        let mut absent = |absence| {
-            // Closes one notice before the next is shown.
-            drop(std::mem::take(&mut notice));
-            notice = self.parts.prompter.insert_card(&absence, cancel);
-        };
+        let mut absent = ask_for_card(self.parts.prompter.as_ref(), cancel);
         self.parts.reader.wait_for_signer(&choice, settings.card_wait, &mut absent, cancel)
     }
 

@@ -32,7 +32,7 @@ use crate::cancel::CancelToken;
 use crate::card::{Certificate, SmartCard};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fork::ForkGuard;
-use crate::prompt::Notice;
+use crate::prompt::ask_for_card;
 use crate::secret::Ticket;
 use crate::session::{Limits, Session, User};
 use crate::sync::mpsc;
@@ -217,12 +217,7 @@ impl Login<'_> {
     }
 
     fn wait_for_card(&self) -> Result<Box<dyn SmartCard>> {
-        let mut notice = Notice::default();
-        let mut absent = |absence| {
-            // Closes one notice before the next is shown.
-            drop(std::mem::take(&mut notice));
-            notice = self.desk.prompter.insert_card(&absence, self.desk.cancel);
-        };
+        let mut absent = ask_for_card(self.desk.prompter, self.desk.cancel);
         let card = self.desk.cards.wait_for_card(self.desk.card_wait, &mut absent, self.desk.cancel)?;
         info!("card found");
         card.presence().map_or(Ok(()), self.desk.card_found)?;

@@ -16,10 +16,10 @@ use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
 
 use super::card::{Pkcs11Card, SignError};
 use super::error::{failed, is_lost};
-use super::lock_for_search;
-use super::module::{self, Module};
+use super::module::Module;
 use super::objects::{self, CertificateObject, Key};
 use super::token::{Missing, Token, chosen, is_wanted};
+use super::{Loaded, load, lock_for_search};
 use crate::pcsc::Readers;
 
 /// A card with a certificate to sign documents with.
@@ -43,13 +43,9 @@ pub enum Search {
 pub fn search(settings: &CardSettings, choice: &SignerChoice) -> Result<Search> {
     let _lock = lock_for_search();
     let before = Readers::now();
-    let modules = match module::load(&settings.modules, true) {
-        Ok(modules) => modules,
-        // The module may start once there is a reader or a card.
-        Err(unusable) if unusable.may_start && !before.has_card() => {
-            return Ok(Search::Absent(Missing::without_reader(unusable.error, &before)));
-        }
-        Err(unusable) => return Err(unusable.error),
+    let modules = match load(settings, true, &before)? {
+        Loaded::Modules(modules) => modules,
+        Loaded::Absent(missing) => return Ok(Search::Absent(missing)),
     };
     let (mut tokens, mut objects, mut candidates, mut problem) = (Vec::new(), Vec::new(), Vec::new(), None);
     for module in &modules {
@@ -89,12 +85,7 @@ pub fn search(settings: &CardSettings, choice: &SignerChoice) -> Result<Search> 
     let mut token = tokens.swap_remove(token);
     // Ends their sessions.
     drop(tokens);
-    // Not every module names its slots after PC/SC's readers.
-    if let Some(slot) = &token.reader
-        && let Some(reader) = before.of_slot(slot)
-    {
-        token.reader = Some(reader.to_owned());
-    }
+    token.name_reader(&before);
     let card = Pkcs11Card::new(token, modules, settings.after_login, None);
     Ok(Search::Found(SigningCard { card, signer, id, chain, algorithm: choice.algorithm }))
 }

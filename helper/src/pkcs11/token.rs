@@ -364,6 +364,14 @@ impl Token {
         Ok((token, certificates, keys))
     }
 
+    /// Names the reader as PC/SC does: not every module names its slots so.
+    pub fn name_reader(&mut self, readers: &Readers) {
+        let reader = self.reader.as_deref().and_then(|slot| readers.of_slot(slot));
+        if let Some(reader) = reader.map(str::to_owned) {
+            self.reader = Some(reader);
+        }
+    }
+
     /// Returns the keys that may be the certificate's, best first, after the login. Chooses the certificate again
     /// if none was visible before, or if it has no key or is not marked for logging in.
     pub fn keys(&mut self) -> Result<Vec<Key>> {

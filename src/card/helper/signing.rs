@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::held::Held;
 use super::process::receive;
-use super::{Held, HelperReader, Progress, interrupt};
+use super::{HelperReader, interrupt};
 use crate::cancel::CancelToken;
 use crate::card::protocol::{Reply, Request};
 use crate::card::{Absence, PinStatus, Signer, SignerCard, SignerChoice};
@@ -63,12 +64,12 @@ impl SignerCard for HelperSigner {
         drop(pin);
         match sent.and_then(|()| receive(&helper.channel, until)) {
             Ok(Reply::LoggedIn) => {
-                held.progress = Progress::Waiting;
+                held.waits();
                 Ok((self.signer.clone(), self.chain.clone()))
             }
             Ok(Reply::WrongPin { failure, pin }) => {
                 self.pin = pin;
-                held.progress = Progress::Waiting;
+                held.waits();
                 Err(failure.into())
             }
             Ok(Reply::Failed(failure)) => {
@@ -93,6 +94,6 @@ impl SignerCard for HelperSigner {
     }
 
     fn is_lost(&self) -> bool {
-        self.held.helper.is_none()
+        self.held.is_lost()
     }
 }
