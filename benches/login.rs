@@ -6,11 +6,14 @@
 
 #[path = "login/bare.rs"]
 mod bare;
+#[path = "support/card.rs"]
+mod card;
+#[path = "support/bare.rs"]
+mod requests;
 mod support;
 
-use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use ticketapi::cancel::CancelToken;
@@ -18,73 +21,39 @@ use ticketapi::card::helper::{DEADLINE, HelperReader, HelperSettings};
 use ticketapi::card::pkcs11::CardSettings;
 use ticketapi::card::{CardReader, Certificate};
 use ticketapi::challenge::Digest;
-use ticketapi::prompt::{PinRequest, Prompter};
-use ticketapi::ssb::Role;
 use ticketapi::{Config, Engine, Pin};
-use ticketapi_testkit::artifacts::{helper_program, scripted_module};
-use ticketapi_testkit::{CardSpec, SoftHsm, Spine, TestCa};
+use ticketapi_testkit::artifacts::helper_program;
+use ticketapi_testkit::{CardSpec, Spine, TestCa};
 
 use bare::{BareLogin, BareProgram};
+use card::{PIN, User};
 use support::{Comparisons, time};
 
-const PIN: &str = "4821";
 const UID: &str = "123456789012";
 
 /// The number of the captured user's roles.
 const ROLES: usize = 40;
 
-/// Answers at once, and chooses the first role.
-struct User;
-
-impl Prompter for User {
-    fn pin(&self, _: &PinRequest<'_>, _: &CancelToken) -> ticketapi::Result<Pin> {
-        Ok(Pin::new(PIN.into()))
-    }
-
-    fn use_last_try(&self, _: &PinRequest<'_>, _: &CancelToken) -> ticketapi::Result<bool> {
-        Ok(false)
-    }
-
-    fn role(&self, _: &[Role], _: &CancelToken) -> ticketapi::Result<usize> {
-        Ok(0)
-    }
-}
-
-/// Passes this run's folder to the process that measures.
-const FOLDER: &str = "TICKETAPI_BENCH_FOLDER";
-
 fn main() -> ExitCode {
-    match env::var_os(FOLDER) {
-        Some(folder) => compare(Path::new(&folder)),
-        None => run_again(),
-    }
-}
-
-/// Runs this program again with the environment in which the helper and the floor find the tokens. A wrapper
-/// script would be measured too.
-fn run_again() -> ExitCode {
-    let folder = tempfile::tempdir().unwrap();
-    let status = Command::new(env::current_exe().unwrap())
-        .args(env::args_os().skip(1))
-        .env(FOLDER, folder.path())
-        .env("SOFTHSM2_CONF", folder.path().join("softhsm2.conf"))
-        .status()
-        .unwrap();
-    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    card::with_tokens(compare)
 }
 
 fn compare(folder: &Path) -> ExitCode {
     let ca = TestCa::new().unwrap();
     let card = ca.issue(&CardSpec::new(UID)).unwrap();
-    let tokens = SoftHsm::new().unwrap();
-    tokens.add_card("NHS card", PIN, &card).unwrap();
-    std::fs::copy(tokens.conf(), folder.join("softhsm2.conf")).unwrap();
+    let tokens = card::token(folder, &card);
     let signer = Signer {
         certificate: Certificate::from_der(&card.certificate_der().unwrap()).unwrap(),
         helper: helper_program(),
         bare: BareProgram::compile(folder),
     };
-    signer.check_calls(folder, tokens.module());
+    let ours = |module: &Path| {
+        signer.sign_by_helper(module);
+    };
+    let floor = |module: &Path| {
+        signer.sign_bare(module);
+    };
+    card::check_calls(folder, tokens.module(), ours, floor);
 
     let mut comparisons = Comparisons::new();
     compare_logins(&mut comparisons, &ca, &signer, tokens.module());
@@ -154,22 +123,5 @@ impl Signer {
         });
         self.certificate.verify(Digest::Sha1, &CHALLENGE, &signature).unwrap();
         took
-    }
-
-    /// Checks that both make the same calls; otherwise they cannot be compared.
-    fn check_calls(&self, folder: &Path, module: &Path) {
-        let (logging, log) = (folder.join("logging.so"), folder.join("calls"));
-        std::fs::copy(scripted_module(), &logging).unwrap();
-        let script = format!("module {}\nlog {}\n", module.display(), log.display());
-        std::fs::write(folder.join("logging.so.script"), script).unwrap();
-        let calls_of = |sign: fn(&Self, &Path) -> Duration| {
-            sign(self, &logging);
-            let calls = std::fs::read_to_string(&log).unwrap();
-            std::fs::remove_file(&log).unwrap();
-            calls
-        };
-        let calls = calls_of(Self::sign_by_helper);
-        assert!(calls.contains("C_Login") && calls.ends_with("C_Finalize\n"), "{calls}");
-        assert_eq!(calls, calls_of(Self::sign_bare));
     }
 }

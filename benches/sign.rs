@@ -1,31 +1,25 @@
 //! Signing 250 documents with a token, against a bare C program that makes the same PKCS#11 calls.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/card.rs"]
+mod card;
 mod support;
 
-use std::env;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use peak_alloc::PeakAlloc;
-use ticketapi::cancel::CancelToken;
-use ticketapi::prompt::{PinRequest, Prompter};
 use ticketapi::sign::{Algorithm, MAX_BYTES, MAX_PAYLOADS, SignRequest};
-use ticketapi::ssb::Role;
-use ticketapi::{Config, Engine, Pin};
-use ticketapi_testkit::artifacts::{helper_program, scripted_module};
-use ticketapi_testkit::{CardSpec, SoftHsm, TestCa};
+use ticketapi::{Config, Engine};
+use ticketapi_testkit::artifacts::helper_program;
+use ticketapi_testkit::{CardSpec, TestCa};
 
+use card::{PIN, User};
 use support::{Comparisons, time};
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
-
-const PIN: &str = "4821";
 
 /// The size of a document.
 const SIZE: usize = 4 << 10;
@@ -36,56 +30,22 @@ const SIGNATURE: usize = 256;
 /// How much the heap may grow while documents of 16 MiB are signed.
 const MAX_GROWTH: usize = 8 << 20;
 
-/// Answers at once.
-struct User;
-
-impl Prompter for User {
-    fn pin(&self, _: &PinRequest<'_>, _: &CancelToken) -> ticketapi::Result<Pin> {
-        Ok(Pin::new(PIN.into()))
-    }
-
-    fn use_last_try(&self, _: &PinRequest<'_>, _: &CancelToken) -> ticketapi::Result<bool> {
-        Ok(false)
-    }
-
-    fn role(&self, _: &[Role], _: &CancelToken) -> ticketapi::Result<usize> {
-        Ok(0)
-    }
-}
-
-/// Passes this run's folder to the process that measures.
-const FOLDER: &str = "TICKETAPI_BENCH_FOLDER";
-
 fn main() -> ExitCode {
-    match env::var_os(FOLDER) {
-        Some(folder) => compare(Path::new(&folder)),
-        None => run_again(),
-    }
-}
-
-/// Runs this program again with the environment in which the helper and the floor find the tokens. A wrapper
-/// script would be measured too.
-fn run_again() -> ExitCode {
-    let folder = tempfile::tempdir().unwrap();
-    let status = Command::new(env::current_exe().unwrap())
-        .args(env::args_os().skip(1))
-        .env(FOLDER, folder.path())
-        .env("SOFTHSM2_CONF", folder.path().join("softhsm2.conf"))
-        .status()
-        .unwrap();
-    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    card::with_tokens(compare)
 }
 
 fn compare(folder: &Path) -> ExitCode {
     let ca = TestCa::new().unwrap();
     let card = ca.issue(&CardSpec::new("123456789012").for_signing()).unwrap();
-    let tokens = SoftHsm::new().unwrap();
-    tokens.add_card("NHS signature", PIN, &card).unwrap();
-    std::fs::copy(tokens.conf(), folder.join("softhsm2.conf")).unwrap();
-    let bare = Bare::compile(folder);
+    let tokens = card::token(folder, &card);
+    let bare = Bare(card::compile(folder, "sign/bare.c"));
     let (engine, request) = (engine(tokens.module()), request(SIZE));
     let hashes = hashes(&request);
-    check_calls(folder, tokens.module(), &bare, &request, &hashes);
+    let ours = |module: &Path| sign(&self::engine(module), &request);
+    let floor = |module: &Path| {
+        bare.sign(module, &hashes);
+    };
+    card::check_calls(folder, tokens.module(), ours, floor);
     check_heap(&engine);
 
     let mut comparisons = Comparisons::new();
@@ -136,55 +96,13 @@ fn check_heap(engine: &Engine) {
     assert!(growth <= MAX_GROWTH);
 }
 
-/// Checks that both make the same calls; otherwise they cannot be compared.
-fn check_calls(folder: &Path, module: &Path, bare: &Bare, request: &SignRequest, hashes: &[Vec<u8>]) {
-    let (logging, log) = (folder.join("logging.so"), folder.join("calls"));
-    std::fs::copy(scripted_module(), &logging).unwrap();
-    let script = format!("module {}\nlog {}\n", module.display(), log.display());
-    std::fs::write(folder.join("logging.so.script"), script).unwrap();
-    let calls = || {
-        let calls = std::fs::read_to_string(&log).unwrap();
-        std::fs::remove_file(&log).unwrap();
-        calls
-    };
-    sign(&engine(&logging), request);
-    let ours = calls();
-    assert!(ours.contains("C_Login") && ours.ends_with("C_Finalize\n"), "{ours}");
-    bare.sign(&logging, hashes);
-    let floor = calls();
-    assert!(ours == floor, "they differ: {}", differ(&ours, &floor));
-}
-
-/// Shows the first calls that differ.
-fn differ(ours: &str, floor: &str) -> String {
-    let mut pairs = ours.lines().zip(floor.lines()).enumerate();
-    let differs = pairs.find(|(_, (ours, floor))| ours != floor);
-    differs.map_or_else(|| "one makes more calls".to_owned(), |(at, pair)| format!("call {at}: {pair:?}"))
-}
-
 /// The compiled `bare.c`.
 struct Bare(PathBuf);
 
 impl Bare {
-    fn compile(folder: &Path) -> Self {
-        let path = folder.join("bare");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/sign/bare.c");
-        let compiled = Command::new("cc").args(["-std=c11", "-O2", "-o"]).arg(&path).arg(source).arg("-ldl").status();
-        assert!(compiled.unwrap().success());
-        Self(path)
-    }
-
     /// Starts it as the helper is started, and has it sign.
     fn sign(&self, module: &Path, hashes: &[Vec<u8>]) -> Vec<u8> {
-        let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let mut child = Command::new(&self.0)
-            .arg(module)
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap();
+        let (mut child, mut ours) = card::start(&self.0, module);
         let certificate = ours.read(&mut [0; 4096]).unwrap();
         assert!(certificate > 512);
         let lengths = [PIN.len(), hashes.len()].map(|length| u8::try_from(length).unwrap());

@@ -1,52 +1,33 @@
 //! The floor of a login: `bare.c` instead of the helper, and requests from templates.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::process::Child;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use ticketapi::card::Certificate;
 use ticketapi::challenge::{self, Digest};
 use ticketapi::ssb::message;
 use ticketapi_testkit::Spine;
 
-use crate::PIN;
+use crate::card::{self, PIN};
+use crate::requests::Bare;
 
 /// The compiled `bare.c`.
 pub struct BareProgram(PathBuf);
 
 impl BareProgram {
     pub fn compile(folder: &Path) -> Self {
-        let path = folder.join("bare");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/login/bare.c");
-        let compiled = Command::new("cc").args(["-std=c11", "-O2", "-o"]).arg(&path).arg(source).arg("-ldl").status();
-        assert!(compiled.unwrap().success());
-        Self(path)
+        Self(card::compile(folder, "login/bare.c"))
     }
 
     /// Starts it as the helper is started, and waits until it has found the certificate.
     pub fn start(&self, module: &Path) -> BareCard {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let child = Command::new(&self.0)
-            .arg(module)
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let mut card = BareCard { child, socket: ours };
+        let (child, socket) = card::start(&self.0, module);
+        let mut card = BareCard { child, socket };
         assert!(card.receive().len() > 512);
         card
     }
@@ -83,7 +64,7 @@ pub struct BareLogin<'a> {
     program: &'a BareProgram,
     module: &'a Path,
     port: u16,
-    tls: Arc<ClientConfig>,
+    tls: Bare,
     activate: String,
     validate: String,
     select_role: String,
@@ -92,15 +73,6 @@ pub struct BareLogin<'a> {
 
 impl<'a> BareLogin<'a> {
     pub fn new(spine: &Spine, program: &'a BareProgram, module: &'a Path, certificate: &Certificate) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(spine.ca_file()).unwrap()).unwrap();
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.resumption = Resumption::disabled();
-
         let host = format!("127.0.0.1:{}", spine.port());
         let cms = Cms::new(certificate);
         let common = [
@@ -127,7 +99,7 @@ impl<'a> BareLogin<'a> {
             program,
             module,
             port: spine.port(),
-            tls: Arc::new(tls),
+            tls: Bare::new(spine.ca_file()),
             activate: post("/login/authactivate", &host, &activate),
             validate: post("/login/authvalidate", &host, &validate),
             select_role: format!(
@@ -140,7 +112,7 @@ impl<'a> BareLogin<'a> {
 
     pub fn log_in(&self) {
         let mut card = self.program.start(self.module);
-        let mut broker = self.connect();
+        let mut broker = self.tls.connect(self.port);
 
         let answer = broker.exchange(&self.activate);
         let challenge = value(&answer, "challenge");
@@ -156,13 +128,6 @@ impl<'a> BareLogin<'a> {
         assert!(answer.contains("<STATUS>OK</STATUS>"));
         broker.close();
         card.end();
-    }
-
-    fn connect(&self) -> BareBroker {
-        let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
-        socket.set_nodelay(true).unwrap();
-        let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
-        BareBroker(StreamOwned::new(ClientConnection::new(Arc::clone(&self.tls), name).unwrap(), socket))
     }
 }
 
@@ -186,30 +151,6 @@ fn post(path: &str, host: &str, parameters: &[(&'static str, &str)]) -> String {
 fn value<'a>(answer: &'a str, parameter: &str) -> &'a str {
     let (_, rest) = answer.split_once(&format!("<gpPARAM name=\"{parameter}\">")).unwrap();
     rest.split_once('<').unwrap().0
-}
-
-struct BareBroker(StreamOwned<ClientConnection, TcpStream>);
-
-impl BareBroker {
-    fn exchange(&mut self, request: &str) -> String {
-        self.0.write_all(request.as_bytes()).unwrap();
-        self.0.flush().unwrap();
-        let (mut answer, mut buffer) = (Vec::new(), [0; 16 << 10]);
-        loop {
-            let count = self.0.read(&mut buffer).unwrap();
-            answer.extend_from_slice(&buffer[..count]);
-            let Some((head, body)) = std::str::from_utf8(&answer).unwrap().split_once("\r\n\r\n") else { continue };
-            let (_, length) = head.split_once("Content-Length: ").unwrap();
-            if body.len() == length.lines().next().unwrap().parse::<usize>().unwrap() {
-                return body.to_owned();
-            }
-        }
-    }
-
-    fn close(mut self) {
-        self.0.conn.send_close_notify();
-        self.0.flush().unwrap();
-    }
 }
 
 /// A signed challenge in which only challenge and signature change.

@@ -1,4 +1,4 @@
-//! Requests from prepared texts over one TLS connection, with a full handshake: the floor of a login in the browser.
+//! Requests from prepared texts over one TLS connection, with a full handshake: the floor of logins.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
