@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::ca::CardIdentity;
+use crate::ca::{CardIdentity, TestCa};
 use crate::error::{Context, Error, Result, write_file};
 use crate::wrapper::write_wrapper;
 
@@ -155,6 +155,11 @@ impl Token<'_> {
     /// Adds only the certificate.
     pub fn add_certificate(&self, identity: &CardIdentity, id: u8) -> Result<()> {
         self.write_object("cert", &identity.certificate_der()?, identity.uid(), id, &[])
+    }
+
+    /// Adds the certificate of a CA.
+    pub fn add_issuer(&self, ca: &TestCa, id: u8) -> Result<()> {
+        self.write_object("cert", &ca.certificate().to_der()?, "issuer", id, &[])
     }
 
     /// Adds only the private key.

@@ -1,7 +1,9 @@
-//! Documents signed with smartcards: SoftHSM2 and OpenSC in the card helper.
+//! Documents signed with cards in the card helper: SoftHSM2's tokens, and a smartcard with OpenSC.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![cfg(target_os = "linux")]
 
+mod smartcard;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::fs;
@@ -20,9 +22,8 @@ use ticketapi::prompt::{PinRequest, Prompter};
 use ticketapi::session::Role;
 use ticketapi::sign::{Algorithm, FailedSignature, KeyUse, SignRequest, Signatures};
 use ticketapi::{Engine, Error, ErrorKind, Pin, Result};
-use ticketapi_testkit::artifacts::{helper_program, opensc_module, scripted_module};
-use ticketapi_testkit::piv::{DEFAULT_PIN, Fault};
-use ticketapi_testkit::{CardSpec, Pcscd, PivCard, SoftHsm};
+use ticketapi_testkit::artifacts::{helper_program, scripted_module};
+use ticketapi_testkit::{CardIdentity, CardSpec, SoftHsm, Token};
 
 /// The PIN of the content-commitment key, on a token of its own.
 const SIGNING_PIN: &str = "735519";
@@ -49,6 +50,23 @@ impl Cards {
             }
         }
         Self::use_hsm(desk, hsm)
+    }
+
+    /// A card with one token, on which `put` puts the signer's certificate and key.
+    fn with_token(put: impl FnOnce(&Token<'_>, &CardIdentity, &Desk)) -> Self {
+        let desk = Desk::new();
+        let hsm = SoftHsm::new().unwrap();
+        let token = hsm.add_token("signature", SIGNING_PIN).unwrap();
+        put(&token, &desk.ca.issue(&CardSpec::new(UID).for_signing()).unwrap(), &desk);
+        Self::use_hsm(desk, hsm)
+    }
+
+    /// A card whose key needs the PIN for each signature.
+    fn always_authenticating() -> Self {
+        Self::with_token(|token, signer, _| {
+            token.add_certificate(signer, 1).unwrap();
+            token.add_always_authenticate_key(signer, 1).unwrap();
+        })
     }
 
     fn use_hsm(mut desk: Desk, hsm: SoftHsm) -> Self {
@@ -177,48 +195,18 @@ fn keys_of_2048_and_4096_bits_sign() {
 
 #[test]
 fn certificates_of_issuers_on_the_card_come_with_it() {
-    let desk = Desk::new();
-    let hsm = SoftHsm::new().unwrap();
-    let token = hsm.add_token("signature", SIGNING_PIN).unwrap();
-    let signer = desk.ca.issue(&CardSpec::new(UID).for_signing()).unwrap();
-    token.add_identity(&signer, 1).unwrap();
-    let file = desk.path("ca.der");
-    fs::write(&file, desk.ca.certificate().to_der().unwrap()).unwrap();
-    let written = std::process::Command::new("pkcs11-tool")
-        .env("SOFTHSM2_CONF", hsm.conf())
-        .arg("--module")
-        .arg(hsm.module())
-        .args([
-            "--slot",
-            token.slot(),
-            "--login",
-            "--pin",
-            SIGNING_PIN,
-            "--type",
-            "cert",
-            "--id",
-            "77",
-            "--write-object",
-        ])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert!(written.status.success());
-    let issuer = desk.ca.certificate().to_der().unwrap();
-    let cards = Cards::use_hsm(desk, hsm);
+    let cards = Cards::with_token(|token, signer, desk| {
+        token.add_identity(signer, 1).unwrap();
+        token.add_issuer(&desk.ca, 2).unwrap();
+    });
+    let issuer = cards.desk.ca.certificate().to_der().unwrap();
     assert_eq!(cards.sign(&three()).unwrap().chain, [issuer]);
 }
 
 #[test]
 fn a_key_that_refuses_the_pin_at_one_signature_is_not_tried_again() {
-    let desk = Desk::new();
-    let hsm = SoftHsm::new().unwrap();
-    let token = hsm.add_token("signature", SIGNING_PIN).unwrap();
-    let signer = desk.ca.issue(&CardSpec::new(UID).for_signing()).unwrap();
-    token.add_certificate(&signer, 1).unwrap();
-    token.add_always_authenticate_key(&signer, 1).unwrap();
     // The first is that of the request, the others are those of the signatures.
-    let cards = Cards::use_hsm(desk, hsm).scripted("fault C_Login 3 error 0xa0");
+    let cards = Cards::always_authenticating().scripted("fault C_Login 3 error 0xa0");
     let signed = cards.desk.engine(&User::typing(&[SIGNING_PIN])).sign(&three()).unwrap();
     assert_eq!((signed.signatures.len(), signed.failed.len()), (1, 2));
     let refused = |failed: &FailedSignature| matches!(failed.error.kind(), ErrorKind::PinIncorrect { .. });
@@ -228,13 +216,7 @@ fn a_key_that_refuses_the_pin_at_one_signature_is_not_tried_again() {
 
 #[test]
 fn a_key_that_always_authenticates_signs_every_payload_with_one_pin() {
-    let desk = Desk::new();
-    let hsm = SoftHsm::new().unwrap();
-    let token = hsm.add_token("signature", SIGNING_PIN).unwrap();
-    let signer = desk.ca.issue(&CardSpec::new(UID).for_signing()).unwrap();
-    token.add_certificate(&signer, 1).unwrap();
-    token.add_always_authenticate_key(&signer, 1).unwrap();
-    let cards = Cards::use_hsm(desk, hsm).scripted("");
+    let cards = Cards::always_authenticating().scripted("");
     let user = User::typing(&[SIGNING_PIN]);
     assert!(is_complete(&cards.desk.engine(&user).sign(&three()).unwrap()));
     assert_eq!(user.asked().len(), 1);
@@ -291,11 +273,8 @@ fn only_issuers_of_the_settings_sign() {
 
 #[test]
 fn a_card_without_the_key_of_its_certificate_is_named() {
-    let desk = Desk::new();
-    let hsm = SoftHsm::new().unwrap();
-    let token = hsm.add_token("signature", SIGNING_PIN).unwrap();
-    token.add_certificate(&desk.ca.issue(&CardSpec::new(UID).for_signing()).unwrap(), 1).unwrap();
-    let error = Cards::use_hsm(desk, hsm).sign(&three()).unwrap_err();
+    let cards = Cards::with_token(|token, signer, _| token.add_certificate(signer, 1).unwrap());
+    let error = cards.sign(&three()).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NoKey, "{error}");
 }
 
@@ -496,67 +475,4 @@ fn cancelling_ends_a_request_and_another_may_follow() {
     engine.cancel_login();
     assert_eq!(signing.join().unwrap(), ErrorKind::Cancelled);
     assert!(is_complete(&engine.sign(&three()).unwrap()));
-}
-
-/// A card in a virtual reader of the PC/SC service, with one PIN for both of its keys.
-struct Reader {
-    // First, so that the card is removed before the service ends.
-    card: PivCard,
-    _pcscd: Pcscd,
-    desk: Desk,
-}
-
-impl Reader {
-    fn new() -> Self {
-        let mut desk = Desk::new().set("pkcs11_module", opensc_module());
-        let identity = desk.ca.issue(&CardSpec::new(UID)).unwrap();
-        let signer = desk.ca.issue(&CardSpec::new(UID).for_signing().key_number(1)).unwrap();
-        let pcscd = Pcscd::start().unwrap();
-        desk.config.helper = Some(pcscd.helper_wrapper(&helper_program()).unwrap());
-        desk.config.software_card = None;
-        let card = PivCard::with_signature(&identity, Some(&signer)).unwrap();
-        card.insert(pcscd.port()).unwrap();
-        assert!(card.wait_until_seen(support::PATIENCE));
-        Self { card, _pcscd: pcscd, desk }
-    }
-}
-
-#[test]
-fn a_smartcard_signs_documents_of_a_session_which_goes_on() {
-    let reader = Reader::new();
-    let user = User::typing(&[DEFAULT_PIN; 2]);
-    let engine = reader.desk.engine(&user);
-    let ticket = engine.get_ticket().unwrap();
-    let signed = engine.sign(&three()).unwrap();
-    assert!(is_complete(&signed), "{signed:?}");
-    for (outcome, payload) in outcomes(&signed, &IDS).iter().zip(PAYLOADS) {
-        let signature = outcome.as_ref().unwrap();
-        assert_signed(&signed.certificate, Algorithm::Rs256, payload.as_bytes(), signature);
-    }
-    assert_eq!(user.pins_asked(), 2);
-    assert!(!reader.card.is_verified(), "the card was reset");
-    assert_eq!(engine.get_ticket_no_auth().unwrap().expose(), ticket.expose());
-}
-
-#[test]
-fn a_smartcard_sees_a_wrong_pin_once() {
-    let reader = Reader::new();
-    let user = User::typing(&["999999"]);
-    let error = reader.desk.engine(&user).sign(&three()).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::PinIncorrect { tries_left: Some(2) | None }), "{error}");
-    assert_eq!((reader.card.counts().verify, reader.card.tries_left()), (1, 2));
-    assert_eq!(reader.card.counts().sign, 0);
-}
-
-#[test]
-fn a_smartcard_that_is_taken_out_between_two_signatures_has_made_the_first() {
-    let reader = Reader::new();
-    let user = User::typing(&[DEFAULT_PIN]);
-    // Signing once more would be the second.
-    let engine = reader.desk.engine(&user);
-    reader.card.set_fault(Some(Fault::RemovedAtSignature(2)));
-    let signed = engine.sign(&three()).unwrap();
-    let made: Vec<_> = outcomes(&signed, &IDS).iter().map(std::result::Result::is_ok).collect();
-    assert_eq!(made, [true, false, false], "{signed:?}");
-    assert!(reader.card.counts().verify <= 3);
 }
