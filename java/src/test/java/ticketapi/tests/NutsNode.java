@@ -1,14 +1,10 @@
 package ticketapi.tests;
 
-import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicReference;
 import ticketapi.AssuranceLevel;
 import ticketapi.Browser;
 import ticketapi.Employee;
-import ticketapi.PinRequest;
-import ticketapi.Prompter;
-import ticketapi.Role;
 import ticketapi.Session;
 import ticketapi.TicketApi;
 import ticketapi.TicketException;
@@ -63,17 +59,7 @@ public final class NutsNode {
     }
 
     public static void aProgramShowsThePage() throws Exception {
-        TicketApi.set("browser", "/nowhere/browser");
-        Windows windows = new Windows();
-        TicketApi.setPrompter(windows);
-        TicketApi.setBrowser(windows);
-        try (TicketApi api = TicketApi.open()) {
-            check(api.logIn().user().uid().equals("481"), "logged in");
-            windows.over.await();
-            String happened = windows.happened();
-            check(happened.startsWith("open wait ") && happened.contains("over ") && happened.contains("close "), happened);
-            api.logOut();
-        }
+        Windows.logIn(session -> check(session.user().uid().equals("481"), "logged in"));
     }
 
     public static void aPageThatIsNotShown() throws Exception {
@@ -121,22 +107,7 @@ public final class NutsNode {
         AtomicReference<TicketApi> desk = new AtomicReference<>();
         TicketApi.setBrowser(page -> { });
         CountDownLatch over = new CountDownLatch(1);
-        TicketApi.setPrompter(new Prompter() {
-            @Override
-            public char[] pin(PinRequest asked) {
-                return null;
-            }
-
-            @Override
-            public boolean useLastTry(PinRequest asked) {
-                return false;
-            }
-
-            @Override
-            public Role role(List<Role> roles) {
-                return null;
-            }
-
+        TicketApi.setPrompter(new BrowserUser() {
             @Override
             public void browserOpened() {
                 try {

@@ -97,18 +97,7 @@ public final class OpenId {
     }
 
     public static void aProgramShowsThePage() throws Exception {
-        TicketApi.set("browser", "/nowhere/browser");
-        Windows windows = new Windows();
-        TicketApi.setPrompter(windows);
-        TicketApi.setBrowser(windows);
-        try (TicketApi api = TicketApi.open()) {
-            Session session = api.logIn();
-            check(session.role().get().equals(session.roles().get(0)), "logged in");
-            windows.over.await();
-            String happened = windows.happened();
-            check(happened.startsWith("open wait ") && happened.contains("over ") && happened.contains("close "), happened);
-            api.logOut();
-        }
+        Windows.logIn(session -> check(session.role().get().equals(session.roles().get(0)), "logged in"));
     }
 
     public static void theBrokerHasNoneOfThis() throws Exception {

@@ -1,23 +1,17 @@
 package ticketapi.tests;
 
 import java.io.IOException;
-import java.util.List;
 import java.util.concurrent.CountDownLatch;
+import java.util.function.Consumer;
 import ticketapi.Browser;
-import ticketapi.PinRequest;
-import ticketapi.Prompter;
-import ticketapi.Role;
+import ticketapi.Session;
+import ticketapi.TicketApi;
 
 /** A program that shows login pages in windows of its own, and says when a login goes on in the browser. */
-final class Windows implements Browser, Prompter {
+final class Windows extends BrowserUser implements Browser {
     /** Counted down when the page has been closed, and the notice has been taken away. */
-    final CountDownLatch over = new CountDownLatch(2);
+    private final CountDownLatch over = new CountDownLatch(2);
     private final StringBuffer happened = new StringBuffer();
-
-    /** What has happened up to now. */
-    String happened() {
-        return happened.toString();
-    }
 
     /** The window is the program in TICKETAPI_BROWSER, which the library must not use. */
     @Override
@@ -43,18 +37,20 @@ final class Windows implements Browser, Prompter {
         over.countDown();
     }
 
-    @Override
-    public char[] pin(PinRequest asked) {
-        return null;
-    }
-
-    @Override
-    public boolean useLastTry(PinRequest asked) {
-        return false;
-    }
-
-    @Override
-    public Role role(List<Role> roles) {
-        return roles.get(0);
+    /** Logs in by windows of the program's own, and checks what has happened. */
+    static void logIn(Consumer<Session> check) throws Exception {
+        TicketApi.set("browser", "/nowhere/browser");
+        Windows windows = new Windows();
+        TicketApi.setPrompter(windows);
+        TicketApi.setBrowser(windows);
+        try (TicketApi api = TicketApi.open()) {
+            check.accept(api.logIn());
+            windows.over.await();
+            String happened = windows.happened.toString();
+            if (!happened.startsWith("open wait ") || !happened.contains("over ") || !happened.contains("close ")) {
+                throw new AssertionError(happened);
+            }
+            api.logOut();
+        }
     }
 }
