@@ -41,8 +41,7 @@ fn with_files(options: &SignOptions, common: &Common) -> Result<ExitCode> {
     let signatures = sign(&request, common)?;
     let mut code = ExitCode::SUCCESS;
     for signature in &signatures.signatures {
-        let place = options.files.iter().zip(&outputs).find(|(file, _)| id(file) == signature.id);
-        match place.and_then(|(_, output)| output.as_deref()) {
+        match output_of(&signature.id, options, &outputs) {
             Some(output) => {
                 write(output, &signature.bytes, options.overwrite)?;
                 show::out(&format!("{}\n", printable(&output.display().to_string())))?;
@@ -68,8 +67,10 @@ fn with_json(options: &SignOptions, common: &Common) -> Result<ExitCode> {
         let outputs = outputs(options, options.out.is_some())?;
         let signatures = sign(&request, common)?;
         if options.out.is_some() {
-            for (signature, output) in placed(&signatures, options, &outputs) {
-                write(output, signature, options.overwrite)?;
+            for signature in &signatures.signatures {
+                if let Some(output) = output_of(&signature.id, options, &outputs) {
+                    write(output, &signature.bytes, options.overwrite)?;
+                }
             }
         }
         Ok(signatures)
@@ -82,16 +83,10 @@ fn with_json(options: &SignOptions, common: &Common) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// The signatures that have a file, with it.
-fn placed<'a>(
-    signatures: &'a Signatures,
-    options: &'a SignOptions,
-    outputs: &'a [Option<PathBuf>],
-) -> impl Iterator<Item = (&'a [u8], &'a Path)> {
-    signatures.signatures.iter().filter_map(move |signature| {
-        let (_, output) = options.files.iter().zip(outputs).find(|(file, _)| id(file) == signature.id)?;
-        Some((&*signature.bytes, output.as_deref()?))
-    })
+/// Returns the file for the signature of the payload with this id, if it has one.
+fn output_of<'a>(payload: &str, options: &SignOptions, outputs: &'a [Option<PathBuf>]) -> Option<&'a Path> {
+    let (_, output) = options.files.iter().zip(outputs).find(|(file, _)| id(file) == payload)?;
+    output.as_deref()
 }
 
 fn sign(request: &SignRequest, common: &Common) -> Result<Signatures> {
