@@ -4,12 +4,20 @@ pub(crate) mod assuan;
 mod browser;
 mod command;
 mod desktop;
+#[cfg(windows)]
+#[doc(hidden)]
+pub mod dialogs;
+#[cfg(not(windows))]
+#[path = "prompt/no_dialogs.rs"]
+mod dialogs;
 mod pinentry;
 mod program;
-mod search;
+#[doc(hidden)]
+pub mod search;
 mod shown;
 mod system;
-mod table;
+#[doc(hidden)]
+pub mod table;
 #[cfg(feature = "terminal")]
 mod terminal;
 #[cfg(not(feature = "terminal"))]

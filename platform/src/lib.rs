@@ -3,6 +3,8 @@
 #![cfg(windows)]
 
 pub mod clock;
+pub mod desktop;
+pub mod dialog;
 pub mod event;
 pub mod module;
 pub mod pipe;

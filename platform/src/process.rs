@@ -18,10 +18,12 @@ use windows_sys::Win32::Foundation::{
 use windows_sys::Win32::System::Console::{STD_INPUT_HANDLE, SetStdHandle};
 use windows_sys::Win32::System::Threading::{
     CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, CREATE_UNICODE_ENVIRONMENT, CreateProcessW,
-    DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, GetCurrentProcess, GetExitCodeProcess,
+    DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, GetCurrentProcess, GetExitCodeProcess, GetProcessId,
     InitializeProcThreadAttributeList, LPPROC_THREAD_ATTRIBUTE_LIST, PROC_THREAD_ATTRIBUTE_HANDLE_LIST,
     PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW, TerminateProcess, UpdateProcThreadAttribute,
 };
+
+use windows_sys::Win32::UI::WindowsAndMessaging::AllowSetForegroundWindow;
 
 use crate::check;
 use crate::event::wait_any;
@@ -123,6 +125,12 @@ impl Process {
         // SAFETY: the handle is a process's and open, and `code` is writable.
         check(unsafe { GetExitCodeProcess(self.0.as_raw_handle(), &mut code) })?;
         Ok(Some(ExitStatus::from_raw(code)))
+    }
+
+    /// Lets its windows come to the front, as far as this process may have its own there.
+    pub fn let_come_to_front(&self) {
+        // SAFETY: the handle is a process's and open. It fails if another program is in front.
+        unsafe { AllowSetForegroundWindow(GetProcessId(self.0.as_raw_handle())) };
     }
 
     /// Ends it at once.

@@ -1,15 +1,16 @@
 //! Searches roles by words. Pure.
 
 /// Lines prepared once for many searches.
-pub(super) struct Search(Vec<String>);
+pub struct Search(Vec<String>);
 
 impl Search {
-    pub(super) fn new<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
+    /// Prepares `lines`.
+    pub fn new<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         Self(lines.into_iter().map(str::to_lowercase).collect())
     }
 
     /// Returns the lines, in order, that contain every word of `words`, in any case.
-    pub(super) fn find(&self, words: &str) -> Vec<usize> {
+    pub fn find(&self, words: &str) -> Vec<usize> {
         let words = words.to_lowercase();
         let words: Vec<_> = words.split_whitespace().collect();
         let fits = |line: &String| words.iter().all(|word| line.contains(word));

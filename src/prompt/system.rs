@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::desktop::{self, Windows};
+use super::dialogs::Dialogs;
 use super::{LoginPage, Notice, PinRequest, Pinentry, Prompter, RoleCommand, Terminal, nobody, program, shown, text};
 use crate::cancel::CancelToken;
 use crate::card::Absence;
@@ -54,6 +55,7 @@ pub struct SystemPrompter {
 
 enum PinWay {
     Pinentry(Pinentry),
+    Dialogs(Dialogs),
     Terminal(Terminal),
 }
 
@@ -75,6 +77,7 @@ impl SystemPrompter {
     pub fn pin_program(&self) -> Result<Option<PathBuf>> {
         match self.pin_way()? {
             PinWay::Pinentry(pinentry) => Ok(Some(pinentry.program().to_owned())),
+            PinWay::Dialogs(dialogs) => Ok(Some(dialogs.program().to_owned())),
             PinWay::Terminal(_) if Terminal::is_there() => Ok(None),
             PinWay::Terminal(_) => Err(nobody(Stage::Pin, "the PIN: there is no terminal")),
         }
@@ -84,17 +87,26 @@ impl SystemPrompter {
         let pinentry = |program| PinWay::Pinentry(Pinentry::new(program, self.timeout).titled(self.title));
         let set = || self.pinentry.clone().map(pinentry);
         let found = || program::find("pinentry").map(pinentry);
+        let mut why = None;
+        let mut dialogs = || self.dialogs().map(PinWay::Dialogs).map_err(|reason| why = reason).ok();
         let way = match self.kind {
             PrompterKind::Auto => set()
+                .or_else(&mut dialogs)
                 .or_else(|| if desktop::is_there() { found() } else { None })
                 .or_else(|| Terminal::is_there().then(|| self.terminal()))
                 // It may need no desktop, as on GNOME and macOS.
                 .or_else(found),
-            PrompterKind::Desktop => set().or_else(found),
+            PrompterKind::Desktop => set().or_else(dialogs).or_else(found),
             PrompterKind::Terminal => Some(self.terminal()),
             PrompterKind::None => return Err(nobody(Stage::Pin, "the PIN: prompter is set to none")),
         };
-        way.ok_or_else(|| nobody(Stage::Pin, "the PIN: there is no pinentry and no terminal"))
+        let why = why.unwrap_or_else(|| "there is no pinentry and no terminal".into());
+        way.ok_or_else(|| nobody(Stage::Pin, &format!("the PIN: {why}")))
+    }
+
+    /// Returns Windows' dialogs, or why they cannot be used; `None` on other systems.
+    fn dialogs(&self) -> std::result::Result<Dialogs, Option<String>> {
+        Dialogs::find(self.title, self.timeout)
     }
 
     fn terminal(&self) -> PinWay {
@@ -113,6 +125,7 @@ impl SystemPrompter {
             return windows.message(message, cancel);
         }
         match self.pin_way() {
+            Ok(PinWay::Dialogs(dialogs)) => dialogs.message(message, cancel),
             Ok(PinWay::Pinentry(pinentry)) => {
                 let (message, cancel) = (message.to_owned(), cancel.clone());
                 shown::while_kept(move |stop| match pinentry.show(&message, stop) {
@@ -133,6 +146,7 @@ impl Prompter for SystemPrompter {
     fn pin(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<Pin> {
         match self.pin_way()? {
             PinWay::Pinentry(pinentry) => pinentry.pin(request, cancel),
+            PinWay::Dialogs(dialogs) => dialogs.pin(request, cancel),
             PinWay::Terminal(terminal) => terminal.pin(request, cancel),
         }
     }
@@ -140,6 +154,7 @@ impl Prompter for SystemPrompter {
     fn use_last_try(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Result<bool> {
         match self.pin_way()? {
             PinWay::Pinentry(pinentry) => pinentry.use_last_try(request, cancel),
+            PinWay::Dialogs(dialogs) => dialogs.use_last_try(request, cancel),
             PinWay::Terminal(terminal) => terminal.use_last_try(request, cancel),
         }
     }
@@ -156,6 +171,14 @@ impl Prompter for SystemPrompter {
         if let Some(windows) = self.windows() {
             return windows.role(roles, self.timeout, cancel);
         }
+        let dialogs = match self.kind {
+            PrompterKind::Terminal => Err(None),
+            _ => self.dialogs(),
+        };
+        let why = match dialogs {
+            Ok(dialogs) => return dialogs.role(roles, cancel),
+            Err(why) => why.unwrap_or_else(|| "there is no chooser on a desktop".into()),
+        };
         let terminal = match self.kind {
             PrompterKind::Auto => Terminal::is_there(),
             kind => kind == PrompterKind::Terminal,
@@ -163,8 +186,8 @@ impl Prompter for SystemPrompter {
         if terminal {
             return Terminal::new(self.timeout).role(roles, cancel);
         }
-        let detail = "the role: neither role nor role_command is set, and there is no chooser on a desktop";
-        Err(nobody(Stage::RoleSelection, detail))
+        let detail = format!("the role: neither role nor role_command is set, and {why}");
+        Err(nobody(Stage::RoleSelection, &detail))
     }
 
     fn enter_pin_on_reader(&self, request: &PinRequest<'_>, cancel: &CancelToken) -> Notice {

@@ -3,15 +3,16 @@
 use super::text;
 use crate::session::Role;
 
-const COLUMNS: usize = 3;
+/// The number of columns.
+pub const COLUMNS: usize = 3;
 /// The column headings.
-pub(super) const HEADINGS: [&str; COLUMNS] = ["Role", "Organisation", "Code"];
+pub const HEADINGS: [&str; COLUMNS] = ["Role", "Organisation", "Code"];
 
 /// Separates columns in plain text.
 const GAP: &str = "  ";
 
 /// The roles of one question.
-pub(super) struct Table {
+pub(crate) struct Table {
     cells: Vec<[String; COLUMNS]>,
     /// The longest cell of each column.
     widths: [usize; COLUMNS],

@@ -14,11 +14,11 @@ const SIGNATURE: &str = "Signature";
 /// The heading of the role list.
 pub const CHOOSE_ROLE: &str = "Choose your role";
 /// Asks for search words if there are many roles.
-pub(crate) const SEARCH_ROLES: &str = "Search by organisation, code or role";
+pub const SEARCH_ROLES: &str = "Search by organisation, code or role";
 /// The button that uses the last try.
-pub(crate) const USE_LAST_TRY: &str = "Use the last try";
+pub const USE_LAST_TRY: &str = "Use the last try";
 /// The button that ends the login.
-pub(crate) const CANCEL: &str = "Cancel";
+pub const CANCEL: &str = "Cancel";
 /// The button that hides a message and keeps waiting.
 pub(crate) const HIDE: &str = "Hide";
 /// The error of a PIN prompt that timed out.
