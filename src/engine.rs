@@ -169,8 +169,8 @@ impl Engine {
 
     /// Returns the session's state. Blocks only on the agent; does not reset the idle timer.
     pub fn status(&self) -> Status {
-        let there = self.remote().and_then(|remote| remote.status().ok());
-        there.unwrap_or_else(|| self.own_status())
+        let there = |remote: &Remote| remote.status();
+        self.remote_or(there, || Ok(self.own_status())).unwrap_or(Status::Unknown)
     }
 
     /// As [`Engine::status`], for this process only, not the agent. Does not block.

@@ -162,6 +162,8 @@ pub enum Status {
         /// Time until the session ends unless it is unlocked.
         ends_in: Duration,
     },
+    /// It is not known: the agent, which the settings require, does not answer.
+    Unknown,
 }
 
 impl From<Grant> for Session {

@@ -219,6 +219,7 @@ fn without_an_agent_auto_logs_in_in_the_program_and_require_is_an_error() {
     let user = User::new();
     let engine = auto_program(&desk, &user);
     assert_eq!(kind(engine.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
+    assert_eq!(engine.status(), Status::LoggedOut);
     engine.get_ticket().unwrap();
     assert_eq!(user.pins_asked(), 1);
     // A program with a session of its own does not use an agent that starts later.
@@ -238,6 +239,7 @@ fn without_an_agent_auto_logs_in_in_the_program_and_require_is_an_error() {
     for why in [engine.read_ticket(|_| ()).unwrap_err(), engine.live_session().unwrap_err()] {
         assert!(why.detail().starts_with("no ticketapi agent is running: /"), "{why}");
     }
+    assert_eq!(engine.status(), Status::Unknown);
     engine.destroy_ticket().unwrap();
     assert!(engine.session().is_none() && engine.with_ticket(|_| ()).is_none());
 }
