@@ -1,8 +1,10 @@
 //! The agent's socket: where it is, and whether it belongs to the user.
 
 use std::ffi::OsStr;
+use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -55,6 +57,17 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// As [`Folder::open`], for a folder that is made if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Unusable`].
+    pub fn make(path: &Path) -> Result<Self, Unusable> {
+        // A folder that exists is checked.
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        Self::open(path)
+    }
+
     /// Opens and checks `path`.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod opensc;
 mod process;
 #[cfg(feature = "sign")]
 mod signing;
+mod turns;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ use self::process::receive;
 pub(super) use self::process::{Helper, interrupt};
 #[cfg(feature = "sign")]
 use self::signing::HelperSigner;
+#[doc(hidden)]
+pub use self::turns::lock_fault;
 use self::watch::HelperWatch;
 use super::events::{CardWatch, Presence, Snapshot};
 use super::pkcs11::{CardSettings, known_places};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use ticketapi::card::examination::{Examination, Holds, Reader, Slot, SlotHolds, examine};
-use ticketapi::card::helper::{HelperReader, HelperSettings, find_helper};
+use ticketapi::card::helper::{HelperReader, HelperSettings, find_helper, lock_fault};
 use ticketapi::card::pkcs11::{AfterLogin, CardSettings, known_modules};
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::card::{CardReader, Certificate, PinStatus, PinTries, SmartCard};
@@ -103,9 +103,12 @@ pub fn helper(chain: &mut Chain<'_>) -> Finding {
     let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
     match find_helper(chain.config.helper.as_deref(), beside.as_slice()) {
         Ok(helper) => {
-            let finding = Finding::ok(words::path(&helper));
+            let found = words::path(&helper);
             chain.card.helper = helper;
-            finding
+            match lock_fault() {
+                None => Finding::ok(found),
+                Some(fault) => Finding::warning(words::no_turns(&fault), words::TURNS_REMEDY),
+            }
         }
         Err(error) => error.into(),
     }

@@ -22,6 +22,7 @@ pub const TRIES_REMEDY: &str = "Take care to enter the right PIN; too many wrong
 pub const MUTE_REMEDY: &str = "Take the card out, wipe its contacts and put it in the right way round.";
 pub const TAKEN_REMEDY: &str = "Close the other program if the login fails.";
 pub const TICKET_REMEDY: &str = "Use programs that offer the size of the ticket, as ticketapi_ticket_size tells it.";
+pub const TURNS_REMEDY: &str = "Take other users' rights to the folder away (chmod 700), or remove it.";
 pub const BROKEN_REMEDY: &str = "Unplug the card reader and plug it in again.";
 
 pub fn blocked(title: &str) -> String {
@@ -46,6 +47,10 @@ pub fn configuration(sources: &Sources, set: &[(String, String)]) -> String {
         parts.push(format!("--set {}", keys.join(", ")));
     }
     parts.join("; ")
+}
+
+pub fn no_turns(fault: &str) -> String {
+    format!("{fault}; programs that log in at the same time do not take turns with the card")
 }
 
 pub fn browser(program: &Path) -> String {

@@ -1,13 +1,15 @@
 //! The checks from the helper to the PIN counter, with real PC/SC, OpenSC and SoftHSM2.
 
-use std::time::Duration;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use ticketapi_testkit::artifacts::{helper_program, opensc_module, scripted_module};
 use ticketapi_testkit::piv::Counts;
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard, SoftHsm};
 
 use crate::Visit;
-use crate::support::{Desk, PIN, UID, script};
+use crate::support::{Agent, Desk, PIN, UID, script};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A desk with a reader, and a card that is not inserted yet.
@@ -108,6 +110,37 @@ fn a_missing_helper_is_reported() {
     let rest = ["service", "reader", "card", "module", "token", "certificate", "pin"];
     visit.assert_skipped(&rest, "card helper");
     assert_eq!(visit.told("clock").state, "ok", "the way to the broker is looked at all the same");
+}
+
+#[test]
+fn an_open_folder_for_locks_is_reported_and_logged_once() {
+    let TokenDesk { hsm: _hsm, desk } = TokenDesk::with(&spec());
+    let (folder, socket, log) = (desk.path("run/ticketapi"), desk.text("run/agent.sock"), desk.path("agent.log"));
+    std::fs::DirBuilder::new().mode(0o755).create(&folder).unwrap();
+    let fault = format!("{} is open to other users", folder.display());
+    let told = Visit::to(&desk).told("helper");
+    assert_eq!(told.state, "warning");
+    let sentence = format!("{fault}; programs that log in at the same time do not take turns with the card");
+    assert_eq!(told.sentence, sentence);
+    assert!(told.remedy.contains("chmod 700"), "{told:?}");
+
+    // The agent's own folder is private.
+    let desk = desk.set("agent_socket", &socket);
+    let stderr = std::fs::File::create(&log).unwrap();
+    let _agent = Agent(desk.command(&["agent"]).stderr(stderr).spawn().unwrap());
+    let began = Instant::now();
+    while UnixStream::connect(&socket).is_err() {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for _ in 0..2 {
+        let run = desk.run(&["login"]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert_eq!(desk.run(&["logout"]).code, 0);
+    }
+    let log = std::fs::read_to_string(&log).unwrap();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("do not take turns with the card")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains(&fault), "{log}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Unix.
 
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, openat};
@@ -9,9 +8,7 @@ use ticketapi::agent::socket::Folder;
 
 /// Returns `None` if the folder cannot be used. Only this user or root can cause that.
 pub(super) fn open(folder: &Path, name: &str) -> Option<File> {
-    // An existing folder is checked by `Folder::open`.
-    let _ = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    let folder = Folder::open(folder).ok()?;
+    let folder = Folder::make(folder).ok()?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     openat(&folder, name, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from)
 }

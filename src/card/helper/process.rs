@@ -31,6 +31,7 @@ impl Helper {
         if argument.is_none() {
             super::opensc::cache_no_pin(&mut helper);
         }
+        super::turns::warn_without_locks();
         let (child, socket) = spawn_connected(&mut helper).map_err(cannot_start)?;
         Ok(Self { child, channel: Channel::new(socket, MAX_FRAME), owner: ForkGuard::this_process() })
     }
