@@ -60,6 +60,11 @@ pub fn path_of(broker: &BrokerAddress, url: &str) -> Option<String> {
     broker.path_of(url)
 }
 
+/// An anchor, issuers and a server's certificate, as a server sends its chain.
+pub fn chain<'a>(certificates: impl Iterator<Item = &'a [u8]>) {
+    crate::http::path::fuzzing::read(certificates);
+}
+
 /// What an OpenID provider, a browser, or a file with a private key sends; `kind` selects one.
 pub fn openid(kind: u8, data: &[u8]) {
     crate::service::oidc::fuzzing::read(kind, data);

@@ -9,7 +9,7 @@ mod explain;
 pub(crate) mod form;
 pub(crate) mod message;
 mod origin;
-mod path;
+pub(crate) mod path;
 mod probe;
 mod proxy;
 pub(crate) mod request;

@@ -1,4 +1,4 @@
-//! What a card, a PKCS#12 file or the helper returns. The first byte selects one.
+//! What a card, a PKCS#12 file or the helper returns; certificates also as a server sends them. The first byte selects one.
 #![no_main]
 
 use std::io::Write;
@@ -53,6 +53,7 @@ fn read_certificates(data: &[u8]) {
         });
         rest = after;
     }
+    fuzzing::chain(candidates.iter().map(|candidate| &*candidate.der));
     candidates.push(Candidate { der: rest.to_vec(), private_key: PrivateKey::There, key_can_decrypt: false });
     for candidate in &candidates {
         if let Ok(certificate) = Certificate::from_der(&candidate.der) {

@@ -6,6 +6,8 @@
 //! verify signatures by other code than TLS does. Strict where RFC 5280 leaves a choice. No policy is
 //! asked for, so none is missing, unless an issuer requires one: that is refused.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod names;
 
 use std::cell::Cell;
