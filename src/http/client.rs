@@ -125,7 +125,7 @@ impl Client {
         };
         let request = request(connection.local())?;
         let request = request.borrow();
-        let guard = connection.limit(limits.deadline, call.cancel).map_err(|error| way.explain(error.into(), 0))?;
+        let guard = connection.limit(limits.deadline, call.cancel);
         let Received { response, cookies, keep_alive, broken } = self
             .exchange(&mut connection, request)
             .map_err(|failure| or_cancelled(way.explain(failure, request.wanted.limit)))?;

@@ -16,28 +16,36 @@ use crate::os::fork::ForkGuard;
 use crate::os::ipc::{begin_connecting, shut_down, until_done, until_ready};
 use crate::os::thread;
 
-/// A TCP stream that does not block, whose calls end at a deadline.
+/// A TCP stream that does not block, whose calls end at a deadline. Shared with what ends them when they are cancelled.
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     deadline: Instant,
+    /// Whether the last read filled its buffer, so that more may be there already.
+    filled: bool,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, deadline: Instant) -> io::Result<Self> {
+    pub(super) fn new(stream: Arc<TcpStream>, deadline: Instant) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, deadline })
+        Ok(Self { stream, deadline, filled: false })
     }
 
-    pub(super) fn into_stream(self) -> TcpStream {
+    pub(super) fn into_stream(self) -> Arc<TcpStream> {
         self.stream
     }
 }
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut stream = &self.stream;
-        until_done(stream, PollFlags::IN, Some(self.deadline), || stream.read(buffer))
+        let mut stream = &*self.stream;
+        if !self.filled {
+            // An answer takes its time: a try now would be in vain.
+            until_ready(stream, PollFlags::IN, Some(self.deadline))?;
+        }
+        let count = until_done(stream, PollFlags::IN, Some(self.deadline), || stream.read(buffer))?;
+        self.filled = count == buffer.len();
+        Ok(count)
     }
 }
 
@@ -45,7 +53,7 @@ impl Read for Socket {
 /// host, when the connection is gone.
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut stream = &self.stream;
+        let mut stream = &*self.stream;
         until_done(stream, PollFlags::OUT, Some(self.deadline), || stream.write(bytes))
     }
 
@@ -110,7 +118,7 @@ impl Connection {
 
     /// Agrees on TLS over `stream`, until `deadline`.
     pub(super) fn secure(
-        stream: TcpStream,
+        stream: Arc<TcpStream>,
         address: &Origin,
         tls: Option<Arc<ClientConfig>>,
         deadline: Instant,
@@ -121,7 +129,7 @@ impl Connection {
         let stream = match tls {
             None => Stream::Plain(socket),
             Some(config) => {
-                let _guard = shut_down_on_cancel(&socket.stream, cancel)?;
+                let _guard = shut_down_on_cancel(&socket.stream, cancel);
                 let name = ServerName::try_from(address.host().to_owned()).map_err(io::Error::other)?;
                 let mut session = ClientConnection::new(config, name).map_err(io::Error::other)?;
                 while session.is_handshaking() {
@@ -139,7 +147,7 @@ impl Connection {
     }
 
     /// Has every call that follows end at `deadline`, and at once when `cancel` is cancelled.
-    pub(super) fn limit(&mut self, deadline: Instant, cancel: &CancelToken) -> io::Result<CancelGuard> {
+    pub(super) fn limit(&mut self, deadline: Instant, cancel: &CancelToken) -> CancelGuard {
         let socket = self.socket();
         socket.deadline = deadline;
         shut_down_on_cancel(&socket.stream, cancel)
@@ -151,7 +159,7 @@ impl Connection {
             Stream::Plain(socket) => would_block(&socket.stream.peek(&mut [0])),
             // Records of TLS itself may come between two answers.
             Stream::Tls(tls) => loop {
-                match tls.conn.read_tls(&mut &tls.sock.stream) {
+                match tls.conn.read_tls(&mut &*tls.sock.stream) {
                     Ok(1..) => match tls.conn.process_new_packets() {
                         Ok(state) if !state.peer_has_closed() && state.plaintext_bytes_to_read() == 0 => {}
                         _ => break false,
@@ -210,14 +218,14 @@ impl Drop for Connection {
             let mut farewell = Vec::new();
             let _ = tls.conn.write_tls(&mut farewell);
             // In one piece: writing several to a dead socket raises SIGPIPE, which ends a C host.
-            let _ = (&tls.sock.stream).write(&farewell);
+            let _ = (&*tls.sock.stream).write(&farewell);
         }
     }
 }
 
-pub(super) fn shut_down_on_cancel(stream: &TcpStream, cancel: &CancelToken) -> io::Result<CancelGuard> {
-    let stream = stream.try_clone()?;
-    Ok(cancel.on_cancel(move || shut_down(&stream)))
+pub(super) fn shut_down_on_cancel(stream: &Arc<TcpStream>, cancel: &CancelToken) -> CancelGuard {
+    let stream = Arc::clone(stream);
+    cancel.on_cancel(move || shut_down(&stream))
 }
 
 /// Connects to the server, directly or through a proxy. Also returns until when to agree on TLS.
@@ -226,7 +234,7 @@ pub(super) fn reach(
     proxy: Option<&Proxy>,
     limits: Limits,
     cancel: &CancelToken,
-) -> Result<(TcpStream, Instant), OpenError> {
+) -> Result<(Arc<TcpStream>, Instant), OpenError> {
     let found = find(proxy.map_or(address, Proxy::address), limits.deadline, cancel).map_err(OpenError::Lookup)?;
     let connect_by = limits.connect_by();
     let stream = connect(&found, connect_by, cancel).map_err(OpenError::Connect)?;
@@ -275,7 +283,11 @@ fn apart<T: Send + 'static>(
 
 /// Connects to the first of the addresses that answers. Each gets its share of the time that is left, so
 /// that one that is silent does not keep the next from being tried.
-pub(super) fn connect(addresses: &[SocketAddr], deadline: Instant, cancel: &CancelToken) -> io::Result<TcpStream> {
+pub(super) fn connect(
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    cancel: &CancelToken,
+) -> io::Result<Arc<TcpStream>> {
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for (tried, address) in addresses.iter().enumerate() {
         let now = Instant::now();
@@ -293,9 +305,9 @@ pub(super) fn connect(addresses: &[SocketAddr], deadline: Instant, cancel: &Canc
 }
 
 /// Connects without blocking, as a cancellation must end it at once.
-fn connect_to(address: &SocketAddr, deadline: Instant, cancel: &CancelToken) -> io::Result<TcpStream> {
-    let stream = begin_connecting(address)?;
-    let _guard = shut_down_on_cancel(&stream, cancel)?;
+fn connect_to(address: &SocketAddr, deadline: Instant, cancel: &CancelToken) -> io::Result<Arc<TcpStream>> {
+    let stream = Arc::new(begin_connecting(address)?);
+    let _guard = shut_down_on_cancel(&stream, cancel);
     loop {
         // It also returns on a signal, when the connection may not be there yet.
         until_ready(&stream, PollFlags::OUT, Some(deadline))?;

@@ -73,7 +73,7 @@ impl Probe {
     /// # Errors
     ///
     /// As [`Probe::find`], and [`Configuration`](ErrorKind::Configuration) for what is no proxy.
-    pub fn connect(&self, cancel: &CancelToken) -> Result<TcpStream> {
+    pub fn connect(&self, cancel: &CancelToken) -> Result<Arc<TcpStream>> {
         let proxy = self.proxy()?;
         let reached = reach(&self.origin, proxy.as_ref(), self.limits(), cancel);
         reached.map(|(stream, _)| stream).map_err(|failed| self.way(proxy.as_ref()).explain_opening(failed))
@@ -86,7 +86,11 @@ impl Probe {
     ///
     /// [`Tls`](ErrorKind::Tls), [`Configuration`](ErrorKind::Configuration) for a `ca_file` that
     /// cannot be used, and [`ServerNotAvailable`](ErrorKind::ServerNotAvailable).
-    pub fn secure(&self, stream: TcpStream, cancel: &CancelToken) -> (Result<Secured>, Option<ServerCertificate>) {
+    pub fn secure(
+        &self,
+        stream: Arc<TcpStream>,
+        cancel: &CancelToken,
+    ) -> (Result<Secured>, Option<ServerCertificate>) {
         let shown = Shown::default();
         let proxy = self.proxy();
         let secured = proxy.and_then(|proxy| self.try_secure(stream, proxy.as_ref(), &shown, cancel));
@@ -97,7 +101,7 @@ impl Probe {
 
     fn try_secure(
         &self,
-        stream: TcpStream,
+        stream: Arc<TcpStream>,
         proxy: Option<&Proxy>,
         shown: &Shown,
         cancel: &CancelToken,
@@ -118,7 +122,7 @@ impl Probe {
     pub fn date(&self, Secured(mut connection): Secured, cancel: &CancelToken) -> Result<Option<String>> {
         let proxy = self.proxy()?;
         let explain = |failure| self.way(proxy.as_ref()).explain(failure, 0);
-        let _guard = connection.limit(self.limits().deadline, cancel).map_err(|error| explain(error.into()))?;
+        let _guard = connection.limit(self.limits().deadline, cancel);
         let request = HttpRequest::get(Url::at(&self.origin, "/")).to_bytes(USER_AGENT, &Cookies::default());
         connection.write_all(&request).and_then(|()| connection.flush()).map_err(|error| explain(error.into()))?;
         message::read_date(&mut connection).map_err(explain)

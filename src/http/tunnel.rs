@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind as Io, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Instant;
 
 use httparse::{EMPTY_HEADER, Response, Status};
@@ -36,13 +37,13 @@ impl From<io::Error> for TunnelError {
 
 /// Has `proxy`, which `stream` leads to, connect to `origin` until `deadline`.
 pub(super) fn open(
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     proxy: &Proxy,
     origin: &Origin,
     deadline: Instant,
     cancel: &CancelToken,
-) -> Result<TcpStream, TunnelError> {
-    let guard = shut_down_on_cancel(&stream, cancel)?;
+) -> Result<Arc<TcpStream>, TunnelError> {
+    let guard = shut_down_on_cancel(&stream, cancel);
     let mut socket = Socket::new(stream, deadline)?;
     let head = format!("CONNECT {origin} HTTP/1.1\r\nHost: {origin}\r\nUser-Agent: {USER_AGENT}\r\n");
     let authorization = proxy.authorization().map(|value| ["Proxy-Authorization: ", value, "\r\n"]);

@@ -174,11 +174,11 @@ impl Login<'_> {
             self.wait_for_presentation(&mut node, &id, opened.failed())?
         };
         info!("presentation received");
-        let assurance = self.verify(&mut node, &presentation, &contract)?;
+        let (ends, assurance) = self.verify(&mut node, &presentation, &contract)?;
         info!("presentation verified");
         let card_watched = self.settings.bind_card && self.desk.bind_card()?;
         self.desk.cancel.check(Stage::Session)?;
-        Ok(Grant { card_watched, ..self.grant(presentation, assurance) })
+        Ok(Grant { card_watched, ..self.grant(presentation, ends, assurance) })
     }
 
     /// Returns the session's id and its page.
@@ -224,8 +224,14 @@ impl Login<'_> {
         Ok(())
     }
 
-    /// Has the node verify the presentation, and compares it with what was asked for.
-    fn verify(&self, node: &mut Node<'_>, presentation: &[u8], contract: &str) -> Result<Option<AssuranceLevel>> {
+    /// Has the node verify the presentation, and compares it with what was asked for. Returns also when it stops being
+    /// of use.
+    fn verify(
+        &self,
+        node: &mut Node<'_>,
+        presentation: &[u8],
+        contract: &str,
+    ) -> Result<(i64, Option<AssuranceLevel>)> {
         let step = Step {
             stage: Stage::Authentication,
             refusal: "does not verify the presentation",
@@ -242,18 +248,17 @@ impl Login<'_> {
         let mut body = secret_buffer(before.len() + presentation.len() + after.len());
         [before, presentation, after].iter().for_each(|part| body.extend_from_slice(part));
         let checked = Presentation::read(presentation).and_then(|read| read.check(&asked));
-        checked.map_err(|why| {
+        let ends = checked.map_err(|why| {
             let detail = format!("the node's presentation is not what was asked for: {why}");
             Error::new(ErrorKind::BadAnswer, Stage::Authentication, detail)
         })?;
         let answer = node.put(step, &format!("{V1}/signature/verify"), body, &node.call(self.desk.cancel))?;
-        read_verification(&answer.body, self.employee)
+        Ok((ends, read_verification(&answer.body, self.employee)?))
     }
 
-    fn grant(&self, presentation: SecretBytes, assurance: Option<AssuranceLevel>) -> Grant {
+    fn grant(&self, presentation: SecretBytes, ends: i64, assurance: Option<AssuranceLevel>) -> Grant {
         let employee = self.employee;
         let roles: Vec<_> = employee.role.iter().map(|name| role(name)).collect();
-        let ends = Presentation::read(&presentation).ok().and_then(|read| read.ends()).unwrap_or_default();
         let lasts = Duration::from_secs(u64::try_from(ends - now()).unwrap_or_default());
         // A clock that was set back during the login must not make the session longer.
         let lasts = lasts.min(

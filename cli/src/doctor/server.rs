@@ -1,6 +1,7 @@
 //! The way to the identity service, with the steps of a login and nothing of a login in them.
 
 use std::net::{IpAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ticketapi::Result;
@@ -25,7 +26,7 @@ const PROVIDER: Tolerance = Tolerance { noticeable: Duration::from_secs(30), too
 /// What has been opened so far.
 #[derive(Default)]
 pub struct ServerFacts {
-    stream: Option<TcpStream>,
+    stream: Option<Arc<TcpStream>>,
     secured: Option<Secured>,
 }
 

@@ -3,6 +3,7 @@
 //! A program that others can replace would get the PIN, and a configuration that others can write could name such
 //! a program.
 
+use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -126,20 +127,24 @@ pub fn own_folder() -> Option<PathBuf> {
 struct User {
     uid: u32,
     gid: u32,
-    /// Root is not mapped in this user namespace, so that its files belong to nobody.
-    root_is_nobody: bool,
+    /// Root is not mapped in this user namespace, so that its files belong to nobody. Seldom asked for.
+    root_is_nobody: OnceCell<bool>,
 }
 
 impl User {
     fn of_this_process() -> Self {
-        let root_is_nobody = fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !maps_root(&map));
-        Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), root_is_nobody }
+        Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), root_is_nobody: OnceCell::new() }
+    }
+
+    fn root_is_nobody(&self) -> bool {
+        let read = || fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !maps_root(&map));
+        *self.root_is_nobody.get_or_init(read)
     }
 
     fn fault(&self, path: &Path, metadata: &fs::Metadata, sticky: bool) -> Option<String> {
         let (owner, mode) = (metadata.uid(), metadata.mode());
         // These may also be other users' files, but this user has named them.
-        let nobodys = self.root_is_nobody && owner == OVERFLOW;
+        let nobodys = owner == OVERFLOW && self.root_is_nobody();
         if owner != 0 && owner != self.uid && !nobodys {
             return Some(format!("{} belongs to another user; it must belong to you or to root", path.display()));
         }
@@ -228,7 +233,7 @@ mod tests {
         let file = folder.path().join("file");
         set(&file, 0o660);
         let metadata = file.metadata().unwrap();
-        let user = |uid, gid| User { uid, gid, root_is_nobody: false };
+        let user = |uid, gid| User { uid, gid, root_is_nobody: false.into() };
         let own = metadata.gid() == 0 || metadata.gid() == metadata.uid();
         assert_eq!(user(metadata.uid(), metadata.gid()).fault(&file, &metadata, false).is_none(), own);
         if geteuid().is_root() {
@@ -283,12 +288,12 @@ mod tests {
         let folder = folder();
         let file = folder.path().join("file");
         let metadata = file.metadata().unwrap();
-        let me = User { uid: 1, gid: 1, root_is_nobody: true };
+        let me = User { uid: 1, gid: 1, root_is_nobody: true.into() };
         if geteuid().is_root() {
             chown(&file, Some(OVERFLOW), None).unwrap();
             let metadata = file.metadata().unwrap();
             assert_eq!(me.fault(&file, &metadata, false), None);
-            assert!(User { root_is_nobody: false, ..me }.fault(&file, &metadata, false).is_some());
+            assert!(User { root_is_nobody: false.into(), ..me }.fault(&file, &metadata, false).is_some());
         }
         let known = metadata.uid() == 0;
         assert_eq!(me.fault(&file, &metadata, false).is_none(), known);

@@ -1,5 +1,6 @@
 //! The employer's node: requests to its internal API, and its refusals in words.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -174,12 +175,31 @@ fn is_secret(word: &str) -> bool {
 
 /// `value` as JSON, in a buffer that is wiped.
 pub(super) fn to_json(value: &impl Serialize) -> Result<SecretBytes> {
-    // Larger than anything of bounded size that is sent: it is not reallocated.
-    let mut body = secret_buffer(16 << 10);
-    serde_json::to_writer(&mut *body, value).map_err(|error| {
-        Error::new(ErrorKind::Internal, Stage::Session, "a request could not be written").because(error)
-    })?;
+    let write = |to: &mut dyn Write| {
+        serde_json::to_writer(to, value).map_err(|error| {
+            Error::new(ErrorKind::Internal, Stage::Session, "a request could not be written").because(error)
+        })
+    };
+    // A buffer that grows leaves copies behind.
+    let mut size = Size(0);
+    write(&mut size)?;
+    let mut body = secret_buffer(size.0);
+    write(&mut *body)?;
     Ok(body)
+}
+
+/// How much is written to it.
+struct Size(usize);
+
+impl Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// How long to wait before the poll with this number: from 100 ms to 1 s.

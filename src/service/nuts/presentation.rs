@@ -105,12 +105,12 @@ impl Presentation {
         Ok(Self { signer, contract: proof.challenge, created: proof.created, credential })
     }
 
-    /// Checks that it says what was asked for.
+    /// Checks that it says what was asked for. Returns when it stops being of use, in seconds since 1970.
     ///
     /// # Errors
     ///
     /// What it says otherwise, as a sentence about it.
-    pub(super) fn check(&self, asked: &Asked<'_>) -> std::result::Result<(), &'static str> {
+    pub(super) fn check(&self, asked: &Asked<'_>) -> std::result::Result<i64, &'static str> {
         let [subject] = &self.credential.subject.0[..] else { return Err("it is about several organisations") };
         let member = &subject.member;
         let employee = asked.employee;
@@ -138,22 +138,21 @@ impl Presentation {
                 return Err("it was not made during this login: check this computer's date");
             }
         }
-        let begins = self.period().0;
-        if begins.is_none_or(|begins| begins > asked.now + CLOCK_SKEW)
-            || self.ends().is_none_or(|ends| ends <= asked.now)
-        {
-            return Err("its contract or its credential is not valid now: check this computer's date");
+        match self.period() {
+            Some((begins, ends)) if begins <= asked.now + CLOCK_SKEW && ends > asked.now => Ok(ends),
+            _ => Err("its contract or its credential is not valid now: check this computer's date"),
         }
-        Ok(())
     }
 
-    fn period(&self) -> (Option<i64>, Option<i64>) {
-        period(&self.contract).unzip()
-    }
-
-    /// When it stops being of use: with its contract or its credential. In seconds since 1970.
+    /// When it stops being of use, in seconds since 1970.
     pub(super) fn ends(&self) -> Option<i64> {
-        Some(self.period().1?.min(rfc3339(&self.credential.expires)?))
+        Some(self.period()?.1)
+    }
+
+    /// From when until when it is of use: its contract's beginning, and the end of that or of its credential.
+    fn period(&self) -> Option<(i64, i64)> {
+        let (begins, ends) = period(&self.contract)?;
+        Some((begins, ends.min(rfc3339(&self.credential.expires)?)))
     }
 }
 
