@@ -283,11 +283,7 @@ fn apart<T: Send + 'static>(
 
 /// Connects to the first of the addresses that answers. Each gets its share of the time that is left, so
 /// that one that is silent does not keep the next from being tried.
-pub(super) fn connect(
-    addresses: &[SocketAddr],
-    deadline: Instant,
-    cancel: &CancelToken,
-) -> io::Result<Arc<TcpStream>> {
+pub(super) fn connect(addresses: &[SocketAddr], deadline: Instant, cancel: &CancelToken) -> io::Result<Arc<TcpStream>> {
     let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
     for (tried, address) in addresses.iter().enumerate() {
         let now = Instant::now();

@@ -86,11 +86,7 @@ impl Probe {
     ///
     /// [`Tls`](ErrorKind::Tls), [`Configuration`](ErrorKind::Configuration) for a `ca_file` that
     /// cannot be used, and [`ServerNotAvailable`](ErrorKind::ServerNotAvailable).
-    pub fn secure(
-        &self,
-        stream: Arc<TcpStream>,
-        cancel: &CancelToken,
-    ) -> (Result<Secured>, Option<ServerCertificate>) {
+    pub fn secure(&self, stream: Arc<TcpStream>, cancel: &CancelToken) -> (Result<Secured>, Option<ServerCertificate>) {
         let shown = Shown::default();
         let proxy = self.proxy();
         let secured = proxy.and_then(|proxy| self.try_secure(stream, proxy.as_ref(), &shown, cancel));
