@@ -1,11 +1,13 @@
-//! Settings: from a file, then the environment, then the program. Every value is checked here, once.
+//! Settings: from a file, Windows' registry, the environment and the program. Every value is checked here, once.
 
 mod keys;
 mod layers;
 #[cfg(feature = "nuts")]
 mod nuts;
+mod registry;
 mod values;
 
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use crate::session::Mode;
 use crate::ssb::{BrokerAddress, Environment};
 
 use keys::KEYS;
-pub use layers::Sources;
+pub use layers::{Origin, Setting, Sources};
 
 /// The settings of an engine. [`Config::load`] reads them as every program of the desk does.
 ///
@@ -181,6 +183,10 @@ pub struct Config {
     pub contract_language: String,
     /// Its version.
     pub contract_version: String,
+    /// The keys that Group Policy sets.
+    pub(crate) policies: Vec<&'static str>,
+    /// Whether `base_url` is the Identity Agent's.
+    pub(crate) broker_of_identity_agent: bool,
 }
 
 impl Default for Config {
@@ -254,6 +260,8 @@ impl Default for Config {
             contract: "PractitionerLogin".into(),
             contract_language: "EN".into(),
             contract_version: "v3".into(),
+            policies: Vec::new(),
+            broker_of_identity_agent: false,
         }
     }
 }
@@ -278,7 +286,14 @@ impl Config {
     /// Checks `value` and keeps it. A relative path starts from `folder`.
     fn apply(&mut self, key: &str, value: &str, folder: &Path) -> Result<(), String> {
         let (_, apply) = KEYS.iter().find(|(name, _)| *name == key).ok_or("there is no such setting")?;
-        apply(self, value, folder)
+        apply(self, value, folder)?;
+        if key == "base_url" {
+            self.broker_of_identity_agent = false;
+        } else if key == "environment" && mem::take(&mut self.broker_of_identity_agent) {
+            // It stands for an environment, and this is a choice of another.
+            self.base_url = None;
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ mod computer;
 mod node;
 mod provider;
 mod server;
+mod sources;
 mod words;
 
 use std::collections::HashMap;

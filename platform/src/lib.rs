@@ -9,6 +9,7 @@ pub mod event;
 pub mod module;
 pub mod pipe;
 pub mod process;
+pub mod registry;
 pub mod security;
 
 use std::ffi::OsStr;

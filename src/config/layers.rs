@@ -1,11 +1,12 @@
-//! Where settings come from, in order: the file, the environment, the program.
+//! Where settings come from, in order: the file, the registry (on Windows), the environment, the program, policies.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
+use super::registry::{Hive, Layer};
 use super::{Config, KEYS};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fs::read_trusted;
@@ -16,10 +17,45 @@ use crate::os::privilege::is_raised;
 pub struct Sources {
     /// The file that was read, if there is one.
     pub file: Option<PathBuf>,
-    /// The keys that it sets.
-    pub in_file: Vec<String>,
-    /// The variables of the environment that were read after it.
-    pub variables: Vec<String>,
+    /// The values that were read; a later one of the same key wins.
+    pub settings: Vec<Setting>,
+    /// Values of the Identity Agent that have no counterpart here.
+    pub ignored: Vec<String>,
+}
+
+/// A value that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its key.
+    pub key: String,
+    /// Where it is.
+    pub origin: Origin,
+}
+
+/// Where a value is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// In the Identity Agent's key of the registry.
+    IdentityAgent {
+        /// The key of the registry.
+        place: String,
+        /// The value's name there.
+        name: String,
+    },
+    /// In the file.
+    File {
+        /// Its line.
+        line: usize,
+    },
+    /// In the registry.
+    Registry {
+        /// The key of the registry.
+        place: String,
+        /// Whether it is set by Group Policy, which wins over programs too.
+        policy: bool,
+    },
+    /// In the variable of this name.
+    Variable(String),
 }
 
 const PREFIX: &str = "TICKETAPI_";
@@ -33,7 +69,8 @@ impl Config {
     /// where there is one; then from the environment. A program with more rights than its user has,
     /// because it is setuid or setgid, has file capabilities or runs as root with another user's home,
     /// reads `/etc/ticketapi/config.toml` alone. On Windows the files are `%APPDATA%\ticketapi\config.toml` and
-    /// `%ProgramData%\ticketapi\config.toml`.
+    /// `%ProgramData%\ticketapi\config.toml`, the registry's `SOFTWARE\ticketapi` comes before the environment, and
+    /// Group Policy wins over everything.
     ///
     /// # Errors
     ///
@@ -57,7 +94,11 @@ impl Config {
         if raised {
             tracing::warn!("this program has more rights than its user: the environment's settings are not used");
         }
-        Self::load_from(&variable, file)
+        #[cfg(windows)]
+        let hives = super::registry::read()?;
+        #[cfg(not(windows))]
+        let hives = [];
+        Self::load_from(&variable, file, &hives)
     }
 
     /// Reads the settings from `file` alone.
@@ -71,13 +112,19 @@ impl Config {
         Ok(config)
     }
 
-    /// Sets `key` to `value`, both as they are in the file (a list with `;` between its parts).
+    /// Sets `key` to `value`, both as they are in the file (a list with `;` between its parts). A key that Group Policy
+    /// sets keeps its value.
     ///
     /// # Errors
     ///
     /// [`Configuration`](ErrorKind::Configuration), naming the key.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        self.apply(key, value, Path::new("")).map_err(|problem| invalid(format!("{key}: {problem}")))
+        let bad = |problem| invalid(format!("{key}: {problem}"));
+        if self.policies.contains(&key) {
+            tracing::warn!("{key} is set by Group Policy: the program's value is not used");
+            return self.clone().apply(key, value, Path::new("")).map_err(bad);
+        }
+        self.apply(key, value, Path::new("")).map_err(bad)
     }
 
     /// Every key there is, in the order of docs/settings.md.
@@ -85,24 +132,32 @@ impl Config {
         KEYS.iter().map(|&(key, _)| key)
     }
 
-    fn load_from(variable: &dyn Fn(&str) -> Option<OsString>, file: Option<PathBuf>) -> Result<(Self, Sources)> {
+    pub(super) fn load_from(
+        variable: &dyn Fn(&str) -> Option<OsString>,
+        file: Option<PathBuf>,
+        hives: &[Hive],
+    ) -> Result<(Self, Sources)> {
         let (mut config, mut sources) = (Self::default(), Sources::default());
+        let folder = system_folder().join("ticketapi");
+        config.apply_hives(hives, Layer::IdentityAgent, &folder, &mut sources)?;
         if let Some(file) = file {
-            sources.in_file = config.read_file(&file)?;
+            sources.settings.extend(config.read_file(&file)?);
             sources.file = Some(file);
         }
+        config.apply_hives(hives, Layer::Settings, &folder, &mut sources)?;
         for key in Self::keys() {
             let name = format!("{PREFIX}{}", key.to_uppercase());
             let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
             let value = value.to_str().ok_or_else(|| invalid(format!("{name}: the value is not UTF-8")))?;
             config.apply(key, value, Path::new("")).map_err(|problem| invalid(format!("{name}: {problem}")))?;
-            sources.variables.push(name);
+            sources.settings.push(Setting { key: key.to_owned(), origin: Origin::Variable(name) });
         }
+        config.apply_hives(hives, Layer::Policy, &folder, &mut sources)?;
         Ok((config, sources))
     }
 
-    /// Returns the keys that the file sets.
-    fn read_file(&mut self, file: &Path) -> Result<Vec<String>> {
+    /// Returns what the file sets.
+    fn read_file(&mut self, file: &Path) -> Result<Vec<Setting>> {
         let shown = file.display();
         let unreadable = |error: std::io::Error| invalid(format!("{shown} cannot be read: {error}")).because(error);
         let bytes = read_trusted(file, FILE_LIMIT).map_err(unreadable)?;
@@ -118,7 +173,11 @@ impl Config {
                 .and_then(|value| self.apply(key.get_ref(), &value, folder))
                 .map_err(|problem| invalid(format!("{}: {}: {problem}", at(key.span().start), key.get_ref())))?;
         }
-        Ok(table.get_ref().keys().map(|key| key.get_ref().to_string()).collect())
+        let setting = |key: &toml::Spanned<DeString<'_>>| Setting {
+            key: key.get_ref().to_string(),
+            origin: Origin::File { line: line_of(&source, key.span().start) },
+        };
+        Ok(table.get_ref().keys().map(setting).collect())
     }
 }
 
@@ -183,7 +242,7 @@ fn line_of(source: &str, offset: usize) -> usize {
     source.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
 }
 
-fn invalid(detail: String) -> Error {
+pub(super) fn invalid(detail: String) -> Error {
     Error::new(ErrorKind::Configuration, Stage::Configuration, detail)
 }
 
@@ -223,7 +282,7 @@ mod tests {
 
         fn load_telling(&self) -> Result<(Config, Sources)> {
             let variable = |name: &str| self.variables.get(name).cloned();
-            Config::load_from(&variable, find_file(&variable, &self.folder.path().join("etc")))
+            Config::load_from(&variable, find_file(&variable, &self.folder.path().join("etc")), &[])
         }
 
         fn problem(&self) -> String {
@@ -271,10 +330,16 @@ mod tests {
     fn it_is_told_which_settings_come_from_the_file_and_which_from_the_environment() {
         let desk = Desk::new();
         assert_eq!(desk.load_telling().unwrap().1, Sources::default());
-        let file = desk.file("c.toml", "card_wait = 5\nrole = '1'");
+        let file = desk.file("c.toml", "card_wait = 5\n\nrole = '1'");
         let desk = desk.with("TICKETAPI_CONFIG", file.clone()).with("TICKETAPI_CARD_WAIT", "7");
-        let (in_file, variables) = (vec!["card_wait".into(), "role".into()], vec!["TICKETAPI_CARD_WAIT".into()]);
-        assert_eq!(desk.load_telling().unwrap().1, Sources { file: Some(file), in_file, variables });
+        let settings = [
+            ("card_wait", Origin::File { line: 1 }),
+            ("role", Origin::File { line: 3 }),
+            ("card_wait", Origin::Variable("TICKETAPI_CARD_WAIT".into())),
+        ]
+        .map(|(key, origin)| Setting { key: key.into(), origin });
+        let expected = Sources { file: Some(file), settings: settings.into(), ..Sources::default() };
+        assert_eq!(desk.load_telling().unwrap().1, expected);
     }
 
     #[test]

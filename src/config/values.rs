@@ -31,7 +31,8 @@ pub(super) fn absolute(value: &str) -> Result<PathBuf, String> {
 
 /// A path, or a bare name that is looked up on the `PATH`.
 pub(super) fn program(value: &str, folder: &Path) -> Result<PathBuf, String> {
-    if value.contains('/') { path(value, folder) } else { Ok(text(value)?.into()) }
+    let has_folder = value.contains('/') || cfg!(windows) && value.contains(['\\', ':']);
+    if has_folder { path(value, folder) } else { Ok(text(value)?.into()) }
 }
 
 pub(super) fn words(value: &str) -> Result<Vec<String>, String> {

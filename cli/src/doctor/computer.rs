@@ -7,15 +7,15 @@ use ticketapi::engine::server;
 use ticketapi::prompt::{PrompterKind, SystemPrompter, locate};
 use ticketapi::{ErrorKind, Result};
 
-use super::{Chain, Finding, words};
+use super::{Chain, Finding, sources, words};
 use crate::settings;
 
 pub fn configuration(chain: &mut Chain<'_>) -> Finding {
     let look = |chain: &mut Chain<'_>| -> Result<Finding> {
-        let (config, sources) = settings(chain.common)?;
+        let (config, from) = settings(chain.common)?;
         chain.config = config;
         server(&chain.config)?;
-        Ok(Finding::ok(words::configuration(&sources, &chain.common.settings)))
+        Ok(Finding::ok(sources::sentence(&from, &chain.common.settings)))
     };
     look(chain).into()
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 
 use ticketapi::agent::AgentStatus;
 use ticketapi::card::Certificate;
-use ticketapi::config::Sources;
 use ticketapi::engine::Status;
 use ticketapi::http::{Origin, Proxy, ServerCertificate};
 
@@ -31,22 +30,6 @@ pub fn blocked(title: &str) -> String {
 
 pub fn looking(title: &str) -> String {
     format!("Checking: {title} …")
-}
-
-pub fn configuration(sources: &Sources, set: &[(String, String)]) -> String {
-    let mut parts = vec![match &sources.file {
-        None => "no file".to_owned(),
-        Some(file) if sources.in_file.is_empty() => format!("{}, which sets nothing", file.display()),
-        Some(file) => format!("{}, which sets {}", file.display(), sources.in_file.join(", ")),
-    }];
-    if !sources.variables.is_empty() {
-        parts.push(format!("the environment's {}", sources.variables.join(", ")));
-    }
-    if !set.is_empty() {
-        let keys: Vec<_> = set.iter().map(|(key, _)| key.as_str()).collect();
-        parts.push(format!("--set {}", keys.join(", ")));
-    }
-    parts.join("; ")
 }
 
 pub fn no_turns(fault: &str) -> String {

@@ -68,7 +68,7 @@ fn the_configuration_check_shows_the_source_of_each_key() {
     let mut command = desk.command(&["doctor", "--json", "--config", &file]);
     let run = crate::support::Run::of(command.env("TICKETAPI_ROLE", "7").output().unwrap());
     let sentence = format!(
-        "{file}, which sets card_timeout, require_role; the environment's TICKETAPI_ROLE; \
+        "{file}, which sets card_timeout (line 1), require_role (line 2); the environment's TICKETAPI_ROLE (overridden); \
          --set base_url, ca_file, software_card, pinentry, role, card_wait"
     );
     assert_eq!(run.json()["checks"][0]["sentence"], sentence);
