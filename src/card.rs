@@ -155,6 +155,13 @@ pub trait SignerCard: Send {
     /// [`CardFailed`](crate::ErrorKind::CardFailed), [`Cancelled`](crate::ErrorKind::Cancelled).
     fn sign(&mut self, hash: &[u8], cancel: &CancelToken) -> Result<Vec<u8>>;
 
+    /// Returns `true` if [`SignerCard::sign`] verifies the signatures of elliptic keys with the certificate, in code
+    /// that is not the card maker's. The library can do it only if it has the message, so other cards sign no hashes
+    /// with these keys.
+    fn verifies_hashes(&self) -> bool {
+        false
+    }
+
     /// Returns `true` if the card can sign nothing more.
     fn is_lost(&self) -> bool {
         false

@@ -43,7 +43,7 @@ use crate::printable;
 pub use crate::framing::{Channel, ChannelError, WireError};
 
 /// The protocol version. A helper of another version is not used.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The argument of a helper that only resets a card.
 pub const RESET_ARGUMENT: &str = "reset";
@@ -182,10 +182,8 @@ pub enum Reply {
         /// The token's label.
         #[serde(deserialize_with = "printable::read_name")]
         label: String,
-        /// The certificate of the key, as DER.
-        certificate: Vec<u8>,
-        /// The certificates of its issuers, nearest first, as DER.
-        chain: Vec<Vec<u8>>,
+        /// The certificate of the key, as DER; `None` if the card shows none before the login.
+        certificate: Option<Vec<u8>>,
         /// The PIN status.
         pin: PinStatus,
         /// The slot's description, if the slot may be a PC/SC reader.
@@ -193,8 +191,13 @@ pub enum Reply {
     },
     /// Hashes may be signed now.
     #[cfg(feature = "sign")]
-    LoggedIn,
-    /// The raw signature of the hash, or why there is none.
+    LoggedIn {
+        /// The certificate of the key, as DER.
+        certificate: Vec<u8>,
+        /// The certificates of its issuers, nearest first, as DER.
+        chain: Vec<Vec<u8>>,
+    },
+    /// The raw signature of the hash, verified if the choice says so, or why there is none.
     #[cfg(feature = "sign")]
     Signed(std::result::Result<Vec<u8>, WireError>),
 }

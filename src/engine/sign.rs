@@ -1,7 +1,6 @@
 //! Signing documents, in reading order: card, PIN, user, signatures.
 
 use std::env;
-use std::sync::TryLockError;
 use std::time::SystemTime;
 
 use tracing::{info, warn};
@@ -27,7 +26,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`InvalidParameter`](ErrorKind::InvalidParameter), see [`SignRequest::check`];
+    /// [`InvalidParameter`](ErrorKind::InvalidParameter), see [`SignRequest::check`], and if hashes are to be signed by
+    /// an elliptic key of a card that is not used through the card helper;
     /// [`NoCertificate`](ErrorKind::NoCertificate), [`NoKey`](ErrorKind::NoKey) and
     /// [`CertificateNotValid`](ErrorKind::CertificateNotValid) if the card has none to sign with;
     /// [`KeyNotSupported`](ErrorKind::KeyNotSupported) if it has no key for the algorithm;
@@ -62,15 +62,7 @@ impl Engine {
 
 impl Inner {
     fn sign(&self, request: &SignRequest, uid: Option<&str>, done: &mut dyn FnMut(usize)) -> Result<Signatures> {
-        let _one = match self.signing.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                let detail = "this program is having other documents signed; wait for that to end";
-                return Err(Error::new(ErrorKind::CardBusy, Stage::Card, detail));
-            }
-            Ok(one) => one,
-            // A prompter panicked.
-            Err(TryLockError::Poisoned(one)) => one.into_inner(),
-        };
+        let _turn = Turn::take(self)?;
         // A token of its own, because a prompt that is dismissed cancels it.
         let (calls, cancel) = (self.lock().calls.cancel.clone(), CancelToken::new());
         let _guard = calls.on_cancel({
@@ -79,6 +71,11 @@ impl Inner {
         });
         info!(payloads = request.payloads.len(), algorithm = %request.algorithm, "signing begins");
         let mut card = self.wait_for_signer(request, &cancel)?;
+        if request.has_hashes_for_elliptic_keys() && !card.verifies_hashes() {
+            let detail = "signatures of hashes by elliptic keys cannot be verified for cards of this kind; \
+                give the payloads themselves";
+            return Err(Error::new(ErrorKind::InvalidParameter, Stage::Signing, detail));
+        }
         if let Some(signer) = card.signer() {
             check_user(signer, uid)?;
         }
@@ -118,6 +115,7 @@ impl Inner {
     fn wait_for_signer(&self, request: &SignRequest, cancel: &CancelToken) -> Result<Box<dyn SignerCard>> {
         let settings = &self.parts.settings;
         let mut choice = SignerChoice::new(request.key, request.algorithm);
+        choice.verify = request.has_hashes_for_elliptic_keys();
         choice.issuers.clone_from(&settings.signing_issuers);
         let mut absent = ask_for_card(self.parts.prompter.as_ref(), cancel);
         self.parts.reader.wait_for_signer(&choice, settings.card_wait, &mut absent, cancel)
@@ -146,6 +144,25 @@ impl Inner {
             purpose: Some(&purpose),
         }
         .unlock(card, |card| card.pin_status(), |card, pin| card.log_in(pin, cancel))
+    }
+}
+
+/// The one request for signatures that a process has at a time.
+struct Turn<'a>(&'a Inner);
+
+impl<'a> Turn<'a> {
+    fn take(inner: &'a Inner) -> Result<Self> {
+        if std::mem::replace(&mut inner.lock().signing, true) {
+            let detail = "this program is having other documents signed; wait for that to end";
+            return Err(Error::new(ErrorKind::CardBusy, Stage::Card, detail));
+        }
+        Ok(Self(inner))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.lock().signing = false;
     }
 }
 
@@ -208,7 +225,10 @@ impl Work<'_> {
                 self.ended = Some(error.clone());
             }
         })?;
-        self.signer.verify(self.request.algorithm, signed, &signature)?;
+        let is_verified = matches!(signed, Signed::Hash(_)) && self.card.verifies_hashes();
+        if !is_verified {
+            self.signer.verify(self.request.algorithm, signed, &signature)?;
+        }
         Ok(signature)
     }
 }

@@ -32,9 +32,6 @@ pub(super) struct Inner {
     /// The ticket of `state.session` while it is live; written under its lock.
     pub(super) ticket: TicketCell,
     pub(super) threads: Threads,
-    /// Held while documents are signed.
-    #[cfg(feature = "sign")]
-    pub(super) signing: std::sync::Mutex<()>,
 }
 
 pub(super) struct State {
@@ -53,6 +50,9 @@ pub(super) struct State {
     /// Nothing is kept for now.
     pub(super) resting: bool,
     pub(super) untold: Untold,
+    /// Documents are being signed.
+    #[cfg(feature = "sign")]
+    pub(super) signing: bool,
 }
 
 /// The session that there is.
@@ -82,6 +82,8 @@ impl State {
             card_found: false,
             resting: false,
             untold: Untold::default(),
+            #[cfg(feature = "sign")]
+            signing: false,
         }
     }
 
@@ -148,8 +150,6 @@ impl Inner {
             state,
             ticket: TicketCell::default(),
             threads: Threads::default(),
-            #[cfg(feature = "sign")]
-            signing: std::sync::Mutex::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is to be signed, and what was.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -65,12 +66,12 @@ pub struct Payload {
 }
 
 /// The content of a payload.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Content {
     /// The payload itself.
     Bytes(Vec<u8>),
-    /// Only its hash: that of the request's algorithm. For RSA keys and [`Format::Raw`].
+    /// Only its hash: that of the request's algorithm. For [`Format::Raw`].
     Hash(Vec<u8>),
 }
 
@@ -154,10 +155,8 @@ impl SignRequest {
                     .map_err(|error| invalid(&format!("the payload {id} cannot be signed: {}", error.detail())))?;
             }
             let Content::Hash(hash) = content else { continue };
-            if *format != Format::Raw || algorithm.is_ecdsa() {
-                return Err(invalid(
-                    "a hash can only be signed with an RSA key, and without a container: give the payload itself",
-                ));
+            if *format != Format::Raw {
+                return Err(invalid("a hash can only be signed without a container: give the payload itself"));
             }
             if hash.len() != algorithm.hash_len() {
                 let (len, right) = (hash.len(), algorithm.hash_len());
@@ -165,6 +164,13 @@ impl SignRequest {
             }
         }
         Ok(())
+    }
+
+    /// Returns `true` if there are hashes whose signatures only the card's side can verify
+    /// ([`SignerCard::verifies_hashes`](crate::card::SignerCard::verifies_hashes)).
+    pub(crate) fn has_hashes_for_elliptic_keys(&self) -> bool {
+        let is_hash = |payload: &Payload| matches!(payload.content, Content::Hash(_));
+        self.algorithm.is_ecdsa() && self.payloads.iter().any(is_hash)
     }
 
     /// Says what the PIN is for, for the user.
@@ -189,6 +195,17 @@ impl Content {
         match self {
             Self::Bytes(bytes) | Self::Hash(bytes) => bytes,
         }
+    }
+}
+
+/// Shows how long it is: documents are confidential.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Bytes(_) => "Bytes",
+            Self::Hash(_) => "Hash",
+        };
+        f.debug_tuple(name).field(&format_args!("{} bytes", self.bytes().len())).finish()
     }
 }
 
@@ -261,10 +278,24 @@ mod tests {
             refused(&SignRequest::new().hash("1", [0; 20])),
             "the hash of 1 has 20 bytes; those of RS256 have 32"
         );
-        for request in [SignRequest::new().format(Format::Cms), SignRequest::new().algorithm(Algorithm::Es256)] {
-            assert!(refused(&request.hash("1", [0; 32])).starts_with("a hash can only be signed"));
+        for format in [Format::Cms, Format::Jws] {
+            let request = SignRequest::new().format(format).hash("1", [0; 32]);
+            assert!(refused(&request).starts_with("a hash can only be signed without a container"));
+        }
+        for (algorithm, len) in [(Algorithm::Es256, 32), (Algorithm::Es384, 48)] {
+            let request = |len| SignRequest::new().algorithm(algorithm).hash("1", vec![0; len]);
+            request(len).check().unwrap();
+            assert!(refused(&request(len - 1)).starts_with("the hash of 1 has"));
         }
         refused(&SignRequest::new().format(Format::Jws).algorithm(Algorithm::Rs1).payload("1", "x"));
+    }
+
+    #[test]
+    fn a_request_is_printed_without_its_documents() {
+        let request = SignRequest::new().payload("1", "two tablets").hash("2", [7; 32]);
+        let printed = format!("{request:?}");
+        assert!(printed.contains("Bytes(11 bytes)") && printed.contains("Hash(32 bytes)"), "{printed}");
+        assert!(!printed.contains("116") && !printed.contains("7, 7") && !printed.contains("tablets"), "{printed}");
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::time::SystemTime;
 
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
+use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::certificate::{PrivateKey, chain, choose_signer};
 use ticketapi::card::pkcs11::CardSettings;
@@ -25,11 +27,17 @@ use crate::pcsc::Readers;
 /// A card with a certificate to sign documents with.
 pub struct SigningCard {
     card: Pkcs11Card,
+    choice: SignerChoice,
+    /// `None` before the login if reading it needs the PIN.
+    chosen: Option<Chosen>,
+}
+
+/// The certificate to sign with.
+struct Chosen {
     signer: Signer,
     /// `CKA_ID` of the certificate.
     id: Vec<u8>,
     chain: Vec<Vec<u8>>,
-    algorithm: Algorithm,
 }
 
 /// The result of a search.
@@ -48,6 +56,7 @@ pub fn search(settings: &CardSettings, choice: &SignerChoice) -> Result<Search> 
         Loaded::Absent(missing) => return Ok(Search::Absent(missing)),
     };
     let (mut tokens, mut objects, mut candidates, mut problem) = (Vec::new(), Vec::new(), Vec::new(), None);
+    let mut hidden = Vec::new();
     for module in &modules {
         let slots = module.context.get_all_slots().unwrap_or_else(|error| {
             // Another module may have the card.
@@ -55,20 +64,21 @@ pub fn search(settings: &CardSettings, choice: &SignerChoice) -> Result<Search> 
             Vec::new()
         });
         for slot in slots {
-            let (token, certificates, keys) = match read(module, slot, settings, choice) {
-                Ok(Some(token)) => token,
+            let Contents { token, certificates, keys, is_for_login } = match read(module, slot, settings, choice) {
+                Ok(Some(contents)) => contents,
                 Ok(None) => continue,
                 Err(error) => {
                     problem = problem.or(Some(error));
                     continue;
                 }
             };
+            if certificates.is_empty() {
+                hidden.push((tokens.len(), is_for_login));
+            }
             for object in certificates {
-                let has_key = |signer: Signer| keys.iter().any(|key| key.signs_for(&signer, &object.id));
                 // Keys may be visible only after the login.
-                let there = Signer::from_der(&object.der).is_ok_and(has_key);
-                candidates.push((object.der.clone(), if there { PrivateKey::There } else { PrivateKey::Hidden }));
-                objects.push((tokens.len(), object));
+                candidates.push(candidate(&object, &keys, PrivateKey::Hidden));
+                objects.push((tokens.len(), object.id));
             }
             tokens.push(token);
         }
@@ -78,41 +88,88 @@ pub fn search(settings: &CardSettings, choice: &SignerChoice) -> Result<Search> 
         let no_card = || Error::new(ErrorKind::NoCard, Stage::Card, "none that signs documents was found");
         return problem.map_or_else(|| Ok(Search::Absent(Missing::without_reader(no_card(), &before))), Err);
     }
-    let (index, signer) = choose_signer(&candidates, SystemTime::now(), choice)?;
-    let certificates: Vec<_> = candidates.into_iter().map(|(der, _)| der).collect();
-    let chain = chain(signer.der(), &certificates);
-    let (token, CertificateObject { id, .. }) = objects.swap_remove(index);
+    let (token, chosen) = match choose_signer(&candidates, SystemTime::now(), choice) {
+        Ok((index, signer)) => {
+            let (token, id) = objects.swap_remove(index);
+            (token, Some(Chosen::new(signer, id, candidates)))
+        }
+        Err(error) if *error.kind() == ErrorKind::NoCertificate => {
+            (hidden_token(&tokens, hidden)?.ok_or(error)?, None)
+        }
+        Err(error) => return Err(error),
+    };
     let mut token = tokens.swap_remove(token);
     // Ends their sessions.
     drop(tokens);
     token.name_reader(&before);
     let card = Pkcs11Card::new(token, modules, settings.after_login, None);
-    Ok(Search::Found(SigningCard { card, signer, id, chain, algorithm: choice.algorithm }))
+    Ok(Search::Found(SigningCard { card, choice: choice.clone(), chosen }))
 }
 
-type Contents = (Token, Vec<CertificateObject>, Vec<Key>);
+/// What a token shows before the login.
+struct Contents {
+    token: Token,
+    certificates: Vec<CertificateObject>,
+    keys: Vec<Key>,
+    /// The settings name it as the one to log in with.
+    is_for_login: bool,
+}
 
 /// Reads the token in a slot, if there is one that may have the certificate.
 fn read(module: &Module, slot: Slot, settings: &CardSettings, choice: &SignerChoice) -> Result<Option<Contents>> {
     let Ok(info) = module.context.get_token_info(slot) else { return Ok(None) };
-    // The settings name the token to log in with.
-    let is_chosen = choice.key != KeyUse::Login || is_wanted(settings, &info);
-    if !info.token_initialized() || !is_chosen {
+    let is_wanted = is_wanted(settings, &info);
+    if !info.token_initialized() || choice.key == KeyUse::Login && !is_wanted {
         return Ok(None);
     }
     let (mut token, certificates, keys) = Token::read(module, slot, &info)?;
     // The certificate to log in with gives its name to the lock of the card, which logins have too.
     token.certificate = chosen(&certificates, &keys, true, &settings.issuers).ok().map(|(certificate, _)| certificate);
-    Ok(Some((token, certificates, keys)))
+    let is_for_login = is_wanted && (settings.token_label.is_some() || settings.token_serial.is_some());
+    Ok(Some(Contents { token, certificates, keys, is_for_login }))
+}
+
+/// Returns the token that shows no certificate before the login. If there are several, the one that the settings
+/// name to log in with does not count: a PIN must not be tried with the wrong token.
+fn hidden_token(tokens: &[Token], mut hidden: Vec<(usize, bool)>) -> Result<Option<usize>> {
+    if hidden.len() > 1 {
+        hidden.retain(|(_, is_for_login)| !is_for_login);
+    }
+    if hidden.len() > 1 {
+        let labels: Vec<_> = hidden.iter().map(|(index, _)| format!("\"{}\"", tokens[*index].label)).collect();
+        let detail = format!("several cards show no certificate before the PIN is entered: {}", labels.join(", "));
+        return Err(Error::new(ErrorKind::SeveralCards, Stage::Card, detail));
+    }
+    Ok(hidden.first().map(|(index, _)| *index))
+}
+
+/// Returns a certificate as a candidate to sign with. A key that is missing from `keys` is `otherwise`.
+fn candidate(object: &CertificateObject, keys: &[Key], otherwise: PrivateKey) -> (Vec<u8>, PrivateKey) {
+    let has_key = |signer: Signer| keys.iter().any(|key| key.signs_for(&signer, &object.id));
+    let there = Signer::from_der(&object.der).is_ok_and(has_key);
+    (object.der.clone(), if there { PrivateKey::There } else { otherwise })
+}
+
+impl Chosen {
+    fn new(signer: Signer, id: Vec<u8>, candidates: Vec<(Vec<u8>, PrivateKey)>) -> Self {
+        let certificates: Vec<_> = candidates.into_iter().map(|(der, _)| der).collect();
+        Self { chain: chain(signer.der(), &certificates), signer, id }
+    }
+
+    /// Chooses among the certificates that are visible after the login.
+    fn after_login(session: &Session, keys: &[Key], choice: &SignerChoice) -> Result<Self> {
+        let objects = objects::certificates(session).map_err(|error| failed(Stage::Signing, &error))?;
+        let candidates: Vec<_> = objects.iter().map(|object| candidate(object, keys, PrivateKey::Absent)).collect();
+        let (index, signer) = choose_signer(&candidates, SystemTime::now(), choice)
+            .map_err(|error| Error::new(error.kind().clone(), Stage::Signing, error.detail()))?;
+        Ok(Self::new(signer, objects[index].id.clone(), candidates))
+    }
 }
 
 impl SigningCard {
-    pub fn signer(&self) -> &Signer {
-        &self.signer
-    }
-
-    pub fn chain(&self) -> &[Vec<u8>] {
-        &self.chain
+    /// The certificate to sign with, if it is visible before the login.
+    pub fn signer(&self) -> Option<&Signer> {
+        self.chosen.as_ref().map(|chosen| &chosen.signer)
     }
 
     /// The card as a login knows it.
@@ -122,16 +179,21 @@ impl SigningCard {
 
     /// Logs in and has `serve` sign hashes. The PIN is kept meanwhile, for keys that need it at each signature.
     pub fn log_in<T>(&mut self, pin: Option<Pin>, serve: impl FnOnce(&mut SigningKey<'_>) -> T) -> Result<T> {
-        let Self { card, signer, id, algorithm, .. } = self;
+        let Self { card, choice, chosen } = self;
         card.with_login(pin, &CancelToken::new(), |card, pin| {
-            let keys = objects::private_keys(&card.token()?.session).map_err(|error| failed(Stage::Signing, &error))?;
+            let session = &card.token()?.session;
+            let keys = objects::private_keys(session).map_err(|error| failed(Stage::Signing, &error))?;
+            let Chosen { signer, id, chain } = match chosen {
+                Some(chosen) => chosen,
+                None => chosen.insert(Chosen::after_login(session, &keys, choice)?),
+            };
             // Keys of other types may have the same id.
             let key = keys.into_iter().filter(|key| key.signs_for(signer, id)).max_by_key(|key| key.modulus.is_some());
             let key = key.ok_or_else(|| {
                 let text = "the card has no private key for its certificate to sign with";
                 Error::new(ErrorKind::NoKey, Stage::Signing, text)
             })?;
-            Ok(serve(&mut SigningKey { card, key, pin, algorithm: *algorithm, ended: None }))
+            Ok(serve(&mut SigningKey { card, key, pin, choice, signer, chain, ended: None }))
         })
     }
 
@@ -151,21 +213,32 @@ pub struct SigningKey<'a> {
     card: &'a mut Pkcs11Card,
     key: Key,
     pin: Option<&'a AuthPin>,
-    algorithm: Algorithm,
+    choice: &'a SignerChoice,
+    signer: &'a Signer,
+    chain: &'a [Vec<u8>],
     /// Why it signs nothing more.
     ended: Option<Error>,
 }
 
 impl SigningKey<'_> {
+    pub fn signer(&self) -> &Signer {
+        self.signer
+    }
+
+    /// The certificates of the signer's issuers, nearest first.
+    pub fn chain(&self) -> &[Vec<u8>] {
+        self.chain
+    }
+
     /// Returns the raw signature of a hash. After the card has been lost, or has refused the PIN for one signature,
     /// all others fail: the PIN is tried neither again nor with another card that has come meanwhile.
     pub fn sign(&mut self, hash: &[u8]) -> Result<Vec<u8>> {
         if let Some(ended) = &self.ended {
             return Err(ended.clone());
         }
-        let (mechanism, data) = input(self.algorithm, hash);
+        let (mechanism, data) = input(self.choice.algorithm, hash);
         let login = self.key.always_authenticate.then_some(self.pin);
-        self.card.sign_as(&mechanism, &self.key, login, &data).map_err(|error| {
+        let signature = self.card.sign_as(&mechanism, &self.key, login, &data).map_err(|error| {
             let lost = matches!(&error, SignError::Call(error) if is_lost(error));
             let error = Error::from(error);
             self.card.may_be_gone();
@@ -176,7 +249,29 @@ impl SigningKey<'_> {
                 self.card.renew_session();
             }
             error
-        })
+        })?;
+        if self.choice.verify && !verifies(self.signer, hash, &signature) {
+            return Err(self.signer.mismatch());
+        }
+        Ok(signature)
+    }
+}
+
+/// Verifies the raw signature of a hash by an elliptic key: the library, whose ring hashes messages itself, cannot.
+/// Not by `C_Verify`, because a broken module would accept its own wrong signatures.
+fn verifies(signer: &Signer, hash: &[u8], signature: &[u8]) -> bool {
+    let Some(point) = signer.point() else { return false };
+    match hash.len() {
+        32 => {
+            let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(point);
+            let signature = p256::ecdsa::Signature::from_slice(signature);
+            key.and_then(|key| key.verify_prehash(hash, &signature?)).is_ok()
+        }
+        _ => {
+            let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(point);
+            let signature = p384::ecdsa::Signature::from_slice(signature);
+            key.and_then(|key| key.verify_prehash(hash, &signature?)).is_ok()
+        }
     }
 }
 

@@ -34,9 +34,9 @@ fn serve_card(
 ) -> Result<(), ChannelError> {
     let (label, pin) = (signer.card().label().to_owned(), signer.card().pin_status());
     let reader = signer.card().reader().map(str::to_owned);
-    let (certificate, chain) = (signer.signer().der().to_owned(), signer.chain().to_vec());
+    let certificate = signer.signer().map(|signer| signer.der().to_owned());
     watch.idle();
-    channel.send(&Reply::Signer { label, certificate, chain, pin, reader }, None)?;
+    channel.send(&Reply::Signer { label, certificate, pin, reader }, None)?;
     loop {
         let frame = channel.receive(None)?;
         let Request::LogIn { pin } = frame.message()? else { break };
@@ -68,7 +68,8 @@ fn sign_hashes(
     key: &mut SigningKey<'_>,
     limit: Duration,
 ) -> Result<(), ChannelError> {
-    channel.send(&Reply::LoggedIn, None)?;
+    let (certificate, chain) = (key.signer().der().to_owned(), key.chain().to_vec());
+    channel.send(&Reply::LoggedIn { certificate, chain }, None)?;
     loop {
         // Also while it waits for the next hash: a program that is stopped must not keep the card logged in.
         watch.busy(limit);

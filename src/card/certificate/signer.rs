@@ -46,12 +46,14 @@ pub struct SignerChoice {
     pub algorithm: Algorithm,
     /// Names of the accepted issuers; empty accepts any.
     pub issuers: Vec<String>,
+    /// The card helper verifies each signature of an elliptic key, as the library can verify only those of messages.
+    pub verify: bool,
 }
 
 impl SignerChoice {
     /// Chooses a key for `algorithm`, of any issuer.
     pub fn new(key: KeyUse, algorithm: Algorithm) -> Self {
-        Self { key, algorithm, issuers: Vec::new() }
+        Self { key, algorithm, issuers: Vec::new(), verify: false }
     }
 }
 
@@ -101,7 +103,16 @@ impl Signer {
         matches!(&self.key, SignerKey::Rsa(key) if has_modulus(key, modulus))
     }
 
-    /// Verifies a raw signature.
+    /// Returns the public key on an elliptic curve, as an uncompressed point (SEC 1, 2.3.3).
+    #[doc(hidden)]
+    pub fn point(&self) -> Option<&[u8]> {
+        match &self.key {
+            SignerKey::P256(point) | SignerKey::P384(point) => Some(point),
+            SignerKey::Rsa(_) => None,
+        }
+    }
+
+    /// Verifies a raw signature; that of a hash only with an RSA key.
     ///
     /// # Errors
     ///
@@ -126,14 +137,20 @@ impl Signer {
             (SignerKey::P384(key), _, Signed::Message(message)) => {
                 UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key).verify(message, signature).is_ok()
             }
-            // ring hashes messages itself; requests with such hashes are refused.
+            // ring hashes messages itself; the card helper verifies these.
             (SignerKey::P256(_) | SignerKey::P384(_), _, Signed::Hash(_)) => false,
         };
         if fits {
             return Ok(());
         }
+        Err(self.mismatch())
+    }
+
+    /// The error for a signature that is not by the certificate's key.
+    #[doc(hidden)]
+    pub fn mismatch(&self) -> Error {
         let detail = format!("the card's signature does not match the certificate of {}", self.uid);
-        Err(Error::new(ErrorKind::CardFailed, Stage::Signing, detail))
+        Error::new(ErrorKind::CardFailed, Stage::Signing, detail)
     }
 
     fn check_key(&self, algorithm: Algorithm) -> Result<()> {

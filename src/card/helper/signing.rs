@@ -14,9 +14,10 @@ use crate::secret::Pin;
 /// The card of one request. The helper holds the PIN until it has ended.
 pub(super) struct HelperSigner {
     label: String,
-    signer: Signer,
-    chain: Vec<Vec<u8>>,
+    signer: Option<Signer>,
     pin: PinStatus,
+    /// The helper verifies what the module has signed.
+    verifies: bool,
     held: Held,
 }
 
@@ -32,13 +33,14 @@ impl HelperSigner {
         let (card, deadline) = (settings.card.clone(), settings.deadline);
         let request = Request::FindSigner { settings: card, choice: choice.clone(), deadline };
         let found = |reply| match reply {
-            Reply::Signer { label, certificate, chain, pin, reader } => {
-                Some(Signer::from_der(&certificate).map(|signer| ((label, signer, chain, pin), reader)))
+            Reply::Signer { label, certificate, pin, reader } => {
+                let signer = certificate.as_deref().map(Signer::from_der).transpose();
+                Some(signer.map(|signer| ((label, signer, pin), reader)))
             }
             _ => None,
         };
-        let ((label, signer, chain, pin), held) = reader.wait_for(&request, &found, wait, absent, cancel)?;
-        Ok(Self { label, signer, chain, pin, held })
+        let ((label, signer, pin), held) = reader.wait_for(&request, &found, wait, absent, cancel)?;
+        Ok(Self { label, signer, pin, verifies: choice.verify, held })
     }
 }
 
@@ -48,7 +50,7 @@ impl SignerCard for HelperSigner {
     }
 
     fn signer(&self) -> Option<&Signer> {
-        Some(&self.signer)
+        self.signer.as_ref()
     }
 
     fn pin_status(&self) -> PinStatus {
@@ -63,9 +65,9 @@ impl SignerCard for HelperSigner {
         let sent = helper.channel.send(&Request::LogIn { pin: pin.as_ref().map(Pin::expose) }, until);
         drop(pin);
         match sent.and_then(|()| receive(&helper.channel, until)) {
-            Ok(Reply::LoggedIn) => {
+            Ok(Reply::LoggedIn { certificate, chain }) => {
                 held.waits();
-                Ok((self.signer.clone(), self.chain.clone()))
+                Ok((Signer::from_der(&certificate)?, chain))
             }
             Ok(Reply::WrongPin { failure, pin }) => {
                 self.pin = pin;
@@ -91,6 +93,10 @@ impl SignerCard for HelperSigner {
             Ok(Reply::Signed(signature)) => Ok(signature?),
             other => Err(held.lost(other.err(), cancel)),
         }
+    }
+
+    fn verifies_hashes(&self) -> bool {
+        self.verifies
     }
 
     fn is_lost(&self) -> bool {
