@@ -708,7 +708,7 @@ typedef struct {
    */
   int login_key;
   /**
-   * 1 if the payloads are hashes, of the algorithm; only for RSA keys and "raw".
+   * 1 if the payloads are hashes, of the algorithm; only for "raw".
    */
   int hashes;
   /**

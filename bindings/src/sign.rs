@@ -37,7 +37,7 @@ pub struct TicketApiSignRequest {
     pub format: *const c_char,
     /// 1 to sign with the key for logging in instead of the one for signatures.
     pub login_key: c_int,
-    /// 1 if the payloads are hashes, of the algorithm; only for RSA keys and "raw".
+    /// 1 if the payloads are hashes, of the algorithm; only for "raw".
     pub hashes: c_int,
     /// The payloads: 1 to 250, of at most 16 MiB together.
     pub payloads: *const TicketApiPayload,

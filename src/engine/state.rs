@@ -145,12 +145,7 @@ impl State {
 impl Inner {
     pub(super) fn new(parts: Parts) -> Self {
         let state = Mutex::new(State::new());
-        Self {
-            parts,
-            state,
-            ticket: TicketCell::default(),
-            threads: Threads::default(),
-        }
+        Self { parts, state, ticket: TicketCell::default(), threads: Threads::default() }
     }
 
     /// Returns `true` if nothing happens but the monitor's wait.

@@ -157,12 +157,6 @@ impl Token<'_> {
         self.write_object("cert", &identity.certificate_der()?, identity.uid(), id, &[])
     }
 
-    /// Adds certificate and private key; both are visible only after the login.
-    pub fn add_private_identity(&self, identity: &CardIdentity, id: u8) -> Result<()> {
-        self.write_object("cert", &identity.certificate_der()?, identity.uid(), id, &["--private"])?;
-        self.add_key(identity, id)
-    }
-
     /// Adds the certificate of a CA.
     pub fn add_issuer(&self, ca: &TestCa, id: u8) -> Result<()> {
         self.write_object("cert", &ca.certificate().to_der()?, "issuer", id, &[])

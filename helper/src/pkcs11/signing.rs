@@ -93,9 +93,7 @@ pub fn search(settings: &CardSettings, choice: &SignerChoice) -> Result<Search> 
             let (token, id) = objects.swap_remove(index);
             (token, Some(Chosen::new(signer, id, candidates)))
         }
-        Err(error) if *error.kind() == ErrorKind::NoCertificate => {
-            (hidden_token(&tokens, hidden)?.ok_or(error)?, None)
-        }
+        Err(error) if *error.kind() == ErrorKind::NoCertificate => (hidden_token(&tokens, hidden)?.ok_or(error)?, None),
         Err(error) => return Err(error),
     };
     let mut token = tokens.swap_remove(token);

@@ -106,7 +106,7 @@ public final class SignRequest {
     }
 
     /**
-     * This request whose payloads are hashes, of the algorithm; only for RSA keys and {@link Format#RAW}.
+     * This request whose payloads are hashes, of the algorithm; only for {@link Format#RAW}.
      *
      * @return a new object
      */
