@@ -333,4 +333,6 @@ impl From<&Config> for PrompterSettings {
 }
 
 #[cfg(test)]
+mod templates;
+#[cfg(test)]
 mod tests;
