@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use ticketapi::sign::{FailedSignature, Format, KeyUse, MAX_BYTES, SignRequest, Signatures};
+use ticketapi::sign::{FailedSignature, Format, KeyUse, MAX_BYTES, SignRequest, Signature, Signatures};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use crate::exit;
@@ -34,29 +34,30 @@ pub fn run(options: &SignOptions, common: &Common) -> ExitCode {
     })
 }
 
-/// Writes a file for each signature. Returns the exit code of the first failure.
+/// Writes a file for each signature, also if another one cannot be written. Returns the exit code of the first failure.
 fn with_files(options: &SignOptions, common: &Common) -> Result<ExitCode> {
     let outputs = outputs(options, true)?;
     let request = request_of_files(options)?;
     let signatures = sign(&request, common)?;
-    let mut code = ExitCode::SUCCESS;
+    let mut failures = Vec::new();
     for signature in &signatures.signatures {
         match output_of(&signature.id, options, &outputs) {
-            Some(output) => {
-                write(output, &signature.bytes, options.overwrite)?;
-                show::out(&format!("{}\n", printable(&output.display().to_string())))?;
-            }
+            Some(output) => match write(output, &signature.bytes, options.overwrite) {
+                Ok(()) => show::out(&format!("{}\n", printable(&output.display().to_string())))?,
+                Err(error) => failures.push((format!("{} was signed, but not written", signature.id), error)),
+            },
             None => {
                 let mut stdout = io::stdout().lock();
                 stdout.write_all(&signature.bytes).and_then(|()| stdout.flush()).map_err(show::unwritten)?;
             }
         }
     }
-    for FailedSignature { id, error, .. } in signatures.failed.iter().rev() {
-        show::note(&printable(&format!("{id} was not signed: {error}")));
-        code = exit::code(error.kind());
+    let failed = signatures.failed.into_iter();
+    failures.extend(failed.map(|FailedSignature { id, error, .. }| (format!("{id} was not signed"), error)));
+    for (what, error) in &failures {
+        show::note(&printable(&format!("{what}: {error}")));
     }
-    Ok(code)
+    Ok(failures.first().map_or(ExitCode::SUCCESS, |(_, error)| exit::code(error.kind())))
 }
 
 /// Prints the answer to a request on standard input, or to one of files, whatever the outcome is.
@@ -66,17 +67,18 @@ fn with_json(options: &SignOptions, common: &Common) -> Result<ExitCode> {
     let outcome = request.and_then(|request| {
         let outputs = outputs(options, options.out.is_some())?;
         let signatures = sign(&request, common)?;
-        if options.out.is_some() {
-            for signature in &signatures.signatures {
-                if let Some(output) = output_of(&signature.id, options, &outputs) {
-                    write(output, &signature.bytes, options.overwrite)?;
-                }
+        let mut unwritten = Vec::new();
+        for Signature { id, bytes, .. } in signatures.signatures.iter().filter(|_| options.out.is_some()) {
+            if let Some(output) = output_of(id, options, &outputs)
+                && let Err(error) = write(output, bytes, options.overwrite)
+            {
+                unwritten.push((id.clone(), error));
             }
         }
-        Ok(signatures)
+        Ok((signatures, unwritten))
     });
     let (answer, code) = match &outcome {
-        Ok(signatures) => answer(signatures),
+        Ok((signatures, unwritten)) => answer(signatures, unwritten),
         Err(error) => (failure(error), exit::code(error.kind())),
     };
     show::json(&answer)?;
@@ -241,9 +243,11 @@ fn write(output: &Path, bytes: &[u8], overwrite: bool) -> Result<()> {
     })
 }
 
-/// The answer in the form of NHS Credential Management's, and the exit code.
-fn answer(signatures: &Signatures) -> (Value, ExitCode) {
+/// The answer in the form of NHS Credential Management's, and the exit code. The signatures of the `unwritten` files are
+/// in it.
+fn answer(signatures: &Signatures, unwritten: &[(String, Error)]) -> (Value, ExitCode) {
     let first = signatures.failed.first().map(|failed| &failed.error);
+    let first = first.or_else(|| unwritten.first().map(|(_, error)| error));
     let (status, status_string) = match first {
         None => (0, "Success".to_owned()),
         Some(error) => (exit::number(error.kind().group()), show::kind(error.kind())),
@@ -259,7 +263,8 @@ fn answer(signatures: &Signatures) -> (Value, ExitCode) {
         })
     });
     let chain = signatures.chain.iter().map(|der| BASE64_STANDARD.encode(der));
-    let answer = json!({
+    let unwritten = unwritten.iter().map(|(id, error)| json!({ "id": id, "message": error.to_string() }));
+    let mut answer = json!({
         "status_code": status,
         "status_string": status_string,
         "message": first.map(ToString::to_string).unwrap_or_default(),
@@ -270,6 +275,9 @@ fn answer(signatures: &Signatures) -> (Value, ExitCode) {
         "signatures": signed.collect::<Vec<_>>(),
         "failed_signatures": failed.collect::<Vec<_>>(),
     });
+    if unwritten.len() > 0 {
+        answer["unwritten_files"] = unwritten.collect();
+    }
     (answer, first.map_or(ExitCode::SUCCESS, |error| exit::code(error.kind())))
 }
 

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use support::{Desk, PIN, Run, UID};
-use ticketapi_testkit::CardSpec;
+use ticketapi_testkit::artifacts::{helper_program, scripted_module};
+use ticketapi_testkit::{CardSpec, SoftHsm};
 
 const PAYLOAD: &[u8] = b"two tablets\r\n";
 
@@ -237,5 +238,95 @@ fn files_that_cannot_be_signed_together_are_refused_before_the_pin() {
         let run = desk.run(arguments);
         assert_eq!((run.code, &*run.stdout), (1, ""), "{arguments:?}");
         assert!(run.stderr.contains(words), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_loses_no_other_signature() {
+    let desk = desk();
+    let files: Vec<_> = ["a", "b", "c", "d"]
+        .map(|folder| {
+            fs::create_dir(desk.path(folder)).unwrap();
+            fs::write(desk.path(folder).join("document"), folder).unwrap();
+            desk.text(&format!("{folder}/document"))
+        })
+        .into();
+    // Meanwhile one folder is removed, and somebody else writes a file.
+    let gone = format!("rm -r {}; echo other >{}.sig; echo 'D {PIN}'", desk.text("b"), files[2]);
+    desk.answering_pin(&gone);
+    let arguments: Vec<_> = ["sign"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let run = desk.run(&arguments);
+    assert_eq!((run.code, &*run.stdout), (1, &*format!("{}.sig\n{}.sig\n", files[0], files[3])), "{}", run.stderr);
+    for file in &files[1..3] {
+        assert!(run.stderr.contains(&format!("{file} was signed, but not written: ")), "{}", run.stderr);
+    }
+    assert_eq!(fs::read(format!("{}.sig", files[2])).unwrap(), b"other\n");
+    for file in [&files[0], &files[3]] {
+        assert_eq!(fs::read(format!("{file}.sig")).unwrap().len(), 256);
+    }
+    assert!(fs::read_dir(desk.path("a")).unwrap().count() == 2, "nothing else is left");
+}
+
+#[test]
+fn an_answer_has_the_signature_of_a_file_that_cannot_be_written() {
+    let desk = desk();
+    let (document, other, out) = (desk.text("document"), desk.text("other"), desk.text("out"));
+    fs::write(&other, "x").unwrap();
+    fs::create_dir(&out).unwrap();
+    desk.answering_pin(&format!("echo other >{out}/document.sig; echo 'D {PIN}'"));
+    let run = desk.run(&["sign", "--json", "--out", &out, &document, &other]);
+    let answer = run.json();
+    assert_eq!((run.code, &answer["status_code"]), (1, &json!(1)));
+    assert_eq!(answer["signatures"].as_array().unwrap().len(), 2);
+    assert_eq!((&answer["unwritten_files"][0]["id"], &answer["failed_signatures"]), (&json!(document), &json!([])));
+    assert_ne!(answer["message"], "");
+    assert_eq!(fs::read(desk.path("out/other.sig")).unwrap().len(), 256);
+}
+
+/// The card of `desk` as a token whose module fails as `fault` says.
+fn failing_token(desk: Desk, fault: &str) -> (Desk, SoftHsm) {
+    let hsm = SoftHsm::new().unwrap();
+    hsm.add_card("signature", PIN, &desk.identity(&CardSpec::new(UID).for_signing())).unwrap();
+    let module = desk.path("scripted.so");
+    fs::copy(scripted_module(), &module).unwrap();
+    let script = format!("module {}\n{fault}\n", hsm.module().display());
+    fs::write(desk.path("scripted.so.script"), script).unwrap();
+    let helper = hsm.helper_wrapper(&helper_program()).unwrap();
+    let desk = desk.without("software_card");
+    let desk = desk.set("pkcs11_module", module.to_str().unwrap()).set("helper", helper.to_str().unwrap());
+    (desk, hsm)
+}
+
+#[test]
+fn what_was_signed_before_a_card_failed_is_kept_and_the_rest_told_apart() {
+    for (fault, signed, failed) in
+        [("fault C_Sign 2 error 0x32", &["a"][..], &["b", "c"][..]), ("fault C_Sign 2 wrong", &["a", "c"], &["b"])]
+    {
+        let (desk, _hsm) = failing_token(desk(), fault);
+        let input = request(&[("a", PAYLOAD), ("b", b"x"), ("c", b"y")]);
+        let run = run_with(&desk, &["sign", "--json"], &input);
+        let answer = run.json();
+        assert_eq!((run.code, &answer["status_code"], &answer["status_string"]), (3, &json!(3), &json!("CardFailed")));
+        let ids = |list: &str| {
+            answer[list].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!((&*ids("signatures"), &*ids("failed_signatures")), (signed, failed));
+        assert_eq!(answer["failed_signatures"][0]["status_code"], 3);
+
+        // The files of those that were signed, and no others.
+        let files: Vec<_> = ["a", "b", "c"].map(|name| desk.text(name)).into();
+        files.iter().for_each(|file| fs::write(file, file).unwrap());
+        let run = desk.run(&["sign", &files[0], &files[1], &files[2]]);
+        assert_eq!(run.code, 3, "{}", run.stderr);
+        for name in ["a", "b", "c"] {
+            let file = desk.text(name);
+            assert_eq!(desk.path(&format!("{name}.sig")).exists(), signed.contains(&name), "{fault}: {name}");
+            assert_eq!(
+                run.stderr.contains(&format!("{file} was not signed: ")),
+                failed.contains(&name),
+                "{}",
+                run.stderr
+            );
+        }
     }
 }
