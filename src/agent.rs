@@ -17,6 +17,8 @@ pub mod socket;
 pub mod socket;
 
 pub use protocol::StatusData as AgentStatus;
+#[doc(hidden)]
+pub use remote::Watch;
 pub(crate) use remote::{Remote, RemoteError};
 
 use std::path::PathBuf;
@@ -56,4 +58,14 @@ pub enum AgentUse {
 /// [`Configuration`](crate::ErrorKind::Configuration).
 pub fn status(settings: impl Into<AgentSettings>) -> Result<AgentStatus> {
     remote::status(&socket::place(&settings.into())?)
+}
+
+/// Watches the session of the agent that the settings name, from now on.
+///
+/// # Errors
+///
+/// As [`status`]; [`NotImplemented`](crate::ErrorKind::NotImplemented) by an agent that is too old for it.
+#[doc(hidden)]
+pub fn watch(settings: impl Into<AgentSettings>) -> Result<Watch> {
+    Watch::open(&socket::place(&settings.into())?)
 }

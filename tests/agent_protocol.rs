@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use ticketapi::agent::AgentStatus;
-use ticketapi::agent::protocol::{Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SessionData, WireError};
+use ticketapi::agent::protocol::{Change, Hello, MAX_REPLY, MAX_REQUEST, Reply, Request, SessionData, WireError};
 use ticketapi::engine::Status;
 use ticketapi::framing::{ChannelError, PREFIX};
 use ticketapi::session::{CareTeam, Context, Contexts, LockReason, Organization};
@@ -41,6 +41,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("request-switch-context", Request::SwitchContext(context())),
         ("request-contexts", Request::Contexts),
         ("request-claims", Request::Claims),
+        ("request-watch", Request::Watch),
     ]
 }
 
@@ -94,6 +95,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ("reply-status-locked", Reply::Status(AgentStatus::new(4711, "0.1.0".into(), locked, true, 3))),
         ("reply-waiting", Reply::Waiting),
         ("reply-contexts", Reply::Contexts(contexts())),
+        ("reply-changed", Reply::Changed(Change::Locked)),
         ("reply-claims", Reply::Claims("{\"sub\":\"910000000001\"}".into())),
         ("reply-failed", failure(ErrorKind::TicketNotAvailable, Stage::Session, "nobody is logged in")),
         ("reply-failed-pin", failure(ErrorKind::PinIncorrect { tries_left: Some(1) }, Stage::Pin, "the PIN is wrong")),

@@ -37,6 +37,8 @@ pub(crate) struct Client {
     pub(crate) greeted: bool,
     /// The request that waits.
     pub(crate) waits_for: Option<Wait>,
+    /// Whether it is sent the changes of the session.
+    pub(crate) watches: bool,
     /// When it last sent a message.
     pub(crate) active: Instant,
     socket: UnixStream,
@@ -56,6 +58,7 @@ impl Client {
             id,
             greeted: false,
             waits_for: None,
+            watches: false,
             active: now,
             socket,
             inbox: Inbox::new(MAX_REQUEST),

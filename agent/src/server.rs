@@ -2,17 +2,17 @@
 //! in it blocks.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use ticketapi::agent::AgentStatus;
-use ticketapi::agent::protocol::{Hello, Reply, Request, SessionData, VERSION, WAITING, WireError};
-use ticketapi::engine::EngineBuilder;
+use ticketapi::agent::protocol::{Change, Hello, Reply, Request, SessionData, VERSION, WAITING, WireError};
+use ticketapi::engine::{EngineBuilder, Event};
 use ticketapi::framing::ChannelError;
 use ticketapi::session::{Login, Session};
 use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage};
@@ -47,6 +47,8 @@ pub(crate) struct Server {
     jobs: Jobs,
     /// `None` unless the settings say to offer logins.
     offers: Option<Offers>,
+    /// The changes of the session that programs have not been sent yet.
+    changes: mpsc::Receiver<Change>,
     /// Clients whose request waits for the end of another thread.
     later: Vec<u64>,
     session: Numbered<Session>,
@@ -68,10 +70,19 @@ impl Server {
             socket.set_nonblocking(true).map_err(failure)?;
         }
         let offers = config.offer_login.then(|| wake.try_clone().map(Offers::new)).transpose().map_err(failure)?;
-        let engine = match &offers {
-            Some(offers) => engine.listener(offers.listener()),
-            None => engine,
-        };
+        let offer = offers.as_ref().map(Offers::listener);
+        let (report, changes) = mpsc::channel();
+        let wake_for_change = wake.try_clone().map_err(failure)?;
+        let engine = engine.listener(move |event| {
+            if let Some(offer) = &offer {
+                offer(event);
+            }
+            // If the server has ended, nobody needs it; a full pipe already wakes it.
+            if let Some(change) = change(event) {
+                let _ = report.send(change);
+                let _ = (&wake_for_change).write(&[0]);
+            }
+        });
         let engine = Arc::new(engine.build()?);
         Ok(Self {
             service: engine.service_id(),
@@ -81,6 +92,7 @@ impl Server {
             next: 0,
             jobs: Jobs::new(Arc::clone(&engine), wake),
             offers,
+            changes,
             later: Vec::new(),
             session: Numbered::default(),
             login: Numbered::default(),
@@ -108,6 +120,7 @@ impl Server {
                 // The number of bytes does not matter.
                 while self.woken.read(&mut [0; 64]).is_ok_and(|count| count == 64) {}
             }
+            self.tell_changes(now);
             self.answer_ended();
             self.offer();
             for id in ready.clients {
@@ -176,7 +189,7 @@ impl Server {
                     self.next += 1;
                     self.clients.insert(self.next, Client::new(self.next, socket, now));
                     if self.clients.len() > CLIENTS {
-                        let idle = self.clients.values().filter(|client| client.waits_for.is_none());
+                        let idle = self.clients.values().filter(|client| client.waits_for.is_none() && !client.watches);
                         let silent = idle.min_by_key(|client| client.active).map(|client| client.id);
                         silent.map(|id| self.clients.remove(&id));
                     }
@@ -280,6 +293,10 @@ impl Server {
             Request::SwitchContext(context) => self.wait_for(client, Kind::SwitchContext(context), Some(0)),
             Request::Contexts => self.wait_for(client, Kind::Contexts, None),
             Request::Claims => self.wait_for(client, Kind::Claims, None),
+            Request::Watch => {
+                client.watches = true;
+                client.answer(&Reply::Done)
+            }
         }
     }
 
@@ -306,6 +323,23 @@ impl Server {
             return Reply::Unchanged;
         }
         Reply::Session(SessionData::new(number, self.login.of(session.login()), session))
+    }
+
+    /// Sends the programs that watch the session what has happened to it.
+    fn tell_changes(&mut self, now: Instant) {
+        while let Ok(change) = self.changes.try_recv() {
+            let watching: Vec<_> =
+                self.clients.values().filter(|client| client.watches).map(|client| client.id).collect();
+            for mut client in watching.into_iter().filter_map(|id| self.clients.remove(&id)).collect::<Vec<_>>() {
+                match client.answer(&Reply::Changed(change)) {
+                    Ok(()) => {
+                        client.set_due(now);
+                        self.clients.insert(client.id, client);
+                    }
+                    Err(error) => self.let_go(&client, &error),
+                }
+            }
+        }
     }
 
     /// Starts the login that an inserted card asks for.
@@ -412,6 +446,17 @@ struct Ready {
     stop: bool,
     listener: bool,
     clients: Vec<u64>,
+}
+
+fn change(event: &Event) -> Option<Change> {
+    match event {
+        Event::SessionBegun => Some(Change::Begun),
+        Event::TicketReplaced => Some(Change::TicketReplaced),
+        Event::SessionLocked(_) => Some(Change::Locked),
+        Event::SessionUnlocked => Some(Change::Unlocked),
+        Event::SessionEnded(_) => Some(Change::Ended),
+        _ => None,
+    }
 }
 
 fn ticket(engine: &Engine) -> Reply {

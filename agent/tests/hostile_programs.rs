@@ -84,7 +84,7 @@ fn desk_with_session() -> (Desk, InThread, Engine) {
 fn an_unknown_request_of_a_newer_program_is_refused_and_the_next_one_answered() {
     let (desk, _agent, engine) = desk_with_session();
     let mut raw = Raw::greeted(&desk);
-    for unknown in [message(12, b"whatever it may say"), message(0x7f, b""), message(0xff, &[0xff, 3])] {
+    for unknown in [message(13, b"whatever it may say"), message(0x7f, b""), message(0xff, &[0xff, 3])] {
         raw.send(&unknown);
         let Some(Reply::Failed(failure)) = raw.reply() else { panic!("it was not refused") };
         let error = ticketapi::Error::from(failure);

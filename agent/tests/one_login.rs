@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{Desk, InThread, PATIENCE, PIN, User, auto_program, kind, program, settings, wait_until};
+use ticketapi::agent::protocol::Change;
 use ticketapi::agent::{self, AgentUse};
 use ticketapi::engine::Status;
 use ticketapi::session::Mode;
@@ -365,4 +366,21 @@ fn a_session_that_the_broker_has_ended_ends_for_every_program_once_one_checks_it
     assert_eq!(first.get_ticket_no_auth().unwrap(), ticket);
     assert_eq!(kind(second.role_assertion()), ErrorKind::TicketNotAvailable);
     assert_eq!(kind(first.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
+}
+
+#[test]
+fn a_program_that_watches_learns_of_every_change_of_the_session() {
+    let desk = Desk::new();
+    let agent = InThread::start(&desk, &User::new());
+    let engine = program(&desk);
+    let watch = agent::watch(&settings(&desk, AgentUse::Require)).unwrap();
+    engine.get_ticket().unwrap();
+    assert_eq!(watch.next_change().unwrap(), Change::Begun);
+    engine.get_new_ticket().unwrap();
+    let both = [watch.next_change().unwrap(), watch.next_change().unwrap()];
+    assert!(both.contains(&Change::Ended) && both.contains(&Change::Begun), "{both:?}");
+    engine.destroy_ticket().unwrap();
+    assert_eq!(watch.next_change().unwrap(), Change::Ended);
+    drop(agent);
+    assert_eq!(kind(watch.next_change()), ErrorKind::AgentNotAvailable);
 }

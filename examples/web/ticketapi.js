@@ -38,20 +38,20 @@
       this.#calls.delete(id);
       error ? call?.reject(Object.assign(new Error(error.message), error)) : call?.resolve(value);
     }
-    async #call(call) {
+    async #call(call, request) {
       const port = await this.#connect();
       return new Promise((resolve, reject) => {
         const id = this.#next++;
         this.#calls.set(id, { resolve, reject });
-        port.postMessage({ id, call });
+        port.postMessage({ id, call, request });
       });
     }
-    getTicket() { return this.#call("getTicket"); }
-    getNewTicket() { return this.#call("getNewTicket"); }
-    getTicketNoAuth() { return this.#call("getTicketNoAuth"); }
-    status() { return this.#call("status"); }
-    // Begins the events sessionended, sessionlocked.
-    watch() { return this.#call("watch"); }
+    static {
+      // After watch() there are the events sessionended, sessionlocked.
+      for (const name of ["getTicket", "getNewTicket", "getTicketNoAuth", "status", "watch", "sign"]) {
+        this.prototype[name] = function (request) { return this.#call(name, request); };
+      }
+    }
   }
   navigator.ticketapi = new TicketApi();
 })();

@@ -90,7 +90,7 @@ impl Connection {
             Some(service) => {
                 let hello = Request::Hello(Hello::new(&*service)).encode();
                 self.send(&Zeroizing::new([&hello[..], &request].concat()))?;
-                match self.receive(PROMPT)? {
+                match self.receive(Some(PROMPT))? {
                     Reply::Hello(its) if its.version != VERSION => return Err(NoReply::Version(its.version)),
                     Reply::Hello(its) if service.is_empty() || service == its.service => {}
                     Reply::Hello(its) => return Err(NoReply::Service(its.service, service)),
@@ -100,19 +100,24 @@ impl Connection {
             None => self.send(&request)?,
         }
         loop {
-            match self.receive(silence)? {
+            match self.receive(Some(silence))? {
                 Reply::Waiting => {}
                 reply => return Ok(reply),
             }
         }
     }
 
+    /// Waits for what the agent sends by itself, for as long as it takes.
+    pub(crate) fn next(&self) -> Result<Reply, NoReply> {
+        self.receive(None)
+    }
+
     fn send(&self, frames: &[u8]) -> Result<(), NoReply> {
         Ok(self.channel.send_frames(frames, Some(Instant::now() + PROMPT))?)
     }
 
-    fn receive(&self, silence: Duration) -> Result<Reply, NoReply> {
-        let frame = self.channel.receive(Some(Instant::now() + silence))?;
+    fn receive(&self, silence: Option<Duration>) -> Result<Reply, NoReply> {
+        let frame = self.channel.receive(silence.map(|silence| Instant::now() + silence))?;
         Ok(Reply::decode(frame.bytes())?)
     }
 }

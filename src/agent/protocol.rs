@@ -83,10 +83,12 @@ pub enum Request {
     Contexts,
     /// What the service says about the user.
     Claims,
+    /// Send every change of the session from now on.
+    Watch,
 }
 
 impl Request {
-    const KINDS: u32 = 12;
+    const KINDS: u32 = 13;
 }
 
 /// The agent's reply.
@@ -112,10 +114,27 @@ pub enum Reply {
     Contexts(Contexts),
     /// The claims, as JSON.
     Claims(String),
+    /// A change, sent to programs that watch the session as soon as it happens.
+    Changed(Change),
 }
 
 impl Reply {
-    const KINDS: u32 = 10;
+    const KINDS: u32 = 11;
+}
+
+/// A change of the agent's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// A session has started.
+    Begun,
+    /// It has another ticket.
+    TicketReplaced,
+    /// It is locked.
+    Locked,
+    /// It is unlocked.
+    Unlocked,
+    /// It has ended.
+    Ended,
 }
 
 /// How often a program that waits for a login hears that the agent is still there.

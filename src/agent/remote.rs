@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::connection::{Connection, NoReply, PROMPT};
-use super::protocol::{Reply, Request, WAITING};
+use super::protocol::{Change, Reply, Request, WAITING};
 use super::{AgentSettings, AgentUse};
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Stage};
@@ -265,6 +265,32 @@ pub(super) fn status(place: &Path) -> crate::Result<super::AgentStatus> {
     }) {
         Ok(Ok(status)) => Ok(status),
         Ok(Err(undone)) | Err(undone) => Err(undone.into()),
+    }
+}
+
+/// The changes of the agent's session.
+#[doc(hidden)]
+pub struct Watch(Connection);
+
+impl Watch {
+    pub(super) fn open(place: &Path) -> crate::Result<Self> {
+        let mut agent = Connection::open(place, "").map_err(RemoteError::from)?;
+        match agent.request(&Request::Watch, PROMPT).map_err(RemoteError::from)? {
+            Reply::Done => Ok(Self(agent)),
+            other => Err(unexpected(other).into()),
+        }
+    }
+
+    /// Waits for the next change, without waking up before.
+    ///
+    /// # Errors
+    ///
+    /// [`AgentNotAvailable`](ErrorKind::AgentNotAvailable) once the agent has ended, and with it the session.
+    pub fn next_change(&self) -> crate::Result<Change> {
+        match self.0.next().map_err(RemoteError::from)? {
+            Reply::Changed(change) => Ok(change),
+            other => Err(unexpected(other).into()),
+        }
     }
 }
 

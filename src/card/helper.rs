@@ -5,6 +5,7 @@
 //! thread and no child is left.
 
 mod held;
+mod installed;
 #[cfg(target_os = "linux")]
 mod opensc;
 mod process;
@@ -13,11 +14,12 @@ mod signing;
 mod turns;
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::held::{ENDING, Held, report_reset};
+pub use self::installed::find_helper;
 use self::process::receive;
 pub(super) use self::process::{Helper, interrupt};
 #[cfg(feature = "sign")]
@@ -34,7 +36,6 @@ use super::{SignerCard, SignerChoice};
 use crate::cancel::CancelToken;
 use crate::card::Digest;
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::os::fs::trusted;
 use crate::secret::Pin;
 
 /// The default time for one operation of a card.
@@ -54,12 +55,6 @@ pub const PIN_PAD_WAIT: Duration = Duration::from_secs(60);
 /// that no module recognises, because another program may be using them.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-const PROGRAM: &str = if cfg!(windows) { "ticketapi-card.exe" } else { "ticketapi-card" };
-
-/// Where the helper is if it is neither beside the library nor in its prefix.
-const SYSTEM_FOLDERS: &[&str] =
-    if cfg!(windows) { &[] } else { &["/usr/local/libexec/ticketapi", "/usr/libexec/ticketapi"] };
-
 /// How to reach cards through the helper process.
 #[derive(Clone, Debug)]
 pub struct HelperSettings {
@@ -71,48 +66,6 @@ pub struct HelperSettings {
     /// search that has not ended 4 seconds before its deadline is restarted, unless the deadline is shorter than
     /// 14 seconds.
     pub deadline: Duration,
-}
-
-/// Finds the helper program: `configured`, or the first trusted one in `folders`, in `libexec/ticketapi` of a
-/// prefix whose `bin` or `lib` one of them is, or in the system's libexec.
-///
-/// # Errors
-///
-/// [`ErrorKind::NotInstalled`] with every place that was searched.
-pub fn find_helper(configured: Option<&Path>, folders: &[PathBuf]) -> Result<PathBuf> {
-    let places: Vec<PathBuf> = match configured {
-        Some(path) => vec![path.to_owned()],
-        None => folders
-            .iter()
-            .flat_map(|folder| [Some(folder.clone()), prefix(folder).map(|prefix| prefix.join("libexec/ticketapi"))])
-            .flatten()
-            .chain(SYSTEM_FOLDERS.iter().map(PathBuf::from))
-            .map(|folder| folder.join(PROGRAM))
-            .collect(),
-    };
-    let mut not_trusted = String::new();
-    for path in places.iter().filter(|path| path.is_file()) {
-        match trusted(path) {
-            Ok(found) => return Ok(found),
-            Err(error) => not_trusted += &format!("; {} is not trusted: {error}", path.display()),
-        }
-    }
-    let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
-    let places = places.join(", ");
-    Err(not_installed(format!("the card helper {PROGRAM} does not exist (searched: {places}){not_trusted}")))
-}
-
-/// Returns the prefix of `folder` if it is named `bin`, `lib` or `lib64`, or `lib/<machine>` as in Debian. Folders
-/// above any other folder are not searched, because they may belong to anybody.
-fn prefix(folder: &Path) -> Option<&Path> {
-    let is =
-        |folder: &Path, names: &[&str]| names.iter().any(|name| folder.file_name().is_some_and(|own| own == *name));
-    let above = folder.parent()?;
-    match folder {
-        _ if is(folder, &["bin", "lib", "lib64"]) => Some(above),
-        _ if is(above, &["lib"]) => above.parent(),
-        _ => None,
-    }
 }
 
 /// Finds cards through helper processes, a new one for each login.
@@ -374,63 +327,6 @@ fn failed(stage: Stage, detail: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_configured_helper_is_the_only_one() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(PROGRAM), "").unwrap();
-        let elsewhere = directory.path().join("elsewhere");
-        let error = find_helper(Some(&elsewhere), &[directory.path().to_owned()]).unwrap_err();
-        assert_eq!(*error.kind(), ErrorKind::NotInstalled);
-        assert!(error.detail().contains(elsewhere.to_str().unwrap()), "{error}");
-    }
-
-    /// Creates a helper in `folder`.
-    fn put(folder: &Path) -> PathBuf {
-        std::fs::create_dir_all(folder).unwrap();
-        let helper = folder.join(PROGRAM);
-        std::fs::write(&helper, "").unwrap();
-        helper
-    }
-
-    #[test]
-    fn a_helper_is_found_beside_the_library_and_in_its_own_prefix() {
-        let prefix = tempfile::tempdir().unwrap();
-        let helper = put(&prefix.path().join("libexec/ticketapi"));
-        for folder in ["lib", "lib64", "bin", "lib/x86_64-linux-gnu"] {
-            let folder = prefix.path().join(folder);
-            std::fs::create_dir_all(&folder).unwrap();
-            assert_eq!(find_helper(None, std::slice::from_ref(&folder)).unwrap(), helper);
-            let beside = put(&folder);
-            assert_eq!(find_helper(None, &[folder]).unwrap(), beside);
-        }
-    }
-
-    #[test]
-    fn a_helper_beside_the_prefix_is_not_used() {
-        let shared = tempfile::tempdir().unwrap();
-        put(&shared.path().join("libexec/ticketapi"));
-        for folder in ["x", "x/lib", "x/lib/x86_64-linux-gnu", "x/unpacked/1234"] {
-            let folder = shared.path().join(folder);
-            std::fs::create_dir_all(&folder).unwrap();
-            assert!(find_helper(None, std::slice::from_ref(&folder)).is_err(), "{}", folder.display());
-        }
-    }
-
-    #[test]
-    fn a_helper_that_others_can_change_is_not_used_and_the_next_one_is() {
-        use std::os::unix::fs::PermissionsExt;
-        let prefix = tempfile::tempdir().unwrap();
-        let lib = prefix.path().join("lib");
-        let beside = put(&lib);
-        std::fs::set_permissions(&lib, std::fs::Permissions::from_mode(0o777)).unwrap();
-        let error = find_helper(None, std::slice::from_ref(&lib)).unwrap_err();
-        let reason = format!("{} is not trusted: {} can be changed by other users", beside.display(), lib.display());
-        assert!(error.detail().contains(&reason), "{error}");
-        assert!(find_helper(Some(&beside), &[]).unwrap_err().detail().contains(&reason));
-        let next = put(&prefix.path().join("libexec/ticketapi"));
-        assert_eq!(find_helper(None, &[lib]).unwrap(), next);
-    }
 
     #[test]
     fn a_program_that_is_not_a_helper_is_named() {

@@ -1,5 +1,7 @@
 //! PKCS#11 modules as settings and as files in known places; loads none.
 
+#[cfg(any(windows, test))]
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -82,7 +84,76 @@ pub fn known_modules() -> Vec<PathBuf> {
         .collect()
 }
 
+/// The processor that a program or library of Windows is for.
+#[cfg(any(windows, test))]
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// It is a 32-bit one.
+    X86,
+    /// It is a 64-bit one.
+    X64,
+    /// Neither.
+    Other,
+}
+
+#[cfg(any(windows, test))]
+impl Machine {
+    /// This program's.
+    pub const OWN: Self = match () {
+        () if cfg!(target_arch = "x86") => Self::X86,
+        () if cfg!(target_arch = "x86_64") => Self::X64,
+        () => Self::Other,
+    };
+
+    /// Reads it from the header of the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if it is neither a program nor a library of Windows.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let mut file = std::fs::File::open(path)?;
+        let mut start = [0; 0x40];
+        file.read_exact(&mut start)?;
+        let header = u32::from_le_bytes([start[0x3c], start[0x3d], start[0x3e], start[0x3f]]);
+        let mut signature = [0; 6];
+        file.seek(SeekFrom::Start(header.into()))?;
+        file.read_exact(&mut signature)?;
+        match (&start, signature) {
+            ([b'M', b'Z', ..], [b'P', b'E', 0, 0, 0x4c, 0x01]) => Ok(Self::X86),
+            ([b'M', b'Z', ..], [b'P', b'E', 0, 0, 0x64, 0x86]) => Ok(Self::X64),
+            ([b'M', b'Z', ..], [b'P', b'E', 0, 0, ..]) => Ok(Self::Other),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
 /// The places and names that [`known_modules`] searches, for a message to the user.
 pub(super) fn known_places() -> String {
     format!("searched for {} in {}", NAMES.join(", "), DIRECTORIES.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_of_a_module_is_in_its_header() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("module.dll");
+        let of = |start: &[u8], header: &[u8]| {
+            let mut bytes = vec![0; 0x80];
+            bytes[..start.len()].copy_from_slice(start);
+            bytes[0x3c] = 0x80;
+            bytes.extend_from_slice(header);
+            std::fs::write(&path, bytes).unwrap();
+            Machine::of(&path)
+        };
+        assert_eq!(of(b"MZ", b"PE\0\0\x4c\x01").unwrap(), Machine::X86);
+        assert_eq!(of(b"MZ", b"PE\0\0\x64\x86").unwrap(), Machine::X64);
+        assert_eq!(of(b"MZ", b"PE\0\0\x64\xaa").unwrap(), Machine::Other);
+        for (start, header) in [(b"MZ", &b"NE\0\0\x4c\x01"[..]), (b"\x7fE", b"PE\0\0\x4c\x01"), (b"MZ", b"PE")] {
+            assert!(of(start, header).is_err());
+        }
+    }
 }

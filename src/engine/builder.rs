@@ -207,10 +207,12 @@ impl InstalledHelper {
         }
         let config = &self.config;
         let beside_program = env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
+        // A program on Windows may be in a folder of downloads: a library has its own folder.
+        let beside_program = beside_program.filter(|_| cfg!(unix) || self.folders.is_empty());
         let folders: Vec<_> = self.folders.iter().cloned().chain(beside_program).collect();
         let modules = config.pkcs11_module.clone().map_or_else(known_modules, |module| vec![module]);
         let settings = HelperSettings {
-            program: find_helper(config.helper.as_deref(), &folders)?,
+            program: find_helper(config.helper.as_deref(), &modules, &folders)?,
             card: CardSettings {
                 token_label: config.token_label.clone(),
                 token_serial: config.token_serial.clone(),

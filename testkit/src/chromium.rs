@@ -47,7 +47,8 @@ impl Chromium {
         // Root has no sandbox.
         let mut all = vec!["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", &profile];
         all.extend(arguments.iter().map(String::as_str));
-        let options = json!({ "args": all });
+        // Also the windows of an extension can be entered.
+        let options = json!({ "args": all, "enableExtensionTargets": true });
         let capabilities = json!({
             "browserName": "chrome", "acceptInsecureCerts": true, "goog:chromeOptions": options,
             "timeouts": {
@@ -120,6 +121,33 @@ impl Chromium {
     pub fn enter_frame(&self) -> Result<()> {
         let frame = self.find("iframe")?;
         self.post("frame", &json!({ "id": { ELEMENT: frame } })).map(drop)
+    }
+
+    /// Opens a tab, and returns its name for [`Chromium::enter_window`].
+    pub fn new_window(&self) -> Result<String> {
+        let window = self.post("window/new", &json!({ "type": "tab" }))?;
+        Ok(window["handle"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The names of all windows and tabs.
+    pub fn windows(&self) -> Result<Vec<String>> {
+        let windows = command("GET", &format!("{}/window/handles", self.session), &Value::Null)?;
+        Ok(serde_json::from_value(windows).unwrap_or_default())
+    }
+
+    /// The name of the window that the browser is controlled in.
+    pub fn window(&self) -> Result<String> {
+        self.get("window")
+    }
+
+    /// Lets what follows happen in this window.
+    pub fn enter_window(&self, window: &str) -> Result<()> {
+        self.post("window", &json!({ "handle": window })).map(drop)
+    }
+
+    /// Closes the browser as its user would.
+    pub fn quit(self) -> Result<()> {
+        command("DELETE", &self.session, &Value::Null).map(drop)
     }
 
     /// The folder with the browser's profile.

@@ -1,9 +1,22 @@
-/* Loads the library given as argument, as old clients do, logs in with the PIN in the environment, and checks what it
- * gets. Knows nothing of the header, so that a name or a calling convention that has changed is noticed. */
+/* Loads the library given as argument, as old clients do, logs in with the PINs in the environment, and checks what it
+ * gets. Knows nothing of the header, so that a name or a calling convention that has changed is noticed. On Linux too,
+ * so that both systems can be compared. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef _WIN32
 #include <windows.h>
+typedef HMODULE Library;
+#define OPEN(name) LoadLibraryA(name)
+#define FIND(library, name) (void *)GetProcAddress(library, name)
+#define CLOSE(library) FreeLibrary(library)
+#else
+#include <dlfcn.h>
+typedef void *Library;
+#define OPEN(name) dlopen(name, RTLD_NOW)
+#define FIND(library, name) dlsym(library, name)
+#define CLOSE(library) dlclose(library)
+#endif
 
 typedef struct {
     int (*pin)(void *, const void *, char *, unsigned int);
@@ -12,11 +25,30 @@ typedef struct {
     void (*message)(void *, int, const char *);
 } Prompter;
 
+/* Enters the PINs of TEST_PIN, which are separated by commas, one after the other, and then gives up. */
 static int pin(void *data, const void *request, char *to, unsigned int size)
 {
+    static const char *next;
+    size_t length;
+
     (void)data, (void)request;
-    snprintf(to, size, "%s", getenv("TEST_PIN"));
+    if (!next)
+        next = getenv("TEST_PIN");
+    length = next ? strcspn(next, ",") : 0;
+    printf("asked for the PIN\n");
+    if (length == 0 || length >= size)
+        return 1;
+    memcpy(to, next, length);
+    to[length] = 0;
+    next += length + (next[length] == ',');
     return 0;
+}
+
+static int last_try(void *data, const void *request)
+{
+    (void)data, (void)request;
+    printf("asked for the last try\n");
+    return getenv("TEST_LAST_TRY") ? 0 : 1;
 }
 
 static int role(void *data, const void *roles, unsigned int count, unsigned int *chosen)
@@ -26,11 +58,17 @@ static int role(void *data, const void *roles, unsigned int count, unsigned int 
     return 0;
 }
 
-static HMODULE library;
-
-static FARPROC named(const char *name)
+static void message(void *data, int number, const char *text)
 {
-    FARPROC function = GetProcAddress(library, name);
+    (void)data;
+    printf("message %d: %s\n", number, text);
+}
+
+static Library library;
+
+static void *named(const char *name)
+{
+    void *function = FIND(library, name);
     if (!function) {
         printf("%s is missing\n", name);
         exit(1);
@@ -38,7 +76,7 @@ static FARPROC named(const char *name)
     return function;
 }
 
-#define CALL(type, name, ...) ((type)(void *)named(name))(__VA_ARGS__)
+#define CALL(type, name, ...) ((type)named(name))(__VA_ARGS__)
 typedef long (*Open)(void);
 typedef int (*Destroy)(long);
 typedef void (*Finish)(long);
@@ -49,27 +87,31 @@ typedef int (*SetPrompter)(const Prompter *, void *);
 
 static void expect(int condition, const char *what, long instance)
 {
-    char words[512] = "";
+    char words[4096] = "";
+    unsigned int code;
+
     if (condition)
         return;
-    CALL(Describe, "TcktApi_getErrorDescription", instance, CALL(LastError, "TcktApi_getLastError", instance), words,
-         sizeof words, NULL);
-    printf("failed: %s: %s\n", what, words);
+    code = CALL(LastError, "TcktApi_getLastError", instance);
+    CALL(Describe, "TcktApi_getErrorDescription", instance, code, words, sizeof words, NULL);
+    printf("failed: %s: 0x%08x: %s\n", what, code, words);
     exit(1);
 }
 
 int main(int count, char **words)
 {
-    static const Prompter prompter = {pin, NULL, role, NULL};
+    static const Prompter prompter = {pin, last_try, role, message};
     char ticket[4096], again[4096];
     unsigned int length = 0, size = 0;
     long instance;
 
+#ifdef _WIN32
     /* A window station that nobody sees, as services have. */
     if (getenv("TEST_UNSEEN"))
         SetProcessWindowStation(CreateWindowStationA(NULL, 0, WINSTA_ALL_ACCESS, NULL));
-    if (count != 2 || !(library = LoadLibraryA(words[1]))) {
-        printf("the library cannot be loaded: error %lu\n", GetLastError());
+#endif
+    if (count != 2 || !(library = OPEN(words[1]))) {
+        printf("the library cannot be loaded\n");
         return 1;
     }
     /* Without a PIN, the library's own prompts. */
@@ -85,7 +127,7 @@ int main(int count, char **words)
     expect(CALL(Destroy, "TcktApi_destroyTicket", instance) == 0, "TcktApi_destroyTicket", instance);
     expect(CALL(Get, "TcktApi_getTicketNoAuth", instance, again, sizeof again, &size) != 0, "no ticket any more", instance);
     CALL(Finish, "TcktApi_Finalize", instance);
-    FreeLibrary(library);
-    printf("logged in with %d-bit %s\n", (int)sizeof(void *) * 8, words[1]);
+    CLOSE(library);
+    printf("logged in with the %d-bit library\n", (int)sizeof(void *) * 8);
     return 0;
 }

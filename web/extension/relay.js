@@ -30,7 +30,7 @@ window.addEventListener("message", (event) => {
   });
   page.onmessage = ({ data }) => {
     if (allowed) {
-      background.postMessage({ id: data?.id, call: data?.call });
+      background.postMessage({ id: data?.id, call: data?.call, request: data?.request });
     }
   };
 });

@@ -5,6 +5,7 @@
 mod host;
 mod message;
 mod origins;
+mod sign;
 
 use std::alloc::System;
 use std::io;
@@ -43,11 +44,9 @@ fn run() -> Result<(), String> {
         Ok(None) => return Ok(()),
         Err(error) => return Err(error.to_string()),
     };
-    if !origins::read(&file)?.contains(&origin) {
-        return Err("this origin is not allowed".into());
-    }
+    let rights = origins::read(&file)?.rights(&origin).ok_or("this origin is not allowed")?;
     let mut config = Config::load().map_err(|error| format!("{error}\n{}", error.remedy()))?;
     // Prompts are the agent's, and so is the session: this process holds no ticket between two calls.
     config.agent = AgentUse::Require;
-    host::serve(input, config).map_err(|error| error.to_string())
+    host::serve(input, config, origin, rights).map_err(|error| error.to_string())
 }

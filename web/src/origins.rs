@@ -13,10 +13,27 @@ pub const FILE: &str = "/etc/ticketapi/web.toml";
 
 const FILE_LIMIT: u64 = 1 << 20;
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Settings {
+pub struct Settings {
     origins: HashSet<String>,
+    /// Those of them that may have documents signed.
+    #[serde(default)]
+    signing: HashSet<String>,
+}
+
+/// What pages of an allowed origin may do besides getting the ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Have documents signed.
+    pub signing: bool,
+}
+
+impl Settings {
+    /// Returns what pages of `origin` may do; `None` if it is not allowed.
+    pub fn rights(&self, origin: &str) -> Option<Rights> {
+        self.origins.contains(origin).then(|| Rights { signing: self.signing.contains(origin) })
+    }
 }
 
 /// Reads the list. Only root and this user may be able to change the file.
@@ -24,7 +41,7 @@ struct Settings {
 /// # Errors
 ///
 /// What is wrong with the file.
-pub fn read(file: &Path) -> Result<HashSet<String>, String> {
+pub fn read(file: &Path) -> Result<Settings, String> {
     let problem = |why: String| format!("{}: {why}", file.display());
     let mut text = String::new();
     let real = trusted(file).map_err(|error| problem(error.to_string()))?;
@@ -36,13 +53,16 @@ pub fn read(file: &Path) -> Result<HashSet<String>, String> {
     parse(&text).map_err(problem)
 }
 
-fn parse(text: &str) -> Result<HashSet<String>, String> {
+fn parse(text: &str) -> Result<Settings, String> {
     let settings: Settings = toml::from_str(text).map_err(|error| error.to_string())?;
-    match settings.origins.iter().find(|origin| !is_origin(origin)) {
-        Some(wrong) => Err(format!(
+    if let Some(wrong) = settings.origins.iter().find(|origin| !is_origin(origin)) {
+        return Err(format!(
             "{wrong:?} is not an origin; write it as browsers do, such as https://app.example or https://app.example:8443"
-        )),
-        None => Ok(settings.origins),
+        ));
+    }
+    match settings.signing.difference(&settings.origins).next() {
+        Some(other) => Err(format!("signing has {other:?}, which is not among the origins; add it there or remove it")),
+        None => Ok(settings),
     }
 }
 
@@ -98,9 +118,20 @@ mod tests {
 
     #[test]
     fn a_file_with_other_keys_or_none_is_refused() {
-        assert_eq!(parse("origins = [\"https://a.example\"]").unwrap().len(), 1);
+        assert_eq!(parse("origins = [\"https://a.example\"]").unwrap().origins.len(), 1);
         for text in ["", "origin = []", "origins = []\nother = 1", "origins = \"https://a.example\""] {
             parse(text).unwrap_err();
         }
+    }
+
+    #[test]
+    fn only_origins_of_a_list_of_their_own_may_have_documents_signed() {
+        let both = "origins = [\"https://a.example\", \"https://b.example\"]\nsigning = [\"https://b.example\"]";
+        let settings = parse(both).unwrap();
+        assert_eq!(settings.rights("https://a.example"), Some(Rights { signing: false }));
+        assert_eq!(settings.rights("https://b.example"), Some(Rights { signing: true }));
+        assert_eq!(settings.rights("https://c.example"), None);
+        let problem = parse("origins = []\nsigning = [\"https://c.example\"]").err().unwrap();
+        assert!(problem.contains("not among the origins"), "{problem}");
     }
 }

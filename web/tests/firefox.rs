@@ -2,24 +2,29 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../../tests/oidc/house.rs"]
+#[allow(dead_code)]
+mod house;
 mod pages;
 mod support;
 
+use std::cell::RefCell;
 use std::io::{BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pages::{answer, serve, serve_tls};
+use pages::story::{Browser, Site, tell};
 use serde_json::{Value, json};
-use support::{Desk, InThread, User, program};
-
-const REFUSED: &str = "NotAllowedError: not allowed";
 
 /// Firefox, driven by its own protocol, Marionette: a length, a colon, and JSON.
 struct Firefox {
     child: Child,
+    connection: RefCell<Connection>,
+}
+
+struct Connection {
     stream: BufReader<TcpStream>,
     last: u64,
 }
@@ -41,15 +46,30 @@ impl Firefox {
             }
             std::thread::sleep(Duration::from_millis(50));
         };
-        let mut firefox = Self { child, stream, last: 0 };
-        firefox.receive();
-        firefox
-            .command("WebDriver:NewSession", &json!({ "acceptInsecureCerts": true, "timeouts": { "script": 60_000 } }));
+        let mut connection = Connection { stream, last: 0 };
+        connection.receive();
+        let firefox = Self { child, connection: RefCell::new(connection) };
+        firefox.command(
+            "WebDriver:NewSession",
+            &json!({ "acceptInsecureCerts": true, "timeouts": { "script": 60_000, "implicit": 60_000 } }),
+        );
         let extension = concat!(env!("CARGO_MANIFEST_DIR"), "/extension");
         firefox.command("Addon:Install", &json!({ "path": extension, "temporary": true }));
         firefox
     }
 
+    fn command(&self, name: &str, parameters: &Value) -> Value {
+        self.connection.borrow_mut().command(name, parameters)
+    }
+
+    fn find(&self, selector: &str) -> String {
+        let what = json!({ "using": "css selector", "value": selector });
+        let found = self.command("WebDriver:FindElement", &what);
+        found["value"].as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned()
+    }
+}
+
+impl Connection {
     fn receive(&mut self) -> Value {
         let mut length = 0;
         loop {
@@ -73,28 +93,45 @@ impl Firefox {
         assert_eq!(answer[2], Value::Null, "{name}");
         answer[3].take()
     }
+}
 
-    fn open(&mut self, address: &str) {
+impl Browser for Firefox {
+    fn open(&self, address: &str) {
         self.command("WebDriver:Navigate", &json!({ "url": address }));
     }
 
-    fn enter_frame(&mut self) {
-        let found = self.command("WebDriver:FindElement", &json!({ "using": "css selector", "value": "iframe" }));
-        let id = found["value"].as_object().unwrap().values().next().unwrap();
+    fn enter_frame(&self) {
+        let id = self.find("iframe");
         self.command("WebDriver:SwitchToFrame", &json!({ "element": id, "id": id }));
     }
 
-    fn leave_frame(&mut self) {
-        self.command("WebDriver:SwitchToFrame", &json!({ "id": null }));
+    fn new_window(&self) -> String {
+        let window = self.command("WebDriver:NewWindow", &json!({ "type": "tab" }));
+        window["handle"].as_str().unwrap().to_owned()
     }
 
-    fn call(&mut self, call: &str) -> String {
-        let script = format!(
-            "const done = arguments[arguments.length - 1]; \
-             {call}.then((value) => done(String(value)), (error) => done(error.name + ': ' + error.message))"
-        );
+    fn window(&self) -> String {
+        self.command("WebDriver:GetWindowHandle", &json!({}))["value"].as_str().unwrap().to_owned()
+    }
+
+    fn windows(&self) -> Vec<String> {
+        let windows = self.command("WebDriver:GetWindowHandles", &json!({}));
+        serde_json::from_value(windows).unwrap()
+    }
+
+    fn enter_window(&self, window: &str) {
+        self.command("WebDriver:SwitchToWindow", &json!({ "handle": window }));
+    }
+
+    fn text(&self, selector: &str) -> String {
+        let text = self.command("WebDriver:GetElementText", &json!({ "id": self.find(selector) }));
+        text["value"].as_str().unwrap().to_owned()
+    }
+
+    fn run(&self, script: &str) -> String {
+        let script = format!("const done = arguments[arguments.length - 1]; {script}");
         let answer = self.command("WebDriver:ExecuteAsyncScript", &json!({ "script": script, "args": [] }));
-        answer["value"].as_str().unwrap().to_owned()
+        answer["value"].as_str().unwrap_or_default().to_owned()
     }
 }
 
@@ -106,39 +143,11 @@ impl Drop for Firefox {
 }
 
 #[test]
-fn only_a_page_of_an_allowed_origin_gets_the_ticket_in_firefox() {
-    let desk = Desk::new();
-    let _agent = InThread::start(&desk, &User::new());
-    let (tls, plain) = (serve_tls(desk.folder.path()), serve(answer));
-    let allowed = format!("https://127.0.0.1:{tls}");
-    let home = desk.path("home");
+fn only_a_page_of_an_allowed_origin_is_served_in_firefox_until_it_is_closed() {
+    let site = Site::new();
+    let home = site.desk.path("home");
     let manifest = include_str!("../install/firefox.json.in");
-    pages::install(&home.join(".mozilla/native-messaging-hosts"), manifest, &desk, &allowed).unwrap();
-    let mut firefox = Firefox::start(&home);
-    // On a busy computer the extension may not be there in time for the first page.
-    let first = (0..10).map(|_| {
-        firefox.open(&format!("{allowed}/"));
-        firefox.call("navigator.ticketapi.getTicket()")
-    });
-    let ticket = { first }.find(|ticket| ticket != REFUSED).expect("an allowed page gets a ticket");
-    assert_eq!(program(&desk).get_ticket_no_auth().unwrap().expose(), ticket);
-    for address in
-        [format!("https://localhost:{tls}/"), format!("http://127.0.0.1:{plain}/"), format!("{allowed}/sandboxed")]
-    {
-        firefox.open(&address);
-        assert_eq!(firefox.call("navigator.ticketapi.getTicketNoAuth()"), REFUSED, "{address}");
-    }
-    for (top, frame) in [
-        (allowed.clone(), format!("https://localhost:{tls}/")),
-        (format!("https://localhost:{tls}"), format!("{allowed}/")),
-        (allowed.clone(), format!("{allowed}/sandboxed")),
-    ] {
-        firefox.open(&format!("{top}/frame?{frame}"));
-        firefox.enter_frame();
-        assert_eq!(firefox.call("navigator.ticketapi.getTicketNoAuth()"), REFUSED, "{frame} in {top}");
-        firefox.leave_frame();
-    }
-    firefox.open(&format!("{allowed}/frame?{allowed}/"));
-    firefox.enter_frame();
-    assert_eq!(firefox.call("top.navigator.ticketapi.getTicketNoAuth()"), ticket);
+    pages::install(&home.join(".mozilla/native-messaging-hosts"), manifest, &site.desk, &site.allowed).unwrap();
+    // It is killed at the end, as a browser that crashes.
+    tell(&site, Firefox::start(&home), drop);
 }

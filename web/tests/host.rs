@@ -8,10 +8,12 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Desk, InThread, PATIENCE, PIN, User, program};
+use support::{Desk, InThread, PATIENCE, PIN, UID, User, pinentry, program, wait_for_end};
 use ticketapi::{Error, Pin, Stage};
+use ticketapi_testkit::CardSpec;
 
 const ORIGIN: &str = "https://app.example";
 
@@ -31,7 +33,8 @@ impl Host {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ticketapi-web"));
         command.arg("--origins").arg(file).arg("/a/manifest.json").env_clear().env("HOME", desk.folder.path());
         command.env("TICKETAPI_AGENT_SOCKET", desk.path("run/agent.sock")).env("TICKETAPI_BASE_URL", desk.spine.url());
-        command.env("TICKETAPI_CA_FILE", desk.config.ca_file.as_ref().unwrap());
+        command.env("TICKETAPI_CA_FILE", desk.config.ca_file.as_ref().unwrap()).env("TICKETAPI_CARD_WAIT", "0");
+        command.env("TICKETAPI_SOFTWARE_CARD", desk.path("quick.p12")).env("TICKETAPI_PINENTRY", desk.path("pinentry"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
         Self { child, input, output }
@@ -64,7 +67,15 @@ impl Host {
     }
 
     fn call(&mut self, call: &str) -> Value {
-        self.send(&json!({ "id": 7, "call": call }));
+        self.ask(&json!({ "id": 7, "call": call }))
+    }
+
+    fn sign(&mut self, request: &Value) -> Value {
+        self.ask(&json!({ "id": 7, "call": "sign", "request": request }))
+    }
+
+    fn ask(&mut self, message: &Value) -> Value {
+        self.send(message);
         let answer = self.receive().unwrap();
         assert_eq!(answer["id"], 7);
         answer
@@ -216,12 +227,128 @@ fn ten_thousand_logins_at_once_are_refused_but_for_a_few() {
 }
 
 #[test]
-fn a_page_that_watches_learns_that_the_session_has_ended() {
+fn a_page_that_watches_learns_that_the_session_has_ended_without_asking() {
+    let desk = Desk::new();
+    let agent = InThread::start(&desk, &User::new());
+    let mut host = Host::for_page(&desk);
+    let ended = Some(json!({ "event": "sessionended" }));
+    host.call("getTicket");
+    assert_eq!(host.call("watch")["value"], Value::Null);
+    program(&desk).destroy_ticket().unwrap();
+    assert_eq!(host.receive(), ended);
+    // Also if the agent ends, and again once the page has asked another one for anything.
+    host.call("getTicket");
+    drop(agent);
+    assert_eq!(host.receive(), ended);
+    let until = Instant::now() + PATIENCE;
+    while host.call("watch")["error"]["kind"] != "AgentNotAvailable" {
+        assert!(Instant::now() < until, "the host does not notice that the agent has ended");
+    }
+    let _agent = InThread::start(&desk, &User::new());
+    host.call("getTicket");
+    program(&desk).destroy_ticket().unwrap();
+    assert_eq!(host.receive(), ended);
+}
+
+#[test]
+fn a_host_whose_page_asks_for_nothing_does_not_wake_up() {
     let desk = Desk::new();
     let _agent = InThread::start(&desk, &User::new());
     let mut host = Host::for_page(&desk);
     host.call("getTicket");
     host.call("watch");
-    program(&desk).destroy_ticket().unwrap();
-    assert_eq!(host.receive(), Some(json!({ "event": "sessionended" })));
+    let switches = || -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", host.child.id())).unwrap().flatten();
+        let status = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+        let line = |text: String| {
+            text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok())
+        };
+        status.filter_map(line).sum::<u64>()
+    };
+    // It may still be busy with the last answer, on a busy computer for long.
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let before = switches();
+        std::thread::sleep(Duration::from_secs(3));
+        if switches() == before {
+            break;
+        }
+        assert!(Instant::now() < until, "it wakes up by itself");
+    }
+}
+
+/// A desk with a card to sign with, and a list that lets the page have documents signed.
+fn signing_desk(before_the_pin: &str) -> Desk {
+    let desk = Desk::new();
+    desk.quick_card(&CardSpec::new(UID).for_signing());
+    pinentry(&desk.path("pinentry"), before_the_pin);
+    std::fs::write(desk.path("web.toml"), format!("origins = [{ORIGIN:?}]\nsigning = [{ORIGIN:?}]")).unwrap();
+    desk
+}
+
+fn documents(count: usize) -> Value {
+    let payloads: Vec<_> =
+        (0..count).map(|id| json!({ "id": id.to_string(), "payload": "dHdvIHRhYmxldHM=" })).collect();
+    json!({ "title": "for A. Patient", "algorithm": "RS256", "payloads": payloads })
+}
+
+#[test]
+fn a_page_has_documents_signed_and_the_user_sees_its_origin_first() {
+    let desk = signing_desk("");
+    let _agent = InThread::start(&desk, &User::new());
+    let mut host = Host::for_page(&desk);
+    host.call("getTicket");
+    let signed = host.sign(&documents(60))["value"].clone();
+    assert_eq!(
+        (&signed["status_code"], &signed["status_string"], &signed["algorithm"]),
+        (&json!(0), &json!("Success"), &json!("RS256"))
+    );
+    let ids: Vec<_> = signed["signatures"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
+    assert_eq!(ids, (0..60).map(|id| json!(id.to_string())).collect::<Vec<_>>());
+    let shown = std::fs::read_to_string(desk.path("pinentry.shown")).unwrap();
+    assert!(shown.contains(&format!("sign 60 documents: {ORIGIN}: for A. Patient")), "{shown}");
+    // The session goes on.
+    assert_eq!(host.call("status")["value"], "live");
+    // Nobody is asked for a PIN for these.
+    for (request, message) in [
+        (documents(70), "have them signed in several calls"),
+        (documents(0), "there is nothing to sign"),
+        (json!({ "payloads": [{ "id": "1", "payload": "?" }] }), "the payload 1 is not base64"),
+        (json!({ "payloads": [], "format": "jws" }), "this is not a request for signatures"),
+        (Value::Null, "this is not a request for signatures"),
+    ] {
+        let error = host.sign(&request)["error"].clone();
+        assert_eq!(error["kind"], "InvalidParameter");
+        assert!(error["message"].as_str().unwrap().contains(message), "{error}");
+    }
+    assert_eq!(std::fs::read_to_string(desk.path("pinentry.shown")).unwrap(), shown);
+}
+
+#[test]
+fn a_page_that_is_not_on_the_list_for_signatures_gets_none() {
+    let desk = signing_desk("");
+    std::fs::write(desk.path("web.toml"), format!("origins = [{ORIGIN:?}]")).unwrap();
+    let _agent = InThread::start(&desk, &User::new());
+    let mut host = Host::for_page(&desk);
+    assert_eq!(host.sign(&documents(1))["error"]["kind"], "NotAllowed");
+    assert!(!desk.path("pinentry.shown").exists());
+    assert_eq!(host.call("status")["value"], "loggedout");
+}
+
+#[test]
+fn closing_the_page_during_a_signature_takes_the_prompt_away() {
+    let desk = signing_desk("echo $$ >$0.new; mv $0.new $0.pid; exec sleep 1000");
+    let _agent = InThread::start(&desk, &User::new());
+    let mut host = Host::for_page(&desk);
+    host.send(&json!({ "id": 1, "call": "sign", "request": documents(1) }));
+    let (pid, until) = (desk.path("pinentry.pid"), Instant::now() + PATIENCE);
+    while !pid.exists() {
+        assert!(Instant::now() < until, "nobody is asked for the PIN");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Other calls do not wait for it, and a second prompt does not cover it.
+    assert_eq!(host.call("status")["value"], "loggedout");
+    assert_eq!(host.sign(&documents(1))["error"]["kind"], "Busy");
+    host.end();
+    wait_for_end(&std::fs::read_to_string(pid).unwrap());
 }

@@ -49,8 +49,7 @@ impl Chain<'_> {
     /// The modules that a login uses, each examined once.
     fn modules(&mut self) -> &[Module] {
         let seen = self.card.modules.take().unwrap_or_else(|| {
-            let paths = self.config.pkcs11_module.clone().map_or_else(known_modules, |module| vec![module]);
-            paths.into_iter().map(|path| Module { slots: self.slots(&path), path }).collect()
+            modules(&self.config).into_iter().map(|path| Module { slots: self.slots(&path), path }).collect()
         });
         self.card.modules.insert(seen)
     }
@@ -91,6 +90,11 @@ impl Chain<'_> {
     }
 }
 
+/// The paths of the modules.
+fn modules(config: &Config) -> Vec<PathBuf> {
+    config.pkcs11_module.clone().map_or_else(known_modules, |module| vec![module])
+}
+
 fn unexpected(examination: &Examination) -> Error {
     let detail = format!("the card helper told something else than it was asked for: {examination:?}");
     Error::new(ErrorKind::Internal, Stage::Card, detail)
@@ -101,7 +105,7 @@ pub fn helper(chain: &mut Chain<'_>) -> Finding {
         return finding;
     }
     let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
-    match find_helper(chain.config.helper.as_deref(), beside.as_slice()) {
+    match find_helper(chain.config.helper.as_deref(), &modules(&chain.config), beside.as_slice()) {
         Ok(helper) => {
             let found = words::path(&helper);
             chain.card.helper = helper;

@@ -90,12 +90,26 @@ fn open(path: &Path) -> std::result::Result<Loaded, String> {
         return Err(format!("{name} does not exist"));
     }
     let real = trusted(path).map_err(|error| format!("{name} is not trusted: {error}"))?;
+    #[cfg(windows)]
+    fits(&real).map_err(|reason| format!("{name} {reason}"))?;
     let context = Pkcs11::new(&real).map_err(|error| match error {
         CallError::MissingSymbol(symbol) => format!("{name} is not a PKCS#11 module ({symbol} is missing)"),
         CallError::LibraryLoading(error) => format!("{name} cannot be loaded ({error})"),
         error => format!("{name} cannot be loaded ({})", call(&error)),
     })?;
     Ok(Loaded { context, calls: Calls::open(&real).map(Arc::new) })
+}
+
+/// Checks that the module is for the same processor as this program.
+#[cfg(windows)]
+fn fits(module: &Path) -> std::result::Result<(), &'static str> {
+    use ticketapi::card::pkcs11::Machine;
+    match Machine::of(module) {
+        Ok(Machine::OWN) | Err(_) => Ok(()),
+        Ok(Machine::X86) => Err("is for 32-bit programs: use ticketapi-card32.exe, or the maker's 64-bit module"),
+        Ok(Machine::X64) => Err("is for 64-bit programs: use ticketapi-card.exe, or the maker's 32-bit module"),
+        Ok(Machine::Other) => Err("is for another kind of processor"),
+    }
 }
 
 /// Initializes a module. Some modules cannot use the system's locks, and some take no arguments. Each module is

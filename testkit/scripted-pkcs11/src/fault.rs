@@ -1,6 +1,7 @@
 //! The faults that a script can ask for.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -23,6 +24,12 @@ pub fn run(fault: Fault) -> Option<CK_RV> {
         }
         Fault::Exit => std::process::exit(3),
         Fault::Wrong => None,
+        Fault::Print => {
+            // As printf does it: there may be nobody who reads it.
+            let _ = writeln!(io::stdout(), "printed by the module");
+            let _ = writeln!(io::stderr(), "printed by the module");
+            None
+        }
         Fault::Corrupt => {
             // SAFETY: unsound on purpose: this is the corruption that the script asks for.
             unsafe {

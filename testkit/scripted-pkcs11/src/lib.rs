@@ -6,11 +6,12 @@
 //!
 //! ```text
 //! module /usr/lib/softhsm/libsofthsm2.so          the real module
+//! token 1234 /tmp/x/card.der /tmp/x/key.der       instead of a module: a token with this PIN, certificate and key
 //! env SOFTHSM2_CONF /tmp/x/softhsm2.conf          sets a variable before the real module is loaded
 //! log /tmp/x/calls                                appends a line for each call: the function's name
 //! fault C_Sign 1 error 0x30                       a fault at the first call of C_Sign:
 //! fault C_Sign 2 hang                             error, hang, crash, exit or corrupt (the heap); for C_Sign also
-//!                                                 wrong (another signature)
+//!                                                 wrong (another signature); print (on standard output)
 //! hold C_SignInit /tmp/x/go                       waits until the file exists
 //! flag USER_PIN_FINAL_TRY C_Login 1               sets a token flag after that many calls of C_Login
 //! clear-flag LOGIN_REQUIRED                       never sets this flag
@@ -30,11 +31,11 @@
 
 mod fault;
 mod script;
+mod token;
 
-use std::ffi::{CStr, OsStr, c_void};
+use std::ffi::c_void;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -46,7 +47,7 @@ struct Module {
     script: Script,
     real: CK_FUNCTION_LIST,
     // Keeps the real module loaded.
-    _library: libloading::Library,
+    _library: Option<libloading::Library>,
 }
 
 // SAFETY: a function list holds function pointers only, and PKCS#11 functions may be called from
@@ -79,6 +80,10 @@ fn load() -> Option<Module> {
         // SAFETY: the helper reads its environment only before it loads modules.
         unsafe { std::env::set_var(name, value) };
     }
+    if let Some((pin, certificate, key)) = &script.token {
+        let real = token::functions(pin, certificate, key)?;
+        return Some(Module { script, real, _library: None });
+    }
     // SAFETY: the script names a PKCS#11 module, whose initializers may run in any process.
     let library = unsafe { libloading::Library::new(&script.module) }.ok()?;
     let mut list: CK_FUNCTION_LIST_PTR = std::ptr::null_mut();
@@ -92,11 +97,25 @@ fn load() -> Option<Module> {
         }
         *list
     };
-    Some(Module { script, real, _library: library })
+    Some(Module { script, real, _library: Some(library) })
 }
 
 /// Returns the path of the script beside this module's file.
 fn script_path() -> Option<PathBuf> {
+    let mut path = own_path()?.into_os_string();
+    path.push(".script");
+    Some(path.into())
+}
+
+#[cfg(windows)]
+fn own_path() -> Option<PathBuf> {
+    ticketapi_platform::module::path().ok()
+}
+
+#[cfg(unix)]
+fn own_path() -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
     // SAFETY: the address is in this module, and dladdr fills in the structure when it returns non-zero. The name
     // is valid while the module is loaded.
@@ -104,11 +123,9 @@ fn script_path() -> Option<PathBuf> {
         if libc::dladdr(C_GetFunctionList as *const c_void, info.as_mut_ptr()) == 0 {
             return None;
         }
-        CStr::from_ptr(info.assume_init().dli_fname)
+        std::ffi::CStr::from_ptr(info.assume_init().dli_fname)
     };
-    let mut path = OsStr::from_bytes(name.to_bytes()).to_owned();
-    path.push(".script");
-    Some(path.into())
+    Some(std::ffi::OsStr::from_bytes(name.to_bytes()).into())
 }
 
 impl Module {

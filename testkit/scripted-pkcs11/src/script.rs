@@ -8,6 +8,8 @@ use cryptoki_sys::*;
 #[derive(Default)]
 pub struct Script {
     pub module: PathBuf,
+    /// The PIN, the certificate and the key of a token of this module's own.
+    pub token: Option<(String, PathBuf, PathBuf)>,
     pub env: Vec<(String, String)>,
     pub log: Option<PathBuf>,
     pub flags: Vec<Flag>,
@@ -42,6 +44,8 @@ pub enum Fault {
     Corrupt,
     /// Returns another signature.
     Wrong,
+    /// Prints on standard output and standard error; the call goes on.
+    Print,
 }
 
 impl Script {
@@ -53,6 +57,9 @@ impl Script {
             let words: Vec<&str> = rest.split(' ').collect();
             match (key, &words[..]) {
                 ("module", [path]) => script.module = path.into(),
+                ("token", [pin, certificate, key]) => {
+                    script.token = Some(((*pin).into(), certificate.into(), key.into()));
+                }
                 ("env", [name, value]) => script.env.push(((*name).into(), (*value).into())),
                 ("log", [path]) => script.log = Some(path.into()),
                 ("report", [function, path]) => script.reports.push(((*function).into(), path.into())),
@@ -92,6 +99,7 @@ fn fault(words: &[&str]) -> Option<Fault> {
         ["exit"] => Some(Fault::Exit),
         ["corrupt"] => Some(Fault::Corrupt),
         ["wrong"] => Some(Fault::Wrong),
+        ["print"] => Some(Fault::Print),
         _ => None,
     }
 }

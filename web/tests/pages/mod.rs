@@ -1,6 +1,8 @@
 //! Servers of pages, and the host as a browser finds it.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod story;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -9,7 +11,9 @@ use std::sync::Arc;
 
 use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
 
-use super::support::{Desk, script};
+use ticketapi_testkit::CardSpec;
+
+use super::support::{Desk, UID, pinentry, script};
 
 const SCRIPT: &str = include_str!("../../../examples/web/ticketapi.js");
 
@@ -81,20 +85,39 @@ pub fn serve_tls(folder: &Path) -> u16 {
     })
 }
 
-/// Installs the host's manifest in `folder`. The host writes its process's number to `pid`.
+/// Installs the host's manifest in `folder`, for a page of `origin`, which may also have documents signed. The host
+/// writes its process's number to `pid`.
 pub fn install(folder: &Path, manifest: &str, desk: &Desk, origin: &str) -> std::io::Result<()> {
-    let (host, list) = (desk.path("host"), desk.path("web.toml"));
-    std::fs::write(&list, format!("origins = [{origin:?}]"))?;
+    let (host, list, settings) = (desk.path("host"), desk.path("web.toml"), desk.path("settings"));
+    std::fs::write(&list, format!("origins = [{origin:?}]\nsigning = [{origin:?}]"))?;
     let lines = [
         format!("echo $$ >{}", desk.path("pid").display()),
-        format!("export HOME={}", desk.folder.path().display()),
-        format!("export TICKETAPI_AGENT_SOCKET={}", desk.path("run/agent.sock").display()),
-        format!("export TICKETAPI_BASE_URL={}", desk.spine.url()),
-        format!("export TICKETAPI_CA_FILE={}", desk.path("ca.pem").display()),
+        format!("HOME={}", desk.folder.path().display()),
+        format!("set -a; . {}", settings.display()),
         format!("exec {} --origins {} \"$@\"\n", env!("CARGO_BIN_EXE_ticketapi-web"), list.display()),
     ];
     script(&host, &lines.join("\n"));
+    set(desk, &settings_of(desk))?;
     std::fs::create_dir_all(folder)?;
     let manifest = manifest.replace("@PREFIX@/libexec/ticketapi/ticketapi-web", &host.display().to_string());
     std::fs::write(folder.join("org.ticketapi.web.json"), manifest)
+}
+
+/// The settings of a host for the agent of `desk`, with a card of the same user to sign with.
+pub fn settings_of(desk: &Desk) -> Vec<(&'static str, String)> {
+    let card = desk.quick_card(&CardSpec::new(UID).for_signing());
+    pinentry(&desk.path("pinentry"), "");
+    vec![
+        ("AGENT_SOCKET", desk.path("run/agent.sock").display().to_string()),
+        ("BASE_URL", desk.spine.url()),
+        ("CA_FILE", desk.path("ca.pem").display().to_string()),
+        ("SOFTWARE_CARD", card.display().to_string()),
+        ("PINENTRY", desk.path("pinentry").display().to_string()),
+    ]
+}
+
+/// Gives these settings to hosts that start from now on.
+pub fn set(desk: &Desk, settings: &[(&str, String)]) -> std::io::Result<()> {
+    let lines: String = settings.iter().map(|(name, value)| format!("TICKETAPI_{name}='{value}'\n")).collect();
+    std::fs::write(desk.path("settings"), lines)
 }
