@@ -1,18 +1,14 @@
 //! One connected program: its unread bytes and unanswered requests.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use ticketapi::agent::protocol::{MAX_REQUEST, Reply, Request};
 use ticketapi::framing::{ChannelError, Inbox, wiped};
 use zeroize::Zeroizing;
 
 use crate::jobs::Kind;
+use crate::os::{Interest, Stream, Watched};
 
 /// Time allowed for a program to complete a message, or to read its answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,7 +37,7 @@ pub(crate) struct Client {
     pub(crate) watches: bool,
     /// When it last sent a message.
     pub(crate) active: Instant,
-    socket: UnixStream,
+    stream: Stream,
     inbox: Inbox,
     /// Answers, of which `sent` bytes have been sent.
     outbox: Zeroizing<Vec<u8>>,
@@ -53,14 +49,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(id: u64, socket: UnixStream, now: Instant) -> Self {
+    pub(crate) fn new(id: u64, stream: Stream, now: Instant) -> Self {
         Self {
             id,
             greeted: false,
             waits_for: None,
             watches: false,
             active: now,
-            socket,
+            stream,
             inbox: Inbox::new(MAX_REQUEST),
             outbox: Zeroizing::default(),
             sent: 0,
@@ -69,15 +65,16 @@ impl Client {
         }
     }
 
-    /// Returns what to poll for. A closed connection is always reported.
-    pub(crate) fn interest(&self) -> PollFlags {
-        if !self.outbox.is_empty() {
-            PollFlags::OUT
+    /// Returns what to wait for. A closed connection is always reported.
+    pub(crate) fn watched(&self) -> Watched<'_> {
+        let interest = if !self.outbox.is_empty() {
+            Interest::Room
         } else if self.waits_for.is_some() {
-            PollFlags::empty()
+            Interest::End
         } else {
-            PollFlags::IN
-        }
+            Interest::Bytes
+        };
+        Watched { id: self.id, stream: &self.stream, interest }
     }
 
     /// Reads some of the received bytes. An error means that the program has disconnected.
@@ -85,15 +82,15 @@ impl Client {
     /// Only some, so that a flood does not hold up the others.
     pub(crate) fn receive(&mut self, now: Instant) -> io::Result<()> {
         let room = self.inbox.room().map_err(io::Error::other)?;
-        match recv(&self.socket, &mut *room, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok((count, _)) => {
+        match self.stream.receive(room) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
                 self.inbox.add(count);
                 self.active = now;
                 Ok(())
             }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
-            Err(errno) => Err(errno.into()),
+            Err(error) if is_for_later(&error) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -126,7 +123,7 @@ impl Client {
     pub(crate) fn answer(&mut self, reply: &Reply) -> io::Result<()> {
         let message = reply.encode();
         self.spent += ANSWER + message.len();
-        let sent = if self.outbox.is_empty() { self.send(&message)? } else { 0 };
+        let sent = if self.outbox.is_empty() { send(&mut self.stream, &message)? } else { 0 };
         if sent < message.len() {
             // A new buffer: a growing one would leave copies of a ticket in memory.
             let kept = &self.outbox[self.sent..];
@@ -141,7 +138,7 @@ impl Client {
 
     /// Sends kept answers.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.sent += self.send(&self.outbox[self.sent..])?;
+        self.sent += send(&mut self.stream, &self.outbox[self.sent..])?;
         if self.sent == self.outbox.len() {
             (self.outbox, self.sent) = (Zeroizing::default(), 0);
         }
@@ -158,18 +155,12 @@ impl Client {
         let has_begun = !self.greeted || !self.keeps_up() || (self.waits_for.is_none() && !self.inbox.is_empty());
         self.due = has_begun.then(|| self.due.unwrap_or(now + PATIENCE));
     }
-
-    fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        match send(&self.socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-            Ok(sent) => Ok(sent),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-            Err(errno) => Err(errno.into()),
-        }
-    }
 }
 
-impl AsFd for Client {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
+fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
+    stream.send(bytes).or_else(|error| if is_for_later(&error) { Ok(0) } else { Err(error) })
+}
+
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -1,7 +1,6 @@
 //! Slow operations, each on its own thread: logins and logouts.
 
-use std::io::{self, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -9,6 +8,8 @@ use std::thread;
 use ticketapi::engine::Status;
 use ticketapi::session::{Context, Contexts, Session};
 use ticketapi::{Engine, Error, ErrorKind, Result, Stage};
+
+use crate::os::Waker;
 
 /// How many threads may run. Only changes to different contexts need more than a few.
 const THREADS: usize = 16;
@@ -95,12 +96,12 @@ pub(crate) struct Jobs {
     next: u64,
     ended: mpsc::Receiver<(u64, Result<Success>)>,
     report: mpsc::Sender<(u64, Result<Success>)>,
-    wake: UnixStream,
+    wake: Waker,
 }
 
 impl Jobs {
-    /// `wake` gets a byte whenever a thread ends.
-    pub(crate) fn new(engine: Arc<Engine>, wake: UnixStream) -> Self {
+    /// `wake` wakes the server whenever a thread ends.
+    pub(crate) fn new(engine: Arc<Engine>, wake: Waker) -> Self {
         let (report, ended) = mpsc::channel();
         Self { engine, running: Vec::new(), next: 0, ended, report, wake }
     }
@@ -147,9 +148,9 @@ impl Jobs {
             let kind = kind.clone();
             move || {
                 let result = catch_unwind(AssertUnwindSafe(|| work(&kind, &engine)));
-                // The server may have ended; then nobody needs the byte.
+                // The server may have ended.
                 let _ = report.send((number, result.unwrap_or_else(|_| Err(defect()))));
-                let _ = (&wake).write(&[0]);
+                wake.wake();
             }
         };
         thread::Builder::new().name(kind.thread_name().to_owned()).spawn(work)?;

@@ -6,28 +6,26 @@
 #![forbid(unsafe_code)]
 
 mod client;
-mod hardening;
 mod jobs;
-mod listener;
 mod offers;
+mod os;
 mod server;
 
 use std::io;
-use std::os::unix::net::UnixStream;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::low_level::pipe;
 use ticketapi::agent::AgentUse;
 use ticketapi::engine::EngineBuilder;
 use ticketapi::{Config, Engine, Error, ErrorKind, Result, Stage};
 
-use listener::Listener;
+use os::{Listener, Poller};
 use server::Server;
+
+pub use os::Stopper;
 
 /// An agent that listens and does not serve yet.
 pub struct Agent {
     server: Server,
-    stop: UnixStream,
+    stop: Stopper,
 }
 
 impl Agent {
@@ -41,18 +39,18 @@ impl Agent {
     /// if no socket closed to others can be created;
     /// [`Configuration`](ErrorKind::Configuration).
     pub fn listen(engine: EngineBuilder, config: &Config) -> Result<Self> {
-        let listener = Listener::open(config)?;
-        let (stop, stopped) = UnixStream::pair().map_err(failure)?;
-        let server = Server::new(engine, config, listener, stopped)?;
+        let (poller, wake, stop) = Poller::new().map_err(failure)?;
+        let listener = Listener::open(config, &poller)?;
+        let server = Server::new(engine, config, listener, poller, wake)?;
         Ok(Self { server, stop })
     }
 
-    /// Returns the descriptor that stops the agent, from any thread or a signal handler: write a byte, or close it.
+    /// Returns what stops the agent.
     ///
     /// # Errors
     ///
     /// An I/O error if the process has no free descriptor.
-    pub fn stopper(&self) -> Result<UnixStream> {
+    pub fn stopper(&self) -> Result<Stopper> {
         self.stop.try_clone().map_err(failure)
     }
 
@@ -69,7 +67,8 @@ impl Agent {
     }
 }
 
-/// The program: an agent with the settings of `config`, until SIGTERM or SIGINT.
+/// The program: an agent with the settings of `config`, until SIGTERM or SIGINT, or on Windows until Ctrl-C or the end
+/// of the desktop session.
 ///
 /// Disables core dumps and debuggers for this process, and locks its memory if the system sets no
 /// limit.
@@ -78,12 +77,10 @@ impl Agent {
 ///
 /// As [`Agent::listen`] and [`Agent::serve`].
 pub fn run(mut config: Config) -> Result<()> {
-    hardening::harden();
+    os::harden();
     config.agent = AgentUse::Never;
     let agent = Agent::listen(Engine::builder(config.clone()), &config)?;
-    for signal in [SIGTERM, SIGINT] {
-        pipe::register(signal, agent.stopper()?).map_err(failure)?;
-    }
+    os::stop_with_desktop(&agent.stop).map_err(failure)?;
     tracing::info!("the agent listens");
     agent.serve()
 }

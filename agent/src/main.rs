@@ -1,5 +1,7 @@
 //! The agent as a separate program, the same as `ticketapi agent`. `-v` reports every event.
 #![forbid(unsafe_code)]
+// It is started at logon: without a console.
+#![cfg_attr(windows, windows_subsystem = "windows")]
 
 use std::alloc::System;
 use std::io;

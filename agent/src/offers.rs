@@ -4,8 +4,7 @@
 //! engine's own watch does and reports its events. So only one process watches at a time.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
@@ -15,13 +14,15 @@ use ticketapi::engine::Event;
 use ticketapi::{Engine, ErrorKind};
 use tracing::warn;
 
+use crate::os::Waker;
+
 /// A login that an inserted card asks for.
 pub(crate) struct Offers(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    wake: UnixStream,
+    wake: Waker,
 }
 
 struct State {
@@ -35,8 +36,8 @@ struct State {
 }
 
 impl Offers {
-    /// `wake` gets a byte whenever an offer is waiting.
-    pub(crate) fn new(wake: UnixStream) -> Self {
+    /// `wake` wakes the server whenever an offer is waiting.
+    pub(crate) fn new(wake: Waker) -> Self {
         let state = State { watched: Watched::new(), turn: 0, over: CancelToken::new(), wanted: false, ended: false };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), wake }))
     }
@@ -88,8 +89,7 @@ impl Shared {
         }
         if asks {
             state.wanted = true;
-            // A full pipe already wakes it.
-            let _ = (&self.wake).write(&[0]);
+            self.wake.wake();
         }
     }
 

@@ -2,14 +2,11 @@
 //! in it blocks.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::process;
 use std::sync::{Arc, Weak, mpsc};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use ticketapi::agent::AgentStatus;
 use ticketapi::agent::protocol::{Change, Hello, Reply, Request, SessionData, VERSION, WAITING, WireError};
 use ticketapi::engine::{EngineBuilder, Event};
@@ -21,8 +18,8 @@ use tracing::{debug, info, warn};
 use crate::client::{Client, Wait};
 use crate::failure;
 use crate::jobs::{Ended, Jobs, Kind, Success};
-use crate::listener::Listener;
 use crate::offers::Offers;
+use crate::os::{self, Listener, Poller, Ready, Waker};
 
 /// How many programs may be connected. Beyond that, the one silent longest is disconnected and has to
 /// reconnect for its next request.
@@ -53,8 +50,7 @@ pub(crate) struct Server {
     later: Vec<u64>,
     session: Numbered<Session>,
     login: Numbered<Login>,
-    woken: UnixStream,
-    stop: UnixStream,
+    poller: Poller,
     paused: Option<Instant>,
     /// When waiting clients next hear that the agent is still there.
     beat: Option<Instant>,
@@ -63,12 +59,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Stops when this is readable.
-    pub(crate) fn new(engine: EngineBuilder, config: &Config, listener: Listener, stop: UnixStream) -> Result<Self> {
-        let (woken, wake) = UnixStream::pair().map_err(failure)?;
-        for socket in [&woken, &wake, &stop] {
-            socket.set_nonblocking(true).map_err(failure)?;
-        }
+    /// `wake` is the poller's.
+    pub(crate) fn new(
+        engine: EngineBuilder,
+        config: &Config,
+        listener: Listener,
+        poller: Poller,
+        wake: Waker,
+    ) -> Result<Self> {
         let offers = config.offer_login.then(|| wake.try_clone().map(Offers::new)).transpose().map_err(failure)?;
         let offer = offers.as_ref().map(Offers::listener);
         let (report, changes) = mpsc::channel();
@@ -77,10 +75,10 @@ impl Server {
             if let Some(offer) = &offer {
                 offer(event);
             }
-            // If the server has ended, nobody needs it; a full pipe already wakes it.
+            // If the server has ended, nobody needs it.
             if let Some(change) = change(event) {
                 let _ = report.send(change);
-                let _ = (&wake_for_change).write(&[0]);
+                wake_for_change.wake();
             }
         });
         let engine = Arc::new(engine.build()?);
@@ -97,8 +95,7 @@ impl Server {
             session: Numbered::default(),
             login: Numbered::default(),
             engine,
-            woken,
-            stop,
+            poller,
             paused: None,
             beat: None,
             ending: None,
@@ -115,10 +112,6 @@ impl Server {
             let now = Instant::now();
             if ready.stop && self.ending.is_none() {
                 self.begin_to_end(now)?;
-            }
-            if ready.woken {
-                // The number of bytes does not matter.
-                while self.woken.read(&mut [0; 64]).is_ok_and(|count| count == 64) {}
             }
             self.tell_changes(now);
             self.answer_ended();
@@ -137,40 +130,20 @@ impl Server {
         }
     }
 
-    fn wait(&self) -> io::Result<Ready> {
-        let mut fds = Vec::with_capacity(self.clients.len() + 3);
-        fds.push(PollFd::new(&self.woken, PollFlags::IN));
-        // The writing end of `stop` may be closed.
-        let stop = if self.ending.is_none() { PollFlags::IN } else { PollFlags::empty() };
-        fds.push(PollFd::new(&self.stop, stop));
-        let listener = self.listener.as_ref().filter(|_| self.paused.is_none());
-        fds.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
-        let others = fds.len();
-        fds.extend(self.clients.values().map(|client| PollFd::new(client, client.interest())));
-
+    fn wait(&mut self) -> io::Result<Ready> {
+        let with_request: Vec<_> =
+            self.clients.values().filter(|client| client.has_request()).map(|client| client.id).collect();
         let times = self.clients.values().filter_map(|client| client.due);
         let until = times.chain(self.beat).chain(self.paused).chain(self.ending).min();
-        let left = match self.clients.values().any(Client::has_request) {
-            true => Some(Duration::ZERO),
-            false => until.map(|until| until.saturating_duration_since(Instant::now())),
+        let what = os::Wait {
+            listener: self.listener.as_mut().filter(|_| self.paused.is_none()),
+            stop: self.ending.is_none(),
+            until: if with_request.is_empty() { until } else { Some(Instant::now()) },
         };
-        match poll(&mut fds, left.and_then(|left| Timespec::try_from(left).ok()).as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
-        Ok(Ready {
-            woken: is_ready(&fds[0]),
-            stop: is_ready(&fds[1]),
-            listener: others == 3 && is_ready(&fds[2]),
-            clients: self
-                .clients
-                .values()
-                .zip(&fds[others..])
-                .filter(|(client, fd)| is_ready(fd) || client.has_request())
-                .map(|(client, _)| client.id)
-                .collect(),
-        })
+        let mut ready = self.poller.wait(what, self.clients.values().map(Client::watched))?;
+        let others: Vec<_> = with_request.into_iter().filter(|id| !ready.clients.contains(id)).collect();
+        ready.clients.extend(others);
+        Ok(ready)
     }
 
     /// Removes the socket and ends the session.
@@ -182,7 +155,7 @@ impl Server {
     }
 
     fn let_in(&mut self, now: Instant) {
-        let Some(listener) = &self.listener else { return };
+        let Some(listener) = &mut self.listener else { return };
         loop {
             match listener.accept() {
                 Ok(Some(socket)) => {
@@ -438,14 +411,6 @@ impl<T> Numbered<T> {
         }
         self.0
     }
-}
-
-/// Sources of events.
-struct Ready {
-    woken: bool,
-    stop: bool,
-    listener: bool,
-    clients: Vec<u64>,
 }
 
 fn change(event: &Event) -> Option<Change> {

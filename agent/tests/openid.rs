@@ -6,9 +6,7 @@
 mod house;
 mod support;
 
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -20,7 +18,7 @@ use ticketapi::agent::AgentUse;
 use ticketapi::engine::EngineBuilder;
 use ticketapi::session::Context;
 use ticketapi::{Config, Engine, ErrorKind};
-use ticketapi_agent::Agent;
+use ticketapi_agent::{Agent, Stopper};
 use ticketapi_testkit::oidc::{Endpoint, User as Person};
 
 const TEAM: &str = "https://organization.test.example/fhir/CareTeam/";
@@ -28,7 +26,7 @@ const TEAM: &str = "https://organization.test.example/fhir/CareTeam/";
 /// An agent in a thread of this process.
 struct Shared {
     house: House,
-    stop: UnixStream,
+    stop: Stopper,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -55,7 +53,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        (&self.stop).write_all(&[0]).unwrap();
+        self.stop.stop();
         let ended = self.thread.take().unwrap().join();
         assert!(thread::panicking() || ended.is_ok());
     }

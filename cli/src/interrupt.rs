@@ -1,13 +1,20 @@
 //! Ctrl-C and other termination signals: end the login properly, and at once on the second signal.
 
+#[cfg(unix)]
+#[path = "interrupt/unix.rs"]
+mod system;
+#[cfg(windows)]
+#[path = "interrupt/windows.rs"]
+mod system;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{process, thread};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use ticketapi::{Error, ErrorKind, Result, Stage};
+
+use system::Ends;
 
 /// A login cannot be cancelled before it starts, so cancelling is repeated until the program ends.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -22,19 +29,19 @@ impl Interrupt {
         let cannot = |error: std::io::Error| {
             Error::new(ErrorKind::Internal, Stage::Configuration, "signals cannot be waited for").because(error)
         };
-        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(cannot)?;
+        let mut ends = Ends::new().map_err(cannot)?;
         let interrupt = Self(Arc::default());
         let requested = interrupt.clone();
         let wait = move || {
-            if signals.forever().next().is_none() {
+            if !ends.wait() {
                 return;
             }
             requested.0.store(true, Ordering::SeqCst);
             loop {
                 cancel();
                 thread::sleep(AGAIN);
-                if let Some(signal) = signals.pending().next() {
-                    process::exit(128 + signal);
+                if let Some(code) = ends.again() {
+                    process::exit(code);
                 }
             }
         };

@@ -27,6 +27,13 @@ use zeroizing_alloc::ZeroAlloc;
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
+    #[cfg(windows)]
+    {
+        use std::os::windows::io::AsHandle;
+        ticketapi_platform::module::harden_program();
+        // The line that shows the progress needs it.
+        ticketapi_platform::console::enable_sequences(std::io::stderr().as_handle());
+    }
     let command = match Options::try_parse() {
         Ok(options) => options.command,
         Err(error) => return refuse(&error),

@@ -3,10 +3,13 @@
 #![cfg(windows)]
 
 pub mod clock;
+pub mod console;
 pub mod desktop;
 pub mod dialog;
 pub mod event;
+pub mod logon;
 pub mod module;
+pub mod named;
 pub mod pipe;
 pub mod process;
 pub mod registry;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use windows_sys::Win32::Foundation::{
     DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_BROKEN_PIPE, ERROR_IO_INCOMPLETE, ERROR_IO_PENDING, ERROR_NO_DATA,
-    ERROR_OPERATION_ABORTED, ERROR_PIPE_NOT_CONNECTED, GENERIC_READ, GENERIC_WRITE, INVALID_HANDLE_VALUE,
+    ERROR_OPERATION_ABORTED, ERROR_PIPE_NOT_CONNECTED, GENERIC_READ, GENERIC_WRITE, HANDLE, INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, PIPE_ACCESS_DUPLEX, ReadFile,
@@ -22,7 +22,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Pipes::{
     CreateNamedPipeW, PIPE_NOWAIT, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_WAIT,
-    SetNamedPipeHandleState,
+    PeekNamedPipe, SetNamedPipeHandleState,
 };
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 use zeroize::Zeroize;
@@ -31,7 +31,7 @@ use crate::event::{Event, wait_any};
 use crate::security::{Descriptor, random};
 
 /// The system's buffer for each direction, and ours for reading.
-const BUFFER: u32 = 64 << 10;
+pub(crate) const BUFFER: u32 = 64 << 10;
 
 /// How often to check a pipe with unread bytes for its end.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -117,11 +117,13 @@ impl Pipe {
     ///
     /// If the system has no room for the events.
     pub fn from_handle(handle: OwnedHandle) -> io::Result<Self> {
-        let reading = Reading {
-            overlapped: Box::default(),
-            buffer: vec![0; BUFFER as usize].into_boxed_slice(),
-            state: State::Idle,
-        };
+        Self::with_room(handle, BUFFER as usize)
+    }
+
+    /// As [`Pipe::from_handle`], for reading at most `room` bytes at once.
+    pub(crate) fn with_room(handle: OwnedHandle, room: usize) -> io::Result<Self> {
+        let reading =
+            Reading { overlapped: Box::default(), buffer: vec![0; room].into_boxed_slice(), state: State::Idle };
         Ok(Self {
             handle,
             reading: Mutex::new(reading),
@@ -286,8 +288,8 @@ impl Pipe {
         wait_any(&handles, until)?.map(drop).ok_or_else(|| ErrorKind::TimedOut.into())
     }
 
-    /// Has a read begun, if nothing can be read.
-    fn is_readable(&self) -> io::Result<bool> {
+    /// Returns `true` if bytes or the end can be read; otherwise has a read begun.
+    pub(crate) fn is_readable(&self) -> io::Result<bool> {
         if self.input_closed.load(Ordering::Acquire) {
             return Ok(true);
         }
@@ -303,6 +305,25 @@ impl Pipe {
                 }
             }
         }
+    }
+
+    /// Returns `true` if the other end is closed, also if bytes that it sent have not been read.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self.is_readable() {
+            Err(_) => true,
+            Ok(false) => false,
+            Ok(true) => {
+                let mut count = 0;
+                let (none, handle) = (ptr::null_mut(), self.raw());
+                // SAFETY: the handle is open, `count` is writable, and nothing else is asked for.
+                let there = unsafe { PeekNamedPipe(handle, none, 0, none.cast(), &mut count, none.cast()) };
+                self.lock().state == State::Ended || there == 0
+            }
+        }
+    }
+
+    pub(crate) fn raw(&self) -> HANDLE {
+        self.handle.as_raw_handle()
     }
 
     /// Waits until the other end is closed, without taking any bytes. Returns `false` once `until` has passed.
@@ -379,7 +400,7 @@ pub fn set_nonblocking(end: BorrowedHandle<'_>) -> io::Result<()> {
     super::check(unsafe { SetNamedPipeHandleState(end.as_raw_handle(), &mode, ptr::null(), ptr::null()) })
 }
 
-fn owned(handle: windows_sys::Win32::Foundation::HANDLE) -> io::Result<OwnedHandle> {
+pub(crate) fn owned(handle: HANDLE) -> io::Result<OwnedHandle> {
     if handle == INVALID_HANDLE_VALUE {
         return Err(io::Error::last_os_error());
     }
@@ -387,11 +408,11 @@ fn owned(handle: windows_sys::Win32::Foundation::HANDLE) -> io::Result<OwnedHand
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
-fn is(error: &io::Error, code: u32) -> bool {
+pub(crate) fn is(error: &io::Error, code: u32) -> bool {
     error.raw_os_error() == i32::try_from(code).ok()
 }
 
-fn is_end(error: &io::Error) -> bool {
+pub(crate) fn is_end(error: &io::Error) -> bool {
     [ERROR_BROKEN_PIPE, ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED].iter().any(|&code| is(error, code))
 }
 

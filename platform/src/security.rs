@@ -7,19 +7,24 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::Path;
 use std::ptr;
 
-use windows_sys::Win32::Foundation::{ERROR_SUCCESS, GENERIC_ALL, GENERIC_READ, GENERIC_WRITE, LocalFree};
+use windows_sys::Win32::Foundation::{ERROR_SUCCESS, GENERIC_ALL, GENERIC_READ, GENERIC_WRITE, HANDLE, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetNamedSecurityInfoW,
-    SDDL_REVISION_1, SE_FILE_OBJECT,
+    GetSecurityInfo, SDDL_REVISION_1, SE_FILE_OBJECT, SE_KERNEL_OBJECT,
 };
 use windows_sys::Win32::Security::{
     ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetTokenInformation, INHERIT_ONLY_ACE,
-    OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
+    OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, SID_AND_ATTRIBUTES, TOKEN_GROUPS,
+    TOKEN_INFORMATION_CLASS, TOKEN_MANDATORY_LABEL, TOKEN_QUERY, TOKEN_USER, TokenGroups, TokenIntegrityLevel,
+    TokenUser,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     DELETE, FILE_APPEND_DATA, FILE_DELETE_CHILD, FILE_READ_DATA, FILE_WRITE_DATA, WRITE_DAC, WRITE_OWNER,
 };
-use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
+use windows_sys::Win32::System::SystemServices::SE_GROUP_LOGON_ID;
+use windows_sys::Win32::System::Threading::{
+    GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
+};
 
 use crate::check;
 
@@ -72,21 +77,134 @@ pub enum Fault {
 ///
 /// If the system does not tell.
 pub fn user_sid() -> io::Result<String> {
-    let mut token = ptr::null_mut();
-    // SAFETY: the process is this one, and `token` is writable.
-    check(unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &mut token) })?;
-    // SAFETY: the handle is new and belongs to nobody else.
-    let token = unsafe { OwnedHandle::from_raw_handle(token) };
-    // Aligned for the structure, with room for the identifier behind it: 68 bytes at most.
-    let mut buffer = [0_u64; 32];
-    let mut length = 0;
-    // SAFETY: the buffer has the given size.
-    check(unsafe {
-        let size = mem::size_of_val(&buffer) as u32;
-        GetTokenInformation(token.as_raw_handle(), TokenUser, buffer.as_mut_ptr().cast(), size, &mut length)
-    })?;
-    // SAFETY: the call has written this structure; the identifier that it points at is in the buffer too.
-    sid_text(unsafe { (*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid })
+    Token::of_this_process()?.user()
+}
+
+/// The user that a process runs as, and how far the system trusts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The user's security identifier.
+    pub user: String,
+    /// The integrity level: 8192 for ordinary programs, less for confined ones.
+    pub integrity: u32,
+}
+
+impl Identity {
+    /// Returns this process's.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell.
+    pub fn of_this_process() -> io::Result<Self> {
+        Token::of_this_process()?.identity()
+    }
+
+    /// Returns that of the process with the number `process`.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended, or if this process has no right to know.
+    pub fn of_process(process: u32) -> io::Result<Self> {
+        // SAFETY: the call only takes numbers.
+        let process = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, process) };
+        if process.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the handle is new and belongs to nobody else.
+        let process = unsafe { OwnedHandle::from_raw_handle(process) };
+        Token::of(process.as_raw_handle())?.identity()
+    }
+}
+
+/// A process's rights.
+struct Token(OwnedHandle);
+
+impl Token {
+    fn of_this_process() -> io::Result<Self> {
+        // SAFETY: the call has no preconditions.
+        Self::of(unsafe { GetCurrentProcess() })
+    }
+
+    /// The handle must be a process's.
+    fn of(process: HANDLE) -> io::Result<Self> {
+        let mut token = ptr::null_mut();
+        // SAFETY: `token` is writable; a handle that is no process's is an error.
+        check(unsafe { OpenProcessToken(process, TOKEN_QUERY, &mut token) })?;
+        // SAFETY: the handle is new and belongs to nobody else.
+        Ok(Self(unsafe { OwnedHandle::from_raw_handle(token) }))
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity { user: self.user()?, integrity: self.integrity()? })
+    }
+
+    fn user(&self) -> io::Result<String> {
+        let buffer = self.information(TokenUser)?;
+        // SAFETY: the call has written this structure; the identifier that it points at is in the buffer too.
+        sid_text(unsafe { (*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid })
+    }
+
+    fn integrity(&self) -> io::Result<u32> {
+        let buffer = self.information(TokenIntegrityLevel)?;
+        // SAFETY: as in `user`.
+        let level = sid_text(unsafe { (*buffer.as_ptr().cast::<TOKEN_MANDATORY_LABEL>()).Label.Sid })?;
+        // Its last number is the level.
+        level.rsplit('-').next().and_then(|level| level.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Returns the identifier of the logon session; `None` for some services.
+    fn logon(&self) -> io::Result<Option<String>> {
+        let buffer = self.information(TokenGroups)?;
+        let groups = buffer.as_ptr().cast::<TOKEN_GROUPS>();
+        // SAFETY: the call has written this structure with `GroupCount` entries; the identifiers are in the buffer too.
+        let entries: &[SID_AND_ATTRIBUTES] =
+            unsafe { std::slice::from_raw_parts((*groups).Groups.as_ptr(), (*groups).GroupCount as usize) };
+        let logon = SE_GROUP_LOGON_ID as u32;
+        entries.iter().find(|entry| entry.Attributes & logon == logon).map(|entry| sid_text(entry.Sid)).transpose()
+    }
+
+    /// Returns the structure of this class and what follows it, aligned for both.
+    fn information(&self, class: TOKEN_INFORMATION_CLASS) -> io::Result<Vec<u64>> {
+        let mut length = 0;
+        // SAFETY: null asks for the length, and the call fails.
+        unsafe { GetTokenInformation(self.0.as_raw_handle(), class, ptr::null_mut(), 0, &mut length) };
+        let mut buffer = vec![0_u64; (length as usize).div_ceil(8).max(8)];
+        // SAFETY: the buffer has the given size.
+        check(unsafe {
+            let size = mem::size_of_val(&*buffer) as u32;
+            GetTokenInformation(self.0.as_raw_handle(), class, buffer.as_mut_ptr().cast(), size, &mut length)
+        })?;
+        Ok(buffer)
+    }
+}
+
+/// Returns the security identifier of the owner of a pipe, event or similar object.
+///
+/// # Errors
+///
+/// If the handle does not give the right to know.
+pub(crate) fn owner(handle: HANDLE) -> io::Result<String> {
+    let mut owner: PSID = ptr::null_mut();
+    let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
+    // SAFETY: a handle that is not open is an error, and the results are writable; null asks for nothing.
+    let code = unsafe {
+        let none = ptr::null_mut();
+        GetSecurityInfo(
+            handle,
+            SE_KERNEL_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &mut owner,
+            none,
+            none.cast(),
+            none.cast(),
+            &mut descriptor,
+        )
+    };
+    if code != ERROR_SUCCESS {
+        return Err(io::Error::from_raw_os_error(code as i32));
+    }
+    let _descriptor = Local(descriptor);
+    sid_text(owner)
 }
 
 /// Returns why others than this user and the system's administrators have `rights` to the file at `path`.
@@ -178,7 +296,20 @@ pub(crate) struct Descriptor(Local);
 impl Descriptor {
     /// Only this user.
     pub(crate) fn of_this_user() -> io::Result<Self> {
-        let text = crate::wide(format!("D:P(A;;GA;;;{})", user_sid()?).as_ref())?;
+        Self::from_text(&format!("D:P(A;;GA;;;{})", user_sid()?))
+    }
+
+    /// Only programs of this logon session. The owner is this user, also where a program of an administrator would
+    /// make it that of all of them.
+    pub(crate) fn of_this_logon() -> io::Result<Self> {
+        let token = Token::of_this_process()?;
+        let user = token.user()?;
+        let logon = token.logon()?;
+        Self::from_text(&format!("O:{user}D:P(A;;GA;;;{})", logon.as_deref().unwrap_or(&user)))
+    }
+
+    pub(crate) fn from_text(text: &str) -> io::Result<Self> {
+        let text = crate::wide(text.as_ref())?;
         let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
         // SAFETY: the text ends with a zero, and `descriptor` is writable; the size is not asked for.
         check(unsafe {

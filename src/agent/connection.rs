@@ -17,7 +17,6 @@ pub(crate) const PROMPT: Duration = Duration::from_secs(3);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-#[cfg_attr(windows, expect(dead_code, reason = "there is no agent yet"))]
 pub(crate) enum NoReply {
     /// No agent is running.
     #[error("no ticketapi agent is running: {0}")]
@@ -26,6 +25,7 @@ pub(crate) enum NoReply {
     #[error("the agent's socket is not used: {0}")]
     Unusable(Unusable),
     /// The process that listens there is somebody else's.
+    #[cfg(unix)]
     #[error("the agent's socket is not used: another user's process answers there")]
     Stranger,
     /// It went away.

@@ -1,5 +1,6 @@
-//! Prompts on the controlling terminal, `/dev/tty`, whatever standard input and output are.
+//! Prompts on the controlling terminal, `/dev/tty`, or Windows' console, whatever standard input and output are.
 
+mod key;
 mod list;
 #[cfg(unix)]
 mod tty;
@@ -12,8 +13,9 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use self::key::Key;
 use self::list::RoleList;
-use self::tty::{Key, Tty};
+use self::tty::Tty;
 use super::program::deadline;
 use super::table::Table;
 use super::text;

@@ -4,9 +4,7 @@
 #[path = "../../../tests/support/mod.rs"]
 mod core;
 
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -16,7 +14,7 @@ pub use core::{Desk, PATIENCE, PIN, UID, User, kind, script};
 use rustix::process::{Pid, Signal, kill_process};
 use ticketapi::agent::{self, AgentUse};
 use ticketapi::{Config, Engine};
-use ticketapi_agent::Agent;
+use ticketapi_agent::{Agent, Stopper};
 
 /// The path of the agent's socket for `desk`, in a folder that other users cannot access.
 pub fn socket(desk: &Desk) -> PathBuf {
@@ -45,7 +43,7 @@ pub fn auto_program(desk: &Desk, user: &User) -> Engine {
 
 /// An agent in a thread of this process.
 pub struct InThread {
-    stop: UnixStream,
+    stop: Stopper,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -61,7 +59,7 @@ impl InThread {
 
 impl Drop for InThread {
     fn drop(&mut self) {
-        (&self.stop).write_all(&[0]).unwrap();
+        self.stop.stop();
         self.thread.take().unwrap().join().unwrap();
     }
 }

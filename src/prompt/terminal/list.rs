@@ -1,6 +1,6 @@
 //! The role list with its search: input, matches, and the screen. Pure.
 
-use super::tty::{Key, Size};
+use super::key::{Key, Size};
 use crate::prompt::search::Search;
 use crate::prompt::table::Table;
 use crate::prompt::text::{self, role_line};

@@ -21,6 +21,7 @@ use rustix::termios::{
     tcgetwinsize, tcsetattr,
 };
 
+use super::key::{Key, Size};
 use crate::cancel::{CancelGuard, CancelToken};
 use crate::os::fork::ForkGuard;
 use crate::os::ipc::socket_pair;
@@ -34,30 +35,6 @@ const SHOW_CURSOR: &str = "\x1b[?25h";
 const NO_WRAP: &str = "\x1b[?7l";
 const WRAP: &str = "\x1b[?7h";
 const ERASE_BELOW: &str = "\x1b[J";
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Key {
-    Character(char),
-    Enter,
-    /// Ctrl-C, Ctrl-D or Esc.
-    Cancel,
-    Backspace,
-    /// Ctrl-U: clears the input.
-    Clear,
-    Up,
-    Down,
-    PageUp,
-    PageDown,
-    Home,
-    End,
-    Other,
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct Size {
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-}
 
 /// Returns `true` if this process is the foreground job of its controlling terminal.
 pub(super) fn is_there() -> bool {

@@ -4,9 +4,7 @@
 #[path = "../../../tests/support/mod.rs"]
 mod core;
 
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,7 +13,7 @@ pub use core::{Desk, PATIENCE, PIN, UID, User, script};
 use ticketapi::agent::AgentUse;
 use ticketapi::engine::EngineBuilder;
 use ticketapi::{Config, Engine};
-use ticketapi_agent::Agent;
+use ticketapi_agent::{Agent, Stopper};
 
 /// Another program that uses the agent.
 pub fn program(desk: &Desk) -> Engine {
@@ -46,7 +44,7 @@ pub fn wait_for_end(pid: &str) {
 
 /// An agent in a thread.
 pub struct InThread {
-    stop: UnixStream,
+    stop: Stopper,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -69,7 +67,7 @@ impl InThread {
 
 impl Drop for InThread {
     fn drop(&mut self) {
-        (&self.stop).write_all(&[0]).unwrap();
+        self.stop.stop();
         self.thread.take().unwrap().join().unwrap();
     }
 }

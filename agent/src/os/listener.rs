@@ -5,7 +5,7 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -15,6 +15,8 @@ use rustix::io::Errno;
 use ticketapi::agent::socket::{Folder, Unusable, is_same_user, place};
 use ticketapi::{Config, Error, ErrorKind, Result, Stage};
 use tracing::{debug, warn};
+
+use super::{Poller, Stream, failed};
 
 /// How many connections may wait to be accepted.
 const QUEUE: i32 = 1024;
@@ -31,7 +33,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Takes the service manager's socket, or creates one where the settings say.
-    pub(crate) fn open(config: &Config) -> Result<Self> {
+    pub(crate) fn open(config: &Config, _: &Poller) -> Result<Self> {
         match ListenFd::from_env().take_unix_listener(0) {
             Ok(Some(socket)) => Self::given(socket),
             Ok(None) => Self::make(&place(&config.into())?),
@@ -83,10 +85,10 @@ impl Listener {
     }
 
     /// Accepts the next program of the same user; `None` if none waits.
-    pub(crate) fn accept(&self) -> io::Result<Option<UnixStream>> {
+    pub(crate) fn accept(&mut self) -> io::Result<Option<Stream>> {
         loop {
             match self.socket.accept() {
-                Ok((socket, _)) if is_same_user(&socket).unwrap_or(false) => return Ok(Some(socket)),
+                Ok((socket, _)) if is_same_user(&socket).unwrap_or(false) => return Ok(Some(Stream(socket))),
                 // Another user gets no answer.
                 Ok(_) => warn!("another user's program was turned away"),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -152,8 +154,4 @@ fn inode(folder: &Folder, name: &OsStr) -> Option<u64> {
 
 fn unusable(why: Unusable) -> Error {
     failed(format!("the agent cannot listen: {why}"))
-}
-
-fn failed(detail: impl Into<String>) -> Error {
-    Error::new(ErrorKind::AgentNotAvailable, Stage::Session, detail)
 }
