@@ -26,6 +26,7 @@ bench:
 	@scripts/build-java package -DskipTests
 	@scripts/bench-java --check
 	@scripts/bench-agent --check
+	@scripts/bench-web --check
 
 fuzz:
 	@scripts/fuzz $(SECONDS)

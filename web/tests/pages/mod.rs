@@ -5,7 +5,7 @@ pub mod story;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -35,6 +35,12 @@ pub fn answer(stream: impl std::io::Read + Write) {
         None if path == "/example/" => ("text/html", "", include_str!("../../../examples/web/index.html").into()),
         None if path == "/example/app.js" => {
             ("text/javascript", "", include_str!("../../../examples/web/app.js").into())
+        }
+        // Both the extension and its twin for the bare host, in the benchmark.
+        None if path == "/both" => {
+            let bare =
+                SCRIPT.replace("\"ticketapi\"", "\"ticketapi-bare\"").replace("navigator.ticketapi", "window.bare");
+            ("text/html", "", format!("{head}<script>{bare}</script>"))
         }
         None if path.ends_with("/ticketapi.js") => ("text/javascript", "", SCRIPT.into()),
         None if path == "/sandboxed" => {
@@ -88,13 +94,16 @@ pub fn serve_tls(folder: &Path) -> u16 {
 /// Installs the host's manifest in `folder`, for a page of `origin`, which may also have documents signed. The host
 /// writes its process's number to `pid`.
 pub fn install(folder: &Path, manifest: &str, desk: &Desk, origin: &str) -> std::io::Result<()> {
+    // The one to measure, for the benchmark.
+    let program =
+        std::env::var_os("WEB_HOST").map_or_else(|| env!("CARGO_BIN_EXE_ticketapi-web").into(), PathBuf::from);
     let (host, list, settings) = (desk.path("host"), desk.path("web.toml"), desk.path("settings"));
     std::fs::write(&list, format!("origins = [{origin:?}]\nsigning = [{origin:?}]"))?;
     let lines = [
         format!("echo $$ >{}", desk.path("pid").display()),
         format!("HOME={}", desk.folder.path().display()),
         format!("set -a; . {}", settings.display()),
-        format!("exec {} --origins {} \"$@\"\n", env!("CARGO_BIN_EXE_ticketapi-web"), list.display()),
+        format!("exec {} --origins {} \"$@\"\n", program.display(), list.display()),
     ];
     script(&host, &lines.join("\n"));
     set(desk, &settings_of(desk))?;
