@@ -19,16 +19,18 @@ import java.util.zip.ZipEntry;
 import java.util.zip.ZipFile;
 
 /**
- * The native library and the card helper in the jar. Both are unpacked into one folder, where the library finds
- * the helper.
+ * The native library and its programs in the jar: the card helper, on Windows those of both widths, and the dialogs.
+ * They are unpacked into one folder, where the library finds them.
  *
  * <p>A new JVM does all this in a few milliseconds: it reads the jar as a zip file, because reading resources
  * would first search the JDK's own.
  */
 final class Bundle implements AutoCloseable {
-    private static final String LIBRARY = "libticketapi.so";
-    private static final String HELPER = "ticketapi-card";
-    /** Written when the bytes of both files were checked: checking them again takes a JVM milliseconds. */
+    private static final String LIBRARY = OwnFolder.WINDOWS ? "TicketApiDll.dll" : "libticketapi.so";
+    private static final String[] PROGRAMS = OwnFolder.WINDOWS
+            ? new String[] {"ticketapi-card.exe", "ticketapi-card32.exe", "ticketapi-prompt.exe"}
+            : new String[] {"ticketapi-card"};
+    /** Written when the bytes of all files were checked: checking them again takes a JVM milliseconds. */
     private static final String CHECKED = "checked";
 
     /** Null if the classes are not in their own jar; the resources are then inside something else. */
@@ -51,25 +53,34 @@ final class Bundle implements AutoCloseable {
         }
     }
 
-    /** Maven uses the same name. */
+    /** Maven uses the same name. That of Windows is without its version. */
     static String platform() {
-        return System.getProperty("os.name") + "-" + System.getProperty("os.arch");
+        return (OwnFolder.WINDOWS ? "Windows" : System.getProperty("os.name")) + "-" + System.getProperty("os.arch");
     }
 
     /** Unpacks missing files. Returns the library's file, or null if there is none for this platform. */
     Path unpack() throws IOException {
         Content library = content(LIBRARY);
-        Content helper = content(HELPER);
-        if (library == null || helper == null) {
+        if (library == null) {
             return null;
+        }
+        Content[] programs = new Content[PROGRAMS.length];
+        for (int i = 0; i < PROGRAMS.length; i++) {
+            programs[i] = content(PROGRAMS[i]);
+            if (programs[i] == null) {
+                return null;
+            }
         }
         // Updating the jar must not remove the helper of programs that run with the old one.
         Path folder = OwnFolder.make(OwnFolder.make().resolve(Long.toHexString(library.crc)));
         Path checked = folder.resolve(CHECKED);
-        OwnFolder.Owned lastCheck = Files.exists(checked) ? new OwnFolder.Owned(checked) : null;
-        boolean known = unpack(HELPER, helper, folder, lastCheck);
+        OwnFolder.Owned lastCheck = !OwnFolder.WINDOWS && Files.exists(checked) ? new OwnFolder.Owned(checked) : null;
+        boolean known = true;
+        for (int i = 0; i < PROGRAMS.length; i++) {
+            known &= unpack(PROGRAMS[i], programs[i], folder, lastCheck);
+        }
         known &= unpack(LIBRARY, library, folder, lastCheck);
-        if (!known) {
+        if (!known && !OwnFolder.WINDOWS) {
             Files.write(checked, new byte[1]);
         }
         return folder.resolve(LIBRARY);
@@ -78,7 +89,13 @@ final class Bundle implements AutoCloseable {
     /** Makes sure that the file exists. Returns false if that needed a check of its bytes. */
     private boolean unpack(String name, Content content, Path folder, OwnFolder.Owned lastCheck) throws IOException {
         Path target = folder.resolve(name);
-        if (Files.exists(target, LinkOption.NOFOLLOW_LINKS)) {
+        if (OwnFolder.WINDOWS) {
+            // Nobody else can change the folder. Its files cannot be replaced while a program uses them.
+            if (Files.isRegularFile(target, LinkOption.NOFOLLOW_LINKS) && Files.size(target) == content.size
+                    && content.isIn(target)) {
+                return false;
+            }
+        } else if (Files.exists(target, LinkOption.NOFOLLOW_LINKS)) {
             OwnFolder.Owned there = new OwnFolder.Owned(target);
             boolean likely = there.isOwnFile(content.size);
             if (likely && lastCheck != null && there.isUnchangedSince(lastCheck)) {
@@ -89,7 +106,9 @@ final class Bundle implements AutoCloseable {
             }
         }
         // Renamed when it is complete and on the disk: another JVM may be doing the same, or the power may fail.
-        Path part = Files.createTempFile(folder, "part", null, OwnFolder.Own.PERMISSIONS);
+        // On Windows without SecureRandom, which asks for the network's adapters first and fails under Wine.
+        Path part = OwnFolder.WINDOWS ? Files.createFile(folder.resolve("part" + Long.toHexString(System.nanoTime())))
+                : Files.createTempFile(folder, "part", null, OwnFolder.Own.PERMISSIONS);
         try {
             try (InputStream input = stream(name)) {
                 Files.copy(input, part, StandardCopyOption.REPLACE_EXISTING);
@@ -97,7 +116,9 @@ final class Bundle implements AutoCloseable {
             try (FileChannel channel = FileChannel.open(part, StandardOpenOption.WRITE)) {
                 channel.force(true);
             }
-            Files.setPosixFilePermissions(part, OwnFolder.Own.PERMISSIONS.value());
+            if (!OwnFolder.WINDOWS) {
+                Files.setPosixFilePermissions(part, OwnFolder.Own.PERMISSIONS.value());
+            }
             Files.move(part, target, StandardCopyOption.ATOMIC_MOVE);
         } finally {
             Files.deleteIfExists(part);
@@ -129,8 +150,9 @@ final class Bundle implements AutoCloseable {
         return connection.getInputStream();
     }
 
+    /** The programs of Windows are the same for JVMs of both widths. */
     private static String inJar(String name) {
-        return "native/" + platform() + "/" + name;
+        return "native/" + (name.endsWith(".exe") ? "Windows" : platform()) + "/" + name;
     }
 
     @Override

@@ -136,6 +136,9 @@ final class NativeLoader {
     private static void loadByAnotherName(Path file) {
         Path link = null;
         try {
+            if (OwnFolder.WINDOWS) {
+                throw new IOException("Windows would load it twice");
+            }
             link = Files.createLink(OwnFolder.make().resolve("shared-" + UUID.randomUUID() + ".so"), file);
             System.load(link.toString());
         } catch (IOException e) {

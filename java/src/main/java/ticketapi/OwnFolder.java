@@ -15,8 +15,10 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.util.Map;
 import java.util.Set;
 
-/** The folder for unpacked files, which only this user can change. */
+/** The folder for unpacked files, which only this user can change. For Windows see {@link WindowsFolder}. */
 final class OwnFolder {
+    static final boolean WINDOWS = File.separatorChar == '\\';
+
     private static final String UNPACK_PROPERTY = "ticketapi.unpack";
 
     /** The kernel's number for users that a user namespace does not map. */
@@ -45,6 +47,9 @@ final class OwnFolder {
         if (named != null) {
             return Paths.get(named).toAbsolutePath();
         }
+        if (WINDOWS) {
+            return WindowsFolder.path();
+        }
         String cache = System.getenv("XDG_CACHE_HOME");
         Path folder = cache != null && Paths.get(cache).isAbsolute() ? Paths.get(cache) : home().resolve(".cache");
         return folder.resolve("ticketapi");
@@ -65,6 +70,9 @@ final class OwnFolder {
      * into it.
      */
     static Path make() throws IOException {
+        if (WINDOWS) {
+            return WindowsFolder.make(path());
+        }
         // Checked again under the name that is then used: links may change before they are resolved.
         Path folder = make(make(path()).toRealPath());
         for (Path above = folder.getParent(); above != null; above = above.getParent()) {
@@ -98,6 +106,9 @@ final class OwnFolder {
      * access it.
      */
     static Path make(Path folder) throws IOException {
+        if (WINDOWS) {
+            return WindowsFolder.make(folder);
+        }
         try {
             if (!Files.isDirectory(folder, LinkOption.NOFOLLOW_LINKS)) {
                 if (folder.getParent() != null && !Files.isDirectory(folder.getParent())) {
