@@ -28,7 +28,7 @@ pub(crate) struct Listener {
     name: OsString,
     /// The file to remove at the end; `None` if the service manager created it.
     made: Option<u64>,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Listener {
@@ -77,7 +77,7 @@ impl Listener {
         Self::with(socket, folder, name, lock, made)
     }
 
-    fn with(socket: UnixListener, folder: Folder, name: &OsStr, lock: File, made: Option<u64>) -> Result<Self> {
+    fn with(socket: UnixListener, folder: Folder, name: &OsStr, lock: Lock, made: Option<u64>) -> Result<Self> {
         folder.check_socket(name).map_err(unusable)?;
         let prepared = socket.set_nonblocking(true).and_then(|()| Ok(rustix::net::listen(&socket, QUEUE)?));
         prepared.map_err(|error| failed(format!("the agent cannot listen: {error}")))?;
@@ -117,8 +117,18 @@ impl Drop for Listener {
     }
 }
 
-/// Prevents other agents while the file is open; it names this process.
-fn lock(folder: &Folder, socket: &OsStr) -> Result<File> {
+/// A locked file that names this process.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it is not enough: a child that another thread has just started holds it until its exec.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+/// Prevents other agents until it is dropped.
+fn lock(folder: &Folder, socket: &OsStr) -> Result<Lock> {
     let name = PathBuf::from(socket).with_extension("lock");
     let cannot = |error: io::Error| failed(format!("the lock {} cannot be used: {error}", name.display()));
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -141,7 +151,7 @@ fn lock(folder: &Folder, socket: &OsStr) -> Result<File> {
         Err(errno) => return Err(cannot(errno.into())),
     }
     file.set_len(0).and_then(|()| writeln!(file, "{}", process::id())).map_err(cannot)?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 fn parts(path: &Path) -> Option<(&Path, &OsStr)> {
