@@ -145,6 +145,13 @@ impl Chromium {
         self.post("window", &json!({ "handle": window })).map(drop)
     }
 
+    /// Whether an extension's service worker runs.
+    pub fn has_worker(&self) -> Result<bool> {
+        let targets = self.post("goog/cdp/execute", &json!({ "cmd": "Target.getTargets", "params": {} }))?;
+        let all = targets["targetInfos"].as_array().map_or(&[][..], Vec::as_slice);
+        Ok(all.iter().any(|target| target["type"] == "service_worker"))
+    }
+
     /// Closes the browser as its user would.
     pub fn quit(self) -> Result<()> {
         command("DELETE", &self.session, &Value::Null).map(drop)
