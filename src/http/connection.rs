@@ -305,17 +305,18 @@ fn connect_to(address: &SocketAddr, deadline: Instant, cancel: &CancelToken) -> 
     let stream = Arc::new(begin_connecting(address)?);
     let _guard = shut_down_on_cancel(&stream, cancel);
     loop {
-        // It also returns on a signal, when the connection may not be there yet.
-        until_ready(&stream, PollFlags::OUT, Some(deadline))?;
         if cancel.is_cancelled() {
             return Err(ErrorKind::Interrupted.into());
+        }
+        // To this computer it is there at once.
+        if stream.peer_addr().is_ok() {
+            return Ok(stream);
         }
         if let Some(error) = stream.take_error()? {
             return Err(error);
         }
-        if stream.peer_addr().is_ok() {
-            return Ok(stream);
-        }
+        // It also returns on a signal, when the connection may not be there yet.
+        until_ready(&stream, PollFlags::OUT, Some(deadline))?;
     }
 }
 

@@ -96,7 +96,9 @@ impl Url {
     #[must_use]
     pub fn with_path_added(&self, path: &str) -> Self {
         let own = self.without_query().trim_end_matches('/');
-        let text = Zeroizing::new(format!("{own}{path}"));
+        let mut text = Zeroizing::new(String::with_capacity(own.len() + path.len()));
+        text.push_str(own);
+        text.push_str(path);
         Self { text, origin: self.origin.clone(), path_at: self.path_at }
     }
 
