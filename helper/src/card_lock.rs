@@ -34,7 +34,14 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A lock held until it is dropped. Holds nothing where there is no folder for lock files.
 pub struct CardLock {
-    _file: Option<File>,
+    file: Option<File>,
+}
+
+impl Drop for CardLock {
+    fn drop(&mut self) {
+        // Closing it is not enough: a child of this process that has not executed a program holds it, too.
+        let _ = self.file.as_ref().map(File::unlock);
+    }
 }
 
 impl CardLock {
@@ -55,21 +62,21 @@ impl CardLock {
         // Each PC/SC service has its own cards.
         let service = std::env::var_os("PCSCLITE_CSOCK_NAME").unwrap_or_default();
         let name = format!("cards-{}.lock", end(service.as_encoded_bytes()));
-        Self::acquire(&name, &CancelToken::new(), patience).unwrap_or(Self { _file: None })
+        Self::acquire(&name, &CancelToken::new(), patience).unwrap_or(Self { file: None })
     }
 
     fn acquire(name: &str, cancel: &CancelToken, patience: Duration) -> Result<Self> {
         let file = own_folder().and_then(|folder| open(&folder, name));
-        file.map_or(Ok(Self { _file: None }), |file| lock(file, cancel, patience))
+        file.map_or(Ok(Self { file: None }), |file| lock(file, cancel, patience))
     }
 }
 
 fn lock(file: File, cancel: &CancelToken, patience: Duration) -> Result<CardLock> {
     match file.try_lock() {
-        Ok(()) => return Ok(CardLock { _file: Some(file) }),
+        Ok(()) => return Ok(CardLock { file: Some(file) }),
         Err(TryLockError::WouldBlock) => cancel.check(Stage::Pin)?,
         // Some file systems do not support locks.
-        Err(TryLockError::Error(_)) => return Ok(CardLock { _file: None }),
+        Err(TryLockError::Error(_)) => return Ok(CardLock { file: None }),
     }
     let (locked, result) = mpsc::channel();
     let cancelled = locked.clone();
@@ -82,7 +89,7 @@ fn lock(file: File, cancel: &CancelToken, patience: Duration) -> Result<CardLock
     };
     let started = thread::Builder::new().name("card lock".to_owned()).spawn(wait).is_ok();
     match result.recv_timeout(if started { patience } else { Duration::ZERO }) {
-        Ok(Some(file)) => Ok(CardLock { _file: Some(file) }),
+        Ok(Some(file)) => Ok(CardLock { file: Some(file) }),
         Ok(None) => Err(Error::cancelled(Stage::Pin)),
         Err(_) => {
             let text = "another program is using the card, so the PIN was not tried";
@@ -135,6 +142,16 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_ends_although_a_forked_child_has_its_file_open() {
+        let place = Place::new();
+        let first = place.acquire(PATIENCE).unwrap();
+        let inherited = first.file.as_ref().unwrap().try_clone().unwrap();
+        drop(first);
+        place.acquire(Duration::ZERO).unwrap();
+        drop(inherited);
+    }
+
+    #[test]
     fn the_next_program_gets_the_lock_when_the_first_releases_it() {
         let place = Place::new();
         let first = place.acquire(PATIENCE).unwrap();
@@ -143,9 +160,9 @@ mod tests {
             thread::sleep(SHORT);
             assert!(!second.is_finished());
             drop(first);
-            assert!(second.join().unwrap()._file.is_some());
+            assert!(second.join().unwrap().file.is_some());
         });
-        assert!(place.acquire(SHORT).unwrap()._file.is_some());
+        assert!(place.acquire(SHORT).unwrap().file.is_some());
     }
 
     #[test]
@@ -162,7 +179,7 @@ mod tests {
         let first = place.acquire(PATIENCE).unwrap();
         assert!(place.acquire(SHORT).is_err());
         drop(first);
-        assert!(place.acquire(PATIENCE).unwrap()._file.is_some());
+        assert!(place.acquire(PATIENCE).unwrap().file.is_some());
     }
 
     #[test]
