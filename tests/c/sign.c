@@ -169,10 +169,91 @@ static void the_card_to_log_in_with_signs_only_when_asked_to(const void *row)
     TcktApi_Finalize(instance);
 }
 
+static void a_card_of_two_tokens_has_a_pin_for_each(const void *row)
+{
+    TicketApiSignRequest request = of(two, 2);
+    TCK_API_INSTANCE instance;
+    char ticket[1024], again[1024], signature[LARGE];
+    User user = {.pin = "1234", .role = 0};
+    (void)row;
+    start_spine(NULL);
+    use_card("signature");
+    answer_with(&user);
+    instance = TcktApi_Initialize();
+    log_in(instance, ticket);
+    user.pin = "735519";
+    CHECK_EQ(ticketapi_sign(instance, &request), TCK_API_SUCCESS);
+    CHECK_EQ(ticketapi_signature(instance, 1, signature, sizeof signature, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(user.pins, 2);
+    CHECK_EQ(TcktApi_getTicketNoAuth(instance, again, sizeof again, NULL), TCK_API_SUCCESS);
+    CHECK_TEXT(again, ticket);
+    CHECK_EQ(TcktApi_destroyTicket(instance), TCK_API_SUCCESS);
+    TcktApi_Finalize(instance);
+}
+
+static void what_was_signed_before_the_card_was_taken_out_is_kept(const void *row)
+{
+    static const TicketApiPayload three[] = {{"a", 1}, {"b", 1}, {"c", 1}};
+    TicketApiSignRequest request = of(three, 3);
+    TCK_API_INSTANCE instance;
+    char signature[LARGE], words[254];
+    unsigned used = 0, i;
+    User user = {.pin = "735519"};
+    (void)row;
+    use_card("signature-removed");
+    answer_with(&user);
+    instance = TcktApi_Initialize();
+    CHECK_EQ(ticketapi_sign(instance, &request), TCK_API_ERR_CARD_TRANSACTION_FAILED);
+    CHECK_EQ(ticketapi_signature(instance, 0, signature, sizeof signature, &used), TCK_API_SUCCESS);
+    CHECK_EQ(used, 256);
+    for (i = 1; i < 3; i++) {
+        CHECK_EQ(ticketapi_signature(instance, i, signature, sizeof signature, NULL), TCK_API_ERR_CARD_TRANSACTION_FAILED);
+        CHECK_EQ(TcktApi_getErrorDescription(instance, TCK_API_ERR_CARD_TRANSACTION_FAILED, words, sizeof words, NULL), TCK_API_SUCCESS);
+        CHECK(strstr(words, "the card was taken out") != NULL);
+    }
+    CHECK_EQ(ticketapi_signer(instance, 0, signature, sizeof signature, NULL), TCK_API_SUCCESS);
+    CHECK_EQ(user.pins, 1);
+    TcktApi_Finalize(instance);
+}
+
+static pid_t forked;
+
+static void fork_while_signing(void)
+{
+    forked = fork();
+    if (forked == 0) {
+        /* The parent's request is not the child's. */
+        TicketApiSignRequest request = of(two, 1);
+        User user = {.pin = "1234"};
+        TCK_API_INSTANCE own;
+        answer_with(&user);
+        own = TcktApi_Initialize();
+        CHECK_EQ(ticketapi_sign(own, &request), TCK_API_SUCCESS);
+        leave();
+    }
+}
+
+static void a_child_forked_while_documents_are_signed_signs_itself(const void *row)
+{
+    TicketApiSignRequest request = of(two, 2);
+    TCK_API_INSTANCE instance;
+    User user = {.pin = "1234", .while_asked = fork_while_signing};
+    (void)row;
+    use_card("signs.p12");
+    answer_with(&user);
+    instance = TcktApi_Initialize();
+    CHECK_EQ(ticketapi_sign(instance, &request), TCK_API_SUCCESS);
+    CHECK_EQ(status_of(forked), 0);
+    TcktApi_Finalize(instance);
+}
+
 const Test sign_tests[] = {
     {"documents are signed, and the user sees what for", documents_are_signed, NULL},
     {"containers and hashes are signed", containers_and_hashes, NULL},
     {"wrong requests for signatures ask for no PIN", wrong_requests_ask_for_no_pin, NULL},
     {"the card to log in with signs documents only when asked to", the_card_to_log_in_with_signs_only_when_asked_to, NULL},
+    {"a card of two tokens has a PIN for each", a_card_of_two_tokens_has_a_pin_for_each, NULL},
+    {"what was signed before the card was taken out is kept", what_was_signed_before_the_card_was_taken_out_is_kept, NULL},
+    {"a child forked while documents are signed signs itself", a_child_forked_while_documents_are_signed_signs_itself, NULL},
     {NULL, NULL, NULL},
 };

@@ -5,7 +5,8 @@
 //! card, `TEST_CARDS` a folder with:
 //!
 //! - `good.p12` and `expired.p12`, software cards with the PIN 1234, and `signs.p12`, which signs documents;
-//! - a configuration `<name>.toml` for each card of [`CARDS`], through PKCS#11, with the same PIN;
+//! - a configuration `<name>.toml` for each card of [`CARDS`], through PKCS#11, with the same PIN; `signature` and those
+//!   whose names begin so appear as two tokens, one to log in with and one to sign documents with, with the PIN 735519;
 //! - `canary.p12` and `canary.toml`, a software card and a token whose PIN can be searched for.
 //!
 //! The CA in DIR issues the cards; `spine-simulator --state-dir DIR` accepts them. The exit status is PROGRAM's.
@@ -19,6 +20,7 @@ use lexopt::prelude::*;
 use ticketapi_testkit::{CardIdentity, CardSpec, SoftHsm, TestCa, Token};
 
 const PIN: &str = "1234";
+const SIGNING_PIN: &str = "735519";
 const CANARY_PIN: &str = "Kestrel*7391:Bittern*5528";
 
 /// The contents of a token, and lines for the script of its module.
@@ -36,12 +38,8 @@ struct Identities {
 
 const CARDS: &[Card] = &[
     Card { name: "good", fill: |token, cards| token.add_identity(&cards.good, 1), script: &[] },
-    // With a certificate to sign documents with, too.
-    Card {
-        name: "signature",
-        fill: |token, cards| token.add_identity(&cards.good, 1).and_then(|()| token.add_identity(&cards.signature, 2)),
-        script: &[],
-    },
+    scripted("signature", &[]),
+    scripted("signature-removed", &["fault C_Sign 2 error 0x32"]),
     Card { name: "canary", fill: |token, cards| token.add_identity(&cards.good, 1), script: &[] },
     Card { name: "expired", fill: |token, cards| token.add_identity(&cards.expired, 1), script: &[] },
     Card { name: "no-certificate", fill: |token, cards| token.add_key(&cards.good, 1), script: &[] },
@@ -115,6 +113,9 @@ fn make(
 ) -> Result<SoftHsm, Box<dyn Error>> {
     let hsm = SoftHsm::new()?;
     (card.fill)(&hsm.add_token("TEST CARD", if card.name == "canary" { CANARY_PIN } else { PIN })?, cards)?;
+    if card.name.starts_with("signature") {
+        hsm.add_card("TEST SIGNATURE", SIGNING_PIN, &cards.signature)?;
+    }
     let mut module = hsm.module().to_owned();
     if !card.script.is_empty() {
         let copy = folder.join(format!("{}.so", card.name));

@@ -86,6 +86,27 @@ public final class Modern {
         }
     }
 
+    public static void whatWasSignedBeforeTheCardWasTakenOutIsKept() throws Exception {
+        User user = new User() {
+            @Override
+            public char[] pin(PinRequest asked) {
+                pins++;
+                return "735519".toCharArray();
+            }
+        };
+        TicketApi.setPrompter(user);
+        try (TicketApi api = TicketApi.open()) {
+            byte[] payload = new byte[1];
+            Signatures signatures = api.sign(new SignRequest().payload("a", payload).payload("b", payload).payload("c", payload));
+            check(signatures.signatures().keySet().equals(java.util.Collections.singleton("a")), "the first is signed");
+            check(new java.util.ArrayList<>(signatures.failed().keySet()).equals(Arrays.asList("b", "c")), "the others are not");
+            for (TicketException reason : signatures.failed().values()) {
+                check(reason.getMessage().contains("the card was taken out"), reason.toString());
+            }
+            check(signatures.certificate().length > 0 && user.pins == 1, "the signer, and one PIN");
+        }
+    }
+
     public static void aWrongRequestAsksForNoPin() throws Exception {
         User user = new User();
         TicketApi.setPrompter(user);

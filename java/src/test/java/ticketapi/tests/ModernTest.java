@@ -22,7 +22,8 @@ class ModernTest {
 
     @TestFactory
     Stream<DynamicTest> withSignatures() {
-        return Stream.of("documentsAreSigned", "aWrongRequestAsksForNoPin").map(name -> test(name, "signs.p12"));
+        return Stream.of(test("documentsAreSigned", "signs.p12"), test("aWrongRequestAsksForNoPin", "signs.p12"),
+                test("whatWasSignedBeforeTheCardWasTakenOutIsKept", "signature-removed"));
     }
 
     @TestFactory
