@@ -7,7 +7,19 @@
 #ifdef _WIN32
 #include <windows.h>
 typedef HMODULE Library;
-#define OPEN(name) LoadLibraryA(name)
+/* The last argument as it is, and not in the computer's code page. */
+static Library open_argument(void)
+{
+    wchar_t *line = GetCommandLineW(), *name;
+    size_t length = wcslen(line);
+    int quoted = line[length - 1] == '"';
+
+    if (quoted)
+        line[length - 1] = 0;
+    name = wcsrchr(line, quoted ? '"' : ' ');
+    return name ? LoadLibraryW(name + 1) : NULL;
+}
+#define OPEN(name) ((void)(name), open_argument())
 #define FIND(library, name) (void *)GetProcAddress(library, name)
 #define CLOSE(library) FreeLibrary(library)
 #else

@@ -105,7 +105,8 @@ fn open(path: &Path) -> std::result::Result<Loaded, String> {
 fn fits(module: &Path) -> std::result::Result<(), &'static str> {
     use ticketapi::card::pkcs11::Machine;
     match Machine::of(module) {
-        Ok(Machine::OWN) | Err(_) => Ok(()),
+        Err(_) => Ok(()),
+        Ok(machine) if machine == Machine::OWN => Ok(()),
         Ok(Machine::X86) => Err("is for 32-bit programs: use ticketapi-card32.exe, or the maker's 64-bit module"),
         Ok(Machine::X64) => Err("is for 64-bit programs: use ticketapi-card.exe, or the maker's 32-bit module"),
         Ok(Machine::Other) => Err("is for another kind of processor"),
