@@ -3,25 +3,30 @@
 #include <stdlib.h>
 #include <windows.h>
 
-static void leave_trace(void)
+static void leave_trace(HMODULE self)
 {
     FILE *trace = getenv("TEST_PLANTED") ? fopen(getenv("TEST_PLANTED"), "w") : NULL;
-    if (trace)
+    char name[1024] = "";
+
+    GetModuleFileNameA(self, name, sizeof name);
+    if (trace) {
+        fprintf(trace, "%s\n", name);
         fclose(trace);
+    }
 }
 
 #ifdef PLANTED_PROGRAM
 int main(void)
 {
-    leave_trace();
+    leave_trace(NULL);
     return 0;
 }
 #else
 BOOL WINAPI DllMain(HINSTANCE instance, DWORD reason, LPVOID reserved)
 {
-    (void)instance, (void)reserved;
+    (void)reserved;
     if (reason == DLL_PROCESS_ATTACH)
-        leave_trace();
+        leave_trace(instance);
     return TRUE;
 }
 
