@@ -24,6 +24,20 @@ impl Engine {
     /// Blocks for as long as the user takes; [`Engine::cancel_login`] and [`Engine::destroy_ticket`] end it. One
     /// request at a time. Uses the card in this process also if an agent holds the session.
     ///
+    /// ```no_run
+    /// use ticketapi::sign::{Format, SignRequest};
+    ///
+    /// # fn main() -> Result<(), ticketapi::Error> {
+    /// let engine = ticketapi::Engine::new()?;
+    /// let request = SignRequest::new().title("Prescription").format(Format::Cms).payload("1", "two tablets");
+    /// let signatures = engine.sign(&request)?;
+    /// for failed in &signatures.failed {
+    ///     eprintln!("{} was not signed: {}", failed.id, failed.error);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`InvalidParameter`](ErrorKind::InvalidParameter), see [`SignRequest::check`], and if hashes are to be signed by
