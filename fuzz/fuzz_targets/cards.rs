@@ -18,12 +18,13 @@ use pkcs12::kdf::{Pkcs12KeyType, derive_key_utf8};
 use sha1::Sha1;
 use tempfile::TempDir;
 use ticketapi::cancel::CancelToken;
-use ticketapi::card::certificate::{Candidate, PrivateKey, choose};
+use ticketapi::card::certificate::{Candidate, PrivateKey, Signed, Signer, SignerChoice, chain, choose, choose_signer};
 use ticketapi::card::protocol::{Channel, ChannelError, Hello, MAX_FRAME, Reply, Request, WireError};
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::card::{CardReader, Certificate};
 use ticketapi::challenge::{self, Digest};
 use ticketapi::framing::Frame;
+use ticketapi::sign::{Algorithm, KeyUse};
 use ticketapi::{Pin, fuzzing};
 
 /// The password of tests/data/pkcs12.
@@ -68,11 +69,37 @@ fn read_certificates(data: &[u8]) {
             assert!(certificate.verify(Digest::Sha1, b"message", &[0; 128]).is_err());
         }
     }
+    read_signers(&candidates);
     for issuers in [&[][..], &["Issuing CA".to_owned()]] {
         let _ = choose(&candidates, SystemTime::UNIX_EPOCH, issuers);
         if let Ok((index, certificate)) = choose(&candidates, now(), issuers) {
             assert!(candidates[index].private_key == PrivateKey::There);
             assert_eq!(Certificate::from_der(&candidates[index].der).unwrap(), certificate);
+        }
+    }
+}
+
+/// Reads the same certificates as those of signers.
+fn read_signers(candidates: &[Candidate]) {
+    let certificates: Vec<_> = candidates.iter().map(|candidate| candidate.der.clone()).collect();
+    for der in &certificates {
+        let issuers = chain(der, &certificates);
+        assert!(issuers.len() < certificates.len() && issuers.iter().all(|issuer| certificates.contains(issuer)));
+        let Ok(signer) = Signer::from_der(der) else { continue };
+        assert_eq!(Signer::from_der(signer.der()).unwrap(), signer);
+        assert!(!signer.uid().is_empty() && !signer.uid().contains(char::is_control));
+        for algorithm in Algorithm::ALL {
+            assert!(signer.verify(algorithm, Signed::Message(b"message"), &[0; 64]).is_err());
+            assert!(signer.verify(algorithm, Signed::Hash(&algorithm.hash(b"message")), &[0; 128]).is_err());
+        }
+    }
+    let keys: Vec<_> = candidates.iter().map(|candidate| (candidate.der.clone(), candidate.private_key)).collect();
+    for key in [KeyUse::ContentCommitment, KeyUse::Login] {
+        for algorithm in Algorithm::ALL {
+            if let Ok((index, signer)) = choose_signer(&keys, now(), &SignerChoice::new(key, algorithm)) {
+                assert!(keys[index].1 != PrivateKey::Absent && signer.point().is_some() == algorithm.is_ecdsa());
+                assert_eq!(Signer::from_der(&keys[index].0).unwrap(), signer);
+            }
         }
     }
 }

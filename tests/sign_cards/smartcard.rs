@@ -1,7 +1,7 @@
 //! A smartcard in a virtual reader.
 
 use ticketapi::ErrorKind;
-use ticketapi::sign::Algorithm;
+use ticketapi::sign::{Algorithm, KeyUse};
 use ticketapi_testkit::artifacts::{helper_program, opensc_module};
 use ticketapi_testkit::piv::{DEFAULT_PIN, Fault};
 use ticketapi_testkit::{CardSpec, Pcscd, PivCard};
@@ -47,6 +47,16 @@ fn a_smartcard_signs_documents_of_a_session_which_goes_on() {
     assert_eq!(user.pins_asked(), 2);
     assert!(!reader.card.is_verified(), "the card was reset");
     assert_eq!(engine.get_ticket_no_auth().unwrap().expose(), ticket.expose());
+}
+
+#[test]
+fn a_smartcard_sees_no_more_pins_than_the_user_has_entered() {
+    let reader = Reader::new();
+    let user = User::typing(&["999999", DEFAULT_PIN]);
+    // This key does not need the PIN for each signature, as that for signatures does.
+    let signed = reader.desk.engine(&user).sign(&three().key(KeyUse::Login)).unwrap();
+    assert!(is_complete(&signed), "{signed:?}");
+    assert_eq!((user.pins_asked(), reader.card.counts().verify), (2, 2));
 }
 
 #[test]
