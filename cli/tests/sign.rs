@@ -183,6 +183,17 @@ fn a_request_of_credential_management_gets_an_answer_of_its_form() {
 }
 
 #[test]
+fn sha_1_signs_only_where_it_is_asked_for_by_name() {
+    let desk = desk();
+    for (asked, signed) in [(json!({}), "RS256"), (json!({ "algorithm": "RS1" }), "RS1")] {
+        let mut request = json!({ "payloads": [{ "id": "a", "payload": base64(PAYLOAD) }] });
+        request.as_object_mut().unwrap().extend(asked.as_object().unwrap().clone());
+        let run = run_with(&desk, &["sign", "--json"], request.to_string().as_bytes());
+        assert_eq!((run.code, &run.json()["algorithm"]), (0, &json!(signed)));
+    }
+}
+
+#[test]
 fn a_request_that_cannot_be_served_gets_an_answer_with_the_reason_and_no_signatures() {
     let desk = desk();
     let twice = request(&[("a", PAYLOAD), ("a", PAYLOAD)]);
