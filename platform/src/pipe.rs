@@ -16,8 +16,8 @@ use windows_sys::Win32::Foundation::{
     ERROR_OPERATION_ABORTED, ERROR_PIPE_NOT_CONNECTED, GENERIC_READ, GENERIC_WRITE, HANDLE, INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    CreateFileW, FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, PIPE_ACCESS_DUPLEX, ReadFile,
-    SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT, WriteFile,
+    CreateFileW, FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, FILE_FLAGS_AND_ATTRIBUTES, OPEN_EXISTING,
+    PIPE_ACCESS_DUPLEX, ReadFile, SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT, WriteFile,
 };
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Pipes::{
@@ -76,6 +76,20 @@ impl Pipe {
     ///
     /// If the system has no room for it.
     pub fn pair() -> io::Result<(Self, OwnedHandle)> {
+        Self::pair_with(FILE_FLAG_OVERLAPPED)
+    }
+
+    /// As [`Pipe::pair`], with an end for a child that knows nothing of overlapped operations, such as a program that
+    /// uses it as its standard input or output. Such an end either reads or writes at any time.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no room for it.
+    pub fn pair_for_stdio() -> io::Result<(Self, OwnedHandle)> {
+        Self::pair_with(0)
+    }
+
+    fn pair_with(flags: FILE_FLAGS_AND_ATTRIBUTES) -> io::Result<(Self, OwnedHandle)> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!(r"\\.\pipe\ticketapi-{}-{number}-{:032x}", std::process::id(), random()?);
@@ -104,7 +118,7 @@ impl Pipe {
                 0,
                 ptr::null(),
                 OPEN_EXISTING,
-                FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION,
+                flags | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION,
                 ptr::null_mut(),
             )
         };

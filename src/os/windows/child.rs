@@ -37,8 +37,8 @@ impl Child {
     /// Starts `command` with its standard input and output connected here. Cancelling ends the conversation, as
     /// reaching `deadline` does. Its standard error leads nowhere.
     pub(crate) fn spawn(command: &mut Command, deadline: Option<Instant>, cancel: &CancelToken) -> io::Result<Self> {
-        let (input, stdin) = Socket::pair()?;
-        let (output, stdout) = Socket::pair()?;
+        let (input, stdin) = Socket::pair_for_stdio()?;
+        let (output, stdout) = Socket::pair_for_stdio()?;
         let process = Process::start(command, Some(stdin.as_handle()), Some(stdout.as_handle()))?;
         let (input, output) = (Arc::new(input), Arc::new(output));
         let hooked = (Arc::downgrade(&input), Arc::clone(&output));
