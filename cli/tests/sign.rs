@@ -93,6 +93,25 @@ fn many_documents_are_signed_with_one_pin_into_a_folder() {
     }
 }
 
+#[test]
+fn the_progress_of_more_than_five_documents_is_shown_on_a_terminal() {
+    let desk = desk();
+    for (count, shown) in [(5, false), (6, true)] {
+        let files: Vec<_> = (0..count).map(|number| desk.text(&format!("{count}-{number}"))).collect();
+        files.iter().for_each(|file| fs::write(file, file).unwrap());
+        let arguments: Vec<_> = ["sign"].into_iter().chain(files.iter().map(String::as_str)).collect();
+        let command = desk.command(&arguments);
+        let words = [command.get_program()].into_iter().chain(command.get_args());
+        let line: String = words.map(|word| format!("'{}' ", word.to_str().unwrap())).collect();
+        // Gives it a terminal.
+        let mut script = Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).env_clear().stdin(Stdio::null());
+        script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let run = Run::of(script.output().unwrap());
+        assert_eq!((run.code, run.stdout.contains(&format!("of {count} …"))), (0, shown), "{}", run.stdout);
+    }
+}
+
 /// Verifies a JWS with the certificate in its header, and writes its payload.
 const VERIFY_JWS: &str = "
 import base64, json, sys

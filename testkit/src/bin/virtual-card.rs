@@ -1,4 +1,5 @@
-//! A PIV card in a virtual reader, which programs in any language can insert and remove.
+//! A PIV card in a virtual reader, which programs in any language can insert and remove. It has a pair of keys for
+//! logging in and one for signing documents.
 //!
 //! `virtual-card --state-dir DIR --helper FILE` prints settings for ticketapi and the PC/SC service:
 //!
@@ -33,7 +34,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let pcscd = Pcscd::start()?;
-    let card = PivCard::new(&TestCa::load_or_create(&state)?.issue(&CardSpec::default())?)?;
+    let ca = TestCa::load_or_create(&state)?;
+    let signer = ca.issue(&CardSpec::default().for_signing().key_number(1))?;
+    let card = PivCard::with_signature(&ca.issue(&CardSpec::default())?, Some(&signer))?;
     let helper = pcscd.helper_wrapper(&helper)?;
     let (helper, service) = (helper.display(), pcscd.socket());
     print(&format!("helper={helper}\nservice={}\npin={}", service.display(), piv::DEFAULT_PIN))?;
