@@ -132,6 +132,17 @@ pub enum Group {
 }
 
 impl Group {
+    /// Returns the group's number in exit codes of the command, and in answers about signatures.
+    #[doc(hidden)]
+    pub fn status_code(self) -> u8 {
+        match self {
+            Self::Generic => 1,
+            Self::CardDevice => 3,
+            Self::Authentication => 4,
+            Self::Configuration => 5,
+        }
+    }
+
     /// Returns the group's name as in the codes, in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -235,6 +246,13 @@ impl ErrorKind {
             | Self::NotImplemented
             | Self::InvalidParameter => Group::Generic,
         }
+    }
+
+    /// Returns the kind's name, without its fields.
+    #[doc(hidden)]
+    pub fn name(&self) -> String {
+        let name = format!("{self:?}");
+        name.split([' ', '{']).next().unwrap_or_default().to_owned()
     }
 
     /// Returns what the user can do about a failure of this kind.

@@ -274,7 +274,7 @@ fn as_json(check: &Check, finding: &Finding) -> Value {
         "state": finding.verdict.name(),
         "sentence": finding.sentence,
         "remedy": finding.remedy,
-        "kind": finding.kind.as_ref().map(show::kind),
+        "kind": finding.kind.as_ref().map(ErrorKind::name),
         "group": finding.kind.as_ref().map(|kind| kind.group().as_str()),
     })
 }

@@ -76,19 +76,13 @@ pub fn usage(message: &str) {
 /// Formats an error.
 pub fn failure(error: &Error) -> Value {
     json!({
-        "kind": kind(error.kind()),
+        "kind": error.kind().name(),
         "group": error.kind().group().as_str(),
         "stage": error.stage().as_str(),
         "message": error.detail(),
         "remedy": error.remedy(),
         "tries_left": error.tries_left(),
     })
-}
-
-/// The kind's name, without its fields.
-pub fn kind(kind: &ErrorKind) -> String {
-    let name = format!("{kind:?}");
-    name.split([' ', '{']).next().unwrap_or_default().to_owned()
 }
 
 /// Formats a session, with its ticket shortened.

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use ticketapi::sign::{FailedSignature, Format, KeyUse, MAX_BYTES, SignRequest, Signature, Signatures};
+use ticketapi::sign::{self, FailedSignature, Format, KeyUse, MAX_BYTES, SignRequest, Signature, Signatures};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use crate::exit;
@@ -248,33 +248,8 @@ fn write(output: &Path, bytes: &[u8], overwrite: bool) -> Result<()> {
 fn answer(signatures: &Signatures, unwritten: &[(String, Error)]) -> (Value, ExitCode) {
     let first = signatures.failed.first().map(|failed| &failed.error);
     let first = first.or_else(|| unwritten.first().map(|(_, error)| error));
-    let (status, status_string) = match first {
-        None => (0, "Success".to_owned()),
-        Some(error) => (exit::number(error.kind().group()), show::kind(error.kind())),
-    };
-    let signed = signatures.signatures.iter();
-    let signed = signed.map(|one| json!({ "id": one.id, "signature": BASE64_STANDARD.encode(&one.bytes) }));
-    let failed = signatures.failed.iter().map(|one| {
-        json!({
-            "id": one.id,
-            "status_code": exit::number(one.error.kind().group()),
-            "status_string": show::kind(one.error.kind()),
-            "message": one.error.to_string(),
-        })
-    });
-    let chain = signatures.chain.iter().map(|der| BASE64_STANDARD.encode(der));
     let unwritten = unwritten.iter().map(|(id, error)| json!({ "id": id, "message": error.to_string() }));
-    let mut answer = json!({
-        "status_code": status,
-        "status_string": status_string,
-        "message": first.map(ToString::to_string).unwrap_or_default(),
-        "algorithm": signatures.algorithm.as_str(),
-        "certificate": BASE64_STANDARD.encode(&signatures.certificate),
-        "chain": chain.collect::<Vec<_>>(),
-        "timestamp": humantime::format_rfc3339_seconds(signatures.time).to_string(),
-        "signatures": signed.collect::<Vec<_>>(),
-        "failed_signatures": failed.collect::<Vec<_>>(),
-    });
+    let mut answer = sign::answer(signatures, first);
     if unwritten.len() > 0 {
         answer["unwritten_files"] = unwritten.collect();
     }
@@ -284,8 +259,8 @@ fn answer(signatures: &Signatures, unwritten: &[(String, Error)]) -> (Value, Exi
 /// The answer if nothing was signed.
 fn failure(error: &Error) -> Value {
     json!({
-        "status_code": exit::number(error.kind().group()),
-        "status_string": show::kind(error.kind()),
+        "status_code": error.kind().group().status_code(),
+        "status_string": error.kind().name(),
         "message": error.to_string(),
         "certificate": null,
         "timestamp": null,

@@ -231,7 +231,7 @@ impl Host {
             }
             Err(error) => {
                 let answer = json!({ "id": id, "error": {
-                    "kind": sign::kind(error.kind()), "message": error.to_string(), "remedy": error.remedy(),
+                    "kind": error.kind().name(), "message": error.to_string(), "remedy": error.remedy(),
                 } });
                 self.send(&answer);
             }

@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use ticketapi::sign::{SignRequest, Signatures};
-use ticketapi::{Error, ErrorKind, Group, Result, Stage};
+use ticketapi::sign::{self, SignRequest, Signatures};
+use ticketapi::{Error, ErrorKind, Result, Stage};
 
 use crate::message;
 
@@ -63,46 +63,7 @@ fn invalid(detail: String) -> Error {
 
 /// The answer for the page.
 pub fn answer(signatures: &Signatures) -> Value {
-    let first = signatures.failed.first().map(|failed| &failed.error);
-    let signed = signatures.signatures.iter();
-    let signed = signed.map(|one| json!({ "id": one.id, "signature": BASE64_STANDARD.encode(&one.bytes) }));
-    let failed = signatures.failed.iter().map(|one| {
-        json!({
-            "id": one.id,
-            "status_code": status_code(&one.error),
-            "status_string": kind(one.error.kind()),
-            "message": one.error.to_string(),
-        })
-    });
-    let chain = signatures.chain.iter().map(|der| BASE64_STANDARD.encode(der));
-    json!({
-        "status_code": first.map_or(0, status_code),
-        "status_string": first.map_or_else(|| "Success".to_owned(), |error| kind(error.kind())),
-        "message": first.map(ToString::to_string).unwrap_or_default(),
-        "algorithm": signatures.algorithm.as_str(),
-        "certificate": BASE64_STANDARD.encode(&signatures.certificate),
-        "chain": chain.collect::<Vec<_>>(),
-        "timestamp": humantime::format_rfc3339_seconds(signatures.time).to_string(),
-        "signatures": signed.collect::<Vec<_>>(),
-        "failed_signatures": failed.collect::<Vec<_>>(),
-    })
-}
-
-/// The command's exit code for this error.
-fn status_code(error: &Error) -> u8 {
-    match error.kind().group() {
-        Group::CardDevice => 3,
-        Group::Authentication => 4,
-        Group::Configuration => 5,
-        // Also groups that this version does not know.
-        _ => 1,
-    }
-}
-
-/// The kind's name, without its fields.
-pub fn kind(kind: &ErrorKind) -> String {
-    let name = format!("{kind:?}");
-    name.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
+    sign::answer(signatures, signatures.failed.first().map(|failed| &failed.error))
 }
 
 #[cfg(test)]
