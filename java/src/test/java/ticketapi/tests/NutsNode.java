@@ -107,7 +107,7 @@ public final class NutsNode {
         AtomicReference<TicketApi> desk = new AtomicReference<>();
         TicketApi.setBrowser(page -> { });
         CountDownLatch over = new CountDownLatch(1);
-        TicketApi.setPrompter(new BrowserUser() {
+        TicketApi.setPrompter(new TestUser(null) {
             @Override
             public void browserOpened() {
                 try {

@@ -3,7 +3,6 @@ package ticketapi.tests;
 import com.gemplus.gemauth.api.GATicket;
 import java.util.List;
 import ticketapi.PinRequest;
-import ticketapi.Prompter;
 import ticketapi.Role;
 import ticketapi.TicketApi;
 import ticketapi.TicketException;
@@ -32,7 +31,7 @@ public final class Panics {
                 }
             }
         } else {
-            TicketApi.setPrompter(new User());
+            TicketApi.setPrompter(new TestUser("1234"));
             try (TicketApi api = TicketApi.open()) {
                 theAnswers(api);
             }
@@ -103,7 +102,7 @@ public final class Panics {
     private static void theAnswers(TicketApi api) throws Exception {
         for (int place = ENTRY; place <= RETURN; place++) {
             int now = place;
-            TicketApi.setPrompter(new User() {
+            TicketApi.setPrompter(new TestUser("1234") {
                 @Override
                 public char[] pin(PinRequest asked) {
                     next(now);
@@ -111,7 +110,7 @@ public final class Panics {
                 }
             });
             fails(NO_WAY_TO_ASK, api::logInAgain);
-            TicketApi.setPrompter(new User() {
+            TicketApi.setPrompter(new TestUser("1234") {
                 @Override
                 public Role role(List<Role> roles) {
                     next(now);
@@ -119,7 +118,7 @@ public final class Panics {
                 }
             });
             fails(NO_WAY_TO_ASK, api::logInAgain);
-            TicketApi.setPrompter(new User() {
+            TicketApi.setPrompter(new TestUser("1234") {
                 @Override
                 public char[] pin(PinRequest asked) {
                     next(now);
@@ -128,25 +127,8 @@ public final class Panics {
             });
             fails(NO_WAY_TO_ASK, api::logInAgain);
         }
-        TicketApi.setPrompter(new User());
+        TicketApi.setPrompter(new TestUser("1234"));
         api.logInAgain();
-    }
-
-    private static class User implements Prompter {
-        @Override
-        public char[] pin(PinRequest asked) {
-            return "1234".toCharArray();
-        }
-
-        @Override
-        public boolean useLastTry(PinRequest asked) {
-            return false;
-        }
-
-        @Override
-        public Role role(List<Role> roles) {
-            return roles.get(0);
-        }
     }
 
     private static void fails(long code, Call call) throws Exception {

@@ -8,10 +8,14 @@ import ticketapi.Session;
 import ticketapi.TicketApi;
 
 /** A program that shows login pages in windows of its own, and says when a login goes on in the browser. */
-final class Windows extends BrowserUser implements Browser {
+final class Windows extends TestUser implements Browser {
     /** Counted down when the page has been closed, and the notice has been taken away. */
     private final CountDownLatch over = new CountDownLatch(2);
     private final StringBuffer happened = new StringBuffer();
+
+    private Windows() {
+        super(null);
+    }
 
     /** The window is the program in TICKETAPI_BROWSER, which the library must not use. */
     @Override
