@@ -7,10 +7,37 @@ use ticketapi::engine::EngineBuilder;
 use ticketapi::prompt::{Browser, LoginPage, NoPrompter, Opened};
 use ticketapi::session::Employee;
 use ticketapi::{Config, Engine, Result};
-use ticketapi_testkit::nuts::{RunningNode, Version, visit};
+use ticketapi_testkit::nuts::{Endpoint, RunningNode, Version, visit};
 use ticketapi_testkit::{Nuts, NutsBuilder};
 
 pub const BOTH: [Version; 2] = [Version::V5, Version::V6];
+
+/// The version of the node's API that a login uses.
+#[derive(Clone, Copy)]
+pub enum Api {
+    V1,
+    V2,
+}
+
+impl Api {
+    pub const BOTH: [Self; 2] = [Self::V1, Self::V2];
+
+    /// A login's requests, in their order.
+    pub fn requests(self) -> &'static [Endpoint] {
+        match self {
+            Self::V1 => &[Endpoint::DrawUp, Endpoint::Session, Endpoint::Poll, Endpoint::Verify],
+            Self::V2 => &[Endpoint::UserAccessToken, Endpoint::UserPoll],
+        }
+    }
+
+    /// The one that waits for the user.
+    pub fn poll(self) -> Endpoint {
+        match self {
+            Self::V1 => Endpoint::Poll,
+            Self::V2 => Endpoint::UserPoll,
+        }
+    }
+}
 
 /// What the user does on the page.
 #[derive(Clone, Copy, PartialEq)]
@@ -85,6 +112,19 @@ impl Desk {
             config.set(key, value).unwrap();
         }
         Self { nuts, config, hands: Hands::new(Act::Accept) }
+    }
+
+    /// A node of version 6, at which logins use this version of its API.
+    pub fn by(api: Api, set_up: impl FnOnce(NutsBuilder) -> NutsBuilder) -> Self {
+        let desk = Self::with(Version::V6, set_up);
+        match api {
+            Api::V1 => desk,
+            Api::V2 => desk
+                .set("nuts_api", "v2")
+                .set("nuts_subject", "CareBears")
+                .set("issuer", "https://other.example/oauth2/clinic")
+                .set("scope", "test"),
+        }
     }
 
     pub fn engine(&self) -> Engine {

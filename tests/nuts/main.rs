@@ -4,6 +4,7 @@
 
 mod bad_answers;
 mod bad_turns;
+mod cancelling;
 mod desk;
 #[path = "../support/logged.rs"]
 mod logged;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use desk::{Act, Desk, Place, employee};
+use desk::{Act, Api, Desk, Place, employee};
 use serde_json::Value;
 use support::readers::{Readers, TestCard};
 use support::{PATIENCE, kind};
@@ -136,24 +137,6 @@ fn nothing_polls_when_no_login_is_under_way() {
     *desk.hands.act.lock().unwrap() = Act::Accept;
     engine.get_ticket().unwrap();
     assert!(is_silent(), "while there is a session: {:?}", desk.nuts.log());
-}
-
-#[test]
-fn a_login_is_cancelled_at_each_step() {
-    for endpoint in [Endpoint::DrawUp, Endpoint::Session, Endpoint::Poll, Endpoint::Verify] {
-        let desk = Desk::new(Version::V6);
-        desk.nuts.misbehave(endpoint, Misbehaviour::NoAnswer);
-        let engine = desk.engine();
-        std::thread::scope(|scope| {
-            let login = scope.spawn(|| engine.get_ticket());
-            assert!(desk.nuts.wait_for(PATIENCE, |log| log.iter().any(|entry| entry.endpoint == Some(endpoint))));
-            let began = Instant::now();
-            engine.cancel_login();
-            assert_eq!(kind(login.join().unwrap()), ErrorKind::Cancelled, "{endpoint:?}");
-            assert!(began.elapsed() < Duration::from_secs(2), "{endpoint:?}");
-        });
-        assert_eq!(engine.status(), Status::LoggedOut);
-    }
 }
 
 #[test]
@@ -332,11 +315,7 @@ fn the_example_logs_in_and_gets_an_access_token() {
 
 #[test]
 fn by_the_second_version_of_the_api_the_ticket_is_an_access_token() {
-    let desk = Desk::new(Version::V6)
-        .set("nuts_api", "v2")
-        .set("nuts_subject", "CareBears")
-        .set("issuer", "https://other.example/oauth2/clinic")
-        .set("scope", "test");
+    let desk = Desk::by(Api::V2, |nuts| nuts);
     let engine = desk.engine();
     let ticket = engine.get_ticket().unwrap();
     assert_eq!(ticket.expose().len(), 43);
