@@ -6,13 +6,15 @@ use ticketapi::ErrorKind;
 use ticketapi::session::Employee;
 use ticketapi_testkit::nuts::{Credential, Endpoint, Misbehaviour, Version};
 
-use crate::desk::{BOTH, Desk};
+use crate::desk::{Act, Api, BOTH, Desk};
 use crate::support::kind;
 
 /// What a bad node does, and what comes of it.
-fn bad_answers() -> Vec<(Endpoint, &'static str, ErrorKind, &'static str)> {
+type Row = (Endpoint, &'static str, ErrorKind, &'static str);
+
+fn bad_answers() -> Vec<Row> {
     use Endpoint::{DrawUp, Poll, Session, Verify};
-    use ErrorKind::{BadAnswer, Cancelled, Configuration, Refused, ServerNotAvailable};
+    use ErrorKind::{BadAnswer, Cancelled, Refused};
     let mut table = vec![
         (DrawUp, "with:message=EN:PractitionerLogin:v3 a\u{202e}b", BadAnswer, "formatting"),
         (DrawUp, "with:message=I declare.", BadAnswer, "does not begin with its name"),
@@ -45,54 +47,91 @@ fn bad_answers() -> Vec<(Endpoint, &'static str, ErrorKind, &'static str)> {
         (Verify, "with:issuerAttributes.username=482", BadAnswer, "another employee"),
         (Verify, "without:issuerAttributes", BadAnswer, "another employee"),
     ];
-    for place in [DrawUp, Session, Poll, Verify] {
-        table.extend([
-            (place, "status:401", Configuration, "nuts_token_key"),
-            (place, "status:500", ServerNotAvailable, "told to refuse"),
-            (place, "closed", ServerNotAvailable, "closed the connection"),
-            (place, "lost", ServerNotAvailable, "closed the connection"),
-            (place, "truncated", BadAnswer, "broke off"),
-            (place, "html", BadAnswer, "no Nuts node"),
-            (place, "empty-body", BadAnswer, "not JSON"),
-            (place, "nested", BadAnswer, "another type|not JSON"),
-            (place, "endless", BadAnswer, "more than"),
-            (place, "redirect", BadAnswer, "no Nuts node"),
-        ]);
-        if place != Poll {
-            table.push((place, "status:429", ServerNotAvailable, "busy"));
-        }
+    [DrawUp, Session, Poll, Verify].into_iter().for_each(|place| table.extend(bad_at(place)));
+    table
+}
+
+/// By the second version of the API.
+fn bad_user_tokens() -> Vec<Row> {
+    use Endpoint::{UserAccessToken, UserPoll};
+    use ErrorKind::BadAnswer;
+    let mut table = vec![
+        (UserAccessToken, "without:session_id", BadAnswer, "session for an access token"),
+        (UserAccessToken, "with:session_id=../x", BadAnswer, "its id"),
+        (UserAccessToken, "without:redirect_uri", BadAnswer, "session for an access token"),
+        (UserAccessToken, "with:redirect_uri=http://elsewhere.example/", BadAnswer, "must begin with https"),
+        (UserAccessToken, "with:redirect_uri=file:///etc/passwd", BadAnswer, "address for the browser"),
+        (UserAccessToken, "with:redirect_uri=javascript:alert(1)", BadAnswer, "address for the browser"),
+        (UserPoll, "without:access_token", BadAnswer, "access token cannot be used"),
+        (UserPoll, "without:token_type", BadAnswer, "access token cannot be used"),
+        (UserPoll, "with:token_type=DPoP", BadAnswer, "not a bearer token"),
+        (UserPoll, "with:expires_in=soon", BadAnswer, "access token cannot be used"),
+        (UserPoll, "status:404", ErrorKind::Refused, "told to refuse"),
+    ];
+    [UserAccessToken, UserPoll].into_iter().for_each(|place| table.extend(bad_at(place)));
+    table
+}
+
+/// What is bad wherever it is answered.
+fn bad_at(place: Endpoint) -> Vec<Row> {
+    use ErrorKind::{BadAnswer, Configuration, ServerNotAvailable};
+    let mut table = vec![
+        (place, "status:401", Configuration, "nuts_token_key"),
+        (place, "status:500", ServerNotAvailable, "told to refuse"),
+        (place, "closed", ServerNotAvailable, "closed the connection"),
+        (place, "lost", ServerNotAvailable, "closed the connection"),
+        (place, "truncated", BadAnswer, "broke off"),
+        (place, "html", BadAnswer, "no Nuts node"),
+        (place, "empty-body", BadAnswer, "not JSON"),
+        (place, "nested", BadAnswer, "another type|not JSON"),
+        (place, "endless", BadAnswer, "more than"),
+        (place, "redirect", BadAnswer, "no Nuts node"),
+    ];
+    if !matches!(place, Endpoint::Poll | Endpoint::UserPoll) {
+        table.push((place, "status:429", ServerNotAvailable, "busy"));
     }
     table
+}
+
+fn each_is_an_error_of_its_own_kind(desk: &Desk, rows: Vec<Row>) {
+    let engine = desk.engine();
+    let ticket = engine.get_ticket().unwrap();
+    for (endpoint, what, expected, words) in rows {
+        desk.nuts.behave();
+        desk.nuts.misbehave(endpoint, Misbehaviour::from_name(what).unwrap());
+        let began = Instant::now();
+        let error = engine.get_new_ticket().expect_err(what);
+        assert_eq!(*error.kind(), expected, "{endpoint:?} {what}: {error}");
+        let said = error.detail();
+        assert!(words == "-" || words.split('|').any(|words| said.contains(words)), "{endpoint:?} {what}: {error}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{endpoint:?} {what}");
+        assert!(!said.contains("eyJ"), "{error}");
+        assert_eq!(engine.get_ticket_no_auth().unwrap(), ticket, "{what}");
+    }
+    desk.nuts.behave();
+    assert_ne!(engine.get_new_ticket().unwrap(), ticket);
 }
 
 #[test]
 fn bad_answers_are_errors_of_their_own_kind_and_the_old_session_goes_on() {
     for version in BOTH {
-        let desk = Desk::new(version).set("login_timeout", "5");
-        let engine = desk.engine();
-        let ticket = engine.get_ticket().unwrap();
-        for (endpoint, what, expected, words) in bad_answers() {
-            desk.nuts.behave();
-            desk.nuts.misbehave(endpoint, Misbehaviour::from_name(what).unwrap());
-            let began = Instant::now();
-            let error = engine.get_new_ticket().expect_err(what);
-            assert_eq!(*error.kind(), expected, "{endpoint:?} {what}: {error}");
-            let said = error.detail();
-            assert!(words == "-" || words.split('|').any(|words| said.contains(words)), "{endpoint:?} {what}: {error}");
-            assert!(began.elapsed() < Duration::from_secs(5), "{endpoint:?} {what}");
-            assert!(!said.contains("eyJ"), "{error}");
-            assert_eq!(engine.get_ticket_no_auth().unwrap(), ticket, "{what}");
-        }
-        desk.nuts.behave();
-        assert_ne!(engine.get_new_ticket().unwrap(), ticket);
+        each_is_an_error_of_its_own_kind(&Desk::new(version).set("login_timeout", "5"), bad_answers());
     }
 }
 
 #[test]
+fn bad_answers_by_the_second_version_of_the_api_are_errors_of_their_own_kind_too() {
+    let desk = Desk::by(Api::V2, |nuts| nuts.auto(true)).acting(Act::Nothing).set("login_timeout", "5");
+    each_is_an_error_of_its_own_kind(&desk, bad_user_tokens());
+}
+
+#[test]
 fn a_busy_node_is_polled_again() {
-    let desk = Desk::new(Version::V6);
-    desk.nuts.misbehave_times(Endpoint::Poll, Misbehaviour::Status(429), 2);
-    desk.engine().get_ticket().unwrap();
+    for api in Api::BOTH {
+        let desk = Desk::by(api, |nuts| nuts);
+        desk.nuts.misbehave_times(api.poll(), Misbehaviour::Status(429), 2);
+        desk.engine().get_ticket().unwrap();
+    }
 }
 
 #[test]

@@ -173,14 +173,18 @@ impl Place {
             None => eprintln!("simulated nodes only: TICKETAPI_TEST_NUTS_NODE is not set"),
             Some(node) => {
                 eprintln!("also at the node {} ({})", node.url, node.public_url);
-                let Desk { mut config, hands, .. } = Desk::new(Version::V5);
-                config.set("nuts_node", &node.url).unwrap();
-                config.set("employer", &node.employer).unwrap();
-                let (employer, public_url) = (node.employer, node.public_url);
-                places.push(Self { config, hands, employer, public_url, _simulated: None });
+                places.push(Self::at(node));
             }
         }
         places
+    }
+
+    /// A node that runs already.
+    pub fn at(RunningNode { url, public_url, employer }: RunningNode) -> Self {
+        let Desk { mut config, hands, .. } = Desk::new(Version::V5);
+        config.set("nuts_node", &url).unwrap();
+        config.set("employer", &employer).unwrap();
+        Self { config, hands, employer, public_url, _simulated: None }
     }
 
     pub fn acting(&self, act: Act) -> &Self {

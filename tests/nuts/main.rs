@@ -17,14 +17,15 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use desk::{Act, Api, Desk, Place, employee};
+use desk::{Act, Api, BOTH, Desk, Place, employee};
 use serde_json::Value;
 use support::readers::{Readers, TestCard};
 use support::{PATIENCE, kind};
 use ticketapi::prompt::NoPrompter;
 use ticketapi::session::{AssuranceLevel, Employee, Status};
 use ticketapi::{Config, Engine, ErrorKind, Stage};
-use ticketapi_testkit::nuts::{Endpoint, Entry, Misbehaviour, Version};
+use ticketapi_testkit::Nuts;
+use ticketapi_testkit::nuts::{Endpoint, Entry, Misbehaviour, RunningNode, Version};
 
 fn presentation(ticket: &ticketapi::Ticket) -> Value {
     serde_json::from_slice(&BASE64_STANDARD.decode(ticket.expose()).unwrap()).unwrap()
@@ -54,6 +55,19 @@ fn the_ticket_is_the_presentation_of_the_employee_who_accepts() {
         assert_ne!(engine.get_new_ticket().unwrap(), ticket);
         engine.destroy_ticket().unwrap();
         assert_eq!(kind(engine.get_ticket_no_auth()), ErrorKind::TicketNotAvailable);
+    }
+}
+
+/// As `scripts/check-nuts` has it, with a simulator in place of a real node.
+#[test]
+fn a_node_that_runs_already_gets_an_employer_for_the_tests() {
+    for version in BOTH {
+        let nuts = Nuts::builder().version(version).start().unwrap();
+        let place = Place::at(RunningNode::set_up(nuts.url(), nuts.public_url()).unwrap());
+        assert_ne!(place.employer, nuts.employer());
+        let engine = place.engine();
+        engine.get_ticket().unwrap();
+        engine.access_token(&place.employer, "test").unwrap();
     }
 }
 
@@ -324,21 +338,6 @@ fn by_the_second_version_of_the_api_the_ticket_is_an_access_token() {
     assert_eq!(kind(engine.access_token(desk.nuts.employer(), "test")), ErrorKind::NotImplemented);
     let page = desk.hands.opened.lock().unwrap()[0].clone();
     assert!(page.starts_with(&desk.nuts.public_url()), "{page}");
-
-    for (endpoint, what, expected) in [
-        (Endpoint::UserAccessToken, "with:session_id=../x", ErrorKind::BadAnswer),
-        (Endpoint::UserAccessToken, "with:redirect_uri=http://elsewhere.example/", ErrorKind::BadAnswer),
-        (Endpoint::UserAccessToken, "status:500", ErrorKind::ServerNotAvailable),
-        (Endpoint::UserPoll, "with:token_type=DPoP", ErrorKind::BadAnswer),
-        (Endpoint::UserPoll, "html", ErrorKind::BadAnswer),
-        (Endpoint::UserPoll, "closed", ErrorKind::ServerNotAvailable),
-    ] {
-        desk.nuts.behave();
-        desk.nuts.misbehave(endpoint, Misbehaviour::from_name(what).unwrap());
-        assert_eq!(kind(engine.get_new_ticket()), expected, "{what}");
-        assert_eq!(engine.get_ticket_no_auth().unwrap(), ticket);
-    }
-    desk.nuts.behave();
     let unknown = desk.set("nuts_subject", "unknown");
     assert_eq!(kind(unknown.engine().get_ticket()), ErrorKind::Configuration);
     let slow = unknown.set("nuts_subject", "CareBears").set("login_timeout", "1").acting(Act::Nothing);
