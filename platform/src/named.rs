@@ -12,16 +12,13 @@ use std::time::{Duration, Instant};
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_ALREADY_EXISTS, ERROR_FILE_NOT_FOUND, ERROR_IO_INCOMPLETE, ERROR_IO_PENDING,
     ERROR_NO_DATA, ERROR_PATH_NOT_FOUND, ERROR_PIPE_BUSY, ERROR_PIPE_CONNECTED, GENERIC_READ, GENERIC_WRITE, HANDLE,
-    INVALID_HANDLE_VALUE, WAIT_TIMEOUT,
+    INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, OPEN_EXISTING, PIPE_ACCESS_DUPLEX,
     SECURITY_IDENTIFICATION, SECURITY_SQOS_PRESENT, WriteFile,
 };
-use windows_sys::Win32::System::IO::{
-    CancelIoEx, CreateIoCompletionPort, GetOverlappedResult, GetQueuedCompletionStatus, OVERLAPPED,
-    PostQueuedCompletionStatus,
-};
+use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Pipes::{
     ConnectNamedPipe, CreateNamedPipeW, GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PIPE_READMODE_BYTE,
     PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_UNLIMITED_INSTANCES, PIPE_WAIT, WaitNamedPipeW,
@@ -34,6 +31,9 @@ use crate::check;
 use crate::event::Event;
 use crate::pipe::{BUFFER, Pipe, is, is_end, owned};
 use crate::security::{Descriptor, Identity, owner};
+
+mod port;
+pub use port::Port;
 
 /// Where pipes of this computer are.
 const PREFIX: &str = r"\\.\pipe\";
@@ -146,70 +146,6 @@ fn wide_name(name: &Path) -> Result<Vec<u16>, Refused> {
         return Err(Refused::NoPipe);
     }
     crate::wide(name.as_os_str()).map_err(Refused::System)
-}
-
-/// What the thread that serves connections waits for.
-#[derive(Debug)]
-pub struct Port(OwnedHandle);
-
-impl Port {
-    /// Returns one that nothing reports to.
-    ///
-    /// # Errors
-    ///
-    /// If the system has no room for it.
-    pub fn new() -> io::Result<Self> {
-        // SAFETY: no handle and no port stand for a new port.
-        let port = unsafe { CreateIoCompletionPort(INVALID_HANDLE_VALUE, ptr::null_mut(), 0, 1) };
-        if port.is_null() {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the handle is new and belongs to nobody else.
-        Ok(Self(unsafe { OwnedHandle::from_raw_handle(port) }))
-    }
-
-    /// Has the ends of operations with `handle` reported.
-    fn add(&self, handle: HANDLE) -> io::Result<()> {
-        // SAFETY: both handles are open.
-        let port = unsafe { CreateIoCompletionPort(handle, self.0.as_raw_handle(), 0, 0) };
-        if port.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
-    }
-
-    /// Ends a wait, or the next one.
-    pub fn wake(&self) {
-        // SAFETY: the port is open; what it is given is handed back, and nobody looks at it.
-        unsafe { PostQueuedCompletionStatus(self.0.as_raw_handle(), 0, 0, ptr::null()) };
-    }
-
-    /// Waits until something has happened since the last wait, or until `until`. May return early.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses.
-    pub fn wait(&self, until: Option<Instant>) -> io::Result<()> {
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000));
-        let mut time = left.map_or(INFINITE, |left| u32::try_from(left).unwrap_or(INFINITE - 1));
-        // The reports say no more than that there were some.
-        while self.take(time)? {
-            time = 0;
-        }
-        Ok(())
-    }
-
-    /// Returns `false` if nothing was reported within `time`.
-    fn take(&self, time: u32) -> io::Result<bool> {
-        let (mut count, mut key, mut overlapped) = (0, 0, ptr::null_mut());
-        // SAFETY: the port is open, and the results are writable.
-        let taken =
-            unsafe { GetQueuedCompletionStatus(self.0.as_raw_handle(), &mut count, &mut key, &mut overlapped, time) };
-        let error = io::Error::last_os_error();
-        match taken {
-            // An operation that failed is reported, too.
-            0 if overlapped.is_null() && is(&error, WAIT_TIMEOUT) => Ok(false),
-            0 if overlapped.is_null() => Err(error),
-            _ => Ok(true),
-        }
-    }
 }
 
 /// Why nobody can listen there.
