@@ -22,12 +22,15 @@ static Library open_argument(void)
 #define OPEN(name) ((void)(name), open_argument())
 #define FIND(library, name) (void *)GetProcAddress(library, name)
 #define CLOSE(library) FreeLibrary(library)
+#define SLEEP(milliseconds) Sleep(milliseconds)
 #else
 #include <dlfcn.h>
+#include <unistd.h>
 typedef void *Library;
 #define OPEN(name) dlopen(name, RTLD_NOW)
 #define FIND(library, name) dlsym(library, name)
 #define CLOSE(library) dlclose(library)
+#define SLEEP(milliseconds) usleep((milliseconds) * 1000)
 #endif
 
 typedef struct {
@@ -117,6 +120,7 @@ int main(int count, char **words)
     unsigned int length = 0, size = 0;
     long instance;
 
+    setvbuf(stdout, NULL, _IONBF, 0);
 #ifdef _WIN32
     /* A window station that nobody sees, as services have. */
     if (getenv("TEST_UNSEEN"))
@@ -136,6 +140,13 @@ int main(int count, char **words)
     expect(length > 0 && strlen(ticket) == length, "the ticket's length", instance);
     expect(CALL(Get, "TcktApi_getTicketNoAuth", instance, again, sizeof again, &size) == 0 && strcmp(ticket, again) == 0,
            "the same ticket again", instance);
+    /* Until the session ends by itself. */
+    if (getenv("TEST_UNTIL_END")) {
+        printf("logged in until the session ends\n");
+        while (CALL(Get, "TcktApi_getTicketNoAuth", instance, again, sizeof again, &size) == 0)
+            SLEEP(100);
+        expect(0, "the session has ended", instance);
+    }
     expect(CALL(Destroy, "TcktApi_destroyTicket", instance) == 0, "TcktApi_destroyTicket", instance);
     expect(CALL(Get, "TcktApi_getTicketNoAuth", instance, again, sizeof again, &size) != 0, "no ticket any more", instance);
     CALL(Finish, "TcktApi_Finalize", instance);

@@ -8,8 +8,9 @@
 //! - `pin=`, the card's PIN.
 //!
 //! Then it reads commands from standard input and prints each one when it is done: `insert`, after the service has
-//! powered up the card, and `remove`, at once (the service notices half a second later). It ends when its standard
-//! input ends, and ends the service. The CA in DIR issues the card; `spine-simulator --state-dir DIR` accepts it.
+//! powered up the card, and `remove`, at once (the service notices half a second later). `resets` prints how often the
+//! card was reset or lost its power. It ends when its standard input ends, and ends the service. The CA in DIR issues
+//! the card; `spine-simulator --state-dir DIR` accepts it.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -42,6 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     print(&format!("helper={helper}\nservice={}\npin={}", service.display(), piv::DEFAULT_PIN))?;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
+        let mut done = line.clone();
         match line.as_str() {
             "insert" => {
                 card.insert(pcscd.port())?;
@@ -50,9 +52,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
             "remove" => card.remove(),
-            other => return Err(format!("{other:?} is neither insert nor remove").into()),
+            "resets" => done = format!("resets={}", card.counts().resets),
+            other => return Err(format!("{other:?} is neither insert, remove nor resets").into()),
         }
-        print(&line)?;
+        print(&done)?;
     }
     Ok(())
 }
