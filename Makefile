@@ -10,7 +10,7 @@ help:
 	@echo 'make packages   build packages for Debian, RPM systems and others into target/packages; as root, try them'
 	@echo 'make check-packages   the same, and fail if building them again gives one other byte'
 	@echo 'make windows   build TicketApiDll.dll, the card helper and the dialogs for 64- and 32-bit Windows into target/windows'
-	@echo 'make check-windows   use the 64-bit ones under Wine'
+	@echo 'make check-windows   check them under Wine, as root'
 	@echo 'make install PREFIX=/usr/local DESTDIR=   build and install the C library; make uninstall removes it'
 
 check:
