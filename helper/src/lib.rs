@@ -1,4 +1,4 @@
-//! Smartcards through PKCS#11 for [`ticketapi`].
+//! Smartcards through PKCS#11, or on Windows through its own smartcard stack, for [`ticketapi`].
 //!
 //! `ticketapi` runs this crate's program `ticketapi-card` in its own process for each login. A Rust program that
 //! loads the module into its own process instead, and accepts that the module may hang or crash there, passes a
@@ -12,6 +12,9 @@
 //! ```
 
 mod card_lock;
+mod cards;
+#[cfg(any(windows, test))]
+mod cng;
 mod events;
 mod pcsc;
 mod pkcs11;

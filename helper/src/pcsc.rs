@@ -42,6 +42,16 @@ impl Readers {
         Self::now()
     }
 
+    /// Readers with cards, or empty ones, and their counters.
+    #[cfg(test)]
+    pub fn of(readers: &[(&str, bool, u16)]) -> Self {
+        let reader = |(name, card, counter): &(&str, bool, u16)| Reader {
+            state: ReaderState { name: (*name).to_owned(), card: *card, counter: *counter },
+            atr: vec![0x3b],
+        };
+        Self(Ok(readers.iter().map(reader).collect()))
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         match &self.0 {
             Ok(readers) => Snapshot::Readers(readers.iter().map(|reader| reader.state.clone()).collect()),
@@ -228,11 +238,7 @@ mod tests {
     }
 
     fn readers(names: &[(&str, bool)]) -> Readers {
-        let reader = |(name, card): &(&str, bool)| Reader {
-            state: ReaderState { name: (*name).to_owned(), card: *card, counter: 1 },
-            atr: Vec::new(),
-        };
-        Readers(Ok(names.iter().map(reader).collect()))
+        Readers::of(&names.iter().map(|&(name, card)| (name, card, 1)).collect::<Vec<_>>())
     }
 
     #[test]

@@ -19,8 +19,8 @@ use ticketapi::{Error, ErrorKind, Result, Stage};
 use self::card::Pkcs11Card;
 use self::module::Module;
 pub use self::slots::slots;
-use self::token::Missing;
 use crate::card_lock::{self, CardLock};
+use crate::cards::{Missing, Search};
 use crate::pcsc::Readers;
 
 /// How often to search for a card.
@@ -49,7 +49,7 @@ impl Pkcs11Reader {
     }
 
     /// Searches once, or twice if a card moved during the first search.
-    pub(crate) fn search(&self) -> Result<Search> {
+    pub(crate) fn search(&self) -> Result<Search<Pkcs11Card>> {
         match self.try_search(false)? {
             Tried::Done(search) => Ok(search),
             Tried::Unsure(_) => match self.try_search(true)? {
@@ -68,8 +68,8 @@ impl Pkcs11Reader {
             Loaded::Absent(missing) => return Ok(Tried::Done(Search::Absent(missing))),
         };
         let found = match token::search(&modules, &self.settings, &before) {
-            Ok(token::Search::Found(token)) => Ok(token),
-            Ok(token::Search::Absent(missing)) => return Ok(Tried::Done(Search::Absent(missing))),
+            Ok(Search::Found(token)) => Ok(token),
+            Ok(Search::Absent(missing)) => return Ok(Tried::Done(Search::Absent(missing))),
             Err(error) if matches!(error.kind(), ErrorKind::NoCertificate | ErrorKind::NoKey) => Err(error),
             Err(error) => return Err(error),
         };
@@ -149,18 +149,9 @@ fn load(settings: &CardSettings, exclusive: bool, before: &Readers) -> Result<Lo
     }
 }
 
-/// The result of a search.
-#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
-pub(crate) enum Search {
-    /// The card to log in with.
-    Found(Pkcs11Card),
-    /// No card yet.
-    Absent(Missing),
-}
-
 #[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
 enum Tried {
-    Done(Search),
+    Done(Search<Pkcs11Card>),
     /// Contains the error to report if the next search gives the same result.
     Unsure(Error),
 }

@@ -7,19 +7,25 @@ mod sign;
 pub(crate) mod watch;
 
 use std::io::IsTerminal;
+#[cfg(windows)]
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use ticketapi::Pin;
-use ticketapi::card::SmartCard;
 use ticketapi::card::helper::PIN_PAD_WAIT;
+#[cfg(windows)]
+use ticketapi::card::pkcs11::WINDOWS;
 use ticketapi::card::protocol::{
     Channel, ChannelError, EVENTS_ARGUMENT, EXAMINE_ARGUMENT, Hello, RESET_ARGUMENT, Reply, Request, VERSION, WireError,
 };
 
 use self::watch::Watch;
-use crate::pkcs11::Search;
-use crate::{Pkcs11Card, Pkcs11Reader, events};
+use crate::cards::{LoginCard, Search};
+#[cfg(windows)]
+use crate::cng;
+use crate::pkcs11::signing;
+use crate::{Pkcs11Reader, events};
 
 /// Serves one request over standard input: a login, a reset, an examination, or watching the readers.
 pub fn run() -> ExitCode {
@@ -67,18 +73,46 @@ fn serve(channel: &Channel) -> Result<(), ChannelError> {
     };
     let watch = Watch::start(channel).map_err(|_| ChannelError::Closed)?;
     watch.busy(deadline);
-    if let Some(choice) = choice {
-        return sign::serve(channel, &watch, &settings, &choice, deadline);
+    #[cfg(windows)]
+    if settings.modules == [Path::new(WINDOWS)] {
+        let provider = cng::open();
+        return match choice {
+            None => {
+                let found = provider.and_then(|provider| cng::search(provider, &settings));
+                serve_found(channel, &watch, found, deadline)
+            }
+            Some(choice) => {
+                let found = provider.and_then(|provider| cng::search_signer(provider, &settings, &choice));
+                sign::serve(channel, &watch, found, deadline)
+            }
+        };
     }
-    match Pkcs11Reader::exclusive(settings).search() {
-        Ok(Search::Found(card)) => serve_card(channel, &watch, card, deadline),
+    match choice {
+        None => serve_found(channel, &watch, Pkcs11Reader::exclusive(settings).search(), deadline),
+        Some(choice) => sign::serve(channel, &watch, signing::search(&settings, &choice), deadline),
+    }
+}
+
+fn serve_found(
+    channel: &Channel,
+    watch: &Watch,
+    found: ticketapi::Result<Search<impl LoginCard>>,
+    deadline: Duration,
+) -> Result<(), ChannelError> {
+    match found {
+        Ok(Search::Found(card)) => serve_card(channel, watch, card, deadline),
         Ok(Search::Absent(missing)) => channel.send(&Reply::from(missing), None),
         Err(error) => channel.send(&Reply::Failed(WireError::from(&error)), None),
     }
 }
 
 /// Keeps the card until it has signed or is no longer needed.
-fn serve_card(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: Duration) -> Result<(), ChannelError> {
+fn serve_card(
+    channel: &Channel,
+    watch: &Watch,
+    mut card: impl LoginCard,
+    deadline: Duration,
+) -> Result<(), ChannelError> {
     let reader = card.reader().map(str::to_owned);
     let certificate = der(&card);
     let label = card.label().to_owned();
@@ -109,6 +143,6 @@ fn serve_card(channel: &Channel, watch: &Watch, mut card: Pkcs11Card, deadline: 
     channel.send(&Reply::Done(card.end()), None)
 }
 
-fn der(card: &Pkcs11Card) -> Option<Vec<u8>> {
+fn der(card: &impl LoginCard) -> Option<Vec<u8>> {
     card.certificate().map(|certificate| certificate.der().to_owned())
 }

@@ -3,6 +3,7 @@
 #![cfg(windows)]
 
 pub mod clock;
+pub mod cng;
 pub mod console;
 pub mod desktop;
 pub mod dialog;

@@ -74,6 +74,17 @@ const DIRECTORIES: [&str; 4] = [
     r"C:\Program Files\OpenSC Project\OpenSC\pkcs11",
 ];
 
+/// In place of a module's path: Windows' own smartcard stack. It is used where no module is set and none is found.
+#[doc(hidden)]
+pub const WINDOWS: &str = "windows";
+
+/// Returns the modules to use: the one that is set, or the known ones.
+#[doc(hidden)]
+pub fn modules_for(set: Option<&Path>) -> Vec<PathBuf> {
+    let modules = set.map_or_else(known_modules, |module| vec![module.to_owned()]);
+    if cfg!(windows) && modules.is_empty() { vec![WINDOWS.into()] } else { modules }
+}
+
 /// Returns the known modules on this machine, best first, each once.
 pub fn known_modules() -> Vec<PathBuf> {
     NAMES

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Config;
 use super::values::{
-    absolute, did, keep, list, minutes, one_of, origin, path, program, seconds, some, subject, text, url, words,
+    absolute, did, keep, list, minutes, module, one_of, origin, path, program, seconds, some, subject, text, url, words,
     yes_or_no,
 };
 use crate::agent::AgentUse;
@@ -31,7 +31,7 @@ pub(super) const KEYS: &[(&str, Apply)] = &[
     ("proxy", |config, value, _| keep(&mut config.proxy, value.parse().map_err(|bad: BadProxy| bad.to_string()))),
     ("connect_timeout", |config, value, _| keep(&mut config.connect_timeout, seconds(value, 1))),
     ("request_timeout", |config, value, _| keep(&mut config.request_timeout, seconds(value, 1))),
-    ("pkcs11_module", |config, value, _| some(&mut config.pkcs11_module, absolute(value))),
+    ("pkcs11_module", |config, value, _| some(&mut config.pkcs11_module, module(value))),
     ("helper", |config, value, folder| some(&mut config.helper, path(value, folder))),
     ("card_after_login", |config, value, _| {
         keep(&mut config.card_after_login, one_of(value, &[("reset", AfterLogin::Reset), ("leave", AfterLogin::Leave)]))

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::card::pkcs11::WINDOWS;
 use crate::http::Url;
 use crate::ssb::BrokerAddress;
 
@@ -27,6 +28,11 @@ pub(super) fn path(value: &str, folder: &Path) -> Result<PathBuf, String> {
 
 pub(super) fn absolute(value: &str) -> Result<PathBuf, String> {
     if Path::new(value).is_absolute() { Ok(value.into()) } else { Err(format!("{value:?} is not an absolute path")) }
+}
+
+/// The path of a PKCS#11 module, or the word for Windows' own smartcard stack.
+pub(super) fn module(value: &str) -> Result<PathBuf, String> {
+    if cfg!(windows) && value == WINDOWS { Ok(value.into()) } else { absolute(value) }
 }
 
 /// A path, or a bare name that is looked up on the `PATH`.

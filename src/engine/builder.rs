@@ -14,7 +14,7 @@ use crate::agent::Remote;
 use crate::cancel::CancelToken;
 use crate::card::events::CardWatch;
 use crate::card::helper::{HelperReader, HelperSettings, find_helper};
-use crate::card::pkcs11::{CardSettings, known_modules};
+use crate::card::pkcs11::{CardSettings, modules_for};
 #[cfg(feature = "software-card")]
 use crate::card::software::SoftwareCardReader;
 use crate::card::{Absence, CardReader, SmartCard};
@@ -210,7 +210,7 @@ impl InstalledHelper {
         // A program on Windows may be in a folder of downloads: a library has its own folder.
         let beside_program = beside_program.filter(|_| cfg!(unix) || self.folders.is_empty());
         let folders: Vec<_> = self.folders.iter().cloned().chain(beside_program).collect();
-        let modules = config.pkcs11_module.clone().map_or_else(known_modules, |module| vec![module]);
+        let modules = modules_for(config.pkcs11_module.as_deref());
         let settings = HelperSettings {
             program: find_helper(config.helper.as_deref(), &modules, &folders)?,
             card: CardSettings {

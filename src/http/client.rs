@@ -112,9 +112,10 @@ impl Client {
         call.cancel.check(stage)?;
         let time = call.left().min(self.settings.request_deadline);
         let limits = Limits { connect: self.settings.connect_deadline, deadline: Instant::now() + time };
-        let proxy = self.settings.proxy.proxy_to(origin)?;
+        let setting = &self.settings.proxy.clone();
+        let proxy = setting.proxy_to(origin)?;
         let connect = self.settings.connect_deadline;
-        let way = Way { origin, proxy: proxy.as_ref(), stage, connect, request: time };
+        let way = Way { origin, proxy: proxy.as_ref(), setting, stage, connect, request: time };
         // Cancelling shows as a broken connection of some kind.
         let or_cancelled = |error: Error| call.cancel.check(stage).err().unwrap_or(error);
 

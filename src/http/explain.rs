@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::connection::OpenError;
 use super::message::ReadError;
-use super::{Origin, Proxy, tls, tunnel};
+use super::{Origin, Proxy, ProxySetting, tls, tunnel};
 use crate::error::{Error, ErrorKind, Stage};
 
 /// The way of a request: what an error names.
 pub(super) struct Way<'a> {
     pub(super) origin: &'a Origin,
     pub(super) proxy: Option<&'a Proxy>,
+    pub(super) setting: &'a ProxySetting,
     pub(super) stage: Stage,
     /// The time for connecting.
     pub(super) connect: Duration,
@@ -44,13 +45,19 @@ impl Way<'_> {
             }
             _ => format!("the name {name} cannot be resolved"),
         };
-        Error::new(ErrorKind::ServerNotAvailable, self.stage, detail).because(error)
+        self.not_reached(detail).because(error)
     }
 
     fn explain_connecting(&self, error: io::Error) -> Error {
         let target = self.proxy.map_or_else(|| self.origin.to_string(), named);
         let detail = self.why_not_connected(&target, &error);
-        Error::new(ErrorKind::ServerNotAvailable, self.stage, detail).because(error)
+        self.not_reached(detail).because(error)
+    }
+
+    /// An error about the server, or the proxy if there is one.
+    fn not_reached(&self, detail: String) -> Error {
+        let remark = if self.proxy.is_some() { "" } else { self.setting.remark() };
+        Error::new(ErrorKind::ServerNotAvailable, self.stage, detail + remark)
     }
 
     pub(super) fn explain_securing(&self, error: io::Error) -> Error {

@@ -53,7 +53,7 @@ impl Probe {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) for a variable that names no proxy.
+    /// [`Configuration`](ErrorKind::Configuration) for a variable, or settings of Windows, that name no proxy.
     pub fn proxy(&self) -> Result<Option<Proxy>> {
         self.settings.proxy.proxy_to(&self.origin)
     }
@@ -126,7 +126,7 @@ impl Probe {
 
     fn way<'a>(&'a self, proxy: Option<&'a Proxy>) -> Way<'a> {
         let HttpsSettings { connect_deadline: connect, request_deadline: request, .. } = self.settings;
-        Way { origin: &self.origin, proxy, stage: Stage::Session, connect, request }
+        Way { origin: &self.origin, proxy, setting: &self.settings.proxy, stage: Stage::Session, connect, request }
     }
 
     fn limits(&self) -> Limits {

@@ -1,6 +1,8 @@
 //! Proxies: which one leads to a server.
 
 mod exceptions;
+#[cfg(any(windows, test))]
+mod wininet;
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,7 +24,7 @@ const EXCEPTIONS: [&str; 2] = ["no_proxy", "NO_PROXY"];
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ProxySetting {
     /// What `HTTPS_PROXY` and `NO_PROXY` say when a connection is opened. A program with more rights than its
-    /// user ignores them.
+    /// user ignores them. On Windows, where `HTTPS_PROXY` is not set, what Windows' own settings say.
     #[default]
     System,
     /// No proxy.
@@ -61,7 +63,7 @@ impl ProxySetting {
     ///
     /// # Errors
     ///
-    /// [`Configuration`](ErrorKind::Configuration) for a variable that names no proxy.
+    /// [`Configuration`](ErrorKind::Configuration) for a variable, or settings of Windows, that name no proxy.
     pub(crate) fn proxy_to(&self, origin: &Origin) -> Result<Option<Proxy>> {
         // Plain http is for this computer only.
         if origin.is_loopback() || !origin.is_tls() {
@@ -70,8 +72,31 @@ impl ProxySetting {
         match self {
             Self::None => Ok(None),
             Self::Proxy(proxy) => Ok(Some(proxy.clone())),
-            Self::System => from_variables(&|name| Some(variable(name)?.to_string_lossy().into_owned().into()), origin),
+            Self::System => match from_variables(&read_variable, origin)? {
+                ByVariables::Proxy(proxy) => Ok(Some(proxy)),
+                ByVariables::Direct => Ok(None),
+                #[cfg(windows)]
+                ByVariables::Unset => wininet::read()?.proxy_to(origin),
+                #[cfg(not(windows))]
+                ByVariables::Unset => Ok(None),
+            },
         }
+    }
+
+    /// Returns what an error about a server that was not reached directly adds: that a script, which is not run, would
+    /// have named a proxy.
+    #[cfg(windows)]
+    pub(super) fn remark(&self) -> &'static str {
+        let unset = VARIABLES.iter().all(|name| read_variable(name).is_none_or(|value| value.trim().is_empty()));
+        if *self == Self::System && unset && wininet::read().is_ok_and(|settings| settings.need_a_script()) {
+            return "; Windows' proxy settings name a script, which ticketapi does not run: set proxy";
+        }
+        ""
+    }
+
+    #[cfg(not(windows))]
+    pub(super) fn remark(&self) -> &'static str {
+        ""
     }
 }
 
@@ -88,16 +113,28 @@ impl FromStr for ProxySetting {
     }
 }
 
-fn from_variables(variable: &dyn Fn(&str) -> Option<Zeroizing<String>>, origin: &Origin) -> Result<Option<Proxy>> {
+/// What the variables say about a server.
+enum ByVariables {
+    Proxy(Proxy),
+    /// It is an exception.
+    Direct,
+    Unset,
+}
+
+fn read_variable(name: &str) -> Option<Zeroizing<String>> {
+    Some(variable(name)?.to_string_lossy().into_owned().into())
+}
+
+fn from_variables(variable: &dyn Fn(&str) -> Option<Zeroizing<String>>, origin: &Origin) -> Result<ByVariables> {
     let is_set = |name| Some((name, variable(name).filter(|value| !value.trim().is_empty())?));
-    let Some((name, value)) = VARIABLES.into_iter().find_map(is_set) else { return Ok(None) };
+    let Some((name, value)) = VARIABLES.into_iter().find_map(is_set) else { return Ok(ByVariables::Unset) };
     if let Some((_, list)) = EXCEPTIONS.into_iter().find_map(is_set)
         && exceptions::include(&list, origin)
     {
-        return Ok(None);
+        return Ok(ByVariables::Direct);
     }
     let bad = |why| Error::new(ErrorKind::Configuration, Stage::Configuration, format!("{name}: {why}"));
-    Proxy::parse(value.trim(), name).map(Some).map_err(bad)
+    Proxy::parse(value.trim(), name).map(ByVariables::Proxy).map_err(bad)
 }
 
 impl Proxy {
@@ -263,8 +300,10 @@ mod tests {
             let set = variables.iter().find(|(known, _)| *known == name);
             set.map(|(_, value)| Zeroizing::new((*value).to_owned()))
         };
-        let proxy = from_variables(&read, &origin(url))?;
-        Ok(proxy.map(|proxy| format!("{proxy} {}", proxy.named_by())))
+        Ok(match from_variables(&read, &origin(url))? {
+            ByVariables::Proxy(proxy) => Some(format!("{proxy} {}", proxy.named_by())),
+            ByVariables::Direct | ByVariables::Unset => None,
+        })
     }
 
     #[test]

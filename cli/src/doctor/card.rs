@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use ticketapi::card::examination::{Examination, Holds, Reader, Slot, SlotHolds, examine};
 use ticketapi::card::helper::{HelperReader, HelperSettings, find_helper, lock_fault};
-use ticketapi::card::pkcs11::{AfterLogin, CardSettings, known_modules};
+use ticketapi::card::pkcs11::{AfterLogin, CardSettings, modules_for};
 use ticketapi::card::software::SoftwareCardReader;
 use ticketapi::card::{CardReader, Certificate, PinStatus, PinTries, SmartCard};
 use ticketapi::{Config, Error, ErrorKind, Result, Stage};
@@ -92,7 +92,7 @@ impl Chain<'_> {
 
 /// The paths of the modules.
 fn modules(config: &Config) -> Vec<PathBuf> {
-    config.pkcs11_module.clone().map_or_else(known_modules, |module| vec![module])
+    modules_for(config.pkcs11_module.as_deref())
 }
 
 fn unexpected(examination: &Examination) -> Error {
@@ -187,7 +187,7 @@ pub fn module(chain: &mut Chain<'_>) -> Finding {
     let (mut loaded, mut others, mut worst) = (Vec::new(), Vec::new(), None);
     for Module { path, slots } in modules {
         match slots {
-            Ok(_) => loaded.push(words::path(path)),
+            Ok(_) => loaded.push(words::module(path)),
             Err(error) => {
                 others.push(words::module_failed(path, error.detail()));
                 // One that hangs or crashes takes the others along in a login.

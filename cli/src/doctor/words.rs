@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use ticketapi::agent::AgentStatus;
 use ticketapi::card::Certificate;
+use ticketapi::card::pkcs11::WINDOWS;
 use ticketapi::engine::Status;
 use ticketapi::http::{Origin, Proxy, ServerCertificate};
 
@@ -168,6 +169,11 @@ pub fn no_module() -> String {
     "no PKCS#11 module is set, and none of the known ones is installed".to_owned()
 }
 
+/// The module at a path, or what is used in its place.
+pub fn module(path: &Path) -> String {
+    if path == Path::new(WINDOWS) { "Windows' own smartcard stack".to_owned() } else { path.display().to_string() }
+}
+
 pub fn modules(loaded: &[String], others: &[String]) -> String {
     let mut text = format!("{} can be loaded", loaded.join(", "));
     if !others.is_empty() {
@@ -177,7 +183,7 @@ pub fn modules(loaded: &[String], others: &[String]) -> String {
 }
 
 pub fn module_failed(module: &Path, problem: &str) -> String {
-    let module = module.display().to_string();
+    let module = self::module(module);
     if problem.contains(&module) { problem.to_owned() } else { format!("{module}: {problem}") }
 }
 

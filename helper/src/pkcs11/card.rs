@@ -17,6 +17,7 @@ use super::module::Module;
 use super::objects::Key;
 use super::token::{Token, pin_status};
 use crate::card_lock::CardLock;
+use crate::cards::LoginCard;
 use crate::pcsc;
 
 /// A card found through PKCS#11. Dropping it does the same as [`Pkcs11Card::end`].
@@ -66,17 +67,6 @@ impl Pkcs11Card {
     /// Returns the description of the slot with the card, if that may be a reader.
     pub fn reader(&self) -> Option<&str> {
         self.token.as_ref()?.reader.as_deref()
-    }
-
-    /// Returns [`Pkcs11Card::reader`] if its card has to be reset after a login.
-    pub(crate) fn reset_afterwards(&self) -> Option<String> {
-        self.reader().filter(|_| self.after_login == AfterLogin::Reset).map(str::to_owned)
-    }
-
-    /// Returns `true` if another PIN may be tried after this error: the PIN was wrong, or the reader (`pin_pad`)
-    /// turned out to have no PIN pad.
-    pub(crate) fn may_sign_again(&self, pin_pad: bool, error: &Error) -> bool {
-        matches!(error.kind(), ErrorKind::PinIncorrect { .. }) || pin_pad && self.no_pin_pad
     }
 
     /// Identifies the card to all programs: by its certificate, or else by serial number and label.
@@ -341,6 +331,25 @@ impl SmartCard for Pkcs11Card {
 
     fn sign(&mut self, pin: Option<Pin>, digest: Digest, message: &[u8], cancel: &CancelToken) -> Result<Vec<u8>> {
         self.with_login(pin, cancel, |card, pin| card.sign_with_card(pin, digest, message))
+    }
+}
+
+impl LoginCard for Pkcs11Card {
+    fn reader(&self) -> Option<&str> {
+        self.reader()
+    }
+
+    fn reset_afterwards(&self) -> Option<String> {
+        self.reader().filter(|_| self.after_login == AfterLogin::Reset).map(str::to_owned)
+    }
+
+    fn may_sign_again(&self, pin_pad: bool, error: &Error) -> bool {
+        // The reader may have turned out to have no PIN pad.
+        matches!(error.kind(), ErrorKind::PinIncorrect { .. }) || pin_pad && self.no_pin_pad
+    }
+
+    fn end(self) -> Reset {
+        self.end()
     }
 }
 

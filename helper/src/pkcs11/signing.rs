@@ -12,7 +12,7 @@ use ticketapi::cancel::CancelToken;
 use ticketapi::card::certificate::{PrivateKey, chain, choose_signer};
 use ticketapi::card::pkcs11::CardSettings;
 use ticketapi::card::protocol::Reset;
-use ticketapi::card::{Signer, SignerChoice};
+use ticketapi::card::{PinStatus, Signer, SignerChoice, SmartCard};
 use ticketapi::sign::{Algorithm, KeyUse};
 use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
 
@@ -20,8 +20,9 @@ use super::card::{Pkcs11Card, SignError};
 use super::error::{failed, is_lost};
 use super::module::Module;
 use super::objects::{self, CertificateObject, Key};
-use super::token::{Missing, Token, chosen, is_wanted};
+use super::token::{Token, chosen, is_wanted};
 use super::{Loaded, load, lock_for_search};
+use crate::cards::{DocumentCard, HashKey, LoginCard, Missing, Search};
 use crate::pcsc::Readers;
 
 /// A card with a certificate to sign documents with.
@@ -40,15 +41,8 @@ struct Chosen {
     chain: Vec<Vec<u8>>,
 }
 
-/// The result of a search.
-#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
-pub enum Search {
-    Found(SigningCard),
-    Absent(Missing),
-}
-
 /// Searches every token of every module for the certificate, once.
-pub fn search(settings: &CardSettings, choice: &SignerChoice) -> Result<Search> {
+pub fn search(settings: &CardSettings, choice: &SignerChoice) -> Result<Search<SigningCard>> {
     let _lock = lock_for_search();
     let before = Readers::now();
     let modules = match load(settings, true, &before)? {
@@ -164,19 +158,28 @@ impl Chosen {
     }
 }
 
-impl SigningCard {
-    /// The certificate to sign with, if it is visible before the login.
-    pub fn signer(&self) -> Option<&Signer> {
+impl DocumentCard for SigningCard {
+    fn label(&self) -> &str {
+        self.card.label()
+    }
+
+    fn pin_status(&self) -> PinStatus {
+        self.card.pin_status()
+    }
+
+    fn reader(&self) -> Option<&str> {
+        self.card.reader()
+    }
+
+    fn reset_afterwards(&self) -> Option<String> {
+        self.card.reset_afterwards()
+    }
+
+    fn signer(&self) -> Option<&Signer> {
         self.chosen.as_ref().map(|chosen| &chosen.signer)
     }
 
-    /// The card as a login knows it.
-    pub fn card(&self) -> &Pkcs11Card {
-        &self.card
-    }
-
-    /// Logs in and has `serve` sign hashes. The PIN is kept meanwhile, for keys that need it at each signature.
-    pub fn log_in<T>(&mut self, pin: Option<Pin>, serve: impl FnOnce(&mut SigningKey<'_>) -> T) -> Result<T> {
+    fn log_in(&mut self, pin: Option<Pin>, serve: &mut dyn FnMut(&mut dyn HashKey)) -> Result<()> {
         let Self { card, choice, chosen } = self;
         card.with_login(pin, &CancelToken::new(), |card, pin| {
             let session = &card.token()?.session;
@@ -191,23 +194,22 @@ impl SigningCard {
                 let text = "the card has no private key for its certificate to sign with";
                 Error::new(ErrorKind::NoKey, Stage::Signing, text)
             })?;
-            Ok(serve(&mut SigningKey { card, key, pin, choice, signer, chain, ended: None }))
+            serve(&mut SigningKey { card, key, pin, choice, signer, chain, ended: None });
+            Ok(())
         })
     }
 
-    /// Returns `true` if another PIN may be tried after this error.
-    pub fn may_sign_again(&self, pin_pad: bool, error: &Error) -> bool {
+    fn may_sign_again(&self, pin_pad: bool, error: &Error) -> bool {
         self.card.may_sign_again(pin_pad, error)
     }
 
-    /// Releases the card as after a login.
-    pub fn end(self) -> Reset {
+    fn end(self) -> Reset {
         self.card.end()
     }
 }
 
 /// A key that signs, after the login.
-pub struct SigningKey<'a> {
+struct SigningKey<'a> {
     card: &'a mut Pkcs11Card,
     key: Key,
     pin: Option<&'a AuthPin>,
@@ -218,19 +220,16 @@ pub struct SigningKey<'a> {
     ended: Option<Error>,
 }
 
-impl SigningKey<'_> {
-    pub fn signer(&self) -> &Signer {
+impl HashKey for SigningKey<'_> {
+    fn signer(&self) -> &Signer {
         self.signer
     }
 
-    /// The certificates of the signer's issuers, nearest first.
-    pub fn chain(&self) -> &[Vec<u8>] {
+    fn chain(&self) -> &[Vec<u8>] {
         self.chain
     }
 
-    /// Returns the raw signature of a hash. After the card has been lost, or has refused the PIN for one signature,
-    /// all others fail: the PIN is tried neither again nor with another card that has come meanwhile.
-    pub fn sign(&mut self, hash: &[u8]) -> Result<Vec<u8>> {
+    fn sign(&mut self, hash: &[u8]) -> Result<Vec<u8>> {
         if let Some(ended) = &self.ended {
             return Err(ended.clone());
         }
@@ -257,7 +256,7 @@ impl SigningKey<'_> {
 
 /// Verifies the raw signature of a hash by an elliptic key: the library, whose ring hashes messages itself, cannot.
 /// Not by `C_Verify`, because a broken module would accept its own wrong signatures.
-fn verifies(signer: &Signer, hash: &[u8], signature: &[u8]) -> bool {
+pub(crate) fn verifies(signer: &Signer, hash: &[u8], signature: &[u8]) -> bool {
     let Some(point) = signer.point() else { return false };
     match hash.len() {
         32 => {

@@ -9,9 +9,7 @@ use cryptoki::error::{Error as CallError, RvError};
 use cryptoki::session::Session;
 use cryptoki::slot::{Slot, TokenInfo};
 use ticketapi::card::certificate::choose;
-use ticketapi::card::events::Snapshot;
 use ticketapi::card::pkcs11::CardSettings;
-use ticketapi::card::protocol::{Reply, WireError};
 use ticketapi::card::{Absence, Certificate, PinStatus, PinTries};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
@@ -19,34 +17,8 @@ use super::calls::Calls;
 use super::error::{CallResult, code, failed, is_lost};
 use super::module::Module;
 use super::objects::{self, CertificateObject, Key};
+use crate::cards::{Missing, Search};
 use crate::pcsc::{Reader, Readers, is_described_by};
-
-/// The result of a search.
-#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
-pub enum Search {
-    /// The card to log in with.
-    Found(Token),
-    /// No card yet.
-    Absent(Missing),
-}
-
-/// Why there is no card to log in with, although one may be inserted.
-pub struct Missing {
-    /// For the user.
-    pub absence: Absence,
-    /// For callers that do not wait.
-    pub error: Error,
-    /// The readers before the search.
-    pub readers: Snapshot,
-    /// See [`Reply::Absent`].
-    pub watched: bool,
-}
-
-impl From<Missing> for Reply {
-    fn from(Missing { absence, error, readers, watched }: Missing) -> Self {
-        Self::Absent { absence, failure: WireError::from(&error), readers, watched }
-    }
-}
 
 /// A token to log in with, with a session.
 pub struct Token {
@@ -73,7 +45,7 @@ pub struct Token {
 /// before the search.
 ///
 /// A problem with one module or its card counts only if no other module has a card.
-pub fn search(modules: &[Module], settings: &CardSettings, before: &Readers) -> Result<Search> {
+pub fn search(modules: &[Module], settings: &CardSettings, before: &Readers) -> Result<Search<Token>> {
     let (mut problem, mut scans) = (None, Vec::new());
     for module in modules {
         let mut scan = Scan::default();
@@ -195,17 +167,6 @@ fn is_same(wanted: &str, is: &str) -> bool {
 }
 
 impl Missing {
-    /// For a module that cannot be used, perhaps because there is no reader or no PC/SC service.
-    pub fn without_reader(error: Error, before: &Readers) -> Self {
-        let (reason, absence) = before.problem().unwrap_or_else(|| ("no card is in a reader".into(), Absence::NoCard));
-        let kind = match error.kind() {
-            ErrorKind::CardFailed => ErrorKind::ReaderNotAvailable,
-            other => other.clone(),
-        };
-        let error = Error::new(kind, Stage::Card, format!("{reason}: {}", error.detail()));
-        Self { absence, error, readers: before.snapshot(), watched: false }
-    }
-
     /// One slot fails, but a card can be put into another one.
     fn beside_fault(error: Error, before: &Readers) -> Self {
         let absence = Absence::NotRecognised(error.detail().to_owned());

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use ticketapi::card::examination::Examination;
+#[cfg(windows)]
+use ticketapi::card::pkcs11::WINDOWS;
 use ticketapi::card::protocol::{Channel, ChannelError, Request, WireError};
 
 use super::watch::Watch;
@@ -26,6 +28,11 @@ pub fn serve(channel: &Channel) -> Result<(), ChannelError> {
 fn examine(module: Option<&Path>, issuers: &[String]) -> ticketapi::Result<Examination> {
     match module {
         None => pcsc::examine().map(Examination::Readers),
+        #[cfg(windows)]
+        Some(module) if module == Path::new(WINDOWS) => {
+            let provider = crate::cng::open()?;
+            Ok(Examination::Slots(crate::cng::slots(&*provider, issuers)))
+        }
         Some(module) => pkcs11::slots(module, issuers).map(Examination::Slots),
     }
 }

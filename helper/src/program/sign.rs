@@ -4,21 +4,18 @@ use std::time::Duration;
 
 use ticketapi::Pin;
 use ticketapi::card::helper::PIN_PAD_WAIT;
-use ticketapi::card::pkcs11::CardSettings;
 use ticketapi::card::protocol::{Channel, ChannelError, Reply, Request, WireError};
-use ticketapi::card::{SignerChoice, SmartCard};
 
 use super::watch::Watch;
-use crate::pkcs11::signing::{Search, SigningCard, SigningKey, search};
+use crate::cards::{DocumentCard, HashKey, Search};
 
 pub fn serve(
     channel: &Channel,
     watch: &Watch,
-    settings: &CardSettings,
-    choice: &SignerChoice,
+    found: ticketapi::Result<Search<impl DocumentCard>>,
     deadline: Duration,
 ) -> Result<(), ChannelError> {
-    match search(settings, choice) {
+    match found {
         Ok(Search::Found(card)) => serve_card(channel, watch, card, deadline),
         Ok(Search::Absent(missing)) => channel.send(&Reply::from(missing), None),
         Err(error) => channel.send(&Reply::Failed(WireError::from(&error)), None),
@@ -29,12 +26,12 @@ pub fn serve(
 fn serve_card(
     channel: &Channel,
     watch: &Watch,
-    mut signer: SigningCard,
+    mut card: impl DocumentCard,
     deadline: Duration,
 ) -> Result<(), ChannelError> {
-    let (label, pin) = (signer.card().label().to_owned(), signer.card().pin_status());
-    let reader = signer.card().reader().map(str::to_owned);
-    let certificate = signer.signer().map(|signer| signer.der().to_owned());
+    let (label, pin) = (card.label().to_owned(), card.pin_status());
+    let reader = card.reader().map(str::to_owned);
+    let certificate = card.signer().map(|signer| signer.der().to_owned());
     watch.idle();
     channel.send(&Reply::Signer { label, certificate, pin, reader }, None)?;
     loop {
@@ -43,14 +40,15 @@ fn serve_card(
         let pin_pad = pin.is_none();
         let limit = deadline + if pin_pad { PIN_PAD_WAIT } else { Duration::ZERO };
         watch.busy(limit);
-        watch.logged_in(signer.card().reset_afterwards());
+        watch.logged_in(card.reset_afterwards());
         let pin = pin.map(|pin| Pin::new(pin.to_owned()));
-        match signer.log_in(pin, |key| sign_hashes(channel, watch, key, limit)) {
-            Ok(served) => served?,
-            Err(error) if signer.may_sign_again(pin_pad, &error) => {
+        let mut served = Ok(());
+        match card.log_in(pin, &mut |key| served = sign_hashes(channel, watch, key, limit)) {
+            Ok(()) => served?,
+            Err(error) if card.may_sign_again(pin_pad, &error) => {
                 watch.idle();
                 let failure = WireError::from(&error);
-                channel.send(&Reply::WrongPin { failure, pin: signer.card().pin_status() }, None)?;
+                channel.send(&Reply::WrongPin { failure, pin: card.pin_status() }, None)?;
                 continue;
             }
             Err(error) => channel.send(&Reply::Failed(WireError::from(&error)), None)?,
@@ -58,14 +56,14 @@ fn serve_card(
         break;
     }
     watch.busy(deadline);
-    channel.send(&Reply::Done(signer.end()), None)
+    channel.send(&Reply::Done(card.end()), None)
 }
 
 /// Signs until another request comes.
 fn sign_hashes(
     channel: &Channel,
     watch: &Watch,
-    key: &mut SigningKey<'_>,
+    key: &mut dyn HashKey,
     limit: Duration,
 ) -> Result<(), ChannelError> {
     let (certificate, chain) = (key.signer().der().to_owned(), key.chain().to_vec());

@@ -25,7 +25,7 @@ pub(super) fn include(list: &str, origin: &Origin) -> bool {
 }
 
 /// Separates the port. An IPv6 address has one only behind brackets.
-fn name_and_port(part: &str) -> (&str, Option<&str>) {
+pub(super) fn name_and_port(part: &str) -> (&str, Option<&str>) {
     if let Some((address, port)) = part.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (address, port.strip_prefix(':'));
     }
