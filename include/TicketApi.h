@@ -92,11 +92,13 @@
  *     ca_file              PEM trust anchors for the service, instead of the system's. Revocation
  *                          is not checked (the system's)
  *     proxy                the proxy for the service: http://host:port, none, or system, which is
- *                          what HTTPS_PROXY and NO_PROXY say (system)
+ *                          what HTTPS_PROXY and NO_PROXY say, else, on Windows, its own settings
+ *                          (system)
  *     connect_timeout      seconds allowed for connecting to the service, once its name is resolved
  *                          (5)
  *     request_timeout      seconds allowed for one request, connecting included (15)
- *     pkcs11_module        absolute path of the card's PKCS#11 module (the known places)
+ *     pkcs11_module        absolute path of the card's PKCS#11 module; on Windows also windows, its
+ *                          own smartcard stack (the known places, else, on Windows, its own stack)
  *     helper               path of ticketapi-card (beside the program or library, then libexec of
  *                          its prefix, then the system's)
  *     card_after_login     reset the card after the signature, or leave it for a program that keeps

@@ -59,7 +59,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long one request may take, connecting included.
     pub request_timeout: Duration,
-    /// The PKCS#11 module; `None` searches the known places.
+    /// The PKCS#11 module; `None` searches the known places. On Windows, `windows` stands for its own smartcard stack,
+    /// which is used where none is found.
     pub pkcs11_module: Option<PathBuf>,
     /// The program `ticketapi-card`; `None` searches for it.
     pub helper: Option<PathBuf>,

@@ -24,11 +24,10 @@ use ticketapi::card::protocol::WireError;
 use ticketapi::card::{Absence, Certificate};
 use ticketapi::{Error, ErrorKind, Result, Stage};
 
-pub use self::card::CngCard;
-use self::card::{Held, unknown_pin};
+use self::card::{CngCard, Held, unknown_pin};
 use self::error::{failed, is_lost};
 use self::provider::{CallError, CallResult, Key, Provider};
-pub use self::signing::{CngSigner, search as search_signer};
+pub use self::signing::search as search_signer;
 #[cfg(windows)]
 pub use self::windows::open;
 use crate::card_lock::{self, CardLock};

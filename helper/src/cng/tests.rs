@@ -7,6 +7,7 @@ use openssl::md::Md;
 use openssl::pkey::Id;
 use openssl::pkey_ctx::PkeyCtx;
 use openssl::rsa::Padding;
+use openssl::sign::RsaPssSaltlen;
 use ticketapi::Pin;
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::protocol::Reset;
@@ -16,6 +17,7 @@ use ticketapi::challenge::Digest;
 use ticketapi::sign::{Algorithm, KeyUse};
 use ticketapi_testkit::{CardIdentity, CardSpec, TestCa};
 
+use super::signing::CngSigner;
 use super::*;
 use crate::cards::{DocumentCard, HashKey, LoginCard};
 
@@ -139,8 +141,12 @@ impl Key for ScriptedKey {
         }
         let mut context = PkeyCtx::new(key).unwrap();
         context.sign_init().unwrap();
-        let padding = if algorithm == Algorithm::Ps256 { Padding::PKCS1_PSS } else { Padding::PKCS1 };
-        context.set_rsa_padding(padding).unwrap();
+        if algorithm == Algorithm::Ps256 {
+            context.set_rsa_padding(Padding::PKCS1_PSS).unwrap();
+            context.set_rsa_pss_saltlen(RsaPssSaltlen::DIGEST_LENGTH).unwrap();
+        } else {
+            context.set_rsa_padding(Padding::PKCS1).unwrap();
+        }
         context.set_signature_md(if hash.len() == 20 { Md::sha1() } else { Md::sha256() }).unwrap();
         let mut signature = Vec::new();
         context.sign_to_vec(hash, &mut signature).unwrap();
@@ -298,9 +304,6 @@ fn a_card_that_windows_does_not_know_is_reported_and_searched_for_again() {
 fn without_a_card_or_a_reader_a_search_says_so() {
     let computer = Computer::default();
     assert_eq!(computer.absent(&leave()).absence, Absence::NoReader);
-    for _ in 0..2 {
-        computer.script().readers = Some(Readers::of(&[("Reader", false, 1)]));
-    }
     let computer = Computer::with(&[("Reader", b"", &[&nurse()])]).faults(&[("NCryptEnumKeys", 0x8010_0069)]);
     let missing = computer.absent(&leave());
     assert_eq!((missing.absence, missing.watched), (Absence::NoCard, true), "it has just been taken out");
