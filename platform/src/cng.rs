@@ -10,8 +10,8 @@ use windows_sys::Win32::Security::Cryptography::{
     BCRYPT_PKCS1_PADDING_INFO, BCRYPT_PSS_PADDING_INFO, BCRYPT_SHA1_ALGORITHM, BCRYPT_SHA256_ALGORITHM,
     BCRYPT_SHA384_ALGORITHM, BCRYPT_SHA512_ALGORITHM, MS_SMART_CARD_KEY_STORAGE_PROVIDER, NCRYPT_CERTIFICATE_PROPERTY,
     NCRYPT_FLAGS, NCRYPT_HANDLE, NCRYPT_PAD_PKCS1_FLAG, NCRYPT_PAD_PSS_FLAG, NCRYPT_PIN_PROPERTY, NCRYPT_SILENT_FLAG,
-    NCRYPT_SMARTCARD_GUID_PROPERTY, NCryptEnumKeys, NCryptFreeBuffer, NCryptFreeObject, NCryptGetProperty, NCryptKeyName,
-    NCryptOpenKey, NCryptOpenStorageProvider, NCryptSetProperty, NCryptSignHash,
+    NCRYPT_SMARTCARD_GUID_PROPERTY, NCryptEnumKeys, NCryptFreeBuffer, NCryptFreeObject, NCryptGetProperty,
+    NCryptKeyName, NCryptOpenKey, NCryptOpenStorageProvider, NCryptSetProperty, NCryptSignHash,
 };
 use windows_sys::core::PCWSTR;
 use zeroize::Zeroizing;
@@ -120,8 +120,7 @@ impl Provider {
         let ended = loop {
             let mut found: *mut NCryptKeyName = ptr::null_mut();
             // SAFETY: the scope ends with a zero, and the results are writable; `state` is null or from the last call.
-            let code =
-                unsafe { NCryptEnumKeys(self.0.0, scope.as_ptr(), &mut found, &mut state, NCRYPT_SILENT_FLAG) };
+            let code = unsafe { NCryptEnumKeys(self.0.0, scope.as_ptr(), &mut found, &mut state, NCRYPT_SILENT_FLAG) };
             if let Err(failed) = check("NCryptEnumKeys", code) {
                 break if code == NTE_NO_MORE_ITEMS { Ok(()) } else { Err(failed) };
             }
@@ -173,8 +172,7 @@ impl Key {
             let mut length = 0;
             let size = u32::try_from(size).unwrap_or(u32::MAX);
             // SAFETY: the name ends with a zero; the buffer has the given size, or is null and of size zero.
-            let code =
-                unsafe { NCryptGetProperty(self.object.0, name, buffer, size, &mut length, NCRYPT_SILENT_FLAG) };
+            let code = unsafe { NCryptGetProperty(self.object.0, name, buffer, size, &mut length, NCRYPT_SILENT_FLAG) };
             check("NCryptGetProperty", code).map(|()| length as usize)
         };
         let mut value = vec![0; read(ptr::null_mut(), 0)?.min(LARGEST_VALUE)];

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::Config;
 use super::values::{
-    absolute, did, keep, list, minutes, module, one_of, origin, path, program, seconds, some, subject, text, url, words,
-    yes_or_no,
+    absolute, did, keep, list, minutes, module, one_of, origin, path, program, seconds, some, subject, text, url,
+    words, yes_or_no,
 };
 use crate::agent::AgentUse;
 use crate::card::Digest;

@@ -82,7 +82,7 @@ pub fn needs_pin(error: &CallError) -> bool {
 
 /// Describes a failed call. Errors about the PIN are of that stage, whichever call tried it.
 pub fn failed(stage: Stage, error: &CallError) -> Error {
-    use ErrorKind::{CardBusy, CardFailed, Cancelled, PinIncorrect, PinLocked, ReaderNotAvailable};
+    use ErrorKind::{Cancelled, CardBusy, CardFailed, PinIncorrect, PinLocked, ReaderNotAvailable};
     let (kind, stage, what) = match error.code {
         SCARD_W_WRONG_CHV | SCARD_E_INVALID_CHV => {
             let what = "the PIN was wrong; Windows does not say how many tries are left";

@@ -10,8 +10,8 @@ use openssl::rsa::Padding;
 use openssl::sign::RsaPssSaltlen;
 use ticketapi::Pin;
 use ticketapi::cancel::CancelToken;
-use ticketapi::card::protocol::Reset;
 use ticketapi::card::certificate::Signed;
+use ticketapi::card::protocol::Reset;
 use ticketapi::card::{AfterLogin, PinTries, SignerChoice, SmartCard};
 use ticketapi::challenge::Digest;
 use ticketapi::sign::{Algorithm, KeyUse};
@@ -339,7 +339,8 @@ fn the_certificate_to_log_in_with_is_chosen_as_on_other_cards() {
     let computer = Computer::with(&[("First", b"", &[&expired]), ("Second", b"", &[&expired])]);
     assert!(computer.error(&leave()).detail().starts_with("none of the cards can be used to log in"));
     // A key without a certificate does not matter.
-    let computer = Computer::with(&[("Reader", b"", &[&documents, &login])]).faults(&[("NCryptGetProperty", 0x8009_0011)]);
+    let computer =
+        Computer::with(&[("Reader", b"", &[&documents, &login])]).faults(&[("NCryptGetProperty", 0x8009_0011)]);
     assert_eq!(computer.card().certificate().unwrap().der(), login.certificate_der().unwrap());
 }
 

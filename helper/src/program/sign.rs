@@ -60,12 +60,7 @@ fn serve_card(
 }
 
 /// Signs until another request comes.
-fn sign_hashes(
-    channel: &Channel,
-    watch: &Watch,
-    key: &mut dyn HashKey,
-    limit: Duration,
-) -> Result<(), ChannelError> {
+fn sign_hashes(channel: &Channel, watch: &Watch, key: &mut dyn HashKey, limit: Duration) -> Result<(), ChannelError> {
     let (certificate, chain) = (key.signer().der().to_owned(), key.chain().to_vec());
     channel.send(&Reply::LoggedIn { certificate, chain }, None)?;
     loop {
