@@ -115,6 +115,8 @@ pub enum ErrorKind {
     NotImplemented,
     /// The program passed a value that cannot be right.
     InvalidParameter,
+    /// A file, or standard output, cannot be written.
+    NotWritten,
 }
 
 /// The groups of the Ticket API's codes (`TCK_ERR_GRP_`).
@@ -244,7 +246,8 @@ impl ErrorKind {
             | Self::LoginUnderWay
             | Self::Internal
             | Self::NotImplemented
-            | Self::InvalidParameter => Group::Generic,
+            | Self::InvalidParameter
+            | Self::NotWritten => Group::Generic,
         }
     }
 
@@ -313,6 +316,7 @@ impl ErrorKind {
             Self::AgentVersion => "Restart the agent, so that it runs the installed version.",
             Self::NotImplemented => "If your site uses an identity service that supports this, set service to it.",
             Self::InvalidParameter => "Report it to the maker of the program that you used.",
+            Self::NotWritten => "Check that you may write there and that the disk has room, then try again.",
             Self::Internal => "This is a defect of ticketapi. Please report it with the steps that led to it.",
         }
     }

@@ -228,6 +228,7 @@ mod tests {
             Internal,
             NotImplemented,
             InvalidParameter,
+            NotWritten,
         ];
         for kind in kinds {
             let group = match kind.group() {

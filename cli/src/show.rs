@@ -50,7 +50,7 @@ fn escaped(json: &str) -> String {
 /// The error of a standard output that cannot be written.
 pub fn unwritten(error: io::Error) -> Error {
     let detail = format!("standard output cannot be written to: {error}");
-    Error::new(ErrorKind::Internal, Stage::Session, detail).because(error)
+    Error::new(ErrorKind::NotWritten, Stage::Session, detail).because(error)
 }
 
 /// Writes a note to standard error.

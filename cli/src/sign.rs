@@ -239,7 +239,7 @@ fn write(output: &Path, bytes: &[u8], overwrite: bool) -> Result<()> {
     });
     written.map_err(|error| {
         let detail = format!("{} cannot be written: {error}", output.display());
-        Error::new(ErrorKind::Internal, Stage::Signing, detail).because(error)
+        Error::new(ErrorKind::NotWritten, Stage::Signing, detail).because(error)
     })
 }
 
@@ -248,7 +248,8 @@ fn write(output: &Path, bytes: &[u8], overwrite: bool) -> Result<()> {
 fn answer(signatures: &Signatures, unwritten: &[(String, Error)]) -> (Value, ExitCode) {
     let first = signatures.failed.first().map(|failed| &failed.error);
     let first = first.or_else(|| unwritten.first().map(|(_, error)| error));
-    let unwritten = unwritten.iter().map(|(id, error)| json!({ "id": id, "message": error.to_string() }));
+    let unwritten =
+        unwritten.iter().map(|(id, error)| json!({ "id": id, "message": error.to_string(), "remedy": error.remedy() }));
     let mut answer = sign::answer(signatures, first);
     if unwritten.len() > 0 {
         answer["unwritten_files"] = unwritten.collect();

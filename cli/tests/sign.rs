@@ -306,10 +306,11 @@ fn an_answer_has_the_signature_of_a_file_that_cannot_be_written() {
     desk.answering_pin(&format!("echo other >{out}/document.sig; echo 'D {PIN}'"));
     let run = desk.run(&["sign", "--json", "--out", &out, &document, &other]);
     let answer = run.json();
-    assert_eq!((run.code, &answer["status_code"]), (1, &json!(1)));
+    assert_eq!((run.code, &answer["status_code"], &answer["status_string"]), (1, &json!(1), &json!("NotWritten")));
     assert_eq!(answer["signatures"].as_array().unwrap().len(), 2);
     assert_eq!((&answer["unwritten_files"][0]["id"], &answer["failed_signatures"]), (&json!(document), &json!([])));
-    assert_ne!(answer["message"], "");
+    assert!(answer["message"].as_str().unwrap().contains("document.sig cannot be written: "), "{answer}");
+    assert!(answer["unwritten_files"][0]["remedy"].as_str().unwrap().contains("the disk has room"), "{answer}");
     assert_eq!(fs::read(desk.path("out/other.sig")).unwrap().len(), 256);
 }
 

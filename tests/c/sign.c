@@ -216,6 +216,32 @@ static void what_was_signed_before_the_card_was_taken_out_is_kept(const void *ro
     TcktApi_Finalize(instance);
 }
 
+static void a_wrong_signature_is_not_handed_out(const void *row)
+{
+    static const TicketApiPayload three[] = {{"a", 1}, {"b", 1}, {"c", 1}};
+    TicketApiSignRequest request = of(three, 3);
+    TCK_API_INSTANCE instance;
+    char signature[LARGE], words[254];
+    unsigned used = 0, i;
+    User user = {.pin = "735519"};
+    (void)row;
+    use_card("signature-wrong");
+    answer_with(&user);
+    instance = TcktApi_Initialize();
+    CHECK_EQ(ticketapi_sign(instance, &request), TCK_API_ERR_CARD_TRANSACTION_FAILED);
+    for (i = 0; i < 3; i += 2) {
+        CHECK_EQ(ticketapi_signature(instance, i, signature, sizeof signature, &used), TCK_API_SUCCESS);
+        CHECK_EQ(used, 256);
+    }
+    memset(signature, 'x', sizeof signature);
+    CHECK_EQ(ticketapi_signature(instance, 1, signature, sizeof signature, NULL), TCK_API_ERR_CARD_TRANSACTION_FAILED);
+    CHECK_EQ(signature[1], 'x');
+    CHECK_EQ(TcktApi_getErrorDescription(instance, TCK_API_ERR_CARD_TRANSACTION_FAILED, words, sizeof words, NULL), TCK_API_SUCCESS);
+    CHECK(strstr(words, "does not match the certificate") != NULL);
+    CHECK_EQ(user.pins, 1);
+    TcktApi_Finalize(instance);
+}
+
 static pid_t forked;
 
 static void fork_while_signing(void)
@@ -254,6 +280,7 @@ const Test sign_tests[] = {
     {"the card to log in with signs documents only when asked to", the_card_to_log_in_with_signs_only_when_asked_to, NULL},
     {"a card of two tokens has a PIN for each", a_card_of_two_tokens_has_a_pin_for_each, NULL},
     {"what was signed before the card was taken out is kept", what_was_signed_before_the_card_was_taken_out_is_kept, NULL},
+    {"a wrong signature is not handed out, and those beside it are", a_wrong_signature_is_not_handed_out, NULL},
     {"a child forked while documents are signed signs itself", a_child_forked_while_documents_are_signed_signs_itself, NULL},
     {NULL, NULL, NULL},
 };

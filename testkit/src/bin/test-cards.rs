@@ -40,6 +40,7 @@ const CARDS: &[Card] = &[
     Card { name: "good", fill: |token, cards| token.add_identity(&cards.good, 1), script: &[] },
     scripted("signature", &[]),
     scripted("signature-removed", &["fault C_Sign 2 error 0x32"]),
+    scripted("signature-wrong", &["fault C_Sign 2 wrong"]),
     Card { name: "canary", fill: |token, cards| token.add_identity(&cards.good, 1), script: &[] },
     Card { name: "expired", fill: |token, cards| token.add_identity(&cards.expired, 1), script: &[] },
     Card { name: "no-certificate", fill: |token, cards| token.add_key(&cards.good, 1), script: &[] },

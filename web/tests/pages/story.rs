@@ -15,7 +15,7 @@ use ticketapi::{Error, Pin, Stage};
 
 use super::{answer, serve, serve_tls, set, settings_of};
 use crate::house::House;
-use crate::support::{Desk, InThread, PATIENCE, PIN, User, program, wait_for_end};
+use crate::support::{Desk, InThread, PATIENCE, PIN, Readers, TestCard, UID, User, program, wait_for_end};
 
 const REFUSED: &str = "NotAllowedError: not allowed";
 const NO_AUTH: &str = "navigator.ticketapi.getTicketNoAuth()";
@@ -99,6 +99,7 @@ pub fn tell<B: Browser>(site: &Site, browser: B, close: impl FnOnce(B)) {
     only_allowed_pages(site, &browser, &ticket);
     signatures(site, &browser);
     a_long_ticket(site, &browser);
+    a_locked_session(site, &browser);
     events(site, &browser);
     a_killed_host(site, &browser);
 
@@ -243,6 +244,32 @@ fn events(site: &Site, browser: &impl Browser) {
     );
     program(&site.desk).destroy_ticket().unwrap();
     assert_eq!(browser.call("window.ended.then((event) => event.type)"), "sessionended");
+}
+
+/// Another agent, whose session is locked when the card is taken out.
+fn a_locked_session(site: &Site, browser: &impl Browser) {
+    let desk = Desk::with(|spine| spine.roles(1)).set("mode", "session_lock");
+    let card = TestCard::new(&desk, UID);
+    let readers = Readers::with(&card);
+    let _agent = InThread::listen(desk.folder.path(), &desk.config, |engine| {
+        engine.prompter(User::new()).card_reader(readers.clone())
+    });
+    set(&site.desk, &settings_of(&desk)).unwrap();
+    browser.open(&format!("{}/", site.allowed));
+    let ticket = browser.call(LOG_IN);
+    browser.run(
+        "window.locked = new Promise((resolve) => navigator.ticketapi.addEventListener('sessionlocked', resolve)); \
+         navigator.ticketapi.watch().then(done)",
+    );
+    readers.remove(0);
+    assert_eq!(browser.call("window.locked.then((event) => event.type)"), "sessionlocked");
+    assert_eq!(browser.call("navigator.ticketapi.status()"), "locked");
+    let refused = browser.call(NO_AUTH);
+    assert!(refused.starts_with("Error: ") && refused.contains("locked"), "{refused}");
+    readers.insert(0, &card);
+    assert_eq!(browser.call(LOG_IN), ticket);
+    assert_eq!(browser.call("navigator.ticketapi.status()"), "live");
+    set(&site.desk, &settings_of(&site.desk)).unwrap();
 }
 
 /// The host is killed during a login, which is cancelled; the page goes on with another.

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use core::readers::{Readers, TestCard};
 pub use core::{Desk, PATIENCE, PIN, UID, User, script};
 use ticketapi::agent::AgentUse;
 use ticketapi::engine::EngineBuilder;

@@ -23,7 +23,8 @@ class ModernTest {
     @TestFactory
     Stream<DynamicTest> withSignatures() {
         return Stream.of(test("documentsAreSigned", "signs.p12"), test("aWrongRequestAsksForNoPin", "signs.p12"),
-                test("whatWasSignedBeforeTheCardWasTakenOutIsKept", "signature-removed"));
+                test("whatWasSignedBeforeTheCardWasTakenOutIsKept", "signature-removed"),
+                test("aWrongSignatureIsNotHandedOut", "signature-wrong"));
     }
 
     @TestFactory
