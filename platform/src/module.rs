@@ -15,6 +15,9 @@ use windows_sys::Win32::System::LibraryLoader::{
     GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT, GetModuleFileNameW, GetModuleHandleExW,
     LOAD_LIBRARY_SEARCH_DEFAULT_DIRS, SetDefaultDllDirectories,
 };
+use windows_sys::Win32::System::RemoteDesktop::{
+    WTS_CURRENT_SESSION, WTSClientProtocolType, WTSFreeMemory, WTSQuerySessionInformationW,
+};
 use windows_sys::Win32::UI::WindowsAndMessaging::{GetSystemMetrics, SM_REMOTESESSION};
 
 /// The longest path.
@@ -62,8 +65,35 @@ pub fn harden_program() {
     }
 }
 
-/// Returns `true` if this process runs in a session of Remote Desktop Services.
+/// Returns `true` if this process runs in a session of Remote Desktop Services, such as RDP's or Citrix's.
 pub fn is_remote_session() -> bool {
     // SAFETY: the call only takes a number.
-    unsafe { GetSystemMetrics(SM_REMOTESESSION) != 0 }
+    let remote = unsafe { GetSystemMetrics(SM_REMOTESESSION) };
+    // A session whose graphics the server's processor makes is remote by its protocol only.
+    remote != 0 || protocol().is_some_and(|protocol| protocol != LOCAL)
+}
+
+/// The protocol of a session at the computer itself.
+const LOCAL: u16 = 0;
+
+/// Returns the protocol by which the user sees this session; `None` if the service that knows does not answer.
+fn protocol() -> Option<u16> {
+    let (mut data, mut length) = (ptr::null_mut(), 0);
+    // SAFETY: null stands for this computer, and the results are writable. What the call has allocated is a number of
+    // 16 bits, read before it is freed.
+    unsafe {
+        let known = WTSQuerySessionInformationW(
+            ptr::null_mut(),
+            WTS_CURRENT_SESSION,
+            WTSClientProtocolType,
+            &mut data,
+            &mut length,
+        );
+        if known == 0 {
+            return None;
+        }
+        let protocol = (length as usize >= size_of::<u16>()).then(|| data.cast::<u16>().read_unaligned());
+        WTSFreeMemory(data.cast());
+        protocol
+    }
 }

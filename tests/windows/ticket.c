@@ -1,5 +1,5 @@
 /* Prints the ticket that the library gives, as an old client gets it: of a login if there is none, or with the argument
- * `existing` only of one that is there. */
+ * `existing` only of one that is there. With `destroy` it logs out. */
 #include <stdio.h>
 #include <windows.h>
 
@@ -8,7 +8,8 @@
 int main(int count, char **words)
 {
     HMODULE library = LoadLibraryA("TicketApiDll.dll");
-    const char *get = count > 1 && lstrcmpA(words[1], "existing") == 0 ? "TcktApi_getTicketNoAuth" : "TcktApi_getTicket";
+    const char *what = count > 1 ? words[1] : "";
+    const char *get = lstrcmpA(what, "existing") == 0 ? "TcktApi_getTicketNoAuth" : "TcktApi_getTicket";
     char ticket[8192];
     unsigned int length = 0, code;
     long instance;
@@ -18,7 +19,12 @@ int main(int count, char **words)
         return 1;
     }
     instance = CALL(long (*)(void), "TcktApi_Initialize");
-    if (CALL(int (*)(long, char *, unsigned int, unsigned int *), get, instance, ticket, sizeof ticket, &length) == 0) {
+    if (lstrcmpA(what, "destroy") == 0) {
+        if (CALL(int (*)(long), "TcktApi_destroyTicket", instance) == 0) {
+            printf("logged out\n");
+            return 0;
+        }
+    } else if (CALL(int (*)(long, char *, unsigned int, unsigned int *), get, instance, ticket, sizeof ticket, &length) == 0) {
         printf("ticket: %s\n", ticket);
         return 0;
     }
