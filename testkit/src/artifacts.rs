@@ -60,6 +60,11 @@ fn build(selection: &[&str], file: &str) -> PathBuf {
             cargo.env_remove(name);
         }
     }
+    // As rustup's own cargo does for the test. Otherwise a dependency's rust-toolchain file would choose the compiler that
+    // builds it.
+    if let Some(toolchain) = option_env!("RUSTUP_TOOLCHAIN") {
+        cargo.env("RUSTUP_TOOLCHAIN", toolchain);
+    }
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
