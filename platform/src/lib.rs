@@ -15,6 +15,7 @@ pub mod pipe;
 pub mod process;
 pub mod registry;
 pub mod security;
+pub mod socket;
 
 use std::ffi::OsStr;
 use std::os::windows::ffi::OsStrExt;

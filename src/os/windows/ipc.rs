@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketType};
 use ticketapi_platform::pipe::set_nonblocking;
+use ticketapi_platform::socket::tcp;
 
 #[cfg(feature = "oidc")]
 use crate::cancel::{CancelGuard, CancelToken};
@@ -159,8 +159,7 @@ pub(crate) fn nonblocking_pipe() -> io::Result<(PipeReader, PipeWriter)> {
 pub(crate) fn begin_connecting(address: &SocketAddr) -> io::Result<TcpStream> {
     // The standard library starts the system's sockets.
     drop(UdpSocket::bind("127.0.0.1:0"));
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let stream = TcpStream::from(rustix::net::socket(family, SocketType::STREAM, None)?);
+    let stream = TcpStream::from(tcp(address.is_ipv6())?);
     stream.set_nonblocking(true)?;
     match rustix::net::connect(&stream, address) {
         Ok(()) | Err(Errno::INPROGRESS | Errno::WOULDBLOCK) => Ok(stream),
