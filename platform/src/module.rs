@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::windows::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use windows_sys::Win32::Foundation::HMODULE;
@@ -13,7 +13,7 @@ use windows_sys::Win32::System::Diagnostics::Debug::{
 use windows_sys::Win32::System::LibraryLoader::{
     GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS, GET_MODULE_HANDLE_EX_FLAG_PIN,
     GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT, GetModuleFileNameW, GetModuleHandleExW,
-    LOAD_LIBRARY_SEARCH_DEFAULT_DIRS, SetDefaultDllDirectories,
+    LOAD_LIBRARY_SEARCH_DEFAULT_DIRS, LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR, LoadLibraryExW, SetDefaultDllDirectories,
 };
 use windows_sys::Win32::System::RemoteDesktop::{
     WTS_CURRENT_SESSION, WTSClientProtocolType, WTSFreeMemory, WTSQuerySessionInformationW,
@@ -53,6 +53,20 @@ fn this(flag: u32) -> io::Result<HMODULE> {
         unsafe { GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | flag, inside as *const u16, &mut module) };
     super::check(found)?;
     Ok(module)
+}
+
+/// Loads the library at `path`, for good. What it needs is searched for in its own folder, beside the program, and in
+/// the system's folder.
+///
+/// # Errors
+///
+/// If it, or a library that it needs, does not exist or cannot be loaded.
+pub fn load(path: &Path) -> io::Result<()> {
+    let name = super::wide(path.as_os_str())?;
+    let flags = LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS;
+    // SAFETY: the name ends with a zero. The library's initializers may run in any process.
+    let library = unsafe { LoadLibraryExW(name.as_ptr(), ptr::null_mut(), flags) };
+    if library.is_null() { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// For programs of ours: libraries are searched for beside the program and in the system's folder only, not in the

@@ -17,7 +17,7 @@ use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::framing::{Channel, ChannelError, Frame};
 use crate::os::child::{Process, spawn_connected};
-use crate::os::fs::trusted;
+use crate::os::fs::trusted_program;
 use crate::secret::Pin;
 use crate::session::Role;
 
@@ -38,7 +38,7 @@ impl Dialogs {
             return Err(Some("this program has no desktop, as services have none".into()));
         }
         let beside = module::path().map(|own| own.with_file_name(PROGRAM));
-        let program = beside.and_then(|program| match trusted(&program) {
+        let program = beside.and_then(|program| match trusted_program(&program) {
             Ok(found) => Ok(found),
             Err(error) => {
                 let text = format!("{} cannot be used: {error}", program.display());

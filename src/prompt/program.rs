@@ -10,7 +10,7 @@ use super::text;
 use crate::cancel::CancelToken;
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::child::Child;
-use crate::os::fs::{can_be_run, trusted};
+use crate::os::fs::{can_be_run, trusted_program};
 use crate::os::ipc::nonblocking_pipe;
 use crate::os::privilege::{self, search_path};
 use crate::printable::clean;
@@ -134,14 +134,14 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
     locate(Path::new(name)).ok()
 }
 
-/// Finds the program `name`, a path or a name on the `PATH`, as [`trusted`] resolves it.
+/// Finds the program `name`, a path or a name on the `PATH`, as [`trusted_program`] resolves it.
 ///
 /// # Errors
 ///
 /// If it does not exist or is not trusted.
 pub fn locate(name: &Path) -> io::Result<PathBuf> {
     if name.components().count() > 1 {
-        return trusted(name);
+        return trusted_program(name);
     }
     let path = search_path();
     let mut problem = io::ErrorKind::NotFound.into();
@@ -149,7 +149,7 @@ pub fn locate(name: &Path) -> io::Result<PathBuf> {
     for folder in env::split_paths(&path).filter(|folder| folder.is_absolute()) {
         let file = folder.join(name);
         if can_be_run(&file) {
-            match trusted(&file) {
+            match trusted_program(&file) {
                 Ok(found) => return Ok(found),
                 Err(error) => problem = error,
             }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as CallError, RvError};
-use ticketapi::os::fs::trusted;
+use ticketapi::os::fs::trusted_program;
 use ticketapi::{Error, ErrorKind, Stage};
 
 use super::calls::Calls;
@@ -89,9 +89,13 @@ fn open(path: &Path) -> std::result::Result<Loaded, String> {
     if !path.is_file() {
         return Err(format!("{name} does not exist"));
     }
-    let real = trusted(path).map_err(|error| format!("{name} is not trusted: {error}"))?;
+    let real = trusted_program(path).map_err(|error| format!("{name} is not trusted: {error}"))?;
     #[cfg(windows)]
-    fits(&real).map_err(|reason| format!("{name} {reason}"))?;
+    {
+        fits(&real).map_err(|reason| format!("{name} {reason}"))?;
+        // With what is beside it, as makers install it; then it is loaded for cryptoki too.
+        ticketapi_platform::module::load(&real).map_err(|error| format!("{name} cannot be loaded ({error})"))?;
+    }
     let context = Pkcs11::new(&real).map_err(|error| match error {
         CallError::MissingSymbol(symbol) => format!("{name} is not a PKCS#11 module ({symbol} is missing)"),
         CallError::LibraryLoading(error) => format!("{name} cannot be loaded ({error})"),

@@ -14,7 +14,7 @@ use self::unix as system;
 use self::windows as system;
 use super::not_installed;
 use crate::error::Result;
-use crate::os::fs::trusted;
+use crate::os::fs::trusted_program;
 
 /// Finds the helper program for `modules`: `configured`, or the first trusted one in `folders`, in the folder for
 /// programs of a prefix that one of them is in, or in the system's.
@@ -35,16 +35,21 @@ pub fn find_helper(configured: Option<&Path>, modules: &[PathBuf], folders: &[Pa
             names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).collect()
         }
     };
-    let mut not_trusted = String::new();
+    let mut not_trusted = Vec::new();
     for path in places.iter().filter(|path| path.is_file()) {
-        match trusted(path) {
+        match trusted_program(path) {
             Ok(found) => return Ok(found),
-            Err(error) => not_trusted += &format!("; {} is not trusted: {error}", path.display()),
+            Err(error) => not_trusted.push(format!("{} is not trusted: {error}", path.display())),
         }
     }
     let places: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
     let (name, places) = (names[0], places.join(", "));
-    Err(not_installed(format!("{hint}the card helper {name} does not exist (searched: {places}){not_trusted}")))
+    // Descriptions are cut off at their end, so that the reason comes first.
+    let reason = match not_trusted.join("; ") {
+        none if none.is_empty() => format!("{name} does not exist"),
+        reasons => reasons,
+    };
+    Err(not_installed(format!("{hint}the card helper {reason} (searched: {places})")))
 }
 
 #[cfg(test)]

@@ -45,6 +45,15 @@ pub fn trusted(path: &Path) -> io::Result<PathBuf> {
     Ok(real)
 }
 
+/// As [`trusted`], for programs and libraries that will run. On Windows they must also be on this computer.
+///
+/// # Errors
+///
+/// As [`trusted`].
+pub fn trusted_program(path: &Path) -> io::Result<PathBuf> {
+    trusted(path)
+}
+
 /// Reads the trusted file at `path`, of at most `limit` bytes. Does not block on a pipe or a device.
 ///
 /// # Errors

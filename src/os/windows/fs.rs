@@ -4,9 +4,10 @@
 //! a program.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf, Prefix, absolute};
 
 use ticketapi_platform::security::{Fault, Rights, fault};
 
@@ -20,13 +21,63 @@ const SHORT: usize = 240;
 ///
 /// If it does not exist; [`PermissionDenied`](io::ErrorKind::PermissionDenied) if it is not trusted.
 pub fn trusted(path: &Path) -> io::Result<PathBuf> {
-    let real = fs::canonicalize(path)?;
+    let real = resolved(path)?;
     check(&real, if real.is_dir() { Rights::Add } else { Rights::Change })?;
     for (above, folder) in real.ancestors().skip(1).enumerate() {
         // Another file beside a program could be loaded by it.
         check(folder, if above == 0 { Rights::Add } else { Rights::Replace })?;
     }
     Ok(simplified(real))
+}
+
+/// Returns the path without links. Some file systems, such as those of RAM disks, cannot tell it, nor Wine if it is
+/// long: there it is the path itself, if nothing of it is a link.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    /// `ERROR_INVALID_FUNCTION` and `ERROR_MORE_DATA`.
+    const UNKNOWN: [i32; 2] = [1, 234];
+    let error = match fs::canonicalize(path) {
+        Err(error) if error.raw_os_error().is_some_and(|code| UNKNOWN.contains(&code)) => error,
+        resolved => return resolved,
+    };
+    let whole = absolute(path)?;
+    for part in whole.ancestors() {
+        if fs::symlink_metadata(part)?.is_symlink() {
+            return Err(error);
+        }
+    }
+    let mut verbatim = OsString::from(r"\\?\");
+    verbatim.push(&whole);
+    let is_on_drive =
+        matches!(whole.components().next(), Some(Component::Prefix(of)) if matches!(of.kind(), Prefix::Disk(_)));
+    Ok(if is_on_drive { verbatim.into() } else { whole })
+}
+
+/// As [`trusted`], for programs and libraries that will run: they must also be on this computer. Whoever can pose as the
+/// server of a share could replace them.
+///
+/// # Errors
+///
+/// As [`trusted`].
+pub fn trusted_program(path: &Path) -> io::Result<PathBuf> {
+    // Not opened first: that would tell the server who this user is.
+    let local = |path: PathBuf| if is_on_share(&path) { Err(on_share(&path)) } else { Ok(path) };
+    local(path.to_owned()).and_then(|path| trusted(&path)).and_then(local)
+}
+
+fn on_share(path: &Path) -> io::Error {
+    let text = format!("{} is on a network share; install it on this computer", path.display());
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
+}
+
+/// Returns `true` for a path of a share, also one of this computer. The letters of such drives have been resolved.
+fn is_on_share(path: &Path) -> bool {
+    match path.components().next() {
+        Some(Component::Prefix(prefix)) => match prefix.kind() {
+            Prefix::UNC(..) | Prefix::VerbatimUNC(..) | Prefix::DeviceNS(_) => true,
+            Prefix::Verbatim(_) | Prefix::VerbatimDisk(_) | Prefix::Disk(_) => false,
+        },
+        _ => false,
+    }
 }
 
 fn check(path: &Path, rights: Rights) -> io::Result<()> {
@@ -67,7 +118,7 @@ pub(crate) fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 #[cfg(any(feature = "nuts", feature = "oidc"))]
 pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<crate::secret::SecretBytes> {
     let mut file = open_trusted(path, limit)?;
-    check(&fs::canonicalize(path)?, Rights::Read)?;
+    check(&resolved(path)?, Rights::Read)?;
     // Allocated at its full size, with room for noticing the end: a buffer that grows leaves copies behind.
     let mut bytes = crate::secret::secret_buffer(usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(32));
     file.read_to_end(&mut bytes)?;
@@ -106,4 +157,20 @@ pub(crate) fn can_be_run(file: &Path) -> bool {
 pub fn own_folder() -> Option<PathBuf> {
     let folder = env::var_os("LOCALAPPDATA").map(PathBuf::from).filter(|folder| folder.is_absolute())?;
     Some(folder.join("ticketapi"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_on_shares_are_not_trusted_whatever_their_access_lists_say() {
+        for path in [r"\\server\share\x.exe", r"\\?\UNC\server\share\x.exe", r"//server/share/x.exe", r"\\.\x\x.exe"] {
+            let error = trusted_program(path.as_ref()).unwrap_err();
+            assert_eq!(error.to_string(), format!("{path} is on a network share; install it on this computer"));
+        }
+        for path in [r"C:\x\x.exe", r"\\?\C:\x\x.exe", r"\x\x.exe", "x.exe"] {
+            assert!(!is_on_share(path.as_ref()), "{path}");
+        }
+    }
 }
