@@ -66,8 +66,11 @@
  *
  * Processes. In a child of fork() the library is as if freshly loaded; the parent's handles and session
  * stay with the parent. dlclose() leaves the library and its session in memory, and the next dlopen()
- * finds them again. The library changes no signal handler, signal mask, environment variable or other
- * property of the process, and writes nothing to its output.
+ * finds them again; on Windows FreeLibrary() and LoadLibrary() do, once another function than GetDllVersion
+ * or TcktApi_getLastError was called, and DllMain does nothing. TcktApi_Initialize and a login fail there with
+ * TCK_API_ERR_LOAD_RES_FAILED on a thread that impersonates another user. The library changes no signal
+ * handler, signal mask, environment variable or other property of the process, and writes nothing to its
+ * output.
  *
  * What runs. Nothing is started or opened before the first login. Card software runs in a child
  * process, ticketapi-card, during a login. Another one watches the session's card while the session

@@ -27,6 +27,7 @@ use crate::card::events::CardWatch;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::Result;
+use crate::os::privilege::own_user;
 use crate::secret::Ticket;
 use crate::session::{Context, Contexts, EndReason, Session};
 
@@ -407,6 +408,7 @@ impl Engine {
     }
 
     fn here(&self, anew: bool) -> Result<Arc<Session>> {
+        own_user()?;
         self.inner.session_or_login(anew, self.inner.parts.settings.card_wait)
     }
 

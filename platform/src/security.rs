@@ -7,7 +7,10 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::Path;
 use std::ptr;
 
-use windows_sys::Win32::Foundation::{ERROR_SUCCESS, GENERIC_ALL, GENERIC_READ, GENERIC_WRITE, HANDLE, LocalFree};
+use windows_sys::Win32::Foundation::{
+    ERROR_CANT_OPEN_ANONYMOUS, ERROR_NO_TOKEN, ERROR_SUCCESS, GENERIC_ALL, GENERIC_READ, GENERIC_WRITE, HANDLE,
+    LocalFree,
+};
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetNamedSecurityInfoW,
     GetSecurityInfo, SDDL_REVISION_1, SE_FILE_OBJECT, SE_KERNEL_OBJECT,
@@ -23,14 +26,19 @@ use windows_sys::Win32::Storage::FileSystem::{
 };
 use windows_sys::Win32::System::SystemServices::SE_GROUP_LOGON_ID;
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
+    GetCurrentProcess, GetCurrentThread, OpenProcess, OpenProcessToken, OpenThreadToken,
+    PROCESS_QUERY_LIMITED_INFORMATION,
 };
 
 use crate::check;
+use crate::pipe::is;
 
 /// Administrators, SYSTEM, TrustedInstaller, and the owner's own rights: the owner is checked by itself.
 const TRUSTED: [&str; 4] =
     ["S-1-5-32-544", "S-1-5-18", "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464", "S-1-3-4"];
+
+/// The user of a token for impersonation that says nothing more.
+const ANONYMOUS: &str = "S-1-5-7";
 
 /// Kinds of access lists' entries that grant rights; see `ACE_HEADER`.
 const ALLOWED: u8 = 0;
@@ -78,6 +86,26 @@ pub enum Fault {
 /// If the system does not tell.
 pub fn user_sid() -> io::Result<String> {
     Token::of_this_process()?.user()
+}
+
+/// Returns the security identifier of the user that this thread impersonates, if it is another one than the process's.
+///
+/// # Errors
+///
+/// If the system does not tell.
+pub fn impersonated_user() -> io::Result<Option<String>> {
+    let mut token = ptr::null_mut();
+    // SAFETY: `token` is writable. The process's own rights decide whether the token may be opened.
+    let opened = unsafe { OpenThreadToken(GetCurrentThread(), TOKEN_QUERY, 1, &mut token) };
+    match check(opened) {
+        Err(error) if is(&error, ERROR_NO_TOKEN) => return Ok(None),
+        // One that says nothing about its user.
+        Err(error) if is(&error, ERROR_CANT_OPEN_ANONYMOUS) => return Ok(Some(ANONYMOUS.to_owned())),
+        opened => opened?,
+    }
+    // SAFETY: the handle is new and belongs to nobody else.
+    let user = Token(unsafe { OwnedHandle::from_raw_handle(token) }).user()?;
+    Ok(Some(user).filter(|user| user_sid().ok().as_ref() != Some(user)))
 }
 
 /// The user that a process runs as, and how far the system trusts it.
@@ -343,7 +371,20 @@ pub(crate) fn random() -> io::Result<u128> {
 
 #[cfg(test)]
 mod tests {
+    use windows_sys::Win32::Security::{ImpersonateSelf, RevertToSelf, SecurityImpersonation};
+
     use super::*;
+
+    #[test]
+    fn a_thread_that_impersonates_its_own_user_is_no_stranger() {
+        assert_eq!(impersonated_user().unwrap(), None);
+        // SAFETY: the call only takes a number.
+        check(unsafe { ImpersonateSelf(SecurityImpersonation) }).unwrap();
+        let impersonated = impersonated_user();
+        // SAFETY: the call has no preconditions.
+        check(unsafe { RevertToSelf() }).unwrap();
+        assert_eq!(impersonated.unwrap(), None);
+    }
 
     #[test]
     fn a_new_file_of_this_user_is_trusted_and_one_that_is_not_there_is_an_error() {

@@ -10,6 +10,7 @@ use super::AgentSettings;
 use super::connection::{NoReply, PROMPT};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::os::ipc::Socket;
+use crate::os::privilege::own_user;
 
 /// The pipe: what `agent_socket` names, else `\\.\pipe\ticketapi-SESSION-SID`, with the number of the desktop session
 /// and the user's security identifier.
@@ -47,6 +48,9 @@ pub enum Unusable {
         "{0} is closed to this program: it runs in a sandbox or another logon session, or another user's process has taken the name"
     )]
     Closed(PathBuf),
+    /// This thread acts as another user.
+    #[error("this thread impersonates another user")]
+    Impersonating,
     /// The system refuses.
     #[error("{0} cannot be used: {1}")]
     Refused(PathBuf, io::Error),
@@ -54,6 +58,7 @@ pub enum Unusable {
 
 /// Connects to the agent at `path`, once it is known to be the user's own.
 pub(super) fn connect(path: &Path) -> Result<Socket, NoReply> {
+    own_user().map_err(|_| NoReply::Unusable(Unusable::Impersonating))?;
     named::connect(path, Instant::now() + PROMPT).map_err(|refused| {
         let path = path.to_owned();
         NoReply::Unusable(match refused {

@@ -10,7 +10,7 @@ use super::registry::{Hive, Layer};
 use super::{Config, KEYS};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fs::read_trusted;
-use crate::os::privilege::is_raised;
+use crate::os::privilege::{is_raised, own_user};
 
 /// Where the settings came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl Config {
     /// As [`Config::load`].
     #[doc(hidden)]
     pub fn load_telling(file: Option<&Path>) -> Result<(Self, Sources)> {
+        own_user()?;
         // Asked once: there is a variable for each key.
         let raised = is_raised();
         let variable = |name: &str| if raised { None } else { env::var_os(name) };

@@ -64,6 +64,12 @@ fn has_capabilities_of_its_file() -> bool {
     false
 }
 
+/// Succeeds: threads act as their process's user here.
+#[expect(clippy::unnecessary_wraps, reason = "threads of other systems may act as another user")]
+pub(crate) fn own_user() -> crate::Result<()> {
+    Ok(())
+}
+
 /// Returns a variable of the environment, if it can be trusted.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
     if is_raised() { None } else { env::var_os(name) }

@@ -6,9 +6,27 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
+use ticketapi_platform::security::impersonated_user;
+
+use crate::error::{Error, ErrorKind, Result, Stage};
+
 /// Returns `false`; see the module.
 pub fn is_raised() -> bool {
     false
+}
+
+/// Refuses a thread that acts as another user than the process's: it could not use the files and pipes that the
+/// library's own threads and the helper use.
+///
+/// # Errors
+///
+/// [`Configuration`](ErrorKind::Configuration).
+pub(crate) fn own_user() -> Result<()> {
+    if matches!(impersonated_user(), Ok(None)) {
+        return Ok(());
+    }
+    let detail = "this thread impersonates another user: call RevertToSelf before this function";
+    Err(Error::new(ErrorKind::Configuration, Stage::Configuration, detail))
 }
 
 /// Returns a variable of the environment.
