@@ -79,6 +79,12 @@ pub(crate) struct Desk<'a> {
         expect(dead_code, reason = "no service of this build uses it")
     )]
     pub(crate) browser: &'a dyn Browser,
+    /// Says that the user has a page to act on, which gives the engine time for what the session will need.
+    #[cfg_attr(
+        not(any(feature = "nuts", feature = "oidc")),
+        expect(dead_code, reason = "no service of this build uses it")
+    )]
+    pub(crate) page_opened: &'a dyn Fn(),
     pub(crate) cards: &'a dyn CardReader,
     /// How long to wait for a card.
     pub(crate) card_wait: Duration,

@@ -122,7 +122,7 @@ impl Inner {
 
     fn begin_flight(self: &Arc<Self>, state: &mut State, purpose: Purpose, card_wait: Duration) -> Arc<LoginFlight> {
         let flight = Arc::new(LoginFlight::begin(purpose, card_wait));
-        state.login = Some(UnderWay { flight: Arc::clone(&flight), presence: None });
+        state.login = Some(UnderWay { flight: Arc::clone(&flight), presence: None, page_opened: false });
         self.tell(state, Event::LoginBegun);
         flight
     }
@@ -139,6 +139,7 @@ impl Inner {
         let desk = Desk {
             prompter: prompter.as_ref(),
             browser: browser.as_ref(),
+            page_opened: &|| self.page_opened(flight),
             cards: reader.as_ref(),
             card_wait: flight.card_wait,
             card_found: &|presence| self.card_found(flight, presence),
@@ -173,6 +174,15 @@ impl Inner {
             && reason != EndReason::EndedByBroker
         {
             self.end_on_broker_meanwhile(&session);
+        }
+    }
+
+    /// Starts the monitor while the user acts: the session needs it at once.
+    fn page_opened(self: &Arc<Self>, flight: &Arc<LoginFlight>) {
+        let mut state = self.lock();
+        if let Some(login) = state.login.as_mut().filter(|login| Arc::ptr_eq(&login.flight, flight)) {
+            login.page_opened = true;
+            self.tend(&mut state);
         }
     }
 

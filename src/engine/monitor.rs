@@ -70,10 +70,9 @@ impl Inner {
     /// Makes the monitor apply changes, and starts it if there is something to watch. Returns `false` if it
     /// cannot be started.
     pub(super) fn tend(self: &Arc<Self>, state: &mut State) -> bool {
-        let needed = state.presences().next().is_some() || state.due().is_some();
         if let Some(wake) = &state.monitor {
             wake.cancel();
-        } else if needed && !state.resting {
+        } else if state.needs_monitor() && !state.resting {
             let inner = Arc::clone(self);
             if let Err(error) = self.threads.spawn("ticketapi-keep", CancelToken::new(), move || inner.keep()) {
                 warn!(%error, "the session cannot be watched");
@@ -131,7 +130,7 @@ impl Inner {
         self.renew_if_due(&mut state, now);
         let watches = state.presences().next().is_some();
         let due = state.due();
-        if state.resting || (!watches && due.is_none()) {
+        if state.resting || !state.needs_monitor() {
             state.monitor = None;
             state.parked = watching.take_if(|_| state.resting && watches);
             drop(state);

@@ -67,6 +67,8 @@ pub(super) struct LiveSession {
 pub(super) struct UnderWay {
     pub(super) flight: Arc<LoginFlight>,
     pub(super) presence: Option<Presence>,
+    /// The user has a page to act on.
+    pub(super) page_opened: bool,
 }
 
 impl State {
@@ -111,6 +113,13 @@ impl State {
             Some(_) => unavailable("the ticket has expired and has not been renewed yet"),
             None => nobody_is_logged_in(),
         }
+    }
+
+    /// Whether there is something to watch, or soon will be.
+    pub(super) fn needs_monitor(&self) -> bool {
+        self.presences().next().is_some()
+            || self.due().is_some()
+            || self.login.as_ref().is_some_and(|login| login.page_opened)
     }
 
     /// Returns when the monitor has to act.

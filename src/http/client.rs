@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tracing::debug;
 
-use super::connection::{Connection, Limits};
+use super::connection::{Connection, Limits, OpenError, Reaching};
 use super::cookies::CookieJar;
 use super::explain::Way;
 use super::message::{HttpResponse, ReadError, Received, read_response};
@@ -28,8 +28,8 @@ pub(super) const USER_AGENT: &str = concat!("ticketapi/", env!("CARGO_PKG_VERSIO
 /// - One connection for each server is opened for the first request and kept for the others. One that the
 ///   server has closed meanwhile is replaced before the next request. A request that was sent is not
 ///   repeated: the server may have acted on it.
-/// - Looking up a name and connecting are done by a thread of their own, which ends before the request is
-///   sent. It may outlive a deadline or a cancelled login, until the resolver gives up.
+/// - Looking up a name is done by a thread of its own, which ends before the request is sent. It may outlive a
+///   deadline or a cancelled login, until the resolver gives up.
 /// - The connections are closed when this is dropped.
 ///
 /// What is sent and received is wiped from the buffers here; those of TLS and of the system are out of
@@ -79,11 +79,22 @@ impl Client {
     /// HTTP or too large, and [`Cancelled`](ErrorKind::Cancelled). [`Internal`](ErrorKind::Internal) for a
     /// header whose value would break the request.
     pub fn send(&mut self, stage: Stage, request: &HttpRequest, call: &Call<'_>) -> Result<HttpResponse> {
+        self.send_and(stage, request, || (), call)
+    }
+
+    /// As [`Client::send`]; does `meanwhile` between sending and reading.
+    pub(crate) fn send_and(
+        &mut self,
+        stage: Stage,
+        request: &HttpRequest,
+        meanwhile: impl FnOnce(),
+        call: &Call<'_>,
+    ) -> Result<HttpResponse> {
         if let Some(header) = request.unsendable() {
             let detail = format!("the header {header} has a character that HTTP cannot carry");
             return Err(Error::new(ErrorKind::Internal, stage, detail));
         }
-        self.send_from(stage, request.url.origin(), |_| Ok(request), call)
+        whole(self.send_parts(stage, request.url.origin(), |_| Ok(request), meanwhile, call)?)
     }
 
     /// As [`Client::send`], with a request that is made once it is known from which local address it goes out.
@@ -94,10 +105,7 @@ impl Client {
         request: impl FnOnce(IpAddr) -> Result<R>,
         call: &Call<'_>,
     ) -> Result<HttpResponse> {
-        match self.send_for_any_part(stage, origin, request, call)? {
-            (response, None) => Ok(response),
-            (_, Some(error)) => Err(error),
-        }
+        whole(self.send_parts(stage, origin, request, || (), call)?)
     }
 
     /// As [`Client::send_from`]. If the request wants any part of its response, also returns an incomplete one, with the
@@ -107,6 +115,17 @@ impl Client {
         stage: Stage,
         origin: &Origin,
         request: impl FnOnce(IpAddr) -> Result<R>,
+        call: &Call<'_>,
+    ) -> Result<(HttpResponse, Option<Error>)> {
+        self.send_parts(stage, origin, request, || (), call)
+    }
+
+    fn send_parts<R: Borrow<HttpRequest>>(
+        &mut self,
+        stage: Stage,
+        origin: &Origin,
+        request: impl FnOnce(IpAddr) -> Result<R>,
+        meanwhile: impl FnOnce(),
         call: &Call<'_>,
     ) -> Result<(HttpResponse, Option<Error>)> {
         call.cancel.check(stage)?;
@@ -128,7 +147,7 @@ impl Client {
         let request = request.borrow();
         let guard = connection.limit(limits.deadline, call.cancel);
         let Received { response, cookies, keep_alive, broken } = self
-            .exchange(&mut connection, request)
+            .exchange(&mut connection, request, meanwhile)
             .map_err(|failure| or_cancelled(way.explain(failure, request.wanted.limit)))?;
         drop(guard);
         if response.status >= 400 {
@@ -145,17 +164,25 @@ impl Client {
         &mut self,
         connection: &mut Connection,
         request: &HttpRequest,
+        meanwhile: impl FnOnce(),
     ) -> std::result::Result<Received, ReadError> {
         let cookies = self.cookies(request.url.origin());
         let bytes = request.to_bytes(&self.user_agent, &cookies.lock());
         connection.write_all(&bytes)?;
         connection.flush()?;
+        meanwhile();
         read_response(connection, request.wanted)
     }
 
     fn open(&self, way: &Way<'_>, limits: Limits, call: &Call<'_>) -> Result<Connection> {
+        let reaching = Reaching::begin(way.origin, way.proxy, limits, call.cancel);
+        // Read while the connection comes about.
         let tls = way.origin.is_tls().then(|| trust::client_config(self.settings.ca_file.as_deref())).transpose()?;
-        let connection = Connection::open(way.origin, way.proxy, tls, limits, call.cancel)
+        let connection = reaching
+            .and_then(Reaching::finish)
+            .and_then(|(stream, connect_by)| {
+                Connection::secure(stream, way.origin, tls, connect_by, call.cancel).map_err(OpenError::Secure)
+            })
             .map_err(|failed| way.explain_opening(failed))?;
         debug!(server = %way.origin, "connected");
         Ok(connection)
@@ -169,4 +196,9 @@ impl Client {
         });
         &mut self.servers[at]
     }
+}
+
+/// An incomplete response counts as none.
+fn whole((response, incomplete): (HttpResponse, Option<Error>)) -> Result<HttpResponse> {
+    incomplete.map_or(Ok(response), Err)
 }

@@ -166,12 +166,13 @@ impl Login<'_> {
         let mut node = Node::new(self.settings);
         let contract = draw_up(&mut node, self.settings, self.desk.cancel)?;
         info!("contract drawn up");
-        let (id, page) = self.begin_signing(&mut node, &contract)?;
+        let (id, page, answered) = self.begin_signing(&mut node, &contract)?;
         let presentation = {
             let page = LoginPage::without_redirect(page.as_str());
             let opened = self.desk.browser.open(&page, self.desk.cancel)?;
             let _notice = self.desk.prompter.browser_opened(&page, self.desk.cancel);
-            self.wait_for_presentation(&mut node, &id, opened.failed())?
+            (self.desk.page_opened)();
+            self.wait_for_presentation(&mut node, &id, answered, opened.failed())?
         };
         info!("presentation received");
         let (ends, assurance) = self.verify(&mut node, &presentation, &contract)?;
@@ -181,25 +182,36 @@ impl Login<'_> {
         Ok(Grant { card_watched, ..self.grant(presentation, ends, assurance) })
     }
 
-    /// Returns the session's id and its page.
-    fn begin_signing(&self, node: &mut Node<'_>, contract: &str) -> Result<(String, Url)> {
+    /// Returns the session's id, its page, and when the node answered.
+    fn begin_signing(&self, node: &mut Node<'_>, contract: &str) -> Result<(String, Url, Instant)> {
         let step = Step { stage: Stage::Activation, refusal: "begins no signing session", kind: ErrorKindOf::Settings };
         let Employee { identifier, initials, family_name, role, .. } = self.employee;
         let employee = Names { identifier, initials, family_name, role_name: role.as_deref() };
         let params = Params { employer: &self.settings.employer, employee };
         let body = to_json(&Signing { means: "employeeid", params, payload: contract })?;
         let answer = node.post(step, &format!("{V1}/signature/session"), body, &node.call(self.desk.cancel))?;
-        signing::read_session(&answer.body)
+        let answered = Instant::now();
+        let (id, page) = signing::read_session(&answer.body)?;
+        Ok((id, page, answered))
     }
 
-    /// Waits for the user's decision on the page. `not_shown` is cancelled if the page is not shown.
-    fn wait_for_presentation(&self, node: &mut Node<'_>, id: &str, not_shown: &CancelToken) -> Result<SecretBytes> {
+    /// Waits for the user's decision on the page of a session that began at `answered`. `not_shown` is cancelled if the
+    /// page is not shown.
+    fn wait_for_presentation(
+        &self,
+        node: &mut Node<'_>,
+        id: &str,
+        mut answered: Instant,
+        not_shown: &CancelToken,
+    ) -> Result<SecretBytes> {
         let step = Step { stage: Stage::Browser, refusal: "makes no presentation", kind: ErrorKindOf::Decision };
         let deadline = Instant::now() + self.settings.login_timeout.min(SIGNING_WINDOW);
         let path = format!("{V1}/signature/session/{id}");
         for number in 0.. {
-            self.pause(pause(number), deadline, not_shown)?;
-            let Some(answer) = node.poll(step, &path, &node.call(self.desk.cancel))? else { continue };
+            self.pause(answered + pause(number), deadline, not_shown)?;
+            let answer = node.poll(step, &path, &node.call(self.desk.cancel))?;
+            answered = Instant::now();
+            let Some(answer) = answer else { continue };
             if let Some(presentation) = signing::read_poll(&answer.body)? {
                 return Ok(presentation);
             }
@@ -207,14 +219,14 @@ impl Login<'_> {
         Err(Error::new(ErrorKind::Internal, Stage::Browser, "the node was polled too often"))
     }
 
-    /// Waits for `time` before the next poll, unless the login is cancelled or takes too long.
-    fn pause(&self, time: Duration, deadline: Instant, not_shown: &CancelToken) -> Result<()> {
+    /// Waits before the next poll until `end`, unless the login is cancelled or takes too long.
+    fn pause(&self, end: Instant, deadline: Instant, not_shown: &CancelToken) -> Result<()> {
         let error = |kind, detail: &str| Err(Error::new(kind, Stage::Browser, detail));
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let now = Instant::now();
+        if now >= deadline {
             return error(ErrorKind::Cancelled, NOT_IN_TIME);
         }
-        if self.desk.cancel.wait(time.min(left)) {
+        if self.desk.cancel.wait(end.min(deadline).saturating_duration_since(now)) {
             return Err(Error::cancelled(Stage::Browser));
         }
         if not_shown.is_cancelled() {
@@ -247,13 +259,16 @@ impl Login<'_> {
         let (before, after) = (b"{\"verifiablePresentation\":".as_slice(), b"}".as_slice());
         let mut body = secret_buffer(before.len() + presentation.len() + after.len());
         [before, presentation, after].iter().for_each(|part| body.extend_from_slice(part));
-        let checked = Presentation::read(presentation).and_then(|read| read.check(&asked));
-        let ends = checked.map_err(|why| {
+        let check = || Presentation::read(presentation).and_then(|read| read.check(&asked));
+        let mut checked = None;
+        let call = node.call(self.desk.cancel);
+        let answer = node.put_and(step, &format!("{V1}/signature/verify"), body, || checked = Some(check()), &call);
+        // What the node says of another presentation does not matter; nothing was checked if nothing was sent.
+        let ends = checked.unwrap_or_else(check).map_err(|why| {
             let detail = format!("the node's presentation is not what was asked for: {why}");
             Error::new(ErrorKind::BadAnswer, Stage::Authentication, detail)
         })?;
-        let answer = node.put(step, &format!("{V1}/signature/verify"), body, &node.call(self.desk.cancel))?;
-        Ok((ends, read_verification(&answer.body, self.employee)?))
+        Ok((ends, read_verification(&answer?.body, self.employee)?))
     }
 
     fn grant(&self, presentation: SecretBytes, ends: i64, assurance: Option<AssuranceLevel>) -> Grant {

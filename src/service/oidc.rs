@@ -198,6 +198,7 @@ impl Login<'_> {
         let until = Instant::now() + shared.settings.login_timeout.min(LONGEST_LOGIN);
         let opened = desk.browser.open(&page, desk.cancel)?;
         let notice = desk.prompter.browser_opened(&page, desk.cancel);
+        (desk.page_opened)();
         info!("waiting for the login in the browser");
         let redirect = loopback.wait(&once.state, until, &opened, desk.cancel)?;
         drop(notice);

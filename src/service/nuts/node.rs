@@ -57,8 +57,21 @@ impl<'a> Node<'a> {
     }
 
     pub(super) fn put(&mut self, step: Step, path: &str, body: SecretBytes, call: &Call<'_>) -> Result<HttpResponse> {
-        let url = self.url(path);
-        self.send(step, HttpRequest::put(url, "application/json", body), call)
+        self.put_and(step, path, body, || (), call)
+    }
+
+    /// Does `meanwhile` while the node works on it.
+    pub(super) fn put_and(
+        &mut self,
+        step: Step,
+        path: &str,
+        body: SecretBytes,
+        meanwhile: impl FnOnce(),
+        call: &Call<'_>,
+    ) -> Result<HttpResponse> {
+        let request = self.request(HttpRequest::put(self.url(path), "application/json", body))?;
+        let answer = self.client.send_and(step.stage, &request, meanwhile, call)?;
+        taken(step, answer)
     }
 
     pub(super) fn post(&mut self, step: Step, path: &str, body: SecretBytes, call: &Call<'_>) -> Result<HttpResponse> {
@@ -101,6 +114,12 @@ impl<'a> Node<'a> {
     }
 
     fn answer(&mut self, step: Step, request: HttpRequest, call: &Call<'_>) -> Result<HttpResponse> {
+        let request = self.request(request)?;
+        self.client.send(step.stage, &request, call)
+    }
+
+    /// Adds what each request to the node has.
+    fn request(&mut self, request: HttpRequest) -> Result<HttpRequest> {
         let mut request = request.accept("application/json").limit(LIMIT);
         if let Some(login) = &self.settings.api_login {
             let bearer = match self.bearer.take().filter(Bearer::is_fresh) {
@@ -110,7 +129,7 @@ impl<'a> Node<'a> {
             request = request.bearer(bearer.expose());
             self.bearer = Some(bearer);
         }
-        self.client.send(step.stage, &request, call)
+        Ok(request)
     }
 
     fn url(&self, path: &str) -> Url {

@@ -82,6 +82,7 @@ impl Login<'_> {
         let page = LoginPage::new(page.as_str(), &landing.address);
         let opened = self.desk.browser.open(&page, self.desk.cancel)?;
         let _notice = self.desk.prompter.browser_opened(&page, self.desk.cancel);
+        (self.desk.page_opened)();
         let answer = self.wait_for_user_token(&mut node, &id, &landing, opened.failed())?;
         info!("access token received");
         let roles: Vec<_> = self.employee.role.iter().map(|name| role(name)).collect();
@@ -137,11 +138,13 @@ impl Login<'_> {
         let step = Step { stage: Stage::Browser, refusal: "gives no access token", kind: ErrorKindOf::Decision };
         let deadline = Instant::now() + self.settings.login_timeout.min(SIGNING_WINDOW);
         let path = format!("{V2}/accesstoken/{id}");
-        let mut number = 0;
+        let (mut number, mut answered) = (0, Instant::now());
         loop {
-            self.pause(pause(number), deadline, not_shown)?;
+            self.pause(answered + pause(number), deadline, not_shown)?;
             number = if landing.show() { 0 } else { number.saturating_add(1) };
-            let Some(answer) = node.poll(step, &path, &node.call(self.desk.cancel))? else { continue };
+            let answer = node.poll(step, &path, &node.call(self.desk.cancel))?;
+            answered = Instant::now();
+            let Some(answer) = answer else { continue };
             let Some(answer) = read_token(&answer.body)? else { continue };
             // So that the browser does not have to wait for a page that never comes.
             landing.show();
