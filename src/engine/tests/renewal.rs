@@ -49,6 +49,13 @@ impl Desktop {
 }
 
 #[test]
+fn the_monitor_that_a_page_of_a_login_starts_ends_when_the_login_fails() {
+    let desktop = Desktop::new(Scripted { cancelled_on_page: true, ..Scripted::new() });
+    assert!(desktop.get().is_err());
+    wait_until(|| desktop.engine.inner.lock().monitor.is_none());
+}
+
+#[test]
 fn a_ticket_is_renewed_in_the_background_before_it_expires() {
     let desktop = logged_in();
     let old = desktop.engine.session().unwrap();

@@ -106,6 +106,8 @@ pub(super) struct Scripted {
     pub(super) expiry: Option<Expiry>,
     pub(super) limits: Limits,
     pub(super) session: Arc<ScriptedSession>,
+    /// Each login opens a page, on which the user cancels it.
+    pub(super) cancelled_on_page: bool,
 }
 
 impl Scripted {
@@ -114,7 +116,7 @@ impl Scripted {
         let minutes = |number: u64| Duration::from_secs(60 * number);
         let expiry = Expiry { after: minutes(5), renewable: Some(minutes(30)) };
         let limits = Limits { idle: Some(minutes(30)), total: Some(minutes(600)) };
-        Self { expiry: Some(expiry), limits, session: Arc::default() }
+        Self { expiry: Some(expiry), limits, session: Arc::default(), cancelled_on_page: false }
     }
 
     fn grant(&self) -> Grant {
@@ -138,7 +140,11 @@ impl IdentityService for Scripted {
         "scripted".into()
     }
 
-    fn log_in(&self, _: &Desk<'_>) -> Result<Grant> {
+    fn log_in(&self, desk: &Desk<'_>) -> Result<Grant> {
+        if self.cancelled_on_page {
+            (desk.page_opened)();
+            return Err(Error::cancelled(Stage::Browser));
+        }
         self.session.expiry.lock().unwrap().clone_from(&self.expiry);
         Ok(self.grant())
     }
