@@ -5,6 +5,8 @@ mod doctor;
 mod exit;
 mod interrupt;
 mod options;
+#[cfg(any(windows, test))]
+mod original;
 mod progress;
 mod session;
 mod show;
@@ -39,6 +41,10 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let (outcome, common) = match command {
+        #[cfg(windows)]
+        Command::ReplaceOriginal => return original::run(true),
+        #[cfg(windows)]
+        Command::PutOriginalBack => return original::run(false),
         Command::Doctor(common) => return doctor::run(&common),
         Command::Login(common) => (session::login(&common), common),
         Command::Ticket { no_auth, common } => (session::ticket(&common, no_auth), common),

@@ -109,6 +109,14 @@ pub enum Command {
     /// Checks every step from the settings to the identity service. Starts no session, asks nothing and tries
     /// no PIN.
     Doctor(Common),
+    /// For the installer: replace the original library in the system's folders
+    #[cfg(windows)]
+    #[command(hide = true)]
+    ReplaceOriginal,
+    /// For the installer: put the original library back
+    #[cfg(windows)]
+    #[command(hide = true)]
+    PutOriginalBack,
 }
 
 /// What to sign, and how.

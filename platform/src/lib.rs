@@ -6,6 +6,7 @@ pub mod clock;
 pub mod cng;
 pub mod console;
 pub mod desktop;
+#[cfg(feature = "dialogs")]
 pub mod dialog;
 pub mod event;
 pub mod logon;
@@ -16,6 +17,7 @@ pub mod process;
 pub mod registry;
 pub mod security;
 pub mod socket;
+pub mod system;
 
 use std::ffi::OsStr;
 use std::os::windows::ffi::OsStrExt;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::registry::{Hive, Layer};
+use super::values::SINGLE_QUOTES;
 use super::{Config, KEYS};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::fs::read_trusted;
@@ -166,7 +167,9 @@ impl Config {
         let at = |offset: usize| format!("{shown}, line {}", line_of(&source, offset));
         let table = DeTable::parse(&source).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
-            invalid(format!("{}: {}", at(start), error.message()))
+            let escape = error.message().contains("escape");
+            let hint = if escape { format!("; {SINGLE_QUOTES}") } else { String::new() };
+            invalid(format!("{}: {}{hint}", at(start), error.message()))
         })?;
         let folder = file.parent().unwrap_or(Path::new(""));
         for (key, value) in table.get_ref() {
@@ -398,6 +401,31 @@ mod tests {
         let file = desk.file("c.toml", "role = '1'\nrole command\n");
         let problem = desk.with("TICKETAPI_CONFIG", file).problem();
         assert!(problem.starts_with("/c.toml, line 2: "), "{problem}");
+    }
+
+    #[test]
+    fn a_path_of_windows_in_double_quotes_is_an_error_that_says_how_to_write_it() {
+        for (line, problem) in [
+            (r#"role_command = "C:\Role.exe""#, "; write a path with backslashes in single quotes: 'C:\\folder\\file'"),
+            (r#"helper = "C:\temp\new.exe""#, "helper: \"C:\\temp\\new.exe\" has a control character; write a path"),
+            (
+                r#"pkcs11_module = "C:\next.dll""#,
+                "pkcs11_module: \"C:\\next.dll\" has a control character; write a path",
+            ),
+            (r#"pinentry = "C:\to\next""#, "pinentry: \"C:\\to\\next\" has"),
+        ] {
+            let desk = Desk::new();
+            let file = desk.file("c.toml", line);
+            let told = desk.with("TICKETAPI_CONFIG", file).problem();
+            assert!(told.contains(problem), "{told}");
+        }
+        let desk = Desk::new();
+        let file = desk.file("c.toml", "helper = 'C:\\temp\\new.exe'\nca_file = \"C:\\\\temp\\\\ca.pem\"");
+        let config = Config::from_file(&file).unwrap();
+        let shown = |path: Option<PathBuf>| path.unwrap().display().to_string();
+        assert!(
+            shown(config.helper).ends_with(r"C:\temp\new.exe") && shown(config.ca_file).ends_with(r"C:\temp\ca.pem")
+        );
     }
 
     #[test]

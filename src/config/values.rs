@@ -23,10 +23,23 @@ pub(super) fn text(value: &str) -> Result<String, String> {
 }
 
 pub(super) fn path(value: &str, folder: &Path) -> Result<PathBuf, String> {
-    Ok(folder.join(text(value)?))
+    Ok(folder.join(without_controls(&text(value)?)?))
 }
 
+/// TOML reads "C:\temp\new" as a path with a tab and a line break.
+fn without_controls(value: &str) -> Result<&str, String> {
+    if value.contains(char::is_control) {
+        Err(format!("{value:?} has a control character; {SINGLE_QUOTES}"))
+    } else {
+        Ok(value)
+    }
+}
+
+/// What to do about backslashes in the file.
+pub(super) const SINGLE_QUOTES: &str = "write a path with backslashes in single quotes: 'C:\\folder\\file'";
+
 pub(super) fn absolute(value: &str) -> Result<PathBuf, String> {
+    let value = without_controls(value)?;
     if Path::new(value).is_absolute() { Ok(value.into()) } else { Err(format!("{value:?} is not an absolute path")) }
 }
 
@@ -38,12 +51,46 @@ pub(super) fn module(value: &str) -> Result<PathBuf, String> {
 /// A path, or a bare name that is looked up on the `PATH`.
 pub(super) fn program(value: &str, folder: &Path) -> Result<PathBuf, String> {
     let has_folder = value.contains('/') || cfg!(windows) && value.contains(['\\', ':']);
-    if has_folder { path(value, folder) } else { Ok(text(value)?.into()) }
+    if has_folder { path(value, folder) } else { Ok(without_controls(&text(value)?)?.into()) }
 }
 
 pub(super) fn words(value: &str) -> Result<Vec<String>, String> {
-    let words = shlex::split(value).filter(|words| !words.is_empty());
+    let split = if cfg!(windows) { words_on_windows } else { shlex::split };
+    let words = split(without_controls(value)?).filter(|words| !words.is_empty());
     words.ok_or_else(|| format!("{value:?} is not a command line"))
+}
+
+/// Splits a command line by the rules of Windows' programs: only `"` quotes, and a backslash is special only before
+/// it. `None` if a quote is not closed.
+fn words_on_windows(line: &str) -> Option<Vec<String>> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
+    let mut rest = line;
+    while let Some(next) = rest.chars().next() {
+        let backslashes = rest.len() - rest.trim_start_matches('\\').len();
+        if backslashes > 0 {
+            rest = &rest[backslashes..];
+            let is_before_quote = rest.starts_with('"');
+            let kept = if is_before_quote { backslashes / 2 } else { backslashes };
+            let word = word.get_or_insert_default();
+            word.extend(std::iter::repeat_n('\\', kept));
+            if is_before_quote && backslashes % 2 == 1 {
+                word.push('"');
+                rest = &rest[1..];
+            }
+            continue;
+        }
+        rest = &rest[next.len_utf8()..];
+        match next {
+            '"' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            ' ' if !quoted => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    (!quoted).then_some(words)
 }
 
 pub(super) fn list(value: &str) -> Vec<String> {
@@ -112,5 +159,25 @@ pub(super) fn subject(value: &str) -> Result<String, String> {
         Ok(value.to_owned())
     } else {
         Err(format!("{value:?} has other characters than letters, digits and -._~:"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_of_windows_is_split_as_its_programs_split_theirs() {
+        for (line, words) in [
+            (r"C:\tools\role.exe -m  x", &[r"C:\tools\role.exe", "-m", "x"][..]),
+            (r#""C:\Program Files\role.exe" "a b"c"#, &[r"C:\Program Files\role.exe", "a bc"]),
+            (r#"\\server\share\role.exe "C:\a b\\" 'x"#, &[r"\\server\share\role.exe", r"C:\a b\", "'x"]),
+            (r#"x \"y\" "" \\\"z"#, &["x", r#""y""#, "", r#"\"z"#]),
+            ("Rölle.exe ü", &["Rölle.exe", "ü"]),
+            ("  ", &[]),
+        ] {
+            assert_eq!(words_on_windows(line).unwrap(), words, "{line}");
+        }
+        assert_eq!(words_on_windows(r#"C:\a "b"#), None);
     }
 }
