@@ -19,26 +19,37 @@ static void name_of_pipe(char *name, size_t size)
     snprintf(name, size, "\\\\.\\pipe\\ticketapi-%lu-%s", session, sid);
 }
 
+static HANDLE take(const char *name, SECURITY_ATTRIBUTES *security)
+{
+    HANDLE pipe = CreateNamedPipeA(name, PIPE_ACCESS_DUPLEX, PIPE_TYPE_BYTE | PIPE_WAIT, PIPE_UNLIMITED_INSTANCES, 1024,
+                                   1024, 0, security);
+
+    if (pipe == INVALID_HANDLE_VALUE) {
+        printf("failed: %lu\n", GetLastError());
+        exit(1);
+    }
+    printf("%s is taken\n", name);
+    fflush(stdout);
+    return pipe;
+}
+
 int main(int count, char **words)
 {
     SECURITY_ATTRIBUTES security = {sizeof security, NULL, FALSE};
     char name[256], bytes[1024];
+    HANDLE pipe;
 
     if (count != 2 || !ConvertStringSecurityDescriptorToSecurityDescriptorA(words[1], SDDL_REVISION_1,
                                                                             &security.lpSecurityDescriptor, NULL))
         return 1;
     name_of_pipe(name, sizeof name);
+    pipe = take(name, &security);
     for (;;) {
         DWORD read = 0, written;
-        HANDLE pipe = CreateNamedPipeA(name, PIPE_ACCESS_DUPLEX, PIPE_TYPE_BYTE | PIPE_WAIT, PIPE_UNLIMITED_INSTANCES,
-                                       sizeof bytes, sizeof bytes, 0, &security);
-        if (pipe == INVALID_HANDLE_VALUE) {
-            printf("failed: %lu\n", GetLastError());
-            return 1;
-        }
-        printf("%s is taken\n", name);
-        fflush(stdout);
-        if (!ConnectNamedPipe(pipe, NULL) && GetLastError() != ERROR_PIPE_CONNECTED)
+        HANDLE next;
+
+        /* The last two: a program has connected, and may be gone again. */
+        if (!ConnectNamedPipe(pipe, NULL) && GetLastError() != ERROR_PIPE_CONNECTED && GetLastError() != ERROR_NO_DATA)
             return 1;
         if (ReadFile(pipe, bytes, sizeof bytes, &read, NULL) && read > 0) {
             printf("received %lu bytes\n", read);
@@ -46,6 +57,9 @@ int main(int count, char **words)
             FlushFileBuffers(pipe);
         }
         fflush(stdout);
+        /* First, so that the name is never free. */
+        next = take(name, &security);
         CloseHandle(pipe);
+        pipe = next;
     }
 }
