@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use windows_sys::Win32::Foundation::FILETIME;
-use windows_sys::Win32::System::SystemInformation::{GetSystemTimeAsFileTime, GetTickCount64};
+use windows_sys::Win32::System::SystemInformation::GetTickCount64;
 
 /// The time since the computer was started, including the time that it was suspended.
 pub fn since_boot() -> Duration {
@@ -11,10 +10,8 @@ pub fn since_boot() -> Duration {
     Duration::from_millis(unsafe { GetTickCount64() })
 }
 
-/// The wall clock as of its last tick, at most some 16 ms ago, in units of 100 ns.
-pub fn coarse_wall_clock() -> u64 {
-    let mut time = FILETIME::default();
-    // SAFETY: `time` is writable.
-    unsafe { GetSystemTimeAsFileTime(&mut time) };
-    u64::from(time.dwHighDateTime) << 32 | u64::from(time.dwLowDateTime)
+/// A number that is constant for at most some 16 ms, of suspended time too.
+pub fn tick() -> u64 {
+    // SAFETY: the call has no preconditions.
+    unsafe { GetTickCount64() }
 }

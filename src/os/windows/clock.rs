@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub(crate) use ticketapi_platform::clock::coarse_wall_clock as tick;
+pub(crate) use ticketapi_platform::clock::tick;
 
 /// The time since the computer was started, including suspends.
 pub(crate) fn since_boot() -> Duration {

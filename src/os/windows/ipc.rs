@@ -19,13 +19,18 @@ use crate::cancel::{CancelGuard, CancelToken};
 pub(crate) use ticketapi_platform::pipe::Pipe as Socket;
 
 /// What wakes threads that poll: shutting a socket down does not, as it does elsewhere.
-static WAKERS: Mutex<Wakers> = Mutex::new(Wakers { calls: 0, waiting: Vec::new() });
+static WAKERS: Mutex<Wakers> = Mutex::new(Wakers { calls: 0, waiting: Vec::new(), idle: Vec::new() });
+
+/// How many sockets are kept for the next waits.
+const IDLE: usize = 4;
 
 struct Wakers {
     /// How often threads were woken.
     calls: u64,
     /// A socket for each thread that polls, connected to itself.
     waiting: Vec<Arc<UdpSocket>>,
+    /// Sockets that nothing was sent to.
+    idle: Vec<Arc<UdpSocket>>,
 }
 
 thread_local! {
@@ -48,28 +53,44 @@ fn wake_all() {
 }
 
 /// A thread that polls; woken by [`wake_all`] until it is dropped.
-struct Waiting(Arc<UdpSocket>);
+struct Waiting {
+    socket: Arc<UdpSocket>,
+    /// The calls when it began.
+    calls: u64,
+}
 
 impl Waiting {
     /// Returns `None` if it was woken since it last began to wait.
     fn begin() -> io::Result<Option<Self>> {
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
-        socket.connect(socket.local_addr()?)?;
-        socket.set_nonblocking(true)?;
-        let socket = Arc::new(socket);
         let mut wakers = wakers();
-        if NOTICED.replace(wakers.calls) != wakers.calls {
+        let calls = wakers.calls;
+        if NOTICED.replace(calls) != calls {
             return Ok(None);
         }
+        let socket = match wakers.idle.pop() {
+            Some(socket) => socket,
+            None => connected_to_itself()?,
+        };
         wakers.waiting.push(Arc::clone(&socket));
-        Ok(Some(Self(socket)))
+        Ok(Some(Self { socket, calls }))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        wakers().waiting.retain(|waker| !Arc::ptr_eq(waker, &self.0));
+        let mut wakers = wakers();
+        wakers.waiting.retain(|waker| !Arc::ptr_eq(waker, &self.socket));
+        if wakers.calls == self.calls && wakers.idle.len() < IDLE {
+            wakers.idle.push(Arc::clone(&self.socket));
+        }
     }
+}
+
+fn connected_to_itself() -> io::Result<Arc<UdpSocket>> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect(socket.local_addr()?)?;
+    socket.set_nonblocking(true)?;
+    Ok(Arc::new(socket))
 }
 
 /// Waits until `socket` is ready for `what`. May return early.
@@ -91,7 +112,7 @@ pub(crate) fn until_any_ready(sockets: &mut [PollFd<'_>], until: Option<Instant>
     // A time beyond the system's range is no deadline.
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     let mut all = sockets.to_vec();
-    all.push(PollFd::new(&*waiting.0, PollFlags::IN));
+    all.push(PollFd::new(&*waiting.socket, PollFlags::IN));
     match poll(&mut all, left.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(errno) => Err(errno.into()),
