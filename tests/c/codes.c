@@ -25,9 +25,9 @@ typedef struct {
 
 static const Cause causes[] = {
     {.cause = "the configured module is missing", .code = TCK_API_ERR_NOT_INSTALLED, .group = CONFIG, .card = "good",
-     .key = "pkcs11_module", .value = "/nowhere/module.so"},
+     .key = "pkcs11_module", .value = NOWHERE "module.so"},
     {.cause = "the helper is missing", .code = TCK_API_ERR_NOT_INSTALLED, .group = CONFIG, .card = "good",
-     .key = "helper", .value = "/nowhere/ticketapi-card"},
+     .key = "helper", .value = NOWHERE "ticketapi-card"},
     {.cause = "there is no reader", .code = TCK_API_ERR_READER_NOT_AVAILABLE, .group = CARD, .card = "no-reader"},
     {.cause = "no card was inserted in time", .code = TCK_API_ERR_AUTHENTICATION_NOT_POSSIBLE, .group = AUTH, .card = "good",
      .key = "token_label", .value = "ANOTHER"},
@@ -42,7 +42,7 @@ static const Cause causes[] = {
     {.cause = "the user cancels the PIN prompt", .code = TCK_API_ERR_USER_ABORT, .group = AUTH, .pin = ""},
     {.cause = "the user cancels the role prompt", .code = TCK_API_ERR_USER_ABORT, .group = AUTH, .cancels_role = 1},
     {.cause = "nobody can be asked", .code = TCK_API_ERR_AUTHMETHOD_NOT_POSSIBLE, .group = CONFIG, .key = "pinentry",
-     .value = "/nowhere/pinentry", .no_prompter = 1},
+     .value = NOWHERE "pinentry", .no_prompter = 1},
     {.cause = "the user gives up after a wrong PIN", .code = TCK_API_ERR_AUTHENTICATION_FAILED, .group = AUTH,
      .pin = "9999"},
     {.cause = "the server refuses", .code = TCK_API_ERR_AUTHENTICATION_FAILED, .group = AUTH,
@@ -124,7 +124,7 @@ static void a_login_fails(const void *row)
 
 static void the_configuration_is_wrong(const void *row)
 {
-    static const char *const settings[][2] = {{"TICKETAPI_ENVIRONMENT", "prod"}, {"TICKETAPI_CONFIG", "/nowhere/c.toml"}};
+    static const char *const settings[][2] = {{"TICKETAPI_ENVIRONMENT", "prod"}, {"TICKETAPI_CONFIG", NOWHERE "c.toml"}};
     char words[254];
     size_t i;
     (void)row;

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,43 +20,10 @@
 static char home[] = "/tmp/ticketapi-c-XXXXXX";
 static char spine_log[sizeof home + 32];
 static pid_t spine;
-int report_to = 1;
 
-static void fail(const char *file, int line, const char *format, ...)
+const char *simulator_log(void)
 {
-    va_list arguments;
-    va_start(arguments, format);
-    fflush(stdout);
-    dprintf(report_to, "%s:%d: ", file, line);
-    vdprintf(report_to, format, arguments);
-    dprintf(report_to, "\n");
-    va_end(arguments);
-    _exit(1);
-}
-
-void check(int holds, const char *what, const char *file, int line)
-{
-    if (!holds)
-        fail(file, line, "%s does not hold (errno: %s)", what, strerror(errno));
-}
-
-void check_eq(unsigned actual, unsigned expected, const char *what, const char *file, int line)
-{
-    if (actual != expected)
-        fail(file, line, "%s is 0x%x, not 0x%x", what, actual, expected);
-}
-
-void check_text(const char *actual, const char *expected, const char *what, const char *file, int line)
-{
-    if (strcmp(actual, expected) != 0)
-        fail(file, line, "%s is \"%s\", not \"%s\"", what, actual, expected);
-}
-
-int scaled(int smoke)
-{
-    const char *percent = getenv("CHECK_SCALE");
-    long count = percent ? (long)smoke * atol(percent) / 100 : smoke;
-    return count < 1 ? 1 : (int)count;
+    return spine_log;
 }
 
 void leave(void)
@@ -78,31 +44,6 @@ void sleep_ms(int ms)
     struct timespec time = {ms / 1000, ms % 1000 * 1000000L};
     while (nanosleep(&time, &time) != 0 && errno == EINTR) {
     }
-}
-
-static const char *needed(const char *variable)
-{
-    const char *value = getenv(variable);
-    if (!value)
-        fail(__FILE__, __LINE__, "%s is not set: run scripts/check-c", variable);
-    return value;
-}
-
-/* Returns the value after KEY= in the simulator's first lines, or NULL before it is printed. */
-static char *greeting(const char *key, char *line, size_t size)
-{
-    char *value = NULL;
-    FILE *log = fopen(spine_log, "r");
-    while (log && !value && fgets(line, (int)size, log)) {
-        size_t length = strlen(key);
-        if (strncmp(line, key, length) == 0 && line[length] == '=' && strchr(line, '\n')) {
-            line[strcspn(line, "\n")] = 0;
-            value = line + length + 1;
-        }
-    }
-    if (log)
-        fclose(log);
-    return value;
 }
 
 /* Starts a simulator with these arguments, `count` of which are there, and more up to NULL. */
@@ -225,20 +166,6 @@ void end_spine(void)
 {
     kill(spine, SIGKILL);
     CHECK(waitpid(spine, NULL, 0) == spine);
-}
-
-int spine_requests(const char *path)
-{
-    char line[1024];
-    int count = 0;
-    FILE *log = fopen(spine_log, "r");
-    while (log && fgets(line, sizeof line, log)) {
-        if (line[0] != '#' && strstr(line, path))
-            count++;
-    }
-    if (log)
-        fclose(log);
-    return count;
 }
 
 void use_card(const char *name)
@@ -371,16 +298,6 @@ static void prepare(void)
         setenv("TICKETAPI_REQUEST_TIMEOUT", "60", 1);
     }
     alarm(TEST_SECONDS * (unsigned)atoi(getenv("TEST_PATIENCE") ? getenv("TEST_PATIENCE") : "1"));
-}
-
-static int selected(const char *name, int argc, char **argv)
-{
-    int i;
-    for (i = 1; i < argc; i++) {
-        if (strstr(name, argv[i]))
-            return 1;
-    }
-    return argc < 2;
 }
 
 /* A running test. */

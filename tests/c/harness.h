@@ -22,6 +22,11 @@ int run_tests(const Test *const *lists, int argc, char **argv);
 /* Ends the test unless the texts are equal. */
 #define CHECK_TEXT(actual, expected) check_text(actual, expected, #actual, __FILE__, __LINE__)
 
+/* Ends the test with a report. */
+#ifdef __GNUC__
+__attribute__((noreturn, format(printf, 3, 4)))
+#endif
+void fail(const char *file, int line, const char *format, ...);
 void check(int holds, const char *what, const char *file, int line);
 void check_eq(unsigned actual, unsigned expected, const char *what, const char *file, int line);
 void check_text(const char *actual, const char *expected, const char *what, const char *file, int line);
@@ -51,7 +56,7 @@ void use_card(const char *name);
 /* Makes the library use the card's token through a module that follows `script`; see testkit/scripted-pkcs11. */
 void use_scripted_module(const char *card, const char *script);
 
-/* Descriptors, threads and children of this process. Resident memory in KiB: all, and that which belongs to no file. */
+/* Descriptors, threads and children of this process, simulators among them. Resident memory in KiB: all, and that which belongs to no file. */
 int count_descriptors(void);
 int count_threads(void);
 int threads_become(int count);
@@ -68,6 +73,27 @@ void check_host_is_the_same(void);
 
 /* Waits for a child, and returns its status. */
 int status_of(pid_t child);
+
+/* For the harness of each system, which is harness.c or windows.c; the rest is in checks.c. */
+
+/* Returns a variable that the script sets which runs the tests. */
+const char *needed(const char *variable);
+/* Whether one of the arguments is part of the name, or there are none. */
+int selected(const char *name, int argc, char **argv);
+/* The file with the output of the last simulator. */
+const char *simulator_log(void);
+/* Returns the value after KEY= in the simulator's first lines, or NULL before it is printed. */
+char *greeting(const char *key, char *line, size_t size);
+
+/* A path at which there is nothing. */
+#ifdef _WIN32
+#define NOWHERE "C:\\nowhere\\"
+int setenv(const char *name, const char *value, int replace);
+int unsetenv(const char *name);
+int rand_r(unsigned *seed);
+#else
+#define NOWHERE "/nowhere/"
+#endif
 
 /* Ends a child. Memory of its parent's other threads and libraries is lost in it, which checkers should ignore. */
 void leave(void);

@@ -135,12 +135,16 @@ static void a_second_call_with_a_larger_buffer_does_not_log_in_again(const void 
 static void wrong_handles(const void *row)
 {
     TCK_API_INSTANCE instance = TcktApi_Initialize(), stale = TcktApi_Initialize();
-    TCK_API_INSTANCE wrong[] = {0, -1, LONG_MIN, LONG_MAX, INT_MAX, INT_MIN, 1L << 31, 1L << 32, 0, 0, 0, 0, 0};
+    TCK_API_INSTANCE wrong[] = {0, -1, LONG_MIN, LONG_MAX, INT_MAX, INT_MIN, 0, 0, 0, 0, 0, 0, 0};
     size_t i, count = sizeof wrong / sizeof *wrong;
     char text[1024];
     (void)row;
     wrong[count - 5] = instance + (1L << 16);
+#if LONG_MAX > INT_MAX
+    wrong[count - 7] = 1L << 31;
+    wrong[count - 6] = 1L << 32;
     wrong[count - 4] = instance + (1L << 32);
+#endif
     wrong[count - 3] = -instance;
     wrong[count - 2] = stale;
     wrong[count - 1] = stale + 1;
@@ -200,6 +204,7 @@ static void random_calls_do_no_harm(const void *row)
     }
 }
 
+#ifndef _WIN32
 static void a_million_pairs_leak_no_memory(const void *row)
 {
     /* Checkers do not look for growth, and need fewer rounds. */
@@ -218,6 +223,7 @@ static void a_million_pairs_leak_no_memory(const void *row)
     if (!getenv("TEST_INSTRUMENTED"))
         CHECK(own_kib() <= before + 64);
 }
+#endif
 
 static void a_full_table_is_an_error(const void *row)
 {
@@ -239,9 +245,15 @@ static void remote_sessions(const void *row)
     size_t i;
     (void)row;
     CHECK_EQ(TcktApi_isTerminalServiceSession(instance), 0);
+#ifdef _WIN32
+    /* The system itself knows, and these are for others. */
+    const int remote = 0;
+#else
+    const int remote = 1;
+#endif
     for (i = 0; i < 3; i++) {
         setenv(names[i], "1", 1);
-        CHECK_EQ(TcktApi_isTerminalServiceSession(instance), 1);
+        CHECK_EQ(TcktApi_isTerminalServiceSession(instance), remote);
         unsetenv(names[i]);
     }
 }
@@ -253,7 +265,9 @@ const Test misuse_tests[] = {
     {"a second call with a larger buffer does not log in again", a_second_call_with_a_larger_buffer_does_not_log_in_again, NULL},
     {"stale, forged and doubly finalized handles", wrong_handles, NULL},
     {"random calls do no harm", random_calls_do_no_harm, NULL},
+#ifndef _WIN32
     {"2^20 pairs of Initialize and Finalize leak no memory", a_million_pairs_leak_no_memory, NULL},
+#endif
     {"a full table of handles is an error, and recovers", a_full_table_is_an_error, NULL},
     {"remote sessions are detected", remote_sessions, NULL},
     {NULL, NULL, NULL},

@@ -219,6 +219,7 @@ static void descriptions_and_versions_do_not_change_the_last_error(const void *r
     CHECK_EQ(TcktApi_getLastError(0), TCK_API_ERR_LOAD_RES_FAILED);
 }
 
+#ifndef _WIN32
 static void the_session_is_checked_before_a_ticket_is_returned(const void *row)
 {
     User user;
@@ -329,6 +330,8 @@ static void memory_after_a_login(const void *row)
         CHECK(resident_kib() <= 16 * 1024);
 }
 
+#endif
+
 static void the_message_without_reader_or_service(const void *row)
 {
     User user = {.pin = NULL};
@@ -359,9 +362,11 @@ const Test session_tests[] = {
     {"a login without TLS, on this computer", a_login_without_tls, NULL},
     {"each thread and handle has its own last error", each_thread_and_handle_has_its_own_last_error, NULL},
     {"descriptions and versions do not change the last error", descriptions_and_versions_do_not_change_the_last_error, NULL},
+#ifndef _WIN32
     {"the session is checked before a ticket is returned, if the settings say so", the_session_is_checked_before_a_ticket_is_returned, NULL},
     {"a locked session is unlocked by its user", a_locked_session_is_unlocked_by_its_user, NULL},
     {"the last Finalize waits a moment for the logout", the_last_finalize_waits_a_moment, NULL},
     {"at most 16 MiB are resident after a login", memory_after_a_login, NULL},
+#endif
     {NULL, NULL, NULL},
 };

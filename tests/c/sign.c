@@ -42,7 +42,10 @@ static void documents_are_signed(const void *row)
     static const TicketApiPrompter prompter = {shows_the_purpose, NULL, NULL, NULL};
     TicketApiSignRequest request = of(two, 2);
     TCK_API_INSTANCE instance, other;
-    char signature[LARGE], certificate[LARGE], folder[] = "/tmp/ticketapi-sign-XXXXXX";
+    char signature[LARGE], certificate[LARGE];
+#ifndef _WIN32
+    char folder[] = "/tmp/ticketapi-sign-XXXXXX";
+#endif
     unsigned used = 0, length = 0, time = 0;
     (void)row;
     use_card("signs.p12");
@@ -66,15 +69,22 @@ static void documents_are_signed(const void *row)
     CHECK_EQ(ticketapi_signing_time(instance, &time), TCK_API_SUCCESS);
     CHECK(time > 1700000000u);
     CHECK_EQ(ticketapi_signing_time(instance, NULL), TCK_API_ERR_INVALID_PARAMETER);
+#ifdef _WIN32
+    /* The script that runs the tests verifies it: there is no openssl. */
+    CHECK(chdir(needed("TEST_STATE")) == 0);
+#else
     CHECK(mkdtemp(folder) != NULL && chdir(folder) == 0);
+#endif
     write_file("signature", signature, used);
     write_file("certificate", certificate, length);
     write_file("payload", two[0].data, two[0].size);
+#ifndef _WIN32
     CHECK_EQ(system("openssl x509 -inform DER -in certificate -pubkey -noout >key && "
                     "openssl dgst -sha256 -verify key -signature signature payload >/dev/null"), 0);
     CHECK(chdir("/") == 0);
     snprintf(told, sizeof told, "rm -r %s", folder);
     CHECK_EQ(system(told), 0);
+#endif
     TcktApi_Finalize(instance);
     CHECK_EQ(ticketapi_signer(instance, 0, certificate, sizeof certificate, NULL), TCK_API_ERR_INVALID_INSTANCE_HANDLE);
     TcktApi_Finalize(other);
@@ -169,6 +179,7 @@ static void the_card_to_log_in_with_signs_only_when_asked_to(const void *row)
     TcktApi_Finalize(instance);
 }
 
+#ifndef _WIN32
 static void a_card_of_two_tokens_has_a_pin_for_each(const void *row)
 {
     TicketApiSignRequest request = of(two, 2);
@@ -272,15 +283,18 @@ static void a_child_forked_while_documents_are_signed_signs_itself(const void *r
     CHECK_EQ(status_of(forked), 0);
     TcktApi_Finalize(instance);
 }
+#endif
 
 const Test sign_tests[] = {
     {"documents are signed, and the user sees what for", documents_are_signed, NULL},
     {"containers and hashes are signed", containers_and_hashes, NULL},
     {"wrong requests for signatures ask for no PIN", wrong_requests_ask_for_no_pin, NULL},
     {"the card to log in with signs documents only when asked to", the_card_to_log_in_with_signs_only_when_asked_to, NULL},
+#ifndef _WIN32
     {"a card of two tokens has a PIN for each", a_card_of_two_tokens_has_a_pin_for_each, NULL},
     {"what was signed before the card was taken out is kept", what_was_signed_before_the_card_was_taken_out_is_kept, NULL},
     {"a wrong signature is not handed out, and those beside it are", a_wrong_signature_is_not_handed_out, NULL},
     {"a child forked while documents are signed signs itself", a_child_forked_while_documents_are_signed_signs_itself, NULL},
+#endif
     {NULL, NULL, NULL},
 };

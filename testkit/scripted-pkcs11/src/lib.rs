@@ -7,6 +7,7 @@
 //! ```text
 //! module /usr/lib/softhsm/libsofthsm2.so          the real module
 //! token 1234 /tmp/x/card.der /tmp/x/key.der       instead of a module: a token with this PIN, certificate and key
+//! without certificate                             the token lacks it; or its key
 //! env SOFTHSM2_CONF /tmp/x/softhsm2.conf          sets a variable before the real module is loaded
 //! log /tmp/x/calls                                appends a line for each call: the function's name
 //! fault C_Sign 1 error 0x30                       a fault at the first call of C_Sign:
@@ -81,7 +82,7 @@ fn load() -> Option<Module> {
         unsafe { std::env::set_var(name, value) };
     }
     if let Some((pin, certificate, key)) = &script.token {
-        let real = token::functions(pin, certificate, key)?;
+        let real = token::functions(&script, pin, certificate, key)?;
         return Some(Module { script, real, _library: None });
     }
     // SAFETY: the script names a PKCS#11 module, whose initializers may run in any process.

@@ -10,6 +10,8 @@ pub struct Script {
     pub module: PathBuf,
     /// The PIN, the certificate and the key of a token of this module's own.
     pub token: Option<(String, PathBuf, PathBuf)>,
+    pub without_certificate: bool,
+    pub without_key: bool,
     pub env: Vec<(String, String)>,
     pub log: Option<PathBuf>,
     pub flags: Vec<Flag>,
@@ -60,6 +62,8 @@ impl Script {
                 ("token", [pin, certificate, key]) => {
                     script.token = Some(((*pin).into(), certificate.into(), key.into()));
                 }
+                ("without", ["certificate"]) => script.without_certificate = true,
+                ("without", ["key"]) => script.without_key = true,
                 ("env", [name, value]) => script.env.push(((*name).into(), (*value).into())),
                 ("log", [path]) => script.log = Some(path.into()),
                 ("report", [function, path]) => script.reports.push(((*function).into(), path.into())),

@@ -14,19 +14,25 @@ use rsa::{Pkcs1v15Sign, RsaPrivateKey};
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
+use crate::script::Script;
+
 const SLOT: CK_SLOT_ID = 1;
 
 const TRIES: usize = 3;
 
 const MECHANISMS: [CK_MECHANISM_TYPE; 3] = [CKM_RSA_PKCS, CKM_SHA1_RSA_PKCS, CKM_SHA256_RSA_PKCS];
 
-/// Each object's attributes, with its handle; the last is the private key.
+const CERTIFICATE: CK_OBJECT_HANDLE = 1;
+const PUBLIC_KEY: CK_OBJECT_HANDLE = 2;
+const PRIVATE_KEY: CK_OBJECT_HANDLE = 3;
+
+/// An object's attributes.
 type Attributes = Vec<(CK_ATTRIBUTE_TYPE, Vec<u8>)>;
 
 struct Token {
     pin: String,
     key: RsaPrivateKey,
-    objects: [(CK_OBJECT_HANDLE, Attributes); 3],
+    objects: Vec<(CK_OBJECT_HANDLE, Attributes)>,
 }
 
 #[derive(Default)]
@@ -48,18 +54,19 @@ static STATE: Mutex<State> =
     Mutex::new(State { is_logged_in: false, wrong_pins: 0, last_session: 0, sessions: BTreeMap::new() });
 
 /// Returns the functions of a token with this PIN, with the certificate (DER) and its key (PKCS#8, DER) in these
-/// files. `None` if they cannot be read.
-pub fn functions(pin: &str, certificate: &Path, key: &Path) -> Option<CK_FUNCTION_LIST> {
+/// files, unless the script has it without. `None` if they cannot be read.
+pub fn functions(script: &Script, pin: &str, certificate: &Path, key: &Path) -> Option<CK_FUNCTION_LIST> {
     let key = RsaPrivateKey::from_pkcs8_der(&fs::read(key).ok()?).ok()?;
     let class = |class: CK_OBJECT_CLASS| (CKA_CLASS, class.to_ne_bytes().to_vec());
     let id = (CKA_ID, vec![1]);
     let modulus = (CKA_MODULUS, key.n().to_bytes_be());
     let no = |attribute| (attribute, vec![CK_FALSE]);
-    let objects = [
-        (1, vec![class(CKO_CERTIFICATE), id.clone(), (CKA_VALUE, fs::read(certificate).ok()?)]),
-        (2, vec![class(CKO_PUBLIC_KEY), id.clone(), modulus.clone(), no(CKA_ENCRYPT)]),
-        (3, vec![class(CKO_PRIVATE_KEY), id, modulus, no(CKA_DECRYPT), no(CKA_ALWAYS_AUTHENTICATE)]),
+    let mut objects = vec![
+        (CERTIFICATE, vec![class(CKO_CERTIFICATE), id.clone(), (CKA_VALUE, fs::read(certificate).ok()?)]),
+        (PUBLIC_KEY, vec![class(CKO_PUBLIC_KEY), id.clone(), modulus.clone(), no(CKA_ENCRYPT)]),
+        (PRIVATE_KEY, vec![class(CKO_PRIVATE_KEY), id, modulus, no(CKA_DECRYPT), no(CKA_ALWAYS_AUTHENTICATE)]),
     ];
+    objects.retain(|(handle, _)| if *handle == CERTIFICATE { !script.without_certificate } else { !script.without_key });
     TOKEN.set(Token { pin: pin.to_owned(), key, objects }).ok()?;
     Some(CK_FUNCTION_LIST {
         version: CK_VERSION { major: 2, minor: 40 },
@@ -227,11 +234,11 @@ unsafe extern "C" fn begin_finding(session: CK_SESSION_HANDLE, template: CK_ATTR
     };
     let Some(token) = TOKEN.get() else { return CKR_GENERAL_ERROR };
     with_session(session, |session, is_logged_in| {
-        let visible = if is_logged_in { &token.objects[..] } else { &token.objects[..2] };
+        let is_visible = |handle: CK_OBJECT_HANDLE| is_logged_in || handle != PRIVATE_KEY;
         let fits = |has: &Attributes| {
             wanted.iter().all(|(wanted, value)| has.iter().any(|(name, own)| name == wanted && own == value))
         };
-        session.found = visible.iter().rev().filter(|(_, has)| fits(has)).map(|(handle, _)| *handle).collect();
+        session.found = token.objects.iter().rev().filter(|(handle, has)| is_visible(*handle) && fits(has)).map(|(handle, _)| *handle).collect();
         CKR_OK
     })
 }
