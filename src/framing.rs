@@ -281,7 +281,8 @@ impl Frame {
     }
 }
 
-#[cfg(test)]
+// They use the other end as a socket.
+#[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::Duration;

@@ -348,6 +348,7 @@ mod tests {
         let error =
             HelperReader::new(settings).wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new()).err().unwrap();
         assert_eq!(*error.kind(), ErrorKind::NotInstalled);
-        assert!(error.detail().contains("opensc-pkcs11.so"), "{error}");
+        let module = if cfg!(windows) { "opensc-pkcs11.dll" } else { "opensc-pkcs11.so" };
+        assert!(error.detail().contains(module), "{error}");
     }
 }

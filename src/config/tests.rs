@@ -22,7 +22,10 @@ const VALUES: [(&str, &str, &str); 68] = [
     ("proxy", "none", "proxy: None"),
     ("connect_timeout", "61", "connect_timeout: 61s"),
     ("request_timeout", "61", "request_timeout: 61s"),
+    #[cfg(unix)]
     ("pkcs11_module", "/m", "pkcs11_module: Some(\"/m\")"),
+    #[cfg(windows)]
+    ("pkcs11_module", "C:/m", "pkcs11_module: Some(\"C:/m\")"),
     ("helper", "/h", "helper: Some(\"/h\")"),
     ("card_after_login", "leave", "card_after_login: Leave"),
     ("card_timeout", "61", "card_timeout: 61s"),
@@ -41,7 +44,10 @@ const VALUES: [(&str, &str, &str); 68] = [
     ("check_session", "61", "check_session: 3660s"),
     ("digest", "sha256", "digest: Sha256"),
     ("agent", "never", "agent: Never"),
+    #[cfg(unix)]
     ("agent_socket", "/a", "agent_socket: Some(\"/a\")"),
+    #[cfg(windows)]
+    ("agent_socket", "C:/a", "agent_socket: Some(\"C:/a\")"),
     ("offer_login", "true", "offer_login: true"),
     ("mode", "mobility", "mode: Mobility"),
     ("lock_timeout", "61", "lock_timeout: 3660s"),

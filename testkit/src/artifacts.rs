@@ -77,6 +77,7 @@ fn build(selection: &[&str], file: &str) -> PathBuf {
 }
 
 /// Returns `target`, for what takes long to make.
+#[cfg(unix)]
 pub(crate) fn target_directory() -> PathBuf {
     profile_directory().parent().map_or_else(PathBuf::new, Path::to_owned)
 }

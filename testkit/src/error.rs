@@ -1,6 +1,7 @@
 //! The testkit's errors.
 
 use std::io::{self, Write};
+#[cfg(unix)]
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -55,14 +56,23 @@ pub(crate) fn write_file(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
 
 /// Writes a key to a file that only its owner can read.
 pub(crate) fn write_key(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
-    let open = std::fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path);
-    open.and_then(|mut file| file.write_all(bytes.as_ref())).context(|| format!("cannot write {}", path.display()))
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).write(true).truncate(true);
+    // On Windows it has the rights of its folder.
+    #[cfg(unix)]
+    options.mode(0o600);
+    let written = options.open(path).and_then(|mut file| file.write_all(bytes.as_ref()));
+    written.context(|| format!("cannot write {}", path.display()))
 }
 
 /// Locks `folder` against other programs that make their files there, until what is returned is dropped.
 pub(crate) fn lock_folder(folder: &Path) -> Result<std::fs::File> {
+    #[cfg(unix)]
     let lock = std::fs::File::open(folder);
-    let locked = lock.and_then(|folder| folder.lock().map(|()| folder));
+    // Windows locks no folders.
+    #[cfg(windows)]
+    let lock = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"));
+    let locked = lock.and_then(|file| file.lock().map(|()| file));
     locked.context(|| format!("cannot lock {}", folder.display()))
 }
 

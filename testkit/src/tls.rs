@@ -86,6 +86,7 @@ impl ServerCa {
     }
 
     /// A good certificate and its key, as PEM, for another program's server.
+    #[cfg(unix)]
     pub(crate) fn issue_pem(&self) -> Result<(String, String)> {
         let (certificate, key) = self.issue(&ServerCertificate::Good)?;
         Ok((certificate.pem(), key.serialize_pem()))

@@ -243,8 +243,6 @@ fn no_browser(detail: String) -> Error {
 #[cfg(test)]
 #[cfg(any(feature = "nuts", feature = "oidc"))]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     const PAGE: LoginPage<'static> = LoginPage {
@@ -252,104 +250,112 @@ mod tests {
         redirect_uri: Some("http://127.0.0.1:5000/callback"),
     };
 
-    struct Desk(tempfile::TempDir);
+    /// Browsers that are shell scripts.
+    #[cfg(unix)]
+    mod scripts {
+        use std::fs;
 
-    impl Desk {
-        fn new() -> Self {
-            Self(tempfile::tempdir().unwrap())
-        }
+        use super::*;
 
-        /// A browser: a script that runs in this folder. Other tests fork meanwhile, and a program that is open
-        /// for writing cannot be run: the shell reads the script.
-        fn program(&self, name: &str, script: &str) -> PathBuf {
-            let folder = self.0.path();
-            let file = folder.join(name);
-            fs::write(folder.join(format!("{name}.sh")), format!("cd {}\n{script}\n", folder.display())).unwrap();
-            let copied = std::process::Command::new("sh")
-                .arg("-c")
-                .arg(format!("printf '#!/bin/sh\\n. {0}.sh\\n' >{0} && chmod 700 {0}", file.display()))
-                .status();
-            assert!(copied.unwrap().success());
-            file
-        }
+        struct Desk(tempfile::TempDir);
 
-        fn read(&self, name: &str) -> String {
-            let until = Instant::now() + Duration::from_secs(20);
-            loop {
-                match fs::read_to_string(self.0.path().join(name)) {
-                    Ok(text) if text.ends_with('\n') => return text,
-                    _ => assert!(Instant::now() < until, "{name} was not written"),
+        impl Desk {
+            fn new() -> Self {
+                Self(tempfile::tempdir().unwrap())
+            }
+
+            /// A browser: a script that runs in this folder. Other tests fork meanwhile, and a program that is open
+            /// for writing cannot be run: the shell reads the script.
+            fn program(&self, name: &str, script: &str) -> PathBuf {
+                let folder = self.0.path();
+                let file = folder.join(name);
+                fs::write(folder.join(format!("{name}.sh")), format!("cd {}\n{script}\n", folder.display())).unwrap();
+                let copied = std::process::Command::new("sh")
+                    .arg("-c")
+                    .arg(format!("printf '#!/bin/sh\\n. {0}.sh\\n' >{0} && chmod 700 {0}", file.display()))
+                    .status();
+                assert!(copied.unwrap().success());
+                file
+            }
+
+            fn read(&self, name: &str) -> String {
+                let until = Instant::now() + Duration::from_secs(20);
+                loop {
+                    match fs::read_to_string(self.0.path().join(name)) {
+                        Ok(text) if text.ends_with('\n') => return text,
+                        _ => assert!(Instant::now() < until, "{name} was not written"),
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
                 }
-                std::thread::sleep(Duration::from_millis(5));
             }
         }
-    }
 
-    fn open(program: PathBuf) -> Result<Opened> {
-        SystemBrowser::new(BrowserChoice::Program(program)).open(&PAGE, &CancelToken::new())
-    }
-
-    fn problem(opened: &Opened) -> String {
-        assert!(opened.failed().wait(Duration::from_secs(20)), "the browser has not failed");
-        opened.failed().reason().unwrap()
-    }
-
-    #[test]
-    fn the_browser_gets_the_address_as_one_argument_and_no_files_of_the_host() {
-        let desk = Desk::new();
-        let file = |number: u8| format!("$(readlink /proc/self/fd/{number})");
-        let files = [0, 3, 2].map(file).join(" ");
-        // A command substitution has its own standard output.
-        let script = format!("exec 3>&1; echo \"$#|$1|{files}\" >got");
-        let opened = open(desk.program("browser", &script)).unwrap();
-        assert_eq!(desk.read("got"), format!("1|{}|/dev/null /dev/null /dev/null\n", PAGE.address));
-        assert!(!opened.failed().wait(Duration::from_millis(200)));
-    }
-
-    #[test]
-    fn a_browser_that_goes_on_is_left_running_when_the_login_has_ended() {
-        let desk = Desk::new();
-        let script = "echo started >started\nwhile [ ! -e end ]; do sleep 0.02; done\necho ended >ended";
-        let browser = SystemBrowser::new(BrowserChoice::Program(desk.program("browser", script)));
-        let opened = browser.open(&PAGE, &CancelToken::new()).unwrap();
-        desk.read("started");
-        let began = Instant::now();
-        drop(opened);
-        assert!(began.elapsed() < Duration::from_secs(2));
-        assert_eq!(browser.running.lock().unwrap().len(), 1);
-        fs::write(desk.0.path().join("end"), "").unwrap();
-        assert_eq!(desk.read("ended"), "ended\n");
-        let until = Instant::now() + Duration::from_secs(20);
-        while !browser.running.lock().unwrap().is_empty() {
-            assert!(Instant::now() < until, "the browser was not reaped");
-            reap(&browser.running);
+        fn open(program: PathBuf) -> Result<Opened> {
+            SystemBrowser::new(BrowserChoice::Program(program)).open(&PAGE, &CancelToken::new())
         }
-    }
 
-    #[test]
-    fn a_browser_that_cannot_start_is_noticed_at_once() {
-        let desk = Desk::new();
-        let failing = desk.program("failing", "exit 3");
-        let reason = problem(&open(failing.clone()).unwrap());
-        assert_eq!(reason, format!("no browser could be started: {} ended with exit status: 3", failing.display()));
-        let broken = desk.program("broken", "");
-        fs::write(&broken, "#!/no/such/interpreter\n").unwrap();
-        let reason = problem(&open(broken.clone()).unwrap());
-        let expected = format!("no browser could be started: {} cannot be started: ", broken.display());
-        assert!(reason.starts_with(&expected), "{reason}");
-        let error = open("/no/such/browser".into()).err().unwrap();
-        assert_eq!((error.kind(), error.stage()), (&ErrorKind::NoPrompter, Stage::Browser));
-        assert!(error.detail().starts_with("/no/such/browser cannot be used: "), "{error}");
-        assert!(error.remedy().contains("browser"), "{}", error.remedy());
-    }
+        fn problem(opened: &Opened) -> String {
+            assert!(opened.failed().wait(Duration::from_secs(20)), "the browser has not failed");
+            opened.failed().reason().unwrap()
+        }
 
-    #[test]
-    fn the_next_opener_is_tried_where_one_fails() {
-        let desk = Desk::new();
-        let programs = vec![desk.program("first", "exit 4"), desk.program("second", "echo \"$1\" >got")];
-        let opened = SystemBrowser::new(BrowserChoice::System).start(programs, PAGE.address);
-        assert_eq!(desk.read("got"), format!("{}\n", PAGE.address));
-        assert!(!opened.failed().is_cancelled());
+        #[test]
+        fn the_browser_gets_the_address_as_one_argument_and_no_files_of_the_host() {
+            let desk = Desk::new();
+            let file = |number: u8| format!("$(readlink /proc/self/fd/{number})");
+            let files = [0, 3, 2].map(file).join(" ");
+            // A command substitution has its own standard output.
+            let script = format!("exec 3>&1; echo \"$#|$1|{files}\" >got");
+            let opened = open(desk.program("browser", &script)).unwrap();
+            assert_eq!(desk.read("got"), format!("1|{}|/dev/null /dev/null /dev/null\n", PAGE.address));
+            assert!(!opened.failed().wait(Duration::from_millis(200)));
+        }
+
+        #[test]
+        fn a_browser_that_goes_on_is_left_running_when_the_login_has_ended() {
+            let desk = Desk::new();
+            let script = "echo started >started\nwhile [ ! -e end ]; do sleep 0.02; done\necho ended >ended";
+            let browser = SystemBrowser::new(BrowserChoice::Program(desk.program("browser", script)));
+            let opened = browser.open(&PAGE, &CancelToken::new()).unwrap();
+            desk.read("started");
+            let began = Instant::now();
+            drop(opened);
+            assert!(began.elapsed() < Duration::from_secs(2));
+            assert_eq!(browser.running.lock().unwrap().len(), 1);
+            fs::write(desk.0.path().join("end"), "").unwrap();
+            assert_eq!(desk.read("ended"), "ended\n");
+            let until = Instant::now() + Duration::from_secs(20);
+            while !browser.running.lock().unwrap().is_empty() {
+                assert!(Instant::now() < until, "the browser was not reaped");
+                reap(&browser.running);
+            }
+        }
+
+        #[test]
+        fn a_browser_that_cannot_start_is_noticed_at_once() {
+            let desk = Desk::new();
+            let failing = desk.program("failing", "exit 3");
+            let reason = problem(&open(failing.clone()).unwrap());
+            assert_eq!(reason, format!("no browser could be started: {} ended with exit status: 3", failing.display()));
+            let broken = desk.program("broken", "");
+            fs::write(&broken, "#!/no/such/interpreter\n").unwrap();
+            let reason = problem(&open(broken.clone()).unwrap());
+            let expected = format!("no browser could be started: {} cannot be started: ", broken.display());
+            assert!(reason.starts_with(&expected), "{reason}");
+            let error = open("/no/such/browser".into()).err().unwrap();
+            assert_eq!((error.kind(), error.stage()), (&ErrorKind::NoPrompter, Stage::Browser));
+            assert!(error.detail().starts_with("/no/such/browser cannot be used: "), "{error}");
+            assert!(error.remedy().contains("browser"), "{}", error.remedy());
+        }
+
+        #[test]
+        fn the_next_opener_is_tried_where_one_fails() {
+            let desk = Desk::new();
+            let programs = vec![desk.program("first", "exit 4"), desk.program("second", "echo \"$1\" >got")];
+            let opened = SystemBrowser::new(BrowserChoice::System).start(programs, PAGE.address);
+            assert_eq!(desk.read("got"), format!("{}\n", PAGE.address));
+            assert!(!opened.failed().is_cancelled());
+        }
     }
 
     #[test]

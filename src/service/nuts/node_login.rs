@@ -116,6 +116,7 @@ fn uuid() -> String {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    #[cfg(unix)]
     use std::os::unix::fs::PermissionsExt;
 
     use base64::Engine as _;
@@ -131,6 +132,7 @@ mod tests {
         assert!(one.as_bytes()[14] == b'4' && b"89ab".contains(&one.as_bytes()[19]), "{one}");
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_key_that_others_can_read_or_that_is_none_is_named() {
         let folder = tempfile::tempdir().unwrap();
@@ -154,6 +156,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key.jwk");
         fs::write(&file, KEY).unwrap();
+        #[cfg(unix)]
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         let login = NodeLogin { file, user: "clinic".into(), audience: "node".into() };
         let earliest = now();
