@@ -66,7 +66,8 @@ pub fn functions(script: &Script, pin: &str, certificate: &Path, key: &Path) -> 
         (PUBLIC_KEY, vec![class(CKO_PUBLIC_KEY), id.clone(), modulus.clone(), no(CKA_ENCRYPT)]),
         (PRIVATE_KEY, vec![class(CKO_PRIVATE_KEY), id, modulus, no(CKA_DECRYPT), no(CKA_ALWAYS_AUTHENTICATE)]),
     ];
-    objects.retain(|(handle, _)| if *handle == CERTIFICATE { !script.without_certificate } else { !script.without_key });
+    objects
+        .retain(|(handle, _)| if *handle == CERTIFICATE { !script.without_certificate } else { !script.without_key });
     TOKEN.set(Token { pin: pin.to_owned(), key, objects }).ok()?;
     Some(CK_FUNCTION_LIST {
         version: CK_VERSION { major: 2, minor: 40 },
@@ -238,7 +239,13 @@ unsafe extern "C" fn begin_finding(session: CK_SESSION_HANDLE, template: CK_ATTR
         let fits = |has: &Attributes| {
             wanted.iter().all(|(wanted, value)| has.iter().any(|(name, own)| name == wanted && own == value))
         };
-        session.found = token.objects.iter().rev().filter(|(handle, has)| is_visible(*handle) && fits(has)).map(|(handle, _)| *handle).collect();
+        session.found = token
+            .objects
+            .iter()
+            .rev()
+            .filter(|(handle, has)| is_visible(*handle) && fits(has))
+            .map(|(handle, _)| *handle)
+            .collect();
         CKR_OK
     })
 }
