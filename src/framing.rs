@@ -282,7 +282,8 @@ impl Frame {
 }
 
 // They use the other end as a socket.
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::Duration;

@@ -1,4 +1,10 @@
 //! The command's prompts in Windows' console, which Wine shows on a terminal. `scripts/windows/check-console` runs them.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+mod host;
+mod person;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::path::{Path, PathBuf};
 
@@ -63,7 +69,6 @@ impl Computer {
 }
 
 #[test]
-#[ignore = "needs Wine"]
 fn the_typed_pin_is_not_shown_and_one_of_few_roles_is_chosen_by_its_number() {
     let mut computer = Computer::logs_in(3);
     let person = &mut computer.person;
@@ -83,7 +88,6 @@ fn the_typed_pin_is_not_shown_and_one_of_few_roles_is_chosen_by_its_number() {
 }
 
 #[test]
-#[ignore = "needs Wine"]
 fn many_roles_are_searched_while_typing() {
     let mut computer = Computer::logs_in(12);
     computer.enters_pin();
@@ -99,7 +103,6 @@ fn many_roles_are_searched_while_typing() {
 }
 
 #[test]
-#[ignore = "needs Wine"]
 fn ctrl_c_and_ctrl_d_cancel_each_question() {
     // Wine has Ctrl-C handled as an event, and Ctrl-D as a key. It overlooks Esc by itself.
     for key in ["\x03", "\x04"] {
@@ -119,7 +122,6 @@ fn ctrl_c_and_ctrl_d_cancel_each_question() {
 }
 
 #[test]
-#[ignore = "needs Wine"]
 fn a_question_that_nobody_answers_ends_at_the_time_out() {
     let mut computer = Computer::begins(&["login", "--set", "prompt_timeout=1"], |spine| spine);
     computer.person.sees_text("PIN (not shown):");
@@ -127,7 +129,6 @@ fn a_question_that_nobody_answers_ends_at_the_time_out() {
 }
 
 #[test]
-#[ignore = "needs Wine"]
 fn ctrl_c_ends_the_agent() {
     let mut computer = Computer::begins(&["agent", "--verbose"], |spine| spine);
     computer.person.sees_text("the agent listens");

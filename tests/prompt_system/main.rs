@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod browser;
-mod console;
 mod desktop;
 mod host;
 mod person;
