@@ -81,7 +81,7 @@ pub(crate) struct Desk<'a> {
     pub(crate) browser: &'a dyn Browser,
     /// Says that the user has a page to act on, which gives the engine time for what the session will need.
     #[cfg_attr(
-        not(any(feature = "nuts", feature = "oidc")),
+        not(any(feature = "nuts", feature = "oidc", test)),
         expect(dead_code, reason = "no service of this build uses it")
     )]
     pub(crate) page_opened: &'a dyn Fn(),

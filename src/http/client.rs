@@ -110,6 +110,7 @@ impl Client {
 
     /// As [`Client::send_from`]. If the request wants any part of its response, also returns an incomplete one, with the
     /// reason.
+    #[cfg(feature = "oidc")]
     pub(crate) fn send_for_any_part<R: Borrow<HttpRequest>>(
         &mut self,
         stage: Stage,
