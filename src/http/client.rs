@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tracing::debug;
 
-use super::connection::{Connection, Limits, OpenError, Reaching};
+use super::connection::{Connection, Limits};
 use super::cookies::CookieJar;
 use super::explain::Way;
 use super::message::{HttpResponse, ReadError, Received, read_response};
@@ -176,14 +176,8 @@ impl Client {
     }
 
     fn open(&self, way: &Way<'_>, limits: Limits, call: &Call<'_>) -> Result<Connection> {
-        let reaching = Reaching::begin(way.origin, way.proxy, limits, call.cancel);
-        // Read while the connection comes about.
         let tls = way.origin.is_tls().then(|| trust::client_config(self.settings.ca_file.as_deref())).transpose()?;
-        let connection = reaching
-            .and_then(Reaching::finish)
-            .and_then(|(stream, connect_by)| {
-                Connection::secure(stream, way.origin, tls, connect_by, call.cancel).map_err(OpenError::Secure)
-            })
+        let connection = Connection::open(way.origin, way.proxy, tls, limits, call.cancel)
             .map_err(|failed| way.explain_opening(failed))?;
         debug!(server = %way.origin, "connected");
         Ok(connection)

@@ -104,6 +104,18 @@ enum Stream {
 }
 
 impl Connection {
+    /// Finds and connects to the server, directly or through a proxy, and agrees on TLS, within `limits`.
+    pub(super) fn open(
+        address: &Origin,
+        proxy: Option<&Proxy>,
+        tls: Option<Arc<ClientConfig>>,
+        limits: Limits,
+        cancel: &CancelToken,
+    ) -> Result<Self, OpenError> {
+        let (stream, connect_by) = reach(address, proxy, limits, cancel)?;
+        Self::secure(stream, address, tls, connect_by, cancel).map_err(OpenError::Secure)
+    }
+
     /// Agrees on TLS over `stream`, until `deadline`.
     pub(super) fn secure(
         stream: Arc<TcpStream>,
@@ -216,38 +228,20 @@ pub(super) fn shut_down_on_cancel(stream: &Arc<TcpStream>, cancel: &CancelToken)
     cancel.on_cancel(move || shut_down(&stream))
 }
 
-/// The way to a server, directly or through a proxy, with a connection that has been begun. What else the caller needs
-/// can be prepared before [`Reaching::finish`] waits for it.
-pub(super) struct Reaching<'a> {
-    address: &'a Origin,
-    proxy: Option<&'a Proxy>,
-    connecting: Connecting,
+/// Connects to the server, directly or through a proxy. Also returns until when to agree on TLS.
+pub(super) fn reach(
+    address: &Origin,
+    proxy: Option<&Proxy>,
     limits: Limits,
-    cancel: &'a CancelToken,
-}
-
-impl<'a> Reaching<'a> {
-    /// Looks up the server, or the proxy.
-    pub(super) fn begin(
-        address: &'a Origin,
-        proxy: Option<&'a Proxy>,
-        limits: Limits,
-        cancel: &'a CancelToken,
-    ) -> Result<Self, OpenError> {
-        let found = find(proxy.map_or(address, Proxy::address), limits.deadline, cancel).map_err(OpenError::Lookup)?;
-        Ok(Self { address, proxy, connecting: Connecting::begin(found, limits.connect_by()), limits, cancel })
-    }
-
-    /// Also returns until when to agree on TLS.
-    pub(super) fn finish(self) -> Result<(Arc<TcpStream>, Instant), OpenError> {
-        let Self { address, proxy, connecting, limits, cancel } = self;
-        let connect_by = connecting.deadline;
-        let stream = connecting.finish(cancel).map_err(OpenError::Connect)?;
-        let Some(proxy) = proxy else { return Ok((stream, connect_by)) };
-        // The proxy looks the name up, which may take as long as it does here.
-        let stream = tunnel::open(stream, proxy, address, limits.deadline, cancel).map_err(OpenError::Tunnel)?;
-        Ok((stream, limits.connect_by()))
-    }
+    cancel: &CancelToken,
+) -> Result<(Arc<TcpStream>, Instant), OpenError> {
+    let found = find(proxy.map_or(address, Proxy::address), limits.deadline, cancel).map_err(OpenError::Lookup)?;
+    let connect_by = limits.connect_by();
+    let stream = connect(&found, connect_by, cancel).map_err(OpenError::Connect)?;
+    let Some(proxy) = proxy else { return Ok((stream, connect_by)) };
+    // The proxy looks the name up, which may take as long as it does here.
+    let stream = tunnel::open(stream, proxy, address, limits.deadline, cancel).map_err(OpenError::Tunnel)?;
+    Ok((stream, limits.connect_by()))
 }
 
 /// The host's addresses, in the order in which they are tried.
@@ -287,43 +281,28 @@ fn apart<T: Send + 'static>(
     }
 }
 
-/// Connects to the first of the addresses that answers, without blocking, as a cancellation must end it at once.
-struct Connecting {
-    addresses: Vec<SocketAddr>,
-    /// To the first of them.
-    first: Option<io::Result<TcpStream>>,
-    deadline: Instant,
-}
-
-impl Connecting {
-    fn begin(addresses: Vec<SocketAddr>, deadline: Instant) -> Self {
-        let first = addresses.first().map(begin_connecting);
-        Self { addresses, first, deadline }
-    }
-
-    /// Each address gets its share of the time that is left, so that one that is silent does not keep the next from
-    /// being tried.
-    fn finish(mut self, cancel: &CancelToken) -> io::Result<Arc<TcpStream>> {
-        let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
-        for (tried, address) in self.addresses.iter().enumerate() {
-            let now = Instant::now();
-            let left = self.deadline.saturating_duration_since(now);
-            if left.is_zero() {
-                return Err(ErrorKind::TimedOut.into());
-            }
-            let share = left / u32::try_from(self.addresses.len() - tried).unwrap_or(u32::MAX);
-            let begun = self.first.take().unwrap_or_else(|| begin_connecting(address));
-            match begun.and_then(|stream| until_connected(stream, now + share, cancel)) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => last = error,
-                result => return result,
-            }
+/// Connects to the first of the addresses that answers. Each gets its share of the time that is left, so
+/// that one that is silent does not keep the next from being tried.
+pub(super) fn connect(addresses: &[SocketAddr], deadline: Instant, cancel: &CancelToken) -> io::Result<Arc<TcpStream>> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for (tried, address) in addresses.iter().enumerate() {
+        let now = Instant::now();
+        let left = deadline.saturating_duration_since(now);
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
         }
-        Err(last)
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        match connect_to(address, now + share, cancel) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => last = error,
+            result => return result,
+        }
     }
+    Err(last)
 }
 
-fn until_connected(stream: TcpStream, deadline: Instant, cancel: &CancelToken) -> io::Result<Arc<TcpStream>> {
-    let stream = Arc::new(stream);
+/// Connects without blocking, as a cancellation must end it at once.
+fn connect_to(address: &SocketAddr, deadline: Instant, cancel: &CancelToken) -> io::Result<Arc<TcpStream>> {
+    let stream = Arc::new(begin_connecting(address)?);
     let _guard = shut_down_on_cancel(&stream, cancel);
     loop {
         if cancel.is_cancelled() {
@@ -364,10 +343,6 @@ mod tests {
             waiting.push(stream);
         }
         (address, listener, waiting)
-    }
-
-    fn connect(addresses: &[SocketAddr], deadline: Instant, cancel: &CancelToken) -> io::Result<Arc<TcpStream>> {
-        Connecting::begin(addresses.to_vec(), deadline).finish(cancel)
     }
 
     #[test]

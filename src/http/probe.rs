@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use super::client::USER_AGENT;
-use super::connection::{Connection, Limits, Reaching, find};
+use super::connection::{Connection, Limits, find, reach};
 use super::cookies::Cookies;
 use super::explain::Way;
 use super::message;
@@ -75,7 +75,7 @@ impl Probe {
     /// As [`Probe::find`], and [`Configuration`](ErrorKind::Configuration) for what is no proxy.
     pub fn connect(&self, cancel: &CancelToken) -> Result<Arc<TcpStream>> {
         let proxy = self.proxy()?;
-        let reached = Reaching::begin(&self.origin, proxy.as_ref(), self.limits(), cancel).and_then(Reaching::finish);
+        let reached = reach(&self.origin, proxy.as_ref(), self.limits(), cancel);
         reached.map(|(stream, _)| stream).map_err(|failed| self.way(proxy.as_ref()).explain_opening(failed))
     }
 

@@ -186,7 +186,7 @@ fn an_unknown_host_name_is_reported() {
 }
 
 #[test]
-fn a_ca_file_that_cannot_be_used_is_named_and_nothing_is_sent() {
+fn a_ca_file_that_cannot_be_used_is_named_and_there_is_no_connection() {
     let _alone = alone();
     let mut desk = Desk::new();
     let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
@@ -208,7 +208,7 @@ fn a_ca_file_that_cannot_be_used_is_named_and_nothing_is_sent() {
         let error = bounded_error(&desk.config, 1, || engine.get_ticket());
         assert_eq!((error.kind(), error.stage()), (&ErrorKind::Configuration, Stage::Configuration), "{error}");
         assert!(error.detail().contains(&format!("ca_file {}: {says}", file.display())), "{error}");
-        assert_eq!(desk.spine.handshakes(), 0, "{name}");
+        assert_eq!(desk.spine.connections(), 0, "{name}");
         desk.config.ca_file = good;
         if name == "fake" {
             // It is read at each login, so it can be corrected meanwhile.
