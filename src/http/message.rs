@@ -296,12 +296,22 @@ impl<'a, R: Read> Input<'a, R> {
     }
 
     pub(super) fn parse<T>(&mut self, parse: Parse<T>, at_end: ReadError) -> Result<T, ReadError> {
+        let mut tried = 0;
         loop {
-            if let Some((parsed, len)) = parse(&self.buffer[self.start..self.end])? {
-                self.start += len;
-                return Ok(parsed);
+            let here = &self.buffer[self.start..self.end];
+            // All that is parsed ends with a line. Trying again at each byte would take the square of its length.
+            if here.len() >= 2 * tried || here[tried..].contains(&b'\n') {
+                tried = here.len();
+                if let Some((parsed, len)) = parse(here)? {
+                    self.start += len;
+                    return Ok(parsed);
+                }
             }
-            if !self.fill()? {
+            let filled = self.fill();
+            if !matches!(filled, Ok(true)) {
+                // What has not been tried yet may be wrong by itself.
+                parse(&self.buffer[self.start..self.end])?;
+                filled?;
                 return Err(if self.is_empty() { at_end } else { ReadError::Truncated });
             }
         }
