@@ -5,6 +5,7 @@ use ticketapi::card::protocol::{Reply, Reset, WireError};
 use ticketapi::card::{Absence, PinStatus, Signer, SmartCard};
 use ticketapi::{Error, ErrorKind, Pin, Result, Stage};
 
+use crate::hash_key::HashKey;
 use crate::pcsc::Readers;
 
 /// The result of a search.
@@ -83,28 +84,11 @@ pub trait DocumentCard {
     /// # Errors
     ///
     /// Those of [`SmartCard::sign`].
-    fn log_in(&mut self, pin: Option<Pin>, serve: &mut dyn FnMut(&mut dyn HashKey)) -> Result<()>;
+    fn log_in(&mut self, pin: Option<Pin>, serve: &mut dyn FnMut(&mut HashKey<'_>)) -> Result<()>;
 
     /// As [`LoginCard::may_sign_again`].
     fn may_sign_again(&self, pin_pad: bool, error: &Error) -> bool;
 
     /// As [`LoginCard::end`].
     fn end(self) -> Reset;
-}
-
-/// A key that signs hashes, after the login.
-pub trait HashKey {
-    /// The certificate.
-    fn signer(&self) -> &Signer;
-
-    /// The certificates of the signer's issuers, nearest first.
-    fn chain(&self) -> &[Vec<u8>];
-
-    /// Returns the raw signature of a hash. After the card has been lost, or has refused the PIN for one signature,
-    /// all others fail: the PIN is tried neither again nor with another card that has come meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`SmartCard::sign`].
-    fn sign(&mut self, hash: &[u8]) -> Result<Vec<u8>>;
 }

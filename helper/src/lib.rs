@@ -16,6 +16,7 @@ mod cards;
 #[cfg(any(windows, test))]
 mod cng;
 mod events;
+mod hash_key;
 mod pcsc;
 mod pkcs11;
 #[doc(hidden)]

@@ -8,14 +8,14 @@ use ticketapi::card::certificate::{PrivateKey, chain, choose_signer};
 use ticketapi::card::pkcs11::CardSettings;
 use ticketapi::card::protocol::Reset;
 use ticketapi::card::{PinStatus, Signer, SignerChoice};
-use ticketapi::sign::KeyUse;
+use ticketapi::sign::{Algorithm, KeyUse};
 use ticketapi::{Error, Pin, Result, Stage};
 
 use super::card::Held;
 use super::error::{failed, is_lost, needs_pin};
 use super::{Cards, Provider, cards, lock};
-use crate::cards::{DocumentCard, HashKey, Search};
-use crate::pkcs11::signing::verifies;
+use crate::cards::{DocumentCard, Search};
+use crate::hash_key::{HashKey, Refused, Signed};
 
 /// A card with a certificate to sign documents with.
 pub struct CngSigner {
@@ -76,10 +76,11 @@ impl DocumentCard for CngSigner {
         Some(&self.signer)
     }
 
-    fn log_in(&mut self, pin: Option<Pin>, serve: &mut dyn FnMut(&mut dyn HashKey)) -> Result<()> {
+    fn log_in(&mut self, pin: Option<Pin>, serve: &mut dyn FnMut(&mut HashKey<'_>)) -> Result<()> {
         let Self { held, choice, signer, chain } = self;
         held.with_pin(pin.as_ref(), &CancelToken::new(), |held| {
-            serve(&mut SigningKey { held, pin: pin.as_ref(), choice, signer, chain, ended: None });
+            let mut sign = |hash: &[u8]| sign(held, pin.as_ref(), choice.algorithm, hash);
+            serve(&mut HashKey::new(signer, chain, choice.verify, &mut sign));
             Ok(())
         })
     }
@@ -93,58 +94,14 @@ impl DocumentCard for CngSigner {
     }
 }
 
-/// A key that signs, after the login.
-struct SigningKey<'a> {
-    held: &'a mut Held,
-    pin: Option<&'a Pin>,
-    choice: &'a SignerChoice,
-    signer: &'a Signer,
-    chain: &'a [Vec<u8>],
-    /// Why it signs nothing more.
-    ended: Option<Error>,
-}
-
-impl SigningKey<'_> {
-    fn try_sign(&mut self, hash: &[u8]) -> Result<Vec<u8>> {
-        let mut signed = self.held.key()?.sign(self.choice.algorithm, hash);
-        // Some keys need the PIN at each signature. This one was right before.
-        if let (Some(pin), true) = (self.pin, signed.as_ref().is_err_and(needs_pin)) {
-            self.held.try_pin(pin)?;
-            signed = self.held.key()?.sign(self.choice.algorithm, hash);
-        }
-        signed.map_err(|error| {
-            let described = failed(Stage::Signing, &error);
-            if is_lost(&error) {
-                self.ended = Some(described.clone());
-            }
-            described
-        })
+/// Signs a hash by the card's key.
+fn sign(held: &mut Held, pin: Option<&Pin>, algorithm: Algorithm, hash: &[u8]) -> Signed {
+    let refused = |error| Refused::new(error, false);
+    let mut signed = held.key().map_err(refused)?.sign(algorithm, hash);
+    // Some keys need the PIN at each signature. This one was right before.
+    if let (Some(pin), true) = (pin, signed.as_ref().is_err_and(needs_pin)) {
+        held.try_pin(pin).map_err(refused)?;
+        signed = held.key().map_err(refused)?.sign(algorithm, hash);
     }
-}
-
-impl HashKey for SigningKey<'_> {
-    fn signer(&self) -> &Signer {
-        self.signer
-    }
-
-    fn chain(&self) -> &[Vec<u8>] {
-        self.chain
-    }
-
-    fn sign(&mut self, hash: &[u8]) -> Result<Vec<u8>> {
-        if let Some(ended) = &self.ended {
-            return Err(ended.clone());
-        }
-        let signed = self.try_sign(hash);
-        if let Err(error) = &signed
-            && error.stage() == Stage::Pin
-        {
-            self.ended = Some(error.clone());
-        }
-        let signature = signed?;
-        if self.choice.verify && !verifies(self.signer, hash, &signature) {
-            return Err(self.signer.mismatch());
-        }
-        Ok(signature)
-    }
+    signed.map_err(|error| Refused::new(failed(Stage::Signing, &error), is_lost(&error)))
 }

@@ -19,7 +19,8 @@ use ticketapi_testkit::{CardIdentity, CardSpec, TestCa};
 
 use super::signing::CngSigner;
 use super::*;
-use crate::cards::{DocumentCard, HashKey, LoginCard};
+use crate::cards::{DocumentCard, LoginCard};
+use crate::hash_key::HashKey;
 
 const SET_PIN: &str = "NCryptSetProperty";
 const SIGN: &str = "NCryptSignHash";
@@ -376,7 +377,7 @@ fn signer(computer: &Computer, algorithm: Algorithm) -> CngSigner {
 /// Signs hashes of these messages, after the login with the PIN 1234.
 fn sign_documents(card: &mut CngSigner, algorithm: Algorithm, messages: &[&str]) -> Vec<Result<Vec<u8>>> {
     let mut signed = Vec::new();
-    let mut serve = |key: &mut dyn HashKey| {
+    let mut serve = |key: &mut HashKey<'_>| {
         signed = messages.iter().map(|message| key.sign(&algorithm.hash(message.as_bytes()))).collect();
     };
     card.log_in(pin("1234"), &mut serve).unwrap();

@@ -7,7 +7,6 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
-use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use ticketapi::cancel::CancelToken;
 use ticketapi::card::certificate::{PrivateKey, chain, choose_signer};
 use ticketapi::card::pkcs11::CardSettings;
@@ -22,7 +21,8 @@ use super::module::Module;
 use super::objects::{self, CertificateObject, Key};
 use super::token::{Token, chosen, is_wanted};
 use super::{Loaded, load, lock_for_search};
-use crate::cards::{DocumentCard, HashKey, LoginCard, Missing, Search};
+use crate::cards::{DocumentCard, LoginCard, Missing, Search};
+use crate::hash_key::{HashKey, Refused, Signed};
 use crate::pcsc::Readers;
 
 /// A card with a certificate to sign documents with.
@@ -179,7 +179,7 @@ impl DocumentCard for SigningCard {
         self.chosen.as_ref().map(|chosen| &chosen.signer)
     }
 
-    fn log_in(&mut self, pin: Option<Pin>, serve: &mut dyn FnMut(&mut dyn HashKey)) -> Result<()> {
+    fn log_in(&mut self, pin: Option<Pin>, serve: &mut dyn FnMut(&mut HashKey<'_>)) -> Result<()> {
         let Self { card, choice, chosen } = self;
         card.with_login(pin, &CancelToken::new(), |card, pin| {
             let session = &card.token()?.session;
@@ -194,7 +194,9 @@ impl DocumentCard for SigningCard {
                 let text = "the card has no private key for its certificate to sign with";
                 Error::new(ErrorKind::NoKey, Stage::Signing, text)
             })?;
-            serve(&mut SigningKey { card, key, pin, choice, signer, chain, ended: None });
+            let login = key.always_authenticate.then_some(pin);
+            let mut sign = |hash: &[u8]| sign(card, &key, login, choice.algorithm, hash);
+            serve(&mut HashKey::new(signer, chain, choice.verify, &mut sign));
             Ok(())
         })
     }
@@ -208,68 +210,25 @@ impl DocumentCard for SigningCard {
     }
 }
 
-/// A key that signs, after the login.
-struct SigningKey<'a> {
-    card: &'a mut Pkcs11Card,
-    key: Key,
-    pin: Option<&'a AuthPin>,
-    choice: &'a SignerChoice,
-    signer: &'a Signer,
-    chain: &'a [Vec<u8>],
-    /// Why it signs nothing more.
-    ended: Option<Error>,
-}
-
-impl HashKey for SigningKey<'_> {
-    fn signer(&self) -> &Signer {
-        self.signer
-    }
-
-    fn chain(&self) -> &[Vec<u8>] {
-        self.chain
-    }
-
-    fn sign(&mut self, hash: &[u8]) -> Result<Vec<u8>> {
-        if let Some(ended) = &self.ended {
-            return Err(ended.clone());
+/// Signs a hash by a key of the card. `login` is the PIN for a key that needs it at each signature.
+fn sign(
+    card: &mut Pkcs11Card,
+    key: &Key,
+    login: Option<Option<&AuthPin>>,
+    algorithm: Algorithm,
+    hash: &[u8],
+) -> Signed {
+    let (mechanism, data) = input(algorithm, hash);
+    card.sign_as(&mechanism, key, login, &data).map_err(|error| {
+        let lost = matches!(&error, SignError::Call(error) if is_lost(error));
+        let refused = Refused::new(error.into(), lost);
+        card.may_be_gone();
+        if !refused.is_last() {
+            // The next hash must not find this one's operation.
+            card.renew_session();
         }
-        let (mechanism, data) = input(self.choice.algorithm, hash);
-        let login = self.key.always_authenticate.then_some(self.pin);
-        let signature = self.card.sign_as(&mechanism, &self.key, login, &data).map_err(|error| {
-            let lost = matches!(&error, SignError::Call(error) if is_lost(error));
-            let error = Error::from(error);
-            self.card.may_be_gone();
-            if lost || error.stage() == Stage::Pin {
-                self.ended = Some(error.clone());
-            } else {
-                // The next hash must not find this one's operation.
-                self.card.renew_session();
-            }
-            error
-        })?;
-        if self.choice.verify && !verifies(self.signer, hash, &signature) {
-            return Err(self.signer.mismatch());
-        }
-        Ok(signature)
-    }
-}
-
-/// Verifies the raw signature of a hash by an elliptic key: the library, whose ring hashes messages itself, cannot.
-/// Not by `C_Verify`, because a broken module would accept its own wrong signatures.
-pub(crate) fn verifies(signer: &Signer, hash: &[u8], signature: &[u8]) -> bool {
-    let Some(point) = signer.point() else { return false };
-    match hash.len() {
-        32 => {
-            let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(point);
-            let signature = p256::ecdsa::Signature::from_slice(signature);
-            key.and_then(|key| key.verify_prehash(hash, &signature?)).is_ok()
-        }
-        _ => {
-            let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(point);
-            let signature = p384::ecdsa::Signature::from_slice(signature);
-            key.and_then(|key| key.verify_prehash(hash, &signature?)).is_ok()
-        }
-    }
+        refused
+    })
 }
 
 /// Returns the mechanism and what it signs.

@@ -7,7 +7,8 @@ use ticketapi::card::helper::PIN_PAD_WAIT;
 use ticketapi::card::protocol::{Channel, ChannelError, Reply, Request, WireError};
 
 use super::watch::Watch;
-use crate::cards::{DocumentCard, HashKey, Search};
+use crate::cards::{DocumentCard, Search};
+use crate::hash_key::HashKey;
 
 pub fn serve(
     channel: &Channel,
@@ -60,7 +61,7 @@ fn serve_card(
 }
 
 /// Signs until another request comes.
-fn sign_hashes(channel: &Channel, watch: &Watch, key: &mut dyn HashKey, limit: Duration) -> Result<(), ChannelError> {
+fn sign_hashes(channel: &Channel, watch: &Watch, key: &mut HashKey<'_>, limit: Duration) -> Result<(), ChannelError> {
     let (certificate, chain) = (key.signer().der().to_owned(), key.chain().to_vec());
     channel.send(&Reply::LoggedIn { certificate, chain }, None)?;
     loop {
