@@ -6,8 +6,7 @@ use windows_sys::Win32::System::SystemInformation::GetTickCount64;
 
 /// The time since the computer was started, including the time that it was suspended.
 pub fn since_boot() -> Duration {
-    // SAFETY: the call has no preconditions.
-    Duration::from_millis(unsafe { GetTickCount64() })
+    Duration::from_millis(tick())
 }
 
 /// A number that is constant for at most some 16 ms, of suspended time too.
