@@ -232,3 +232,15 @@ proptest! {
         let _ = read(format!("HTTP/1.1 200 OK\r\n{rest}").as_bytes());
     }
 }
+
+#[test]
+fn a_head_that_comes_byte_by_byte_is_not_parsed_at_each_byte() {
+    thread_local!(static PARSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) });
+    fn never_whole(bytes: &[u8]) -> Result<Option<((), usize)>, ReadError> {
+        PARSED.set(PARSED.get() + bytes.len());
+        Ok(None)
+    }
+    let head = vec![b'x'; BUFFER - 1];
+    assert!(Input::new(&mut Pieces(&head, 1), 0).parse(never_whole, ReadError::Silence).is_err());
+    assert!(PARSED.get() < 4 * BUFFER, "{} bytes", PARSED.get());
+}
