@@ -39,38 +39,15 @@ static double now(void)
 }
 #endif
 
-#define ROUNDS 25
+#include "../tests/windows/prompter.h"
 
-typedef struct {
-    int (*pin)(void *, const void *, char *, unsigned int);
-    int (*last_try)(void *, const void *);
-    int (*role)(void *, const void *, unsigned int, unsigned int *);
-    void (*message)(void *, int, const char *);
-} Prompter;
+#define ROUNDS 25
 
 static int pin(void *data, const void *request, char *to, unsigned int size)
 {
     (void)data, (void)request, (void)size;
     strcpy(to, "1234");
     return 0;
-}
-
-static int last_try(void *data, const void *request)
-{
-    (void)data, (void)request;
-    return 1;
-}
-
-static int role(void *data, const void *roles, unsigned int count, unsigned int *chosen)
-{
-    (void)data, (void)roles, (void)count;
-    *chosen = 0;
-    return 0;
-}
-
-static void message(void *data, int number, const char *text)
-{
-    (void)data, (void)number, (void)text;
 }
 
 typedef int (*Get)(long, char *, unsigned int, unsigned int *);
@@ -119,7 +96,7 @@ static void tickets(Get get, long instance, int calls)
 
 int main(int argc, char **argv)
 {
-    static const Prompter prompter = {pin, last_try, role, message};
+    static const Prompter prompter = {pin, allow_last_try, first_role, read_message};
     void *library = argc == 4 ? (void *)OPEN(argv[1]) : NULL;
     Get get_ticket, get_no_auth;
     int (*destroy)(long);

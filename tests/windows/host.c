@@ -6,14 +6,9 @@
 #include <windows.h>
 #include <tlhelp32.h>
 
-#define LIBRARY "TicketApiDll.dll"
+#include "prompter.h"
 
-typedef struct {
-    int (*pin)(void *, const void *, char *, unsigned int);
-    int (*last_try)(void *, const void *);
-    int (*role)(void *, const void *, unsigned int, unsigned int *);
-    void (*message)(void *, int, const char *);
-} Prompter;
+#define LIBRARY "TicketApiDll.dll"
 
 static HMODULE library;
 
@@ -59,24 +54,6 @@ static int pin(void *data, const void *request, char *to, unsigned int size)
     return 0;
 }
 
-static int last_try(void *data, const void *request)
-{
-    (void)data, (void)request;
-    return 1;
-}
-
-static int role(void *data, const void *roles, unsigned int count, unsigned int *chosen)
-{
-    (void)data, (void)roles, (void)count;
-    *chosen = 0;
-    return 0;
-}
-
-static void message(void *data, int number, const char *text)
-{
-    (void)data, (void)number, (void)text;
-}
-
 static const char *description(long instance)
 {
     static char words[1024];
@@ -94,7 +71,7 @@ static void load(void)
 
 static long open_handle(void)
 {
-    static const Prompter prompter = {pin, last_try, role, message};
+    static const Prompter prompter = {pin, allow_last_try, first_role, read_message};
     long instance;
 
     CALL(SetPrompter, "ticketapi_set_prompter", &prompter, NULL);

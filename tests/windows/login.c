@@ -33,12 +33,7 @@ typedef void *Library;
 #define SLEEP(milliseconds) usleep((milliseconds) * 1000)
 #endif
 
-typedef struct {
-    int (*pin)(void *, const void *, char *, unsigned int);
-    int (*last_try)(void *, const void *);
-    int (*role)(void *, const void *, unsigned int, unsigned int *);
-    void (*message)(void *, int, const char *);
-} Prompter;
+#include "prompter.h"
 
 /* Enters the PINs of TEST_PIN, which are separated by commas, one after the other, and then gives up. */
 static int pin(void *data, const void *request, char *to, unsigned int size)
@@ -64,13 +59,6 @@ static int last_try(void *data, const void *request)
     (void)data, (void)request;
     printf("asked for the last try\n");
     return getenv("TEST_LAST_TRY") ? 0 : 1;
-}
-
-static int role(void *data, const void *roles, unsigned int count, unsigned int *chosen)
-{
-    (void)data, (void)roles, (void)count;
-    *chosen = 0;
-    return 0;
 }
 
 static void message(void *data, int number, const char *text)
@@ -115,7 +103,7 @@ static void expect(int condition, const char *what, long instance)
 
 int main(int count, char **words)
 {
-    static const Prompter prompter = {pin, last_try, role, message};
+    static const Prompter prompter = {pin, last_try, first_role, message};
     char ticket[4096], again[4096];
     unsigned int length = 0, size = 0;
     long instance;
