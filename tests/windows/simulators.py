@@ -1,4 +1,4 @@
-"""Starts simulators for tests that run under Wine: simulators.py FOLDER STATE SPINE-SIMULATOR
+"""Starts simulators for tests that run under Wine: simulators.py FOLDER SPINE-SIMULATOR
 
 Prints its port. A connection brings one line, the kind of the simulator and its arguments, with tabs between them. The
 reply is the path of the file that takes the simulator's output, a line, the first lines of it, and a NUL. The simulator
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-folder, state, spine = sys.argv[1:]
+folder, spine = sys.argv[1:]
 numbers = itertools.count(1)
 running = set()
 
@@ -19,7 +19,7 @@ running = set()
 class Simulator(socketserver.StreamRequestHandler):
     def handle(self):
         kind, *arguments = self.rfile.readline().decode().rstrip("\n").split("\t")
-        command = {"spine": [spine, "--strict", "--state-dir", state]}[kind] + arguments
+        command = {"spine": [spine, "--strict", "--state-dir", folder]}[kind] + arguments
         path = f"{folder}/simulator-{next(numbers)}"
         with open(path, "wb") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
