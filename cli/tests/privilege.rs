@@ -15,7 +15,7 @@ fn copy() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("ticketapi");
-    // Not written by this process: see `support::script`.
+    // Not written by this process: see `write_script` of the test kit.
     let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_ticketapi")).arg(&program).status().unwrap();
     assert!(copied.success());
     (folder, program)

@@ -18,13 +18,13 @@ pub mod oidc;
 #[cfg(unix)]
 mod pcscd;
 pub mod piv;
+#[cfg(unix)]
+mod script;
 mod server;
 #[cfg(unix)]
 mod softhsm;
 pub mod spine;
 mod tls;
-#[cfg(unix)]
-mod wrapper;
 
 pub use browser::{Browser, Page};
 pub use ca::{CardIdentity, CardSpec, ExtendedKeyUsage, KeyUsage, TestCa};
@@ -36,6 +36,8 @@ pub use oidc::{OidcBuilder, OidcProvider};
 #[cfg(unix)]
 pub use pcscd::Pcscd;
 pub use piv::PivCard;
+#[cfg(unix)]
+pub use script::write_script;
 #[cfg(unix)]
 pub use softhsm::{SO_PIN, SoftHsm, Token};
 pub use spine::{Endpoint, Misbehaviour, Spine, SpineBuilder};

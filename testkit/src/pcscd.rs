@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
 use crate::error::{Context, Error, Result, write_file};
-use crate::wrapper::write_wrapper;
+use crate::script::write_wrapper;
 
 const SERVICE: &str = "/usr/sbin/pcscd";
 const DRIVER: &str = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::ca::{CardIdentity, TestCa};
 use crate::error::{Context, Error, Result, write_file};
-use crate::wrapper::write_wrapper;
+use crate::script::write_wrapper;
 
 /// Where distributions install the module.
 const MODULES: [&str; 7] = [

@@ -6,9 +6,7 @@ pub mod memory;
 pub mod readers;
 
 use std::collections::VecDeque;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -211,13 +209,9 @@ impl Prompter for User {
 }
 
 /// Writes an executable shell script.
+#[cfg(unix)]
 pub fn script(file: &Path, body: &str) {
-    // Not written by this process: a child that another thread starts at that moment would inherit the file, open
-    // for writing, and it could not be executed.
-    let mut install =
-        Command::new("install").args(["-m", "700", "/dev/stdin"]).arg(file).stdin(Stdio::piped()).spawn().unwrap();
-    write!(install.stdin.take().unwrap(), "#!/bin/sh\n{body}").unwrap();
-    assert!(install.wait().unwrap().success());
+    ticketapi_testkit::write_script(file, body).unwrap();
 }
 
 pub fn kind<T: std::fmt::Debug>(result: Result<T>) -> ErrorKind {

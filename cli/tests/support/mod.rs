@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::fs::DirBuilder;
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -150,10 +149,5 @@ impl Run {
 
 /// Writes an executable shell script.
 pub fn script(file: &Path, body: &str) {
-    // Not written by this process: a child that another thread starts at that moment would inherit the file, open
-    // for writing, and it could not be executed.
-    let mut install =
-        Command::new("install").args(["-m", "700", "/dev/stdin"]).arg(file).stdin(Stdio::piped()).spawn().unwrap();
-    write!(install.stdin.take().unwrap(), "#!/bin/sh\n{body}").unwrap();
-    assert!(install.wait().unwrap().success());
+    ticketapi_testkit::write_script(file, body).unwrap();
 }

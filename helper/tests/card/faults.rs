@@ -13,6 +13,8 @@ use ticketapi::card::helper::{HelperReader, HelperSettings};
 use ticketapi::challenge::Digest;
 use ticketapi::{ErrorKind, Pin, Result};
 
+use ticketapi_testkit::write_script;
+
 use crate::support::*;
 
 /// How long a call may take beyond its deadline.
@@ -188,10 +190,8 @@ fn a_card_whose_helper_was_killed_is_reset_by_another_process() {
     let mut settings = desk.scripted("reader Some Reader 00 00\nfault C_Sign 1 hang");
     settings.deadline = Duration::from_millis(300);
     let log = desk.path("helpers");
-    let recording =
-        format!("#!/bin/sh\necho \"$@\" >> '{}'\nexec '{}' \"$@\"\n", log.display(), settings.program.display());
-    std::fs::write(desk.path("recording"), recording).unwrap();
-    desk.run("chmod", &["+x", desk.path("recording").to_str().unwrap()]);
+    let recording = format!("echo \"$@\" >> '{}'\nexec '{}' \"$@\"\n", log.display(), settings.program.display());
+    write_script(&desk.path("recording"), &recording).unwrap();
     settings.program = desk.path("recording");
     let reader = HelperReader::new(settings);
     let find = || reader.wait_for_card(Duration::ZERO, &mut |_| {}, &CancelToken::new()).unwrap();

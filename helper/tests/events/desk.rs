@@ -1,7 +1,6 @@
 //! Two readers, two cards, and watches of them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use ticketapi::card::events::{CardEvent, CardWatch, ReaderState, Snapshot, chang
 use ticketapi::card::helper::{DEADLINE, HelperReader, HelperSettings};
 use ticketapi::card::pkcs11::CardSettings;
 use ticketapi_testkit::artifacts::{helper_program, opensc_module};
-use ticketapi_testkit::{CardSpec, Pcscd, PivCard, TestCa};
+use ticketapi_testkit::{CardSpec, Pcscd, PivCard, TestCa, write_script};
 
 pub const READERS: [&str; 2] = ["Virtual PCD 00 00", "Virtual PCD 00 01"];
 
@@ -56,12 +55,11 @@ impl Desk {
         let helper = pcscd.helper_wrapper(&helper_program()).unwrap();
         let program = folder.path().join("helper");
         let recorded = format!(
-            "#!/bin/sh\necho \"$1 $$\" >> '{}'\nexec '{}' \"$@\"\n",
+            "echo \"$1 $$\" >> '{}'\nexec '{}' \"$@\"\n",
             folder.path().join("helpers").display(),
             helper.display()
         );
-        fs::write(&program, recorded).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&program, &recorded).unwrap();
         let card_settings = CardSettings { modules: vec![opensc_module().into()], ..CardSettings::default() };
         let reader = HelperReader::new(HelperSettings { program, card: card_settings, deadline: DEADLINE });
         Self { cards: [card(), card()], pcscd, reader, folder }

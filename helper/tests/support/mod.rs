@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock};
@@ -17,6 +16,7 @@ use ticketapi::card::{CardReader, SmartCard};
 use ticketapi::challenge::Digest;
 use ticketapi::{Pin, Result};
 use ticketapi_testkit::artifacts::{helper_program, scripted_module};
+use ticketapi_testkit::write_script;
 
 pub const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 pub const LABEL: &str = "Test card";
@@ -41,13 +41,12 @@ impl Desk {
         // Through a wrapper, because all tests share one environment. In its own folder, because a module with a
         // corrupted heap may write files of any name.
         let wrapper = format!(
-            "#!/bin/sh\ncd '{}' || exit\nexport SOFTHSM2_CONF='{}' PCSCLITE_CSOCK_NAME=/nowhere\nexec '{}' \"$@\"\n",
+            "cd '{}' || exit\nexport SOFTHSM2_CONF='{}' PCSCLITE_CSOCK_NAME=/nowhere\nexec '{}' \"$@\"\n",
             desk.0.path().display(),
             desk.path("softhsm2.conf").display(),
             helper_program().display()
         );
-        fs::write(desk.path("helper"), wrapper).unwrap();
-        fs::set_permissions(desk.path("helper"), fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&desk.path("helper"), &wrapper).unwrap();
         desk
     }
 

@@ -1,4 +1,4 @@
-//! Scripts that run a program with one variable set.
+//! Shell scripts that tests run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,12 +15,17 @@ pub(crate) fn write_wrapper(folder: &Path, variable: &str, value: &Path, program
     let path = folder.join(format!("wrapper-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
     // It runs in the test's folder, where a module with a corrupted heap may write files.
     let (folder, value, program) = (shell_quoted(folder), shell_quoted(value), shell_quoted(program));
-    let script = format!("#!/bin/sh\ncd {folder} || exit\nexport {variable}={value}\nexec {program} \"$@\"\n");
+    write_script(&path, &format!("cd {folder} || exit\nexport {variable}={value}\nexec {program} \"$@\"\n"))?;
+    Ok(path)
+}
+
+/// Writes an executable shell script.
+pub fn write_script(file: &Path, body: &str) -> Result<()> {
     // Not written by this process: another thread that forks at that moment would inherit the open file, and a
     // file that is open for writing cannot be executed.
-    let arguments = ["-m".as_ref(), "700".as_ref(), "/dev/stdin".as_ref(), path.as_os_str()];
-    run_with_input(Command::new("install").args(arguments), script.as_bytes())?;
-    Ok(path)
+    let mut install = Command::new("install");
+    install.args(["-m", "700", "/dev/stdin"]).arg(file);
+    run_with_input(&mut install, format!("#!/bin/sh\n{body}").as_bytes()).map(drop)
 }
 
 fn shell_quoted(path: &Path) -> String {
