@@ -1,18 +1,41 @@
 //! The trust anchors: those of a file, or the system's.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::{env, io};
 
 use rustls::{ClientConfig, RootCertStore};
 
 use super::{ca_file, tls};
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::os::fs::{read_trusted, trusted};
+use crate::os::fs::{FileVersion, read_trusted, trusted};
 use crate::os::privilege::{is_raised, variable};
 
+/// What was made of the file that was used last: programs log in again and again.
+static LAST: Mutex<Option<Made>> = Mutex::new(None);
+
+struct Made {
+    file: PathBuf,
+    version: FileVersion,
+    config: Arc<ClientConfig>,
+}
+
+/// Reads the trust anchors, unless the file is the same as last time and has not changed.
 pub(super) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>> {
-    Ok(Arc::new(tls::client_config(roots(ca_file)?)?.0))
+    // Taken before the file is read: a change in between shows next time.
+    let version = ca_file.and_then(|file| Some((file, FileVersion::of(file)?)));
+    // Never waited for: another thread may have held it when this process was forked.
+    let last = || LAST.try_lock().ok();
+    let is_same =
+        |made: &&mut Made| version.as_ref().is_some_and(|(file, is)| made.file == *file && made.version == *is);
+    if let Some(made) = last().as_mut().and_then(|last| last.as_mut()).filter(is_same) {
+        return Ok(Arc::clone(&made.config));
+    }
+    let config = Arc::new(tls::client_config(roots(ca_file)?)?.0);
+    if let (Some((file, version)), Some(mut last)) = (version, last()) {
+        *last = Some(Made { file: file.to_owned(), version, config: Arc::clone(&config) });
+    }
+    Ok(config)
 }
 
 pub(super) fn roots(ca_file: Option<&Path>) -> Result<RootCertStore> {

@@ -79,6 +79,29 @@ fn trust_anchors_that_cannot_be_read_are_a_configuration_error() {
     assert_eq!(server.connections(), 0);
 }
 
+#[test]
+fn a_ca_file_is_read_again_when_it_has_changed() {
+    let ca = Ca::new();
+    let server = Server::tls(ca.server(&["127.0.0.1"], 2100, &[&TLS13]), broker);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let log_in = || {
+        let settings = HttpsSettings { ca_file: Some(file.clone()), ..Default::default() };
+        activate(&mut to_url(&format!("https://{}", server.address), settings))
+    };
+    std::fs::copy(ca.file.path(), &file).unwrap();
+    log_in().unwrap();
+    log_in().unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    assert_error(&log_in().unwrap_err(), ErrorKind::Configuration, "can be changed by other users");
+    std::fs::remove_file(&file).unwrap();
+    assert_error(&log_in().unwrap_err(), ErrorKind::Configuration, "cannot be read");
+    std::fs::copy(Ca::new().file.path(), &file).unwrap();
+    assert_error(&log_in().unwrap_err(), ErrorKind::Tls, "it is not signed by a trusted issuer");
+    std::fs::copy(ca.file.path(), &file).unwrap();
+    log_in().unwrap();
+}
+
 fn with_critical(oid: &[u64], content: &[u8]) -> CertificateParams {
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     let mut extension = CustomExtension::from_oid_content(oid, content.to_vec());

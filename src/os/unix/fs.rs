@@ -85,6 +85,28 @@ pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<crate::secret::
     Ok(bytes)
 }
 
+/// Differs after a change of a file, also of who may change it.
+#[derive(PartialEq, Eq)]
+pub(crate) struct FileVersion {
+    place: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileVersion {
+    /// Returns `None` if there is no regular file.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        Some(Self {
+            place: (file.dev(), file.ino()),
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        })
+    }
+}
+
 fn within(limit: u64, size: u64) -> io::Result<()> {
     if size > limit {
         let text = format!("it is too large (more than {limit} bytes)");

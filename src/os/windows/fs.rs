@@ -7,6 +7,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::windows::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf, Prefix, absolute};
 
 use ticketapi_platform::security::{Fault, Rights, fault};
@@ -124,6 +125,22 @@ pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<crate::secret::
     file.read_to_end(&mut bytes)?;
     within(limit, bytes.len() as u64)?;
     Ok(bytes)
+}
+
+/// Differs after a change of a file, unless its times are set back.
+#[derive(PartialEq, Eq)]
+pub(crate) struct FileVersion {
+    size: u64,
+    created: u64,
+    written: u64,
+}
+
+impl FileVersion {
+    /// Returns `None` if there is no regular file.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        Some(Self { size: file.file_size(), created: file.creation_time(), written: file.last_write_time() })
+    }
 }
 
 fn within(limit: u64, size: u64) -> io::Result<()> {
