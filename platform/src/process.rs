@@ -17,7 +17,7 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::System::Console::{STD_INPUT_HANDLE, SetStdHandle};
 use windows_sys::Win32::System::Threading::{
-    CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, CREATE_UNICODE_ENVIRONMENT, CreateProcessW,
+    CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, CREATE_UNICODE_ENVIRONMENT, CreateProcessW, DETACHED_PROCESS,
     DeleteProcThreadAttributeList, EXTENDED_STARTUPINFO_PRESENT, GetCurrentProcess, GetExitCodeProcess, GetProcessId,
     InitializeProcThreadAttributeList, LPPROC_THREAD_ATTRIBUTE_LIST, PROC_THREAD_ATTRIBUTE_HANDLE_LIST,
     PROCESS_INFORMATION, STARTF_USESTDHANDLES, STARTUPINFOEXW, TerminateProcess, UpdateProcThreadAttribute,
@@ -34,7 +34,8 @@ pub struct Process(OwnedHandle);
 
 impl Process {
     /// Starts `command`'s program, an absolute path, with its arguments, environment and folder, and with `stdin` and
-    /// `stdout` or nothing as its standard input and output. It has no window and inherits no other handle.
+    /// `stdout` or nothing as its standard input and output. It has no window, no console unless it has an output, and
+    /// inherits no other handle.
     ///
     /// # Errors
     ///
@@ -44,6 +45,8 @@ impl Process {
         stdin: Option<BorrowedHandle<'_>>,
         stdout: Option<BorrowedHandle<'_>>,
     ) -> io::Result<Self> {
+        // A console, even without a window, is another process, which takes longer to start than ours.
+        let console = if stdout.is_some() { CREATE_NO_WINDOW } else { DETACHED_PROCESS };
         let nothing: OwnedHandle = OpenOptions::new().read(true).write(true).open("NUL")?.into();
         let inherited = [stdin, stdout, None].map(|handle| inheritable(handle.unwrap_or_else(|| nothing.as_handle())));
         let [stdin, stdout, stderr] = inherited;
@@ -61,8 +64,7 @@ impl Process {
         [startup.StartupInfo.hStdInput, startup.StartupInfo.hStdOutput, startup.StartupInfo.hStdError] = handles;
         startup.lpAttributeList = attributes.list();
         let mut started = PROCESS_INFORMATION::default();
-        let flags =
-            EXTENDED_STARTUPINFO_PRESENT | CREATE_UNICODE_ENVIRONMENT | CREATE_NO_WINDOW | CREATE_NEW_PROCESS_GROUP;
+        let flags = EXTENDED_STARTUPINFO_PRESENT | CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP | console;
         // SAFETY: all texts end with a zero, the environment with two, and everything lives until the call returns;
         // `cb` says that the structure is the extended one.
         check(unsafe {
