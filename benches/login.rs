@@ -27,6 +27,7 @@ use ticketapi_testkit::{CardSpec, Spine, TestCa};
 
 use bare::{BareLogin, BareProgram};
 use card::{PIN, User};
+use requests::settle;
 use support::{Comparisons, time};
 
 const UID: &str = "123456789012";
@@ -76,6 +77,7 @@ fn compare_logins(comparisons: &mut Comparisons, ca: &TestCa, signer: &Signer, m
     config.helper = Some(signer.helper.clone());
     let engine = Engine::builder(config).prompter(User).build().unwrap();
     let login = || {
+        settle();
         let took = time(|| engine.log_in().unwrap());
         assert_eq!(engine.session().unwrap().roles().len(), ROLES);
         engine.destroy_ticket().unwrap();
@@ -83,6 +85,7 @@ fn compare_logins(comparisons: &mut Comparisons, ca: &TestCa, signer: &Signer, m
     };
     let floor = BareLogin::new(&spine, &signer.bare, module, &signer.certificate);
     let bare = || {
+        settle();
         let took = time(|| floor.log_in());
         assert_eq!(spine.open_sessions(), 1);
         spine.end_all_sessions();

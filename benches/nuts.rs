@@ -17,7 +17,7 @@ use ticketapi::session::Employee;
 use ticketapi::{Config, Engine};
 use ticketapi_testkit::Nuts;
 
-use bare::{Bare, BareServer};
+use bare::{Bare, BareServer, settle};
 use support::{Comparisons, time};
 
 /// Before the first poll.
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     let login = || {
         let engine = Engine::builder(config.clone()).prompter(NoPrompter).browser(Nothing).build().unwrap();
         engine.set_employee(&employee).unwrap();
+        settle();
         let took = time(|| engine.log_in().unwrap());
         engine.destroy_ticket().unwrap();
         took - PAUSE
@@ -91,6 +92,7 @@ impl BareLogin {
 
     /// Returns how long it took, without the pause.
     fn log_in(&self) -> Duration {
+        settle();
         let began = Instant::now();
         let mut node = self.tls.connect(self.port);
         let answer = self.send(&mut node, "PUT", "contract/drawup", &self.contract);

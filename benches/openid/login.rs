@@ -14,7 +14,7 @@ use ticketapi_testkit::oidc::{Endpoint, User, nrbac_role};
 use ticketapi_testkit::{Browser as Visitor, OidcProvider};
 
 use crate::SUBJECT;
-use crate::bare::Bare;
+use crate::bare::{Bare, settle};
 use crate::support::{Comparisons, time};
 
 /// The captured SSB user's.
@@ -39,6 +39,7 @@ pub fn compare(comparisons: &mut Comparisons) {
         let visits = Visits::new(&provider);
         // A new one each time: it keeps the provider's keys.
         let engine = Engine::builder(config.clone()).prompter(NoPrompter).browser(visits.clone()).build().unwrap();
+        settle();
         let took = time(|| engine.log_in().unwrap());
         assert_eq!(engine.session().unwrap().roles().len(), ROLES);
         engine.destroy_ticket().unwrap();
@@ -138,6 +139,7 @@ impl<'a> BareLogin<'a> {
 
     /// Returns how long it took, without the browser's part.
     fn log_in(&self) -> Duration {
+        settle();
         let began = Instant::now();
         let mut server = self.tls.connect(self.provider.port());
         server.exchange(&self.metadata);
