@@ -39,7 +39,7 @@ const VALUES: [(&str, &str, &str); 68] = [
     ("pinentry", "x", "pinentry: Some(\"x\")"),
     ("prompt_timeout", "61", "prompt_timeout: 61s"),
     ("role", "x", "role: Some(\"x\")"),
-    ("role_command", "fzf -m 'a b'", "role_command: [\"fzf\", \"-m\", \"a b\"]"),
+    ("role_command", "fzf -m \"a b\"", "role_command: [\"fzf\", \"-m\", \"a b\"]"),
     ("require_role", "false", "require_role: false"),
     ("check_session", "61", "check_session: 3660s"),
     ("digest", "sha256", "digest: Sha256"),
