@@ -60,10 +60,13 @@ pub enum Body<'a> {
         headings: [&'a str; 3],
         /// The rows.
         rows: &'a [[String; 3]],
-        /// The label of a field for words, and which rows are shown for them. Without it all are shown.
-        search: Option<(&'a str, &'a dyn Fn(&str) -> Vec<usize>)>,
+        /// Without it all are shown.
+        search: Option<Search<'a>>,
     },
 }
+
+/// The label of a field for words, and which rows are shown for them.
+pub type Search<'a> = (&'a str, &'a dyn Fn(&str) -> Vec<usize>);
 
 /// What the user did.
 pub enum Answer {

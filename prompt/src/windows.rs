@@ -53,7 +53,7 @@ fn serve(channel: &Channel) -> Result<(), ChannelError> {
         Question::Confirm { yes } => (Body::Nothing, Some(yes)),
         Question::Message => (Body::Nothing, None),
         Question::Role { search, .. } => {
-            let search: Option<(&str, &dyn Fn(&str) -> Vec<usize>)> = search.then_some((text::SEARCH_ROLES, &find));
+            let search: Option<dialog::Search<'_>> = search.then_some((text::SEARCH_ROLES, &find));
             (Body::Row { headings: table::HEADINGS, rows: &cells, search }, Some(OK))
         }
     };
