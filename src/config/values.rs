@@ -166,6 +166,12 @@ pub(super) fn subject(value: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
+    #[cfg(unix)]
+    #[test]
+    fn a_command_line_is_split_as_a_shell_splits_it() {
+        assert_eq!(words("fzf -m 'a b'").unwrap(), ["fzf", "-m", "a b"]);
+    }
+
     #[test]
     fn a_command_line_of_windows_is_split_as_its_programs_split_theirs() {
         for (line, words) in [

@@ -8,55 +8,65 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::{ca_file, tls};
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::os::fs::{FileVersion, read_trusted, trusted};
+use crate::os::fs::{FileVersion, TrustedFile, read_trusted, trusted};
 use crate::os::privilege::{is_raised, variable};
 
 /// What was made of the file that was used last: programs log in again and again.
 static LAST: Mutex<Option<Made>> = Mutex::new(None);
 
+#[derive(Clone)]
 struct Made {
     file: PathBuf,
     version: FileVersion,
     config: Arc<ClientConfig>,
 }
 
-/// Reads the trust anchors, unless the file is the same as last time and has not changed.
+/// Checks each time who may change the file. Reads it unless it is the same as last time and has not changed.
 pub(super) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>> {
-    // Taken before the file is read: a change in between shows next time.
-    let version = ca_file.and_then(|file| Some((file, FileVersion::of(file)?)));
+    let config = |roots| tls::client_config(roots).map(|(config, _)| Arc::new(config));
+    let Some(file) = ca_file else { return config(system_roots()?) };
+    let opened = open(file)?;
+    let version = opened.version();
     // Never waited for: another thread may have held it when this process was forked.
-    let last = || LAST.try_lock().ok();
-    let is_same =
-        |made: &&mut Made| version.as_ref().is_some_and(|(file, is)| made.file == *file && made.version == *is);
-    if let Some(made) = last().as_mut().and_then(|last| last.as_mut()).filter(is_same) {
-        return Ok(Arc::clone(&made.config));
+    let last = LAST.try_lock().ok().and_then(|last| last.clone());
+    if let Some(made) = last.filter(|made| made.file == *file && made.version == version) {
+        return Ok(made.config);
     }
-    let config = Arc::new(tls::client_config(roots(ca_file)?)?.0);
-    if let (Some((file, version)), Some(mut last)) = (version, last()) {
+    let config = config(read_roots(file, opened)?)?;
+    if let Ok(mut last) = LAST.try_lock() {
         *last = Some(Made { file: file.to_owned(), version, config: Arc::clone(&config) });
     }
     Ok(config)
 }
 
 pub(super) fn roots(ca_file: Option<&Path>) -> Result<RootCertStore> {
-    ca_file.map_or_else(system_roots, roots_from)
+    ca_file.map_or_else(system_roots, |file| read_roots(file, open(file)?))
 }
 
 /// More than ten times what systems trust.
 const CA_FILE_LIMIT: u64 = 16 << 20;
 
-fn roots_from(file: &Path) -> Result<RootCertStore> {
-    let wrong = |what: &str| {
-        Error::new(ErrorKind::Configuration, Stage::Configuration, format!("ca_file {}: {what}", file.display()))
-    };
-    let pem = read_trusted(file, CA_FILE_LIMIT).map_err(|error| wrong(&format!("it cannot be read: {error}")))?;
+fn open(file: &Path) -> Result<TrustedFile> {
+    TrustedFile::open(file, CA_FILE_LIMIT).map_err(|error| unreadable(file, &error))
+}
+
+fn read_roots(file: &Path, opened: TrustedFile) -> Result<RootCertStore> {
+    let pem = opened.read().map_err(|error| unreadable(file, &error))?;
     let mut roots = RootCertStore::empty();
-    for certificate in ca_file::certificates(&pem).map_err(wrong)? {
+    for certificate in ca_file::certificates(&pem).map_err(|what| unusable(file, what))? {
         roots
             .add(certificate)
-            .map_err(|error| wrong("it contains something that is not a certificate").because(error))?;
+            .map_err(|error| unusable(file, "it contains something that is not a certificate").because(error))?;
     }
     Ok(roots)
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Error {
+    unusable(file, &format!("it cannot be read: {error}"))
+}
+
+fn unusable(file: &Path, what: &str) -> Error {
+    Error::new(ErrorKind::Configuration, Stage::Configuration, format!("ca_file {}: {what}", file.display()))
 }
 
 /// Where systems have their trust anchors in one file; used if the environment is not trusted to name it.

@@ -80,7 +80,7 @@ fn trust_anchors_that_cannot_be_read_are_a_configuration_error() {
 }
 
 #[test]
-fn a_ca_file_is_read_again_when_it_has_changed() {
+fn a_ca_file_is_checked_at_each_login_and_read_again_when_it_has_changed() {
     let ca = Ca::new();
     let server = Server::tls(ca.server(&["127.0.0.1"], 2100, &[&TLS13]), broker);
     let folder = tempfile::tempdir().unwrap();
@@ -94,6 +94,11 @@ fn a_ca_file_is_read_again_when_it_has_changed() {
     log_in().unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     assert_error(&log_in().unwrap_err(), ErrorKind::Configuration, "can be changed by other users");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    log_in().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    assert_error(&log_in().unwrap_err(), ErrorKind::Configuration, "can be changed by other users");
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     std::fs::remove_file(&file).unwrap();
     assert_error(&log_in().unwrap_err(), ErrorKind::Configuration, "cannot be read");
     std::fs::copy(Ca::new().file.path(), &file).unwrap();

@@ -12,7 +12,6 @@ use ticketapi::card::CardReader;
 use ticketapi::card::helper::{HelperReader, HelperSettings};
 use ticketapi::challenge::Digest;
 use ticketapi::{ErrorKind, Pin, Result};
-
 use ticketapi_testkit::write_script;
 
 use crate::support::*;

@@ -60,12 +60,51 @@ pub fn trusted_program(path: &Path) -> io::Result<PathBuf> {
 ///
 /// Those of [`trusted`]; also if it is not a regular file or too large.
 pub(crate) fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let (mut file, metadata) = open_trusted(path, limit)?;
-    within(limit, metadata.len())?;
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
-    file.read_to_end(&mut bytes)?;
-    within(limit, bytes.len() as u64)?;
-    Ok(bytes)
+    TrustedFile::open(path, limit)?.read()
+}
+
+/// A trusted file that is open for reading.
+pub(crate) struct TrustedFile {
+    /// For one byte more than `limit`.
+    file: io::Take<File>,
+    metadata: fs::Metadata,
+    limit: u64,
+}
+
+impl TrustedFile {
+    /// Opens it as [`read_trusted`] does.
+    pub(crate) fn open(path: &Path, limit: u64) -> io::Result<Self> {
+        let (file, metadata) = open_trusted(path, limit)?;
+        Ok(Self { file, metadata, limit })
+    }
+
+    pub(crate) fn version(&self) -> FileVersion {
+        let file = &self.metadata;
+        FileVersion {
+            place: (file.dev(), file.ino()),
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        }
+    }
+
+    /// Reads it all.
+    pub(crate) fn read(mut self) -> io::Result<Vec<u8>> {
+        within(self.limit, self.metadata.len())?;
+        let mut bytes = Vec::with_capacity(usize::try_from(self.metadata.len()).unwrap_or(0) + 1);
+        self.file.read_to_end(&mut bytes)?;
+        within(self.limit, bytes.len() as u64)?;
+        Ok(bytes)
+    }
+}
+
+/// Differs after a change of a file.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct FileVersion {
+    place: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
 }
 
 /// Does the same as [`read_trusted`] for a file with a secret: other users must not be able to read it either.
@@ -83,28 +122,6 @@ pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<crate::secret::
     file.read_to_end(&mut bytes)?;
     within(limit, bytes.len() as u64)?;
     Ok(bytes)
-}
-
-/// Differs after a change of a file, also of who may change it.
-#[derive(PartialEq, Eq)]
-pub(crate) struct FileVersion {
-    place: (u64, u64),
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl FileVersion {
-    /// Returns `None` if there is no regular file.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-        Some(Self {
-            place: (file.dev(), file.ino()),
-            size: file.size(),
-            modified: (file.mtime(), file.mtime_nsec()),
-            changed: (file.ctime(), file.ctime_nsec()),
-        })
-    }
 }
 
 fn within(limit: u64, size: u64) -> io::Result<()> {

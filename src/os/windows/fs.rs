@@ -108,11 +108,49 @@ fn simplified(path: PathBuf) -> PathBuf {
 ///
 /// Those of [`trusted`]; also if it is not a regular file or too large.
 pub(crate) fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut file = open_trusted(path, limit)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    within(limit, bytes.len() as u64)?;
-    Ok(bytes)
+    TrustedFile::open(path, limit)?.read()
+}
+
+/// A trusted file that is open for reading.
+pub(crate) struct TrustedFile {
+    /// For one byte more than `limit`.
+    file: io::Take<File>,
+    version: FileVersion,
+    limit: u64,
+}
+
+impl TrustedFile {
+    /// Opens it as [`read_trusted`] does.
+    pub(crate) fn open(path: &Path, limit: u64) -> io::Result<Self> {
+        let file = open_trusted(path, limit)?;
+        let metadata = file.get_ref().metadata()?;
+        let version = FileVersion {
+            size: metadata.file_size(),
+            created: metadata.creation_time(),
+            written: metadata.last_write_time(),
+        };
+        Ok(Self { file, version, limit })
+    }
+
+    pub(crate) fn version(&self) -> FileVersion {
+        self.version.clone()
+    }
+
+    /// Reads it all.
+    pub(crate) fn read(mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file.read_to_end(&mut bytes)?;
+        within(self.limit, bytes.len() as u64)?;
+        Ok(bytes)
+    }
+}
+
+/// Differs after a change of a file, unless its times are set back.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct FileVersion {
+    size: u64,
+    created: u64,
+    written: u64,
 }
 
 /// Does the same as [`read_trusted`] for a file with a secret: other users must not be able to read it either.
@@ -125,22 +163,6 @@ pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<crate::secret::
     file.read_to_end(&mut bytes)?;
     within(limit, bytes.len() as u64)?;
     Ok(bytes)
-}
-
-/// Differs after a change of a file, unless its times are set back.
-#[derive(PartialEq, Eq)]
-pub(crate) struct FileVersion {
-    size: u64,
-    created: u64,
-    written: u64,
-}
-
-impl FileVersion {
-    /// Returns `None` if there is no regular file.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
-        let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-        Some(Self { size: file.file_size(), created: file.creation_time(), written: file.last_write_time() })
-    }
 }
 
 fn within(limit: u64, size: u64) -> io::Result<()> {
