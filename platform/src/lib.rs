@@ -9,6 +9,7 @@ pub mod desktop;
 #[cfg(feature = "dialogs")]
 pub mod dialog;
 pub mod event;
+pub mod file;
 pub mod logon;
 pub mod module;
 pub mod named;

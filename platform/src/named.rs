@@ -172,7 +172,7 @@ pub struct Listener {
     name: Vec<u16>,
     security: Descriptor,
     port: Arc<Port>,
-    user: String,
+    user: &'static str,
     /// For the next program.
     next: Instance,
     _only: OwnedHandle,

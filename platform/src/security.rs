@@ -1,28 +1,33 @@
 //! Users, and who may change files.
 
 use std::ffi::c_void;
+use std::fs::OpenOptions;
 use std::io;
 use std::mem;
+use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::Path;
 use std::ptr;
+use std::sync::OnceLock;
 
 use windows_sys::Win32::Foundation::{
-    ERROR_CANT_OPEN_ANONYMOUS, ERROR_NO_TOKEN, ERROR_SUCCESS, GENERIC_ALL, GENERIC_READ, GENERIC_WRITE, HANDLE,
-    LocalFree,
+    ERROR_CANT_OPEN_ANONYMOUS, ERROR_INSUFFICIENT_BUFFER, ERROR_NO_TOKEN, ERROR_SUCCESS, GENERIC_ALL, GENERIC_READ,
+    GENERIC_WRITE, HANDLE, LocalFree,
 };
 use windows_sys::Win32::Security::Authorization::{
-    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetNamedSecurityInfoW,
-    GetSecurityInfo, SDDL_REVISION_1, SE_FILE_OBJECT, SE_KERNEL_OBJECT,
+    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1,
+    SE_KERNEL_OBJECT,
 };
 use windows_sys::Win32::Security::{
-    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetTokenInformation, INHERIT_ONLY_ACE,
+    ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetKernelObjectSecurity,
+    GetSecurityDescriptorDacl, GetSecurityDescriptorOwner, GetTokenInformation, INHERIT_ONLY_ACE,
     OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, SID_AND_ATTRIBUTES, TOKEN_GROUPS,
     TOKEN_INFORMATION_CLASS, TOKEN_MANDATORY_LABEL, TOKEN_QUERY, TOKEN_USER, TokenGroups, TokenIntegrityLevel,
     TokenUser,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    DELETE, FILE_APPEND_DATA, FILE_DELETE_CHILD, FILE_READ_DATA, FILE_WRITE_DATA, WRITE_DAC, WRITE_OWNER,
+    DELETE, FILE_APPEND_DATA, FILE_DELETE_CHILD, FILE_FLAG_BACKUP_SEMANTICS, FILE_READ_DATA, FILE_WRITE_DATA,
+    READ_CONTROL, WRITE_DAC, WRITE_OWNER,
 };
 use windows_sys::Win32::System::SystemServices::SE_GROUP_LOGON_ID;
 use windows_sys::Win32::System::Threading::{
@@ -84,8 +89,14 @@ pub enum Fault {
 /// # Errors
 ///
 /// If the system does not tell.
-pub fn user_sid() -> io::Result<String> {
-    Token::of_this_process()?.user()
+pub fn user_sid() -> io::Result<&'static str> {
+    /// A process keeps its user.
+    static USER: OnceLock<String> = OnceLock::new();
+    if let Some(user) = USER.get() {
+        return Ok(user);
+    }
+    let user = Token::of_this_process()?.user()?;
+    Ok(USER.get_or_init(|| user))
 }
 
 /// Returns the security identifier of the user that this thread impersonates, if it is another one than the process's.
@@ -105,7 +116,7 @@ pub fn impersonated_user() -> io::Result<Option<String>> {
     }
     // SAFETY: the handle is new and belongs to nobody else.
     let user = Token(unsafe { OwnedHandle::from_raw_handle(token) }).user()?;
-    Ok(Some(user).filter(|user| user_sid().ok().as_ref() != Some(user)))
+    Ok(Some(user).filter(|user| user_sid().ok() != Some(user)))
 }
 
 /// The user that a process runs as, and how far the system trusts it.
@@ -243,33 +254,19 @@ pub(crate) fn owner(handle: HANDLE) -> io::Result<String> {
 pub fn fault(path: &Path, rights: Rights) -> io::Result<Option<Fault>> {
     let me = user_sid()?;
     let is_trusted = |sid: &str| sid == me || TRUSTED.contains(&sid);
-    let wide = crate::wide(path.as_os_str())?;
+    let descriptor = file_descriptor(path)?;
+    let descriptor: PSECURITY_DESCRIPTOR = descriptor.as_ptr().cast_mut().cast();
     let (mut owner, mut list): (PSID, *mut ACL) = (ptr::null_mut(), ptr::null_mut());
-    let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
-    // SAFETY: the path ends with a zero, and all results are writable.
-    let code = unsafe {
-        let what = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
-        let none = ptr::null_mut();
-        GetNamedSecurityInfoW(
-            wide.as_ptr(),
-            SE_FILE_OBJECT,
-            what,
-            &mut owner,
-            none,
-            &mut list,
-            none.cast(),
-            &mut descriptor,
-        )
-    };
-    if code != ERROR_SUCCESS {
-        return Err(io::Error::from_raw_os_error(code as i32));
-    }
-    let _descriptor = Local(descriptor);
-    if !is_trusted(&sid_text(owner)?) {
+    let (mut defaulted, mut present) = (0, 0);
+    // SAFETY: the system has written the descriptor, and all results are writable.
+    check(unsafe { GetSecurityDescriptorOwner(descriptor, &mut owner, &mut defaulted) })?;
+    // SAFETY: as above.
+    check(unsafe { GetSecurityDescriptorDacl(descriptor, &mut present, &mut list, &mut defaulted) })?;
+    if owner.is_null() || !is_trusted(&sid_text(owner)?) {
         return Ok(Some(Fault::Owner));
     }
     // A file without a list is everybody's.
-    if list.is_null() {
+    if present == 0 || list.is_null() {
         return Ok(Some(Fault::Others));
     }
     // SAFETY: the list is in the descriptor, which lives until the end of this function.
@@ -292,6 +289,28 @@ pub fn fault(path: &Path, rights: Rights) -> io::Result<Option<Fault>> {
         }
     }
     Ok(None)
+}
+
+/// Returns the owner and the access list of the file at `path`, aligned.
+fn file_descriptor(path: &Path) -> io::Result<Vec<u64>> {
+    // With these flags folders can be opened too.
+    let file = OpenOptions::new().access_mode(READ_CONTROL).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path)?;
+    let mut buffer = vec![0_u64; 64];
+    loop {
+        let size = mem::size_of_val(&*buffer) as u32;
+        let mut needed = 0;
+        // SAFETY: the file is open, and the buffer has the given size.
+        let read = check(unsafe {
+            let what = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
+            GetKernelObjectSecurity(file.as_raw_handle(), what, buffer.as_mut_ptr().cast(), size, &mut needed)
+        });
+        match read {
+            Err(error) if is(&error, ERROR_INSUFFICIENT_BUFFER) && needed > size => {
+                buffer.resize((needed as usize).div_ceil(8), 0);
+            }
+            read => return read.map(|()| buffer),
+        }
+    }
 }
 
 fn sid_text(sid: PSID) -> io::Result<String> {

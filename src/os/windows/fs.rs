@@ -7,9 +7,9 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::windows::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf, Prefix, absolute};
 
+use ticketapi_platform::file::Attributes;
 use ticketapi_platform::security::{Fault, Rights, fault};
 
 /// The longest path that every program can use.
@@ -23,7 +23,7 @@ const SHORT: usize = 240;
 /// If it does not exist; [`PermissionDenied`](io::ErrorKind::PermissionDenied) if it is not trusted.
 pub fn trusted(path: &Path) -> io::Result<PathBuf> {
     let real = resolved(path)?;
-    check(&real, if real.is_dir() { Rights::Add } else { Rights::Change })?;
+    check(&real, if Attributes::of(&real)?.is_folder { Rights::Add } else { Rights::Change })?;
     for (above, folder) in real.ancestors().skip(1).enumerate() {
         // Another file beside a program could be loaded by it.
         check(folder, if above == 0 { Rights::Add } else { Rights::Replace })?;
@@ -111,25 +111,23 @@ pub(crate) fn read_trusted(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     TrustedFile::open(path, limit)?.read()
 }
 
-/// A trusted file that is open for reading.
+/// A trusted regular file, for reading.
 pub(crate) struct TrustedFile {
-    /// For one byte more than `limit`.
-    file: io::Take<File>,
+    path: PathBuf,
     version: FileVersion,
     limit: u64,
 }
 
 impl TrustedFile {
-    /// Opens it as [`read_trusted`] does.
+    /// Checks what [`read_trusted`] checks, but for the size. It is opened when it is read: what changes before is read,
+    /// and noticed the next time.
     pub(crate) fn open(path: &Path, limit: u64) -> io::Result<Self> {
-        let file = open_trusted(path, limit)?;
-        let metadata = file.get_ref().metadata()?;
-        let version = FileVersion {
-            size: metadata.file_size(),
-            created: metadata.creation_time(),
-            written: metadata.last_write_time(),
-        };
-        Ok(Self { file, version, limit })
+        let path = trusted(path)?;
+        let version = FileVersion::of(&path)?;
+        if version.is_folder {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        Ok(Self { path, version, limit })
     }
 
     pub(crate) fn version(&self) -> FileVersion {
@@ -137,54 +135,35 @@ impl TrustedFile {
     }
 
     /// Reads it all.
-    pub(crate) fn read(mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.file.read_to_end(&mut bytes)?;
-        within(self.limit, bytes.len() as u64)?;
+        self.read_into(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Reads it all, and at most one byte more than the limit.
+    fn read_into(&self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        File::open(&self.path)?.take(self.limit + 1).read_to_end(bytes)?;
+        if bytes.len() as u64 > self.limit {
+            let text = format!("it is too large (more than {} bytes)", self.limit);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        }
+        Ok(())
     }
 }
 
 /// Differs after a change of a file, unless its times are set back.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct FileVersion {
-    size: u64,
-    created: u64,
-    written: u64,
-}
+pub(crate) type FileVersion = Attributes;
 
 /// Does the same as [`read_trusted`] for a file with a secret: other users must not be able to read it either.
 #[cfg(any(feature = "nuts", feature = "oidc"))]
 pub(crate) fn read_secret(path: &Path, limit: u64) -> io::Result<crate::secret::SecretBytes> {
-    let mut file = open_trusted(path, limit)?;
-    check(&resolved(path)?, Rights::Read)?;
+    let file = TrustedFile::open(path, limit)?;
+    check(&file.path, Rights::Read)?;
     // Allocated at its full size, with room for noticing the end: a buffer that grows leaves copies behind.
     let mut bytes = crate::secret::secret_buffer(usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(32));
-    file.read_to_end(&mut bytes)?;
-    within(limit, bytes.len() as u64)?;
+    file.read_into(&mut bytes)?;
     Ok(bytes)
-}
-
-fn within(limit: u64, size: u64) -> io::Result<()> {
-    if size > limit {
-        let text = format!("it is too large (more than {limit} bytes)");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
-    }
-    Ok(())
-}
-
-/// Opens a trusted regular file, for reading at most one byte more than `limit`.
-fn open_trusted(path: &Path, limit: u64) -> io::Result<io::Take<File>> {
-    let real = trusted(path)?;
-    let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
-    if !fs::metadata(&real)?.is_file() {
-        return Err(no_file());
-    }
-    let file = File::open(&real)?;
-    if !file.metadata()?.is_file() {
-        return Err(no_file());
-    }
-    Ok(file.take(limit + 1))
 }
 
 /// Returns `true` if `file` is a program.
