@@ -6,8 +6,11 @@
 pub(crate) use std::{
     hint::spin_loop,
     sync::{Condvar, Mutex, MutexGuard, atomic, mpsc},
-    thread::{JoinHandle, ThreadId, current as current_thread},
+    thread::{ThreadId, current as current_thread},
 };
+
+#[cfg(all(unix, not(model)))]
+pub(crate) use std::thread::JoinHandle;
 
 #[cfg(model)]
 pub(crate) use shuttle::{

@@ -1,4 +1,4 @@
-//! The threads that an engine starts. None outlives the engine.
+//! The threads that an engine starts. None outlives the engine. On Windows they are used again.
 
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -6,20 +6,53 @@ use std::time::Duration;
 
 use tracing::warn;
 
-#[cfg(not(model))]
-use super::thread::start as start_thread;
+#[cfg(windows)]
+use super::thread::{Work, Worker};
 use crate::cancel::CancelToken;
-use crate::sync::{Condvar, JoinHandle, Mutex, MutexGuard, current_thread};
+use crate::sync::{Condvar, Mutex, MutexGuard, current_thread};
+#[cfg(unix)]
+use crate::sync::{JoinHandle, ThreadId};
 
 /// How long a cancelled thread may take to end. Only a host's listener can take longer.
 const ENDING: Duration = Duration::from_secs(2);
 
-#[cfg(model)]
-fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    shuttle::thread::Builder::new().name(name.to_owned()).spawn(work)
+/// A thread that ends when it has done its work.
+#[cfg(unix)]
+struct Worker(JoinHandle<()>);
+
+#[cfg(unix)]
+type Work = Box<dyn FnOnce() + Send>;
+
+#[cfg(unix)]
+impl Worker {
+    fn start(name: &str, work: Work) -> io::Result<Self> {
+        #[cfg(not(model))]
+        let started = super::thread::start(name, work);
+        #[cfg(model)]
+        let started = shuttle::thread::Builder::new().name(name.to_owned()).spawn(work);
+        started.map(Self)
+    }
+
+    fn run(&self, work: Work) -> Result<(), Work> {
+        Err(work)
+    }
+
+    /// Asked when its work is done: joining it takes no time.
+    fn has_ended(&self) -> bool {
+        true
+    }
+
+    fn id(&self) -> ThreadId {
+        self.0.thread().id()
+    }
+
+    fn join(self) {
+        // The panic hook has already reported a panic.
+        drop(self.0.join());
+    }
 }
 
-/// Running threads, each with the token that ends it.
+/// Threads, each with the token that ends its work.
 #[derive(Clone, Default)]
 pub(crate) struct Threads(Arc<Shared>);
 
@@ -30,17 +63,18 @@ struct Shared {
 }
 
 struct Running {
-    thread: JoinHandle<()>,
+    name: String,
+    worker: Worker,
     cancel: CancelToken,
     ends: Arc<Ends>,
 }
 
-/// Reports the end of a thread, whatever the cause.
+/// Reports the end of a thread's work, whatever the cause.
 #[derive(Default)]
 struct Ends(std::sync::atomic::AtomicBool);
 
 impl Threads {
-    /// Runs `work` on its own thread. `work` must end soon after `cancel` is cancelled.
+    /// Runs `work` on a thread of its own. `work` must end soon after `cancel` is cancelled.
     pub(crate) fn spawn(
         &self,
         name: &str,
@@ -48,22 +82,32 @@ impl Threads {
         work: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let mut list = self.0.lock();
-        // Joining a thread that has ended costs nothing.
-        list.extract_if(.., |running| running.ends.reached()).for_each(join);
+        list.extract_if(.., |running| running.has_ended()).for_each(join);
         let ends = Arc::<Ends>::default();
         let at_end = AtEnd { shared: Arc::clone(&self.0), ends: Arc::clone(&ends) };
-        let thread = start_thread(name, move || {
+        let mut work: Work = Box::new(move || {
             let _at_end = at_end;
             work();
-        })?;
-        list.push(Running { thread, cancel, ends });
+        });
+        let name = name.to_owned();
+        for idle in list.iter_mut().filter(|running| running.ends.reached()) {
+            match idle.worker.run(work) {
+                Ok(()) => {
+                    (idle.name, idle.cancel, idle.ends) = (name, cancel, ends);
+                    return Ok(());
+                }
+                Err(refused) => work = refused,
+            }
+        }
+        let worker = Worker::start(&name, work)?;
+        list.push(Running { name, worker, cancel, ends });
         Ok(())
     }
 
-    /// Waits up to `time` for threads that are about to end.
+    /// Waits up to `time` for threads that are about to end their work.
     pub(crate) fn join_ending(&self, time: Duration) {
         self.wait(time);
-        let over: Vec<_> = self.0.lock().extract_if(.., |running| running.ends.reached()).collect();
+        let over: Vec<_> = self.0.lock().extract_if(.., |running| running.has_ended()).collect();
         over.into_iter().for_each(join);
     }
 
@@ -76,9 +120,10 @@ impl Threads {
         }
         self.wait(ENDING);
         let this = current_thread().id();
-        for running in std::mem::take(&mut *self.0.lock()) {
-            if running.thread.thread().id() == this || !running.ends.reached() {
-                warn!(thread = running.thread.thread().name(), "a thread did not end in time");
+        let all = std::mem::take(&mut *self.0.lock());
+        for running in all {
+            if running.worker.id() == this || !running.ends.reached() {
+                warn!(thread = running.name, "a thread did not end in time");
             } else {
                 join(running);
             }
@@ -88,9 +133,8 @@ impl Threads {
     /// Waits up to `time` until all threads have ended.
     fn wait(&self, time: Duration) {
         let this = current_thread().id();
-        let runs = |list: &mut Vec<Running>| {
-            list.iter().any(|running| running.thread.thread().id() != this && !running.ends.reached())
-        };
+        let runs =
+            |list: &mut Vec<Running>| list.iter().any(|running| running.worker.id() != this && !running.ends.reached());
         drop(self.0.ended.wait_timeout_while(self.0.lock(), time, runs));
     }
 
@@ -100,9 +144,14 @@ impl Threads {
     }
 }
 
-/// The panic hook has already reported a panic.
 fn join(running: Running) {
-    drop(running.thread.join());
+    running.worker.join();
+}
+
+impl Running {
+    fn has_ended(&self) -> bool {
+        self.ends.reached() && self.worker.has_ended()
+    }
 }
 
 impl Shared {
