@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::windows::io::{AsHandle, AsSocket};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use ticketapi_platform::event::{Event, wait_any};
 use ticketapi_platform::pipe::set_nonblocking;
-use ticketapi_platform::socket::tcp;
+use ticketapi_platform::socket::{set_on_data, tcp};
 
 #[cfg(feature = "oidc")]
 use crate::cancel::{CancelGuard, CancelToken};
@@ -18,19 +19,46 @@ use crate::cancel::{CancelGuard, CancelToken};
 /// A connection to another process of this computer.
 pub(crate) use ticketapi_platform::pipe::Pipe as Socket;
 
-/// What wakes threads that poll: shutting a socket down does not, as it does elsewhere.
+/// What wakes threads that wait for sockets: shutting a socket down does not, as it does elsewhere.
 static WAKERS: Mutex<Wakers> = Mutex::new(Wakers { calls: 0, waiting: Vec::new(), idle: Vec::new() });
 
-/// How many sockets are kept for the next waits.
+/// How many wakers are kept for the next waits.
 const IDLE: usize = 4;
 
 struct Wakers {
     /// How often threads were woken.
     calls: u64,
-    /// A socket for each thread that polls, connected to itself.
-    waiting: Vec<Arc<UdpSocket>>,
-    /// Sockets that nothing was sent to.
-    idle: Vec<Arc<UdpSocket>>,
+    /// One for each thread that waits.
+    waiting: Vec<Arc<Waker>>,
+    /// Those that have woken nobody.
+    idle: Vec<Arc<Waker>>,
+}
+
+struct Waker {
+    /// Also set by the data that the thread waits for.
+    event: Event,
+    /// For threads that poll: a socket that is connected to itself.
+    socket: OnceLock<UdpSocket>,
+}
+
+impl Waker {
+    fn socket(&self) -> io::Result<&UdpSocket> {
+        if let Some(socket) = self.socket.get() {
+            return Ok(socket);
+        }
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        socket.connect(socket.local_addr()?)?;
+        socket.set_nonblocking(true)?;
+        Ok(self.socket.get_or_init(|| socket))
+    }
+
+    fn wake(&self) {
+        self.event.set();
+        if let Some(socket) = self.socket.get() {
+            // It is full if the thread is about to wake anyway.
+            let _ = socket.send(&[0]);
+        }
+    }
 }
 
 thread_local! {
@@ -46,51 +74,53 @@ fn wakers() -> MutexGuard<'static, Wakers> {
 fn wake_all() {
     let mut wakers = wakers();
     wakers.calls += 1;
-    for waker in &wakers.waiting {
-        // It is full if the thread is about to wake anyway.
-        let _ = waker.send(&[0]);
-    }
+    wakers.waiting.iter().for_each(|waker| waker.wake());
 }
 
-/// A thread that polls; woken by [`wake_all`] until it is dropped.
+/// How a thread waits.
+#[derive(Clone, Copy)]
+enum Wait {
+    ForData,
+    Polling,
+}
+
+/// A thread that waits; woken by [`wake_all`] until it is dropped.
 struct Waiting {
-    socket: Arc<UdpSocket>,
+    waker: Arc<Waker>,
     /// The calls when it began.
     calls: u64,
 }
 
 impl Waiting {
     /// Returns `None` if it was woken since it last began to wait.
-    fn begin() -> io::Result<Option<Self>> {
+    fn begin(how: Wait) -> io::Result<Option<Self>> {
         let mut wakers = wakers();
         let calls = wakers.calls;
         if NOTICED.replace(calls) != calls {
             return Ok(None);
         }
-        let socket = match wakers.idle.pop() {
-            Some(socket) => socket,
-            None => connected_to_itself()?,
+        let waker = match wakers.idle.pop() {
+            Some(waker) => waker,
+            None => Arc::new(Waker { event: Event::new()?, socket: OnceLock::new() }),
         };
-        wakers.waiting.push(Arc::clone(&socket));
-        Ok(Some(Self { socket, calls }))
+        match how {
+            // What it last waited for may have set it.
+            Wait::ForData => waker.event.reset(),
+            Wait::Polling => drop(waker.socket()?),
+        }
+        wakers.waiting.push(Arc::clone(&waker));
+        Ok(Some(Self { waker, calls }))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut wakers = wakers();
-        wakers.waiting.retain(|waker| !Arc::ptr_eq(waker, &self.socket));
+        wakers.waiting.retain(|waker| !Arc::ptr_eq(waker, &self.waker));
         if wakers.calls == self.calls && wakers.idle.len() < IDLE {
-            wakers.idle.push(Arc::clone(&self.socket));
+            wakers.idle.push(Arc::clone(&self.waker));
         }
     }
-}
-
-fn connected_to_itself() -> io::Result<Arc<UdpSocket>> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.connect(socket.local_addr()?)?;
-    socket.set_nonblocking(true)?;
-    Ok(Arc::new(socket))
 }
 
 /// Waits until `socket` is ready for `what`. May return early.
@@ -99,20 +129,35 @@ fn connected_to_itself() -> io::Result<Arc<UdpSocket>> {
 ///
 /// [`ErrorKind::TimedOut`] when `until` has passed.
 pub(crate) fn until_ready(socket: impl AsSocket, what: PollFlags, until: Option<Instant>) -> io::Result<()> {
-    until_any_ready(&mut [PollFd::new(&socket, what)], until)
+    if what != PollFlags::IN {
+        return until_any_ready(&mut [PollFd::new(&socket, what)], until);
+    }
+    // Not polled: the process that Wine's sockets are in would be busy until this thread has seen the data.
+    not_over(until)?;
+    let Some(waiting) = Waiting::begin(Wait::ForData)? else { return Ok(()) };
+    let event = &waiting.waker.event;
+    set_on_data(socket.as_socket(), event)?;
+    wait_any(&[event.as_handle()], until).map(drop)
+}
+
+/// Returns how long it is until then.
+///
+/// # Errors
+///
+/// [`ErrorKind::TimedOut`] when it has passed.
+fn not_over(until: Option<Instant>) -> io::Result<Option<Duration>> {
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+    if left.is_some_and(|left| left.is_zero()) { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 /// As [`until_ready`], for the first of several sockets.
 pub(crate) fn until_any_ready(sockets: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<()> {
-    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-    if left.is_some_and(|left| left.is_zero()) {
-        return Err(ErrorKind::TimedOut.into());
-    }
-    let Some(waiting) = Waiting::begin()? else { return Ok(()) };
+    let left = not_over(until)?;
+    let Some(waiting) = Waiting::begin(Wait::Polling)? else { return Ok(()) };
     // A time beyond the system's range is no deadline.
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     let mut all = sockets.to_vec();
-    all.push(PollFd::new(&*waiting.socket, PollFlags::IN));
+    all.push(PollFd::new(waiting.waker.socket()?, PollFlags::IN));
     match poll(&mut all, left.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(errno) => Err(errno.into()),
@@ -178,8 +223,9 @@ pub(crate) fn nonblocking_pipe() -> io::Result<(PipeReader, PipeWriter)> {
 /// Begins to connect, without blocking. The stream becomes writable when it is connected, and on Windows 10 since
 /// version 2004 also when it has failed.
 pub(crate) fn begin_connecting(address: &SocketAddr) -> io::Result<TcpStream> {
-    // The standard library starts the system's sockets.
-    drop(UdpSocket::bind("127.0.0.1:0"));
+    /// The standard library starts the system's sockets, once for the process.
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| drop(UdpSocket::bind("127.0.0.1:0")));
     let stream = TcpStream::from(tcp(address.is_ipv6())?);
     stream.set_nonblocking(true)?;
     match rustix::net::connect(&stream, address) {
@@ -226,7 +272,6 @@ mod tests {
     use std::io::Read;
     use std::net::TcpListener;
     use std::thread;
-    use std::time::Duration;
 
     use super::*;
 
