@@ -48,6 +48,17 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn where_no_thread_can_be_started_the_login_fails() {
+    let run = Run::new();
+    // The standard library reads this for the stacks of threads.
+    let output = run.login(&[], &[("RUST_MIN_STACK", "1000000000000000")]);
+    assert!(!output.status.success());
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("no thread could be started"), "{stderr}");
+    assert_eq!(run.desk.spine.open_sessions(), 0);
+}
+
+#[test]
 fn it_prints_the_user_and_a_shortened_ticket() {
     let run = Run::new();
     let output = run.login(&[], &[]);

@@ -84,9 +84,10 @@ impl Threads {
         let mut list = self.0.lock();
         list.extract_if(.., |running| running.has_ended()).for_each(join);
         let ends = Arc::<Ends>::default();
-        let at_end = AtEnd { shared: Arc::clone(&self.0), ends: Arc::clone(&ends) };
+        let (shared, its_end) = (Arc::clone(&self.0), Arc::clone(&ends));
         let mut work: Work = Box::new(move || {
-            let _at_end = at_end;
+            // Made here: where no thread can be started, the work is dropped under the lock.
+            let _at_end = AtEnd { shared, ends: its_end };
             work();
         });
         let name = name.to_owned();
