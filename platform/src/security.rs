@@ -11,19 +11,18 @@ use std::ptr;
 use std::sync::OnceLock;
 
 use windows_sys::Win32::Foundation::{
-    ERROR_CANT_OPEN_ANONYMOUS, ERROR_INSUFFICIENT_BUFFER, ERROR_NO_TOKEN, ERROR_SUCCESS, GENERIC_ALL, GENERIC_READ,
-    GENERIC_WRITE, HANDLE, LocalFree,
+    ERROR_CANT_OPEN_ANONYMOUS, ERROR_INSUFFICIENT_BUFFER, ERROR_NO_TOKEN, GENERIC_ALL, GENERIC_READ, GENERIC_WRITE,
+    HANDLE, LocalFree,
 };
 use windows_sys::Win32::Security::Authorization::{
-    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1,
-    SE_KERNEL_OBJECT,
+    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
 };
 use windows_sys::Win32::Security::{
     ACCESS_ALLOWED_ACE, ACE_HEADER, ACL, DACL_SECURITY_INFORMATION, GetAce, GetKernelObjectSecurity,
     GetSecurityDescriptorDacl, GetSecurityDescriptorOwner, GetTokenInformation, INHERIT_ONLY_ACE,
-    OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, SID_AND_ATTRIBUTES, TOKEN_GROUPS,
-    TOKEN_INFORMATION_CLASS, TOKEN_MANDATORY_LABEL, TOKEN_QUERY, TOKEN_USER, TokenGroups, TokenIntegrityLevel,
-    TokenUser,
+    OBJECT_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES,
+    SID_AND_ATTRIBUTES, TOKEN_GROUPS, TOKEN_INFORMATION_CLASS, TOKEN_MANDATORY_LABEL, TOKEN_QUERY, TOKEN_USER,
+    TokenGroups, TokenIntegrityLevel, TokenUser,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     DELETE, FILE_APPEND_DATA, FILE_DELETE_CHILD, FILE_FLAG_BACKUP_SEMANTICS, FILE_READ_DATA, FILE_WRITE_DATA,
@@ -223,27 +222,7 @@ impl Token {
 ///
 /// If the handle does not give the right to know.
 pub(crate) fn owner(handle: HANDLE) -> io::Result<String> {
-    let mut owner: PSID = ptr::null_mut();
-    let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
-    // SAFETY: a handle that is not open is an error, and the results are writable; null asks for nothing.
-    let code = unsafe {
-        let none = ptr::null_mut();
-        GetSecurityInfo(
-            handle,
-            SE_KERNEL_OBJECT,
-            OWNER_SECURITY_INFORMATION,
-            &mut owner,
-            none,
-            none.cast(),
-            none.cast(),
-            &mut descriptor,
-        )
-    };
-    if code != ERROR_SUCCESS {
-        return Err(io::Error::from_raw_os_error(code as i32));
-    }
-    let _descriptor = Local(descriptor);
-    sid_text(owner)
+    owner_in(&descriptor(handle, OWNER_SECURITY_INFORMATION)?)
 }
 
 /// Returns why others than this user and the system's administrators have `rights` to the file at `path`.
@@ -254,17 +233,16 @@ pub(crate) fn owner(handle: HANDLE) -> io::Result<String> {
 pub fn fault(path: &Path, rights: Rights) -> io::Result<Option<Fault>> {
     let me = user_sid()?;
     let is_trusted = |sid: &str| sid == me || TRUSTED.contains(&sid);
-    let descriptor = file_descriptor(path)?;
-    let descriptor: PSECURITY_DESCRIPTOR = descriptor.as_ptr().cast_mut().cast();
-    let (mut owner, mut list): (PSID, *mut ACL) = (ptr::null_mut(), ptr::null_mut());
-    let (mut defaulted, mut present) = (0, 0);
-    // SAFETY: the system has written the descriptor, and all results are writable.
-    check(unsafe { GetSecurityDescriptorOwner(descriptor, &mut owner, &mut defaulted) })?;
-    // SAFETY: as above.
-    check(unsafe { GetSecurityDescriptorDacl(descriptor, &mut present, &mut list, &mut defaulted) })?;
-    if owner.is_null() || !is_trusted(&sid_text(owner)?) {
+    // With this flag folders can be opened too.
+    let file = OpenOptions::new().access_mode(READ_CONTROL).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path)?;
+    let descriptor = descriptor(file.as_raw_handle(), OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION)?;
+    if !is_trusted(&owner_in(&descriptor)?) {
         return Ok(Some(Fault::Owner));
     }
+    let mut list: *mut ACL = ptr::null_mut();
+    let (mut present, mut defaulted) = (0, 0);
+    // SAFETY: the system has written the descriptor, and all results are writable.
+    check(unsafe { GetSecurityDescriptorDacl(pointer(&descriptor), &mut present, &mut list, &mut defaulted) })?;
     // A file without a list is everybody's.
     if present == 0 || list.is_null() {
         return Ok(Some(Fault::Others));
@@ -291,19 +269,15 @@ pub fn fault(path: &Path, rights: Rights) -> io::Result<Option<Fault>> {
     Ok(None)
 }
 
-/// Returns the owner and the access list of the file at `path`, aligned.
-fn file_descriptor(path: &Path) -> io::Result<Vec<u64>> {
-    // With these flags folders can be opened too.
-    let file = OpenOptions::new().access_mode(READ_CONTROL).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path)?;
+/// Returns the parts `what` of an object's security descriptor, aligned.
+fn descriptor(handle: HANDLE, what: OBJECT_SECURITY_INFORMATION) -> io::Result<Vec<u64>> {
     let mut buffer = vec![0_u64; 64];
     loop {
         let size = mem::size_of_val(&*buffer) as u32;
         let mut needed = 0;
-        // SAFETY: the file is open, and the buffer has the given size.
-        let read = check(unsafe {
-            let what = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
-            GetKernelObjectSecurity(file.as_raw_handle(), what, buffer.as_mut_ptr().cast(), size, &mut needed)
-        });
+        // SAFETY: a handle that is not open is an error, and the buffer has the given size.
+        let read =
+            check(unsafe { GetKernelObjectSecurity(handle, what, buffer.as_mut_ptr().cast(), size, &mut needed) });
         match read {
             Err(error) if is(&error, ERROR_INSUFFICIENT_BUFFER) && needed > size => {
                 buffer.resize((needed as usize).div_ceil(8), 0);
@@ -311,6 +285,19 @@ fn file_descriptor(path: &Path) -> io::Result<Vec<u64>> {
             read => return read.map(|()| buffer),
         }
     }
+}
+
+fn owner_in(descriptor: &[u64]) -> io::Result<String> {
+    let mut owner: PSID = ptr::null_mut();
+    let mut defaulted = 0;
+    // SAFETY: the system has written the descriptor, and both results are writable.
+    check(unsafe { GetSecurityDescriptorOwner(pointer(descriptor), &mut owner, &mut defaulted) })?;
+    sid_text(owner)
+}
+
+/// The calls that take it only read.
+fn pointer(descriptor: &[u64]) -> PSECURITY_DESCRIPTOR {
+    descriptor.as_ptr().cast_mut().cast()
 }
 
 fn sid_text(sid: PSID) -> io::Result<String> {

@@ -1,4 +1,4 @@
-//! Sockets that no child inherits.
+//! Sockets that no child inherits, and learning of their data.
 
 use std::io;
 use std::os::windows::io::{AsRawSocket, BorrowedSocket, FromRawSocket, OwnedSocket, RawSocket};

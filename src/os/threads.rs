@@ -82,7 +82,7 @@ impl Threads {
         work: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         let mut list = self.0.lock();
-        list.extract_if(.., |running| running.has_ended()).for_each(join);
+        list.extract_if(.., |running| running.has_ended()).for_each(Running::join);
         let ends = Arc::<Ends>::default();
         let (shared, its_end) = (Arc::clone(&self.0), Arc::clone(&ends));
         let mut work: Work = Box::new(move || {
@@ -109,7 +109,7 @@ impl Threads {
     pub(crate) fn join_ending(&self, time: Duration) {
         self.wait(time);
         let over: Vec<_> = self.0.lock().extract_if(.., |running| running.has_ended()).collect();
-        over.into_iter().for_each(join);
+        over.into_iter().for_each(Running::join);
     }
 
     /// Waits up to `grace` for the threads to end, then cancels them and waits for their end. Leaves out
@@ -121,12 +121,13 @@ impl Threads {
         }
         self.wait(ENDING);
         let this = current_thread().id();
+        // Joined without the lock, which a thread takes at the end of its work.
         let all = std::mem::take(&mut *self.0.lock());
         for running in all {
             if running.worker.id() == this || !running.ends.reached() {
                 warn!(thread = running.name, "a thread did not end in time");
             } else {
-                join(running);
+                running.join();
             }
         }
     }
@@ -145,11 +146,11 @@ impl Threads {
     }
 }
 
-fn join(running: Running) {
-    running.worker.join();
-}
-
 impl Running {
+    fn join(self) {
+        self.worker.join();
+    }
+
     fn has_ended(&self) -> bool {
         self.ends.reached() && self.worker.has_ended()
     }
