@@ -80,7 +80,7 @@ static void tell(void *user_data, int message, const char *text)
 /* Prints what happened and what the user can do. */
 static void explain(TCK_API_INSTANCE instance, unsigned int code)
 {
-    char words[254];
+    char words[1024];
     const char *advice = "Please tell the help desk.";
     if (code == TCK_API_ERR_USER_ABORT)
         advice = "Log in when you are ready.";

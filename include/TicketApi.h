@@ -824,11 +824,11 @@ unsigned int TcktApi_getLastError(TCK_API_INSTANCE instance);
 
 /**
  * Returns the description of `code`, in English, for the user or a log; never a PIN or a ticket. For the
- * calling thread's last error on `instance` it says what happened, such as which setting is wrong.
- * At most 253 bytes. `instance` may be 0.
+ * calling thread's last error on `instance` it says what happened, such as which setting is wrong, also after
+ * a call whose buffer was too small for it. At most 1,023 bytes. `instance` may be 0.
  *
  * Writes it to `buffer`, which holds `size` bytes, and its length without the NUL to `used`, unless
- * `used` is NULL.
+ * `used` is NULL. A buffer of 254 bytes or more is never too small: a longer text is shortened in its middle.
  *
  * Codes: TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL, `size` is 0, or `code` is unknown),
  * TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE.

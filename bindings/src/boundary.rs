@@ -11,10 +11,13 @@ use std::ptr::{self, NonNull};
 pub(crate) use handles::Handles;
 #[cfg(test)]
 pub(crate) use last_error::DETAIL;
-pub(crate) use last_error::{detail, last_error};
+pub(crate) use last_error::{detail, last_error, shortened};
 pub(crate) use platform::{Eternal, count_fork, forks, library_folder, on_fork};
 
 use crate::status::{Failure, TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_INTERNAL_ERROR, TCK_API_ERR_INVALID_PARAMETER};
+
+/// The size of the buffer that old clients offer first.
+pub(crate) const OLD_BUFFER: usize = 254;
 
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
@@ -141,6 +144,15 @@ impl TextOut {
             return Err(too_small("ticket", ticket.len()));
         }
         self.write(ticket)
+    }
+
+    /// Does the same as [`TextOut::write`] for a description, which is shortened for a buffer of at least
+    /// [`OLD_BUFFER`]. The failure has no text, because that would replace the one that was asked for.
+    pub(crate) fn write_description(&self, text: &str) -> Outcome {
+        if text.len() >= self.size && self.size < OLD_BUFFER {
+            return Err(Failure::new(TCK_API_ERR_BUFFER_TOO_SMALL));
+        }
+        self.write(shortened(text, self.size - 1).as_bytes())
     }
 
     /// Writes `text` and a NUL, or nothing if they do not fit.

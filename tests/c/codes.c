@@ -140,6 +140,28 @@ static void the_configuration_is_wrong(const void *row)
     CHECK_EQ(TcktApi_getLastError(0), TCK_API_SUCCESS);
 }
 
+static void a_long_description_keeps_its_end_in_the_buffer_of_old_clients(const void *row)
+{
+    char path[600], whole[1024], words[1024], small[64];
+    const unsigned code = TCK_API_ERR_LOAD_RES_FAILED;
+    unsigned used = 0;
+    (void)row;
+    memset(path, 'x', sizeof path);
+    memcpy(path, NOWHERE, sizeof NOWHERE - 1);
+    path[sizeof path - 1] = 0;
+    setenv("TICKETAPI_CONFIG", path, 1);
+    CHECK_EQ(TcktApi_Initialize(), 0);
+    CHECK_EQ(TcktApi_getErrorDescription(0, code, small, sizeof small, NULL), TCK_API_ERR_BUFFER_TOO_SMALL);
+    CHECK_EQ(TcktApi_getErrorDescription(0, code, whole, sizeof whole, NULL), TCK_API_SUCCESS);
+    CHECK(strstr(whole, path) != NULL);
+    CHECK_EQ(TcktApi_getErrorDescription(0, code, words, 254, &used), TCK_API_SUCCESS);
+    CHECK_EQ(used, 253);
+    CHECK_EQ(strlen(words), 253);
+    CHECK(memcmp(words, whole, 100) == 0 && strstr(words, "x ... x") != NULL);
+    CHECK_TEXT(words + 253 - 100, whole + strlen(whole) - 100);
+    unsetenv("TICKETAPI_CONFIG");
+}
+
 static TCK_API_INSTANCE asked;
 
 static void ask_for_a_ticket(void)
@@ -243,6 +265,7 @@ const Test *codes_tests(void)
     static char names[CAUSES][80];
     static const Test others[] = {
         {"LOAD_RES_FAILED: the configuration is wrong", the_configuration_is_wrong, NULL},
+        {"a long description keeps its end in the buffer of old clients", a_long_description_keeps_its_end_in_the_buffer_of_old_clients, NULL},
         {"SERVER_BUSY: a prompt requests a ticket, a setting is too late", the_library_is_busy, NULL},
         {"RESOURCE_NOT_AVAILABLE: a user without roles has chosen none", a_session_without_roles, NULL},
         {"every code has a description", every_code_has_a_description, NULL},

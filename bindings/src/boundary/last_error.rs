@@ -2,6 +2,7 @@
 //!
 //! The thread-local memory has no destructor, because destructors of an unloaded library crash its host.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::ffi::c_long;
 
@@ -10,8 +11,9 @@ use crate::status::Failure;
 
 /// How many handles with a failed last call are kept for each thread.
 const KEPT: usize = 64;
-/// The maximum length of an error's text, so that the description fits into the 254 bytes of old clients.
-pub(crate) const DETAIL: usize = 200;
+/// The maximum length of an error's text, so that the description fits into 1,024 bytes, which clients offer if 254
+/// are too few.
+pub(crate) const DETAIL: usize = 960;
 
 struct LastErrors {
     /// Which process, of those forked from each other, the other fields belong to.
@@ -97,13 +99,26 @@ impl LastErrors {
         });
         self.entries[index].set((handle, failure.code));
         let Some(detail) = &failure.detail else { return };
-        let text = &detail.as_bytes()[..detail.floor_char_boundary(DETAIL)];
+        let text = shortened(detail, DETAIL);
         let mut kept = [0; DETAIL];
-        kept[..text.len()].copy_from_slice(text);
+        kept[..text.len()].copy_from_slice(text.as_bytes());
         self.detail.set(kept);
         self.detail_len.set(text.len());
         self.detail_of.set((handle, failure.code));
     }
+}
+
+/// Returns at most `limit` bytes of `text`: its beginning says what happened, and its end what the user can do, so
+/// a part in the middle is left out.
+pub(crate) fn shortened(text: &str, limit: usize) -> Cow<'_, str> {
+    const GAP: &str = " ... ";
+    if text.len() <= limit {
+        return text.into();
+    }
+    let kept = limit.saturating_sub(GAP.len());
+    let (begin, _) = text.split_at(text.floor_char_boundary(kept / 2));
+    let (_, end) = text.split_at(text.ceil_char_boundary(text.len() - kept.div_ceil(2)));
+    format!("{begin}{GAP}{end}").into()
 }
 
 #[cfg(test)]
@@ -140,15 +155,23 @@ mod tests {
     }
 
     #[test]
-    fn a_text_belongs_to_its_own_error_and_is_truncated_between_characters() {
+    fn a_text_belongs_to_its_own_error() {
         let long = "é".repeat(DETAIL);
         fail(1, 10, Some(&long));
-        assert_eq!(detail(1, 10).unwrap(), "é".repeat(DETAIL / 2));
+        assert_eq!(detail(1, 10).unwrap(), shortened(&long, DETAIL));
         assert_eq!(detail(1, 11), None);
         assert_eq!(detail(2, 10), None);
         record(2, None);
         assert!(detail(1, 10).is_some());
         record(1, None);
         assert_eq!(detail(1, 10), None);
+    }
+
+    #[test]
+    fn a_text_is_shortened_between_characters_and_keeps_its_beginning_and_its_end() {
+        assert_eq!(shortened("0123456789", 10), "0123456789");
+        assert_eq!(shortened("0123456789abc", 12), "012 ... 9abc");
+        assert_eq!(shortened("ééééééé", 12), "é ... éé");
+        assert_eq!(shortened("ééééééé", 13), "éé ... éé");
     }
 }
