@@ -1,9 +1,11 @@
 //! The error type: the stage, what happened, and what the user can do.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
+
+use crate::os::lacks_resources;
 
 /// The result of every fallible operation here.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -117,6 +119,8 @@ pub enum ErrorKind {
     InvalidParameter,
     /// A file, or standard output, cannot be written.
     NotWritten,
+    /// The system refused a thread, a process, a file descriptor or memory, because there is none left for this program.
+    NoResources,
 }
 
 /// The groups of the Ticket API's codes (`TCK_ERR_GRP_`).
@@ -160,6 +164,18 @@ impl Error {
     /// Creates an error of `kind` at `stage`. `detail` is the sentence that says what happened.
     pub fn new(kind: ErrorKind, stage: Stage, detail: impl Into<String>) -> Self {
         Self { kind, stage, detail: detail.into(), source: None }
+    }
+
+    /// Creates the error for what the system refused with `error`: of `kind`, or [`NoResources`](ErrorKind::NoResources)
+    /// if that is the reason.
+    pub(crate) fn refused(kind: ErrorKind, stage: Stage, detail: impl Into<String>, error: io::Error) -> Self {
+        let kind = if lacks_resources(&error) { ErrorKind::NoResources } else { kind };
+        Self::new(kind, stage, detail).because(error)
+    }
+
+    /// Creates the error for a thread that cannot be started: the system has none left.
+    pub(crate) fn no_thread(stage: Stage, error: io::Error) -> Self {
+        Self::new(ErrorKind::NoResources, stage, format!("no thread could be started: {error}")).because(error)
     }
 
     /// Adds the cause, which must hold no secret.
@@ -247,7 +263,8 @@ impl ErrorKind {
             | Self::Internal
             | Self::NotImplemented
             | Self::InvalidParameter
-            | Self::NotWritten => Group::Generic,
+            | Self::NotWritten
+            | Self::NoResources => Group::Generic,
         }
     }
 
@@ -317,6 +334,7 @@ impl ErrorKind {
             Self::NotImplemented => "If your site uses an identity service that supports this, set service to it.",
             Self::InvalidParameter => "Report it to the maker of the program that you used.",
             Self::NotWritten => "Check that you may write there and that the disk has room, then try again.",
+            Self::NoResources => "Close programs that you do not need, or start this one again; then try again.",
             Self::Internal => "This is a defect of ticketapi. Please report it with the steps that led to it.",
         }
     }

@@ -12,5 +12,13 @@ use unix as system;
 #[cfg(windows)]
 use windows as system;
 
+use std::io;
+
 pub use system::fs;
 pub(crate) use system::{child, clock, ipc, privilege, thread, timer};
+
+/// Returns `true` for an error that says that the computer, or what this program may have of it, has no thread, process,
+/// file descriptor, port or memory left.
+pub(crate) fn lacks_resources(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| system::NO_RESOURCES.contains(&code))
+}

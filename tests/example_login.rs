@@ -25,11 +25,12 @@ impl Run {
 
     /// Runs the example with `arguments` and with these settings besides the necessary ones.
     fn login(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
-        let this_test = std::env::current_exe().unwrap();
-        let example: PathBuf = this_test.ancestors().nth(2).unwrap().join("examples/login");
+        self.run(Command::new(example()).args(arguments), settings)
+    }
+
+    fn run(&self, command: &mut Command, settings: &[(&str, &str)]) -> Output {
         let desk = &self.desk;
-        Command::new(example)
-            .args(arguments)
+        command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("TICKETAPI_BASE_URL", desk.spine.url())
@@ -41,6 +42,11 @@ impl Run {
             .output()
             .unwrap()
     }
+}
+
+fn example() -> PathBuf {
+    let this_test = std::env::current_exe().unwrap();
+    this_test.ancestors().nth(2).unwrap().join("examples/login")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -55,7 +61,26 @@ fn where_no_thread_can_be_started_the_login_fails() {
     assert!(!output.status.success());
     let stderr = text(&output.stderr);
     assert!(stderr.contains("no thread could be started"), "{stderr}");
+    assert!(stderr.contains("\nClose programs that you do not need"), "{stderr}");
     assert_eq!(run.desk.spine.open_sessions(), 0);
+}
+
+#[test]
+fn with_any_number_of_file_descriptors_it_logs_in_or_says_that_there_are_too_few() {
+    let run = Run::new();
+    let mut logins = 0;
+    for limit in 6..24 {
+        let shell = format!("ulimit -n {limit} && exec \"$0\"");
+        let output = run.run(Command::new("sh").args(["-c", &shell]).arg(example()), &[]);
+        let stderr = text(&output.stderr);
+        if output.status.success() {
+            logins += 1;
+        } else {
+            assert!(stderr.contains("Too many open files (os error 24)\nClose programs"), "{limit}: {stderr}");
+        }
+        assert_eq!(run.desk.spine.open_sessions(), 0);
+    }
+    assert!(0 < logins && logins < 18, "{logins}");
 }
 
 #[test]

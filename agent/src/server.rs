@@ -283,7 +283,9 @@ impl Server {
         match self.jobs.wait(kind.clone(), Some(client.id)) {
             Ok(true) => {}
             Ok(false) => self.later.push(client.id),
-            Err(error) => return client.answer(&failed(ErrorKind::Internal, format!("no thread starts: {error}"))),
+            Err(error) => {
+                return client.answer(&failed(ErrorKind::NoResources, format!("no thread could be started: {error}")));
+            }
         }
         client.waits_for = Some(Wait { kind, known });
         Ok(())

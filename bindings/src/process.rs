@@ -125,7 +125,10 @@ impl Process {
                 setup.retired.extend(self.engine.set(Box::new(engine)));
             }
         }
-        self.handles.open().ok_or_else(|| Failure::new(TCK_API_ERR_RESOURCE_ALLOCATION_FAILED))
+        self.handles.open().ok_or_else(|| Failure {
+            detail: Some("there are 65,536 handles; the program must release those that it does not need".to_owned()),
+            ..Failure::new(TCK_API_ERR_RESOURCE_ALLOCATION_FAILED)
+        })
     }
 
     /// Closes `handle`.

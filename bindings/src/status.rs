@@ -98,7 +98,7 @@ pub(crate) const WORDS: &[(u32, &str)] = &[
     (TCK_API_ERR_INVALID_INSTANCE_HANDLE, "The handle is not valid"),
     (TCK_API_ERR_SERVER_BUSY, "The library is busy"),
     (TCK_API_ERR_SERVER_COMM_FAILED, "The connection to the server cannot be trusted"),
-    (TCK_API_ERR_RESOURCE_ALLOCATION_FAILED, "There are too many handles"),
+    (TCK_API_ERR_RESOURCE_ALLOCATION_FAILED, "A resource is used up"),
     (TCK_API_ERR_TICKET_NOT_AVAILABLE, "There is no ticket"),
     (TCK_API_ERR_INTERNAL_ERROR, "An internal error of the library"),
     (TCK_API_ERR_NOT_IMPLEMENTED, "This is not implemented"),
@@ -182,6 +182,7 @@ fn code(kind: &ErrorKind) -> u32 {
         ErrorKind::LoginUnderWay => TCK_API_ERR_SERVER_BUSY,
         ErrorKind::NotImplemented => TCK_API_ERR_NOT_IMPLEMENTED,
         ErrorKind::InvalidParameter => TCK_API_ERR_INVALID_PARAMETER,
+        ErrorKind::NoResources => TCK_API_ERR_RESOURCE_ALLOCATION_FAILED,
         // An unknown kind is an internal error, too.
         _ => TCK_API_ERR_INTERNAL_ERROR,
     }
@@ -229,6 +230,7 @@ mod tests {
             NotImplemented,
             InvalidParameter,
             NotWritten,
+            NoResources,
         ];
         for kind in kinds {
             let group = match kind.group() {

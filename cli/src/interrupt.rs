@@ -27,7 +27,7 @@ impl Interrupt {
     /// Calls `cancel` repeatedly from the first termination signal until the program ends.
     pub fn watch(cancel: impl Fn() + Send + 'static) -> Result<Self> {
         let cannot = |error: std::io::Error| {
-            Error::new(ErrorKind::Internal, Stage::Configuration, "signals cannot be waited for").because(error)
+            Error::new(ErrorKind::NoResources, Stage::Configuration, "signals cannot be waited for").because(error)
         };
         let mut ends = Ends::new().map_err(cannot)?;
         let interrupt = Self(Arc::default());

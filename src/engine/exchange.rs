@@ -105,7 +105,7 @@ impl Inner {
         if let Err(error) = self.threads.spawn("ticketapi-renew", cancel, run) {
             warn!(%error, "no thread could be started for the ticket's renewal");
             kept.life.renewal_failed(self.parts.now());
-            return Err(Error::new(ErrorKind::Internal, Stage::Session, "no thread could be started").because(error));
+            return Err(Error::no_thread(Stage::Session, error));
         }
         state.exchange = Some(Arc::clone(&exchange));
         Ok(exchange)

@@ -197,7 +197,7 @@ impl Inner {
         if self.tend(&mut state) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Internal, Stage::Card, "no thread could be started that watches the card"))
+        Err(Error::new(ErrorKind::NoResources, Stage::Card, "no thread could be started that watches the card"))
     }
 }
 

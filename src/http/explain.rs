@@ -7,6 +7,7 @@ use super::connection::OpenError;
 use super::message::ReadError;
 use super::{Origin, Proxy, ProxySetting, tls, tunnel};
 use crate::error::{Error, ErrorKind, Stage};
+use crate::os::lacks_resources;
 
 /// The way of a request: what an error names.
 pub(super) struct Way<'a> {
@@ -43,21 +44,22 @@ impl Way<'_> {
                 let limit = seconds(self.request);
                 format!("the name {name} was not resolved within {limit}: no name server answers")
             }
+            _ if lacks_resources(&error) => format!("the name {name} cannot be resolved: {error}"),
             _ => format!("the name {name} cannot be resolved"),
         };
-        self.not_reached(detail).because(error)
+        self.not_reached(detail, error)
     }
 
     fn explain_connecting(&self, error: io::Error) -> Error {
         let target = self.proxy.map_or_else(|| self.origin.to_string(), named);
         let detail = self.why_not_connected(&target, &error);
-        self.not_reached(detail).because(error)
+        self.not_reached(detail, error)
     }
 
     /// An error about the server, or the proxy if there is one.
-    fn not_reached(&self, detail: String) -> Error {
+    fn not_reached(&self, detail: String, error: io::Error) -> Error {
         let remark = if self.proxy.is_some() { "" } else { self.setting.remark() };
-        Error::new(ErrorKind::ServerNotAvailable, self.stage, detail + remark)
+        Error::refused(ErrorKind::ServerNotAvailable, self.stage, detail + remark, error)
     }
 
     pub(super) fn explain_securing(&self, error: io::Error) -> Error {

@@ -118,8 +118,10 @@ impl Dialogs {
         let until = deadline(timeout);
         let mut command = Command::new(&self.program);
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let (process, socket) = spawn_connected(&mut command)
-            .map_err(|error| self.broken(stage, &format!("cannot be started: {error}")).because(error))?;
+        let (process, socket) = spawn_connected(&mut command).map_err(|error| {
+            let detail = format!("{} cannot be started: {error}", self.program.display());
+            Error::refused(ErrorKind::NoPrompter, stage, detail, error)
+        })?;
         process.let_come_to_front();
         let running = Running { process, channel: Channel::new(socket, MAX_FRAME) };
         let socket = Arc::clone(running.channel.socket());

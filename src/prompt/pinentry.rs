@@ -112,7 +112,10 @@ impl Pinentry {
             let complaints = Complaints::of(&mut command)?;
             Ok((complaints, Child::spawn(&mut command, deadline, cancel)?))
         });
-        let (complaints, child) = started.map_err(|error| no_prompter(format!("{name} cannot be started: {error}")))?;
+        let (complaints, child) = started.map_err(|error| {
+            let detail = format!("{name} cannot be started: {error}");
+            Error::refused(ErrorKind::NoPrompter, Stage::Pin, detail, error)
+        })?;
         let mut dialogue = Dialogue { child, program: &self.program, cancel, responses: Responses::new(), complaints };
         match dialogue.response() {
             Ok(Ok(_)) => Ok(dialogue),

@@ -208,7 +208,7 @@ impl Login<'_> {
         self.desk
             .threads
             .spawn("ticketapi-login", cancel, exchange)
-            .map_err(|error| defect("no thread could be started").because(error))?;
+            .map_err(|error| Error::no_thread(Stage::Authentication, error))?;
         let _guard = self.desk.cancel.on_cancel(move || drop(over.send(None)));
         match told.recv() {
             Ok(Some(validated)) => validated,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::{failed, not_installed};
 use crate::cancel::CancelToken;
 use crate::card::protocol::{Channel, ChannelError, Hello, MAX_FRAME, Reply, VERSION};
-use crate::error::{Error, Result, Stage};
+use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::os::child::{Process, spawn_connected};
 use crate::os::fork::ForkGuard;
 use crate::os::privilege::command;
@@ -23,7 +23,8 @@ pub(in crate::card) struct Helper {
 impl Helper {
     pub(in crate::card) fn start(program: &Path, argument: Option<&str>) -> Result<Self> {
         let cannot_start = |error: std::io::Error| {
-            not_installed(format!("the card helper {} cannot be started: {error}", program.display()))
+            let detail = format!("the card helper {} cannot be started: {error}", program.display());
+            Error::refused(ErrorKind::NotInstalled, Stage::Card, detail, error)
         };
         let mut helper = command(program);
         helper.args(argument).stdout(Stdio::null()).stderr(Stdio::null());

@@ -59,9 +59,7 @@ impl<'a> Exchange<'a> {
             drop(outcome.send(Some(exchanged.unwrap_or_else(|_| Err(defect("the answer could not be read"))))));
         };
         desk.cancel.check(STAGE)?;
-        desk.threads
-            .spawn("ticketapi-login", cancel.clone(), run)
-            .map_err(|error| defect("no thread could be started").because(error))?;
+        desk.threads.spawn("ticketapi-login", cancel.clone(), run).map_err(|error| Error::no_thread(STAGE, error))?;
         Ok(Self { desk, code: Some(code), tell, told, cancel })
     }
 

@@ -121,7 +121,8 @@ impl Loopback {
     /// could not be started.
     pub(crate) fn wait(self, state: &str, until: Instant, opened: &Opened, cancel: &CancelToken) -> Result<Redirect> {
         let failed = |error: io::Error| {
-            Error::new(ErrorKind::Internal, Stage::Browser, format!("the redirect cannot be waited for: {error}"))
+            let detail = format!("the redirect cannot be waited for: {error}");
+            Error::refused(ErrorKind::Internal, Stage::Browser, detail, error)
         };
         let wake = Wake::by([cancel, opened.failed()]).map_err(failed)?;
         let mut clients: Vec<Client> = Vec::new();
