@@ -77,24 +77,13 @@ static void tell(void *user_data, int message, const char *text)
     printf("%s\n", text);
 }
 
-/* Prints what happened and what the user can do. */
+/* Prints what happened and what the user can do, for which a smaller buffer may not have the room. */
 static void explain(TCK_API_INSTANCE instance, unsigned int code)
 {
     char words[1024];
-    const char *advice = "Please tell the help desk.";
-    if (code == TCK_API_ERR_USER_ABORT)
-        advice = "Log in when you are ready.";
-    else if (IsCardDeviceError(code))
-        advice = "Look at the card and the reader.";
-    else if (IsAuthError(code))
-        advice = "Try again; if the error persists, ask your Registration Authority.";
-    else if (IsConfigError(code))
-        advice = "This computer is not set up for smartcards: please tell the help desk.";
-    else if (code == TCK_API_ERR_SERVER_COMM_FAILED)
-        advice = "Do not go on: the server may not be the one it should be.";
     if (TcktApi_getErrorDescription(instance, code, words, sizeof words, NULL) != TCK_API_SUCCESS)
         strcpy(words, "unknown");
-    fprintf(stderr, "%s (0x%08x)\n%s\n", words, code, advice);
+    fprintf(stderr, "%s (0x%08x)\n", words, code);
 }
 
 static void show_who_is_here(TCK_API_INSTANCE instance)

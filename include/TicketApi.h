@@ -284,7 +284,7 @@ typedef unsigned int DWORD;
 #define TCK_API_ERR_SERVER_COMM_FAILED 0x80100007u
 
 /**
- * Too many handles (65,536).
+ * There are too many handles (65,536), or the system has no thread, process, file descriptor or memory left.
  */
 #define TCK_API_ERR_RESOURCE_ALLOCATION_FAILED 0x80100008u
 
@@ -764,7 +764,8 @@ unsigned int TcktApi_GetGAVersion(TCK_API_INSTANCE instance, int component);
  * Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
  * TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL or `size` is 0; nobody is prompted),
  * TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_SERVER_BUSY (called from a prompt),
- * TCK_API_ERR_SERVER_COMM_FAILED, TCK_API_ERR_INTERNAL_ERROR, and every code of the groups
+ * TCK_API_ERR_SERVER_COMM_FAILED, TCK_API_ERR_RESOURCE_ALLOCATION_FAILED (no thread, process or file
+ * descriptor is left), TCK_API_ERR_INTERNAL_ERROR, and every code of the groups
  * TCK_ERR_GRP_CARD_DEVICE, TCK_ERR_GRP_AUTHENTICATION and TCK_ERR_GRP_CONFIG that is not marked
  * as kept for old clients.
  */
@@ -824,11 +825,12 @@ unsigned int TcktApi_getLastError(TCK_API_INSTANCE instance);
 
 /**
  * Returns the description of `code`, in English, for the user or a log; never a PIN or a ticket. For the
- * calling thread's last error on `instance` it says what happened, such as which setting is wrong, also after
- * a call whose buffer was too small for it. At most 1,023 bytes. `instance` may be 0.
+ * calling thread's last error on `instance` it says what happened, such as which setting is wrong, and what
+ * the user can do, also after a call whose buffer was too small for it. At most 1,023 bytes. `instance` may be 0.
  *
  * Writes it to `buffer`, which holds `size` bytes, and its length without the NUL to `used`, unless
- * `used` is NULL. A buffer of 254 bytes or more is never too small: a longer text is shortened in its middle.
+ * `used` is NULL. A buffer of 254 bytes or more is never too small: first what the user can do is left out, then
+ * a part in the middle of what happened.
  *
  * Codes: TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL, `size` is 0, or `code` is unknown),
  * TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE.

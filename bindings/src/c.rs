@@ -73,7 +73,8 @@ pub extern "C" fn TcktApi_GetGAVersion(instance: TCK_API_INSTANCE, component: c_
 /// Codes: TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE,
 /// TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL or `size` is 0; nobody is prompted),
 /// TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_SERVER_BUSY (called from a prompt),
-/// TCK_API_ERR_SERVER_COMM_FAILED, TCK_API_ERR_INTERNAL_ERROR, and every code of the groups
+/// TCK_API_ERR_SERVER_COMM_FAILED, TCK_API_ERR_RESOURCE_ALLOCATION_FAILED (no thread, process or file
+/// descriptor is left), TCK_API_ERR_INTERNAL_ERROR, and every code of the groups
 /// TCK_ERR_GRP_CARD_DEVICE, TCK_ERR_GRP_AUTHENTICATION and TCK_ERR_GRP_CONFIG that is not marked
 /// as kept for old clients.
 #[unsafe(no_mangle)]
@@ -169,11 +170,12 @@ pub extern "C" fn TcktApi_getLastError(instance: TCK_API_INSTANCE) -> c_uint {
 }
 
 /// Returns the description of `code`, in English, for the user or a log; never a PIN or a ticket. For the
-/// calling thread's last error on `instance` it says what happened, such as which setting is wrong, also after
-/// a call whose buffer was too small for it. At most 1,023 bytes. `instance` may be 0.
+/// calling thread's last error on `instance` it says what happened, such as which setting is wrong, and what
+/// the user can do, also after a call whose buffer was too small for it. At most 1,023 bytes. `instance` may be 0.
 ///
 /// Writes it to `buffer`, which holds `size` bytes, and its length without the NUL to `used`, unless
-/// `used` is NULL. A buffer of 254 bytes or more is never too small: a longer text is shortened in its middle.
+/// `used` is NULL. A buffer of 254 bytes or more is never too small: first what the user can do is left out, then
+/// a part in the middle of what happened.
 ///
 /// Codes: TCK_API_ERR_INVALID_PARAMETER (`buffer` is NULL, `size` is 0, or `code` is unknown),
 /// TCK_API_ERR_BUFFER_TOO_SMALL, TCK_API_ERR_NOT_INITIALIZED, TCK_API_ERR_INVALID_INSTANCE_HANDLE.
@@ -186,21 +188,31 @@ pub unsafe extern "C" fn TcktApi_getErrorDescription(
     used: *mut c_uint,
 ) -> c_int {
     let described = export_question(instance, || {
-        let description = description(instance, code)?;
+        let description = description(instance, code, (size as usize).saturating_sub(1))?;
         // SAFETY: the header asks this of the caller.
         unsafe { TextOut::new(buffer, size, used) }?.write_description(&description)
     });
     described.err().map_or(0, |failure| failure.code as c_int)
 }
 
-/// Returns the description of `code`; for the thread's last error on `instance`, with what happened.
-pub(crate) fn description(instance: TCK_API_INSTANCE, code: c_uint) -> Outcome<Cow<'static, str>> {
+/// Between what happened and what the user can do.
+const END: &str = ". ";
+
+/// Returns the description of `code`; for the thread's last error on `instance`, with what happened, and with what the
+/// user can do if that fits into `room` bytes.
+pub(crate) fn description(instance: TCK_API_INSTANCE, code: c_uint, room: usize) -> Outcome<Cow<'static, str>> {
     test_panic(Place::Body);
     if instance != 0 {
         Process::engine(instance)?;
     }
     let words = words(code).ok_or_else(|| Failure::new(TCK_API_ERR_INVALID_PARAMETER))?;
-    Ok(detail(instance, code).map_or(words.into(), |detail| format!("{words}: {detail}").into()))
+    let Some((detail, remedy)) = detail(instance, code) else { return Ok(words.into()) };
+    let mut description = format!("{words}: {detail}");
+    let end = if description.ends_with(['.', '!', '?']) { " " } else { END };
+    if !remedy.is_empty() && description.len() + end.len() + remedy.len() <= room {
+        description = description + end + remedy;
+    }
+    Ok(description.into())
 }
 
 /// Releases the handle. The session continues; another thread's call on this handle completes.
@@ -300,8 +312,10 @@ mod tests {
 
     #[test]
     fn a_description_fits_into_the_buffers_of_old_clients() {
+        let remedies = crate::status::tests::KINDS.iter().map(|kind| kind.remedy().len());
+        let remedy = END.len() + remedies.max().unwrap();
         for (code, words) in crate::status::WORDS {
-            assert!(words.len() < OLD_BUFFER && words.len() + ": ".len() + DETAIL < 1024, "{code:#x}");
+            assert!(words.len() < OLD_BUFFER && words.len() + ": ".len() + DETAIL + remedy < 1024, "{code:#x}");
         }
     }
 

@@ -31,7 +31,7 @@ pub const TCK_API_ERR_INVALID_INSTANCE_HANDLE: u32 = 0x8010_0005u32;
 pub const TCK_API_ERR_SERVER_BUSY: u32 = 0x8010_0006u32;
 /// No trusted connection: unknown issuer, wrong name or expired certificate.
 pub const TCK_API_ERR_SERVER_COMM_FAILED: u32 = 0x8010_0007u32;
-/// Too many handles (65,536).
+/// There are too many handles (65,536), or the system has no thread, process, file descriptor or memory left.
 pub const TCK_API_ERR_RESOURCE_ALLOCATION_FAILED: u32 = 0x8010_0008u32;
 /// There is no ticket, and the call does not prompt: nobody is logged in, the session is locked, or the
 /// required agent cannot be used. TcktApi_getErrorDescription says which.
@@ -189,50 +189,51 @@ fn code(kind: &ErrorKind) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use ticketapi::ErrorKind::*;
     use ticketapi::Group;
 
     use super::*;
 
+    pub(crate) const KINDS: &[ErrorKind] = &[
+        Configuration,
+        NotInstalled,
+        ReaderNotAvailable,
+        NoCard,
+        SeveralCards,
+        CardNotSupported,
+        NoCertificate,
+        NoKey,
+        KeyNotSupported,
+        SoftwareCard,
+        CertificateNotValid,
+        PinIncorrect { tries_left: None },
+        PinLocked,
+        CardFailed,
+        CardBusy,
+        Cancelled,
+        NoPrompter,
+        ServerNotAvailable,
+        Tls,
+        TlsNotSupported,
+        BadAnswer,
+        Refused,
+        UserNotValid,
+        TicketNotAvailable,
+        LoginUnderWay,
+        AgentNotAvailable,
+        AgentRunning,
+        AgentVersion,
+        Internal,
+        NotImplemented,
+        InvalidParameter,
+        NotWritten,
+        NoResources,
+    ];
+
     #[test]
     fn each_code_is_of_the_group_of_its_kind() {
-        use ErrorKind::*;
-        let kinds = [
-            Configuration,
-            NotInstalled,
-            ReaderNotAvailable,
-            NoCard,
-            SeveralCards,
-            CardNotSupported,
-            NoCertificate,
-            NoKey,
-            KeyNotSupported,
-            SoftwareCard,
-            CertificateNotValid,
-            PinIncorrect { tries_left: None },
-            PinLocked,
-            CardFailed,
-            CardBusy,
-            Cancelled,
-            NoPrompter,
-            ServerNotAvailable,
-            Tls,
-            TlsNotSupported,
-            BadAnswer,
-            Refused,
-            UserNotValid,
-            TicketNotAvailable,
-            LoginUnderWay,
-            AgentNotAvailable,
-            AgentRunning,
-            AgentVersion,
-            Internal,
-            NotImplemented,
-            InvalidParameter,
-            NotWritten,
-            NoResources,
-        ];
-        for kind in kinds {
+        for kind in KINDS {
             let group = match kind.group() {
                 Group::Generic => TCK_ERR_GRP_GENERIC,
                 Group::CardDevice => TCK_ERR_GRP_CARD_DEVICE,
@@ -240,7 +241,7 @@ mod tests {
                 Group::Configuration => TCK_ERR_GRP_CONFIG,
                 other => panic!("{other:?} has no codes"),
             };
-            assert_eq!(code(&kind) & 0xFFFF_0000, group, "{kind:?}");
+            assert_eq!(code(kind) & 0xFFFF_0000, group, "{kind:?}");
         }
     }
 }

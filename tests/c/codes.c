@@ -83,7 +83,7 @@ static void a_login_fails(const void *row)
     User user = {.pin = "1234", .role = 1};
     TCK_API_INSTANCE instance;
     char ticket[1024];
-    char words[254];
+    char words[254], whole[1024];
     unsigned used = 0xdead, i;
     int code;
 
@@ -118,6 +118,9 @@ static void a_login_fails(const void *row)
     CHECK_EQ(IsConfigError(code), cause->group == CONFIG);
     CHECK_EQ(TcktApi_getErrorDescription(instance, (unsigned)code, words, sizeof words, &used), TCK_API_SUCCESS);
     CHECK(used == strlen(words) && strchr(words, ':') && !strstr(words, "1234"));
+    /* With what the user can do. */
+    CHECK_EQ(TcktApi_getErrorDescription(instance, (unsigned)code, whole, sizeof whole, NULL), TCK_API_SUCCESS);
+    CHECK(strncmp(whole, words, 90) == 0 && strlen(whole) > 30 && whole[strlen(whole) - 1] == '.');
     CHECK_EQ(TcktApi_getTicketNoAuth(instance, ticket, sizeof ticket, NULL), TCK_API_ERR_TICKET_NOT_AVAILABLE);
     TcktApi_Finalize(instance);
 }
@@ -142,7 +145,7 @@ static void the_configuration_is_wrong(const void *row)
 
 static void a_long_description_keeps_its_end_in_the_buffer_of_old_clients(const void *row)
 {
-    char path[600], whole[1024], words[1024], small[64];
+    char path[600], whole[1024], words[1024], small[64], *remedy;
     const unsigned code = TCK_API_ERR_LOAD_RES_FAILED;
     unsigned used = 0;
     (void)row;
@@ -154,6 +157,9 @@ static void a_long_description_keeps_its_end_in_the_buffer_of_old_clients(const 
     CHECK_EQ(TcktApi_getErrorDescription(0, code, small, sizeof small, NULL), TCK_API_ERR_BUFFER_TOO_SMALL);
     CHECK_EQ(TcktApi_getErrorDescription(0, code, whole, sizeof whole, NULL), TCK_API_SUCCESS);
     CHECK(strstr(whole, path) != NULL);
+    remedy = strstr(whole, ". Correct the setting that is named, then try again.");
+    CHECK(remedy != NULL);
+    *remedy = 0;
     CHECK_EQ(TcktApi_getErrorDescription(0, code, words, 254, &used), TCK_API_SUCCESS);
     CHECK_EQ(used, 253);
     CHECK_EQ(strlen(words), 253);

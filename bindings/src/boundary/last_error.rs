@@ -11,9 +11,9 @@ use crate::status::Failure;
 
 /// How many handles with a failed last call are kept for each thread.
 const KEPT: usize = 64;
-/// The maximum length of an error's text, so that the description fits into 1,024 bytes, which clients offer if 254
-/// are too few.
-pub(crate) const DETAIL: usize = 960;
+/// The maximum length of an error's text, so that the description, with what the user can do, fits into 1,024 bytes,
+/// which clients offer if 254 are too few.
+pub(crate) const DETAIL: usize = 800;
 
 struct LastErrors {
     /// Which process, of those forked from each other, the other fields belong to.
@@ -24,6 +24,7 @@ struct LastErrors {
     detail_of: Cell<(c_long, u32)>,
     detail_len: Cell<usize>,
     detail: Cell<[u8; DETAIL]>,
+    remedy: Cell<&'static str>,
 }
 
 thread_local! {
@@ -36,6 +37,7 @@ thread_local! {
             detail_of: Cell::new((0, 0)),
             detail_len: Cell::new(0),
             detail: Cell::new([0; DETAIL]),
+            remedy: Cell::new(""),
         }
     };
 }
@@ -59,12 +61,12 @@ pub(crate) fn last_error(handle: c_long) -> Option<u32> {
     LAST.with(|last| last.position(handle).map(|index| last.entries[index].get().1))
 }
 
-/// The text of `code`, if it is the thread's last error on `handle`.
-pub(crate) fn detail(handle: c_long, code: u32) -> Option<String> {
+/// The text of `code`, if it is the thread's last error on `handle`, and what the user can do, if that is known.
+pub(crate) fn detail(handle: c_long, code: u32) -> Option<(String, &'static str)> {
     LAST.with(|last| {
         let length = last.detail_len.get();
         let found = length > 0 && last.detail_of.get() == (handle, code) && last.forks.get() == forks();
-        found.then(|| String::from_utf8_lossy(&last.detail.get()[..length]).into_owned())
+        found.then(|| (String::from_utf8_lossy(&last.detail.get()[..length]).into_owned(), last.remedy.get()))
     })
 }
 
@@ -105,11 +107,12 @@ impl LastErrors {
         self.detail.set(kept);
         self.detail_len.set(text.len());
         self.detail_of.set((handle, failure.code));
+        self.remedy.set(failure.cause.as_ref().map_or("", |error| error.remedy()));
     }
 }
 
-/// Returns at most `limit` bytes of `text`: its beginning says what happened, and its end what the user can do, so
-/// a part in the middle is left out.
+/// Returns at most `limit` bytes of `text`: its beginning says where it happened, and its end why, so a part in the
+/// middle is left out.
 pub(crate) fn shortened(text: &str, limit: usize) -> Cow<'_, str> {
     const GAP: &str = " ... ";
     if text.len() <= limit {
@@ -158,7 +161,7 @@ mod tests {
     fn a_text_belongs_to_its_own_error() {
         let long = "é".repeat(DETAIL);
         fail(1, 10, Some(&long));
-        assert_eq!(detail(1, 10).unwrap(), shortened(&long, DETAIL));
+        assert_eq!(detail(1, 10).unwrap(), (shortened(&long, DETAIL).into_owned(), ""));
         assert_eq!(detail(1, 11), None);
         assert_eq!(detail(2, 10), None);
         record(2, None);

@@ -151,7 +151,7 @@ pub extern "system" fn Java_com_gemplus_gemauth_api_GATicket_getErrorDescription
     let described = export_question(instance, || {
         with_env(&mut env, |env| {
             let code = error_code(code).ok_or_else(|| Failure::new(TCK_API_ERR_INVALID_PARAMETER))?;
-            Ok(env.new_string(c::description(instance, code)?)?)
+            Ok(env.new_string(c::description(instance, code, usize::MAX)?)?)
         })
     });
     described.unwrap_or_else(|_| export_quietly(JString::null(), || with_env(&mut env, |env| Ok(env.new_string("")?))))
