@@ -165,6 +165,18 @@ fn a_pinentry_without_the_commands_for_texts_still_asks_for_the_pin() {
 }
 
 #[test]
+fn a_long_text_fits_into_a_line_of_the_pinentry() {
+    let label = "雪".repeat(600);
+    let pinentry = ScriptedPinentry::new("echo 'D 1234'; echo OK");
+    let request = PinRequest::new(&label, PinStatus::new(PinTries::Last, 4, 8));
+    assert_eq!(pinentry.prompter().pin(&request, &CancelToken::new()).unwrap().expose(), "1234");
+    let commands = pinentry.commands();
+    let longest = commands.lines().map(str::len).max().unwrap();
+    assert!((900..1000).contains(&longest), "{longest}: {commands}");
+    assert!(commands.contains("SETDESC Enter your PIN (last try: a wrong PIN locks the card)"), "{commands}");
+}
+
+#[test]
 fn endless_output_of_a_pinentry_is_refused() {
     let pinentry = ScriptedPinentry::new("head -c 100000 /dev/zero | tr '\\0' x; echo");
     assert_eq!(kind(pinentry.prompter().pin(&first_time(), &CancelToken::new())), ErrorKind::NoPrompter);

@@ -1,4 +1,4 @@
-//! A pinentry's responses in the Assuan protocol.
+//! The Assuan protocol: a command's line, and a pinentry's responses.
 //!
 //! Read here, not by a library: the PIN passes through every buffer, and these are wiped.
 
@@ -8,7 +8,10 @@ use zeroize::Zeroize;
 
 use crate::secret::{SecretBytes, secret_buffer};
 
-/// A line of the protocol has at most 1,000 bytes; a response here has a few lines.
+/// The maximum length of a line, with its end. A pinentry ends at a longer one.
+const LONGEST_LINE: usize = 1000;
+
+/// A response here has a few lines.
 const LIMIT: usize = 4096;
 
 /// A command's outcome: the typed data, or an error number.
@@ -85,9 +88,25 @@ impl Responses {
     }
 }
 
-/// Percent-escapes line ends and the percent sign.
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+/// Returns the line that begins with `command`, its end included. Line ends and percent signs of `text` are
+/// percent-escaped; what the line has no room for is left out.
+pub(crate) fn line(command: &str, text: &str) -> String {
+    const MORE: &str = "…\n";
+    let mut line = command.to_owned();
+    for character in text.chars() {
+        let mut bytes = [0; 4];
+        let escaped = match character {
+            '%' => "%25",
+            '\r' => "%0D",
+            '\n' => "%0A",
+            _ => character.encode_utf8(&mut bytes),
+        };
+        if line.len() + escaped.len() + MORE.len() > LONGEST_LINE {
+            return line + MORE;
+        }
+        line.push_str(escaped);
+    }
+    line + "\n"
 }
 
 fn unescape_into(escaped: &[u8], out: &mut SecretBytes) {
@@ -113,8 +132,18 @@ mod tests {
     #[test]
     fn escaping_is_undone_by_unescaping() {
         let mut out = secret_buffer(64);
-        unescape_into(escape("100% of\r\nit%").as_bytes(), &mut out);
-        assert_eq!(&**out, b"100% of\r\nit%");
+        let line = line("X ", "100% of\r\nit%");
+        assert_eq!(line, "X 100%25 of%0D%0Ait%25\n");
+        unescape_into(line.trim_end().as_bytes(), &mut out);
+        assert_eq!(&**out, b"X 100% of\r\nit%");
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_for_a_line_is_cut_between_characters() {
+        for character in ["x", "%", "\n", "é", "雪", "🩺"] {
+            let line = line("SETDESC ", &character.repeat(2000));
+            assert!((993..=1000).contains(&line.len()) && line.ends_with("…\n"), "{line}");
+        }
     }
 
     fn answered(text: &str) -> Result<Outcome, Broken> {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::assuan::{Broken, Outcome, Responses, escape};
+use super::assuan::{Broken, Outcome, Responses, line};
 use super::program::{self, Complaints, deadline};
 use super::{PinRequest, text};
 use crate::cancel::CancelToken;
@@ -89,7 +89,7 @@ impl Pinentry {
         }?;
         for (name, value) in terminal_options() {
             // A pinentry without a terminal does not know this option and does not need it.
-            let _ = dialogue.command(format!("OPTION {name}={}\n", escape(&value)).as_bytes())?;
+            let _ = dialogue.command(line(&format!("OPTION {name}="), &value).as_bytes())?;
         }
         dialogue.adorn("SETTITLE", self.title)?;
         dialogue.tell("SETDESC", description)?;
@@ -166,12 +166,12 @@ struct Dialogue<'a> {
 impl Dialogue<'_> {
     /// Sends a command that only affects the looks. Returns `false` if this pinentry refuses it.
     fn adorn(&mut self, command: &str, text: &str) -> Result<bool> {
-        Ok(self.command(format!("{command} {}\n", escape(text)).as_bytes())?.is_ok())
+        Ok(self.command(line(&format!("{command} "), text).as_bytes())?.is_ok())
     }
 
     /// Sends a command that every pinentry must accept.
     fn tell(&mut self, command: &str, text: &str) -> Result<()> {
-        match self.command(format!("{command} {}\n", escape(text)).as_bytes())? {
+        match self.command(line(&format!("{command} "), text).as_bytes())? {
             Ok(_) => Ok(()),
             Err(code) => Err(self.broken(&format!("{command} was refused with error {code}"))),
         }
