@@ -85,6 +85,18 @@ fn a_second_agent_leaves_the_first_agents_socket_and_session_alone() {
 }
 
 #[test]
+fn a_path_that_is_too_long_for_a_socket_is_a_wrong_setting() {
+    let desk = Desk::new();
+    let mut config = settings(&desk, AgentUse::Never);
+    let folder = desk.path(&"x".repeat(100));
+    config.agent_socket = Some(folder.join("agent.sock"));
+    let error = Agent::listen(Engine::builder(config.clone()), &config).err().unwrap();
+    assert_eq!(*error.kind(), ErrorKind::Configuration);
+    assert!(error.detail().starts_with("agent_socket: a socket cannot have a path as long as /"), "{error}");
+    assert!(!folder.exists());
+}
+
+#[test]
 fn the_socket_of_a_crashed_agent_is_replaced() {
     let desk = Desk::new();
     let mut crashed = InProcess::start(&desk, "");

@@ -12,6 +12,7 @@ use std::process;
 use listenfd::ListenFd;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, chmodat, flock, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
+use rustix::net::SocketAddrUnix;
 use ticketapi::agent::socket::{Folder, Unusable, is_same_user, place};
 use ticketapi::{Config, Error, ErrorKind, Result, Stage};
 use tracing::{debug, warn};
@@ -53,6 +54,12 @@ impl Listener {
     fn make(path: &Path) -> Result<Self> {
         let cannot = |error: io::Error| failed(format!("{} cannot be made: {error}", path.display()));
         let (folder, name) = parts(path).ok_or_else(|| cannot(io::ErrorKind::InvalidInput.into()))?;
+        // Created under another name until it listens and is closed to others: programs may be waiting for it.
+        let new = path.with_extension("new");
+        if [path, &new].iter().any(|path| SocketAddrUnix::new(*path).is_err()) {
+            let detail = format!("agent_socket: a socket cannot have a path as long as {}", path.display());
+            return Err(Error::new(ErrorKind::Configuration, Stage::Configuration, detail));
+        }
         DirBuilder::new().recursive(true).mode(0o700).create(folder).or_else(|error| match error.kind() {
             // An existing file is examined below.
             io::ErrorKind::AlreadyExists => Ok(()),
@@ -65,8 +72,6 @@ impl Listener {
             Err(Unusable::Absent(_)) | Ok(()) => {}
             Err(other) => return Err(unusable(other)),
         }
-        // Created under another name until it listens and is closed to others: programs may be waiting for it.
-        let new = path.with_extension("new");
         let new_name = new.file_name().unwrap_or(name);
         let _ = unlinkat(&folder, new_name, AtFlags::empty());
         let socket = UnixListener::bind(&new).map_err(cannot)?;
