@@ -113,7 +113,9 @@ pub unsafe extern "C" fn TcktApi_getTicketNoAuth(
         let engine = Process::engine(instance)?;
         // SAFETY: the header asks this of the caller.
         let out = unsafe { TextOut::new(buffer, size, used) }?;
-        engine.read_ticket(|ticket| out.write_ticket(ticket)).map_err(Failure::no_ticket)?
+        // In a box, because the result is passed on several times, which takes longer the larger it is.
+        let written = engine.read_ticket(|ticket| out.write_ticket(ticket).map_err(Box::new));
+        written.map_err(Failure::no_ticket)?.map_err(|failure| *failure)
     })
 }
 
