@@ -264,8 +264,6 @@ static void every_code_has_its_value(const void *row)
             CHECK_EQ(groups[group].codes[i], groups[group].group + i + 1);
 }
 
-static Test tests[CAUSES + 6];
-
 const Test *codes_tests(void)
 {
     static char names[CAUSES][80];
@@ -276,7 +274,9 @@ const Test *codes_tests(void)
         {"RESOURCE_NOT_AVAILABLE: a user without roles has chosen none", a_session_without_roles, NULL},
         {"every code has a description", every_code_has_a_description, NULL},
         {"every code has its value", every_code_has_its_value, NULL},
+        {NULL, NULL, NULL},
     };
+    static Test tests[CAUSES + sizeof others / sizeof *others];
     size_t i;
     for (i = 0; i < CAUSES; i++) {
         snprintf(names[i], sizeof names[i], "0x%08x: %s", causes[i].code, causes[i].cause);
