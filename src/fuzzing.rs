@@ -8,7 +8,7 @@ use crate::agent::protocol::SessionData;
 use crate::card::certificate::issuer_and_end;
 use crate::http::message::{read_date, read_response};
 use crate::http::request::Wanted;
-use crate::prompt::assuan::{Broken, Responses, escape};
+use crate::prompt::assuan::{Broken, Responses, line};
 use crate::service::ssb::SsbService;
 use crate::session::Session;
 use crate::ssb::BrokerAddress;
@@ -50,9 +50,9 @@ pub fn pinentry_answers(mut bytes: &[u8], piece: usize) -> Vec<Result<Vec<u8>, u
     }
 }
 
-/// A text in the encoding of pinentry's commands.
-pub fn pinentry_text(text: &str) -> String {
-    escape(text)
+/// A line of pinentry's protocol.
+pub fn pinentry_line(command: &str, text: &str) -> String {
+    line(command, text)
 }
 
 /// The path of a URL from a broker, if the URL is on `broker`.
